@@ -1,0 +1,102 @@
+"""What can go wrong, by name. Which HTTP status each one becomes stands in ``resourced.web``."""
+
+from __future__ import annotations
+
+
+class ResourcedError(Exception):
+    """
+    Anything that a client, or whoever starts the daemon, is told about.
+
+    :cvar code: a word for a program; it never changes for a given kind of error.
+    :ivar sentence: a sentence for a person.
+    """
+
+    code = "error"
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+
+
+class BadRequest(ResourcedError):
+    """The request cannot be understood; ``code`` says what in it."""
+
+    def __init__(self, sentence: str, code: str = "bad_request") -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class NotAuthorized(ResourcedError):
+    """No key, an unknown key, or a key without the permission that is needed."""
+
+    code = "unauthorized"
+
+
+class ResourceNotFound(ResourcedError):
+    """There is no resource of this name."""
+
+    code = "unknown_resource"
+
+
+class DataNotFound(ResourcedError):
+    """The resource is known, but nothing was ever written at this selector."""
+
+    code = "no_data"
+
+
+class ResourceExists(ResourcedError):
+    """A resource of this name exists already."""
+
+    code = "resource_exists"
+
+
+class TicketRequired(ResourcedError):
+    """The request needs a ticket and has none."""
+
+    code = "ticket_required"
+
+
+class TicketEnded(ResourcedError):
+    """The ticket has lost its lock or its place, or was never given out."""
+
+    code = "ticket_ended"
+
+
+class NotHolder(ResourcedError):
+    """The ticket is alive but does not hold this lock."""
+
+    code = "locked"
+
+
+class BodyTooLarge(ResourcedError):
+    """The request's body is larger than the limit."""
+
+    code = "body_too_large"
+
+
+class Overloaded(ResourcedError):
+    """A limit on what is kept or done at once is reached; try again later."""
+
+    code = "overloaded"
+
+
+class StoreUnavailable(ResourcedError):
+    """The store cannot be reached or did not do what was asked; nothing that was asked may be taken as done."""
+
+    code = "store_unavailable"
+
+
+class StoreRefused(StoreUnavailable):
+    """The store does not know the writer as the holder of the lock, so nothing of the batch was done."""
+
+
+class EpochLost(ResourcedError):
+    """Another daemon has taken over this store; this one must stop."""
+
+    code = "epoch_lost"
+
+
+class ConfigurationError(ResourcedError):
+    """The daemon cannot start as it is configured; the sentence names the variable, or what to change."""
+
+    code = "configuration"
