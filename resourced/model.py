@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Key(NamedTuple):
@@ -114,8 +115,29 @@ class Reign(NamedTuple):
     :ivar epoch: the number of this reign; it grows each time.
     :ivar fence: the highest fence that was ever given out.
     :ivar places: every ticket's place, by ``seq``.
+    :ivar timeouts: the timeout of each resource that has places, by its name.
     """
 
     epoch: int
     fence: int
     places: list[Place]
+    timeouts: dict[str, int]
+
+
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+def valid_name(name: str) -> str:
+    """Return an empty string if a resource or selector may have this name, else why not, as the end of a sentence."""
+    if not name:
+        return "is empty"
+    if len(name) > 255:
+        return "is longer than 255 characters"
+    if name in {".", ".."}:
+        return "is '.' or '..'"
+    if _CONTROL.search(name):
+        return "has a control character in it"
+    if _SURROGATE.search(name):
+        return "is not valid Unicode"
+    return ""

@@ -1,0 +1,85 @@
+# `make` tells what there is. All of it works from a clean clone: what is missing is set up first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGING := setup.cfg setup.py pyproject.toml
+# Debian keeps servers, mariadbd among them, where only root looks.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin
+
+# The test modules that are trial's as much as pytest's, and must pass under either.
+UNITS = $(shell grep -l 'import SynchronousTestCase' tests/test_*.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format dist clean
+
+help:
+	@echo 'make run     start the server on SQLite, with example keys'
+	@echo 'make test    lint, types and all tests, on SQLite and on a MariaDB server of their own'
+	@echo 'make check   lint and types only'
+	@echo 'make format  put the code into shape'
+	@echo 'make dist    build the wheel and the sdist into dist/'
+	@echo 'make clean   remove what the others made'
+
+# Each variable of yours wins over its example, and is not shown.
+run: $(VENV)/installed
+	@set -eu; \
+	unset MYSQL_HOST MYSQL_PORT MYSQL_DATABASE MYSQL_USER MYSQL_PASSWORD; \
+	read=$${RESOURCE_READ+your own}; lock=$${RESOURCE_READ_LOCK+your own}; write=$${RESOURCE_WRITE+your own}; \
+	echo 'Keys, to be sent as x-api-key:'; \
+	echo "  $${read:-read-key}   may read            (RESOURCE_READ)"; \
+	echo "  $${lock:-lock-key}   may lock too        (RESOURCE_READ_LOCK)"; \
+	echo "  $${write:-write-key}  may do everything   (RESOURCE_WRITE)"; \
+	export RESOURCE_READ="$${RESOURCE_READ-read-key}"; \
+	export RESOURCE_READ_LOCK="$${RESOURCE_READ_LOCK-lock-key}"; \
+	export RESOURCE_WRITE="$${RESOURCE_WRITE-write-key}"; \
+	export RESOURCED_STORE="$${RESOURCED_STORE:-sqlite:resourced.sqlite}"; \
+	exec $(BIN)/resourced
+
+test: check mariadb
+	$(BIN)/pytest
+	$(BIN)/python -m twisted.trial $(UNITS)
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+dist: $(VENV)/installed-dev
+	$(BIN)/python -m build
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find resourced twisted tests bench -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamps are older than the packaging when there may be something new to install.
+$(VENV)/installed: $(PACKAGING) | $(BIN)/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(PACKAGING) | $(BIN)/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/installed
+
+# As root or through sudo: `$(call apt,packages)`.
+apt = \
+	if ! command -v apt-get >/dev/null; then echo 'Please install $(1), and run make again.' >&2; exit 1; fi; \
+	if [ "$$(id -u)" = 0 ]; then as_root=; else as_root=sudo; fi; \
+	echo 'Installing $(1) with apt-get'; \
+	$$as_root apt-get -qq update && \
+	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(1) >/dev/null
+
+# Debian keeps the half of venv that installs pip in a package of its own.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(call apt,$(notdir $(PYTHON)) $(notdir $(PYTHON))-venv); }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "resourced needs Python 3.11 or later: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+# The tests start servers of their own, on free ports and in temporary directories; one that runs here is left alone.
+.PHONY: mariadb
+mariadb:
+	@command -v mariadbd >/dev/null || command -v mysqld >/dev/null || { $(call apt,mariadb-server); }

@@ -1,0 +1,267 @@
+"""
+What the daemon is told: every setting in one table, and the frozen ``Config`` that is made of it.
+
+Pure: the command line's options, the environment and the working directory come in as arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import PurePath
+from typing import Any, Final
+
+from resourced.errors import ConfigurationError
+
+DAY: Final = 86400
+
+
+def _text(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise ValueError("printable text")
+    return value.strip()
+
+
+def _store(value: str) -> str:
+    value = value.strip()
+    path = value.removeprefix("sqlite:")
+    if value not in {"auto", "mysql"} and (path in {"", value} or not value.isprintable()):
+        raise ValueError("auto, mysql or sqlite:PATH")
+    return value
+
+
+def _api_key(value: str) -> str:
+    # It travels in a header: what is not visible ASCII would not arrive as it left.
+    if re.fullmatch(r"[!-~]*", value) is None:
+        raise ValueError("printable ASCII without spaces")
+    return value
+
+
+def _password(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # The driver's own error would carry the password into the log.
+        raise ValueError("UTF-8 text") from None
+    return value
+
+
+def _switch(value: str) -> bool:
+    match value.strip().lower():
+        case "1" | "true" | "yes" | "on":
+            return True
+        case "0" | "false" | "no" | "off":
+            return False
+    raise ValueError("1, true, yes or on, or else 0, false, no or off")
+
+
+def _whole(most: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        # The pattern also keeps out what int() would take: signs, underscores, the digits of other scripts.
+        if re.fullmatch(r"[0-9]{1,18}", value.strip()) is None or not 1 <= int(value) <= most:
+            raise ValueError(f"a whole number from 1 to {most}")
+        return int(value)
+
+    return parse
+
+
+def _seconds(most: int) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        if re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?", value.strip()) is None or not 0 < float(value) <= most:
+            raise ValueError(f"a number of seconds above 0 and at most {most}")
+        return float(value)
+
+    return parse
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """
+    One line of the table.
+
+    :ivar option: the long option, without the dashes; ``Config`` has it with underscores.
+    :ivar default: what is read if neither the option nor the variable says anything.
+    :ivar parse: from the text to the value; its ``ValueError`` says what the text must be.
+    :ivar summary: a line for ``--help``.
+    :ivar secret: its value is shown to nobody.
+    :ivar flag: its option takes no value.
+    """
+
+    option: str
+    variable: str
+    default: str
+    parse: Callable[[str], object]
+    summary: str
+    secret: bool = False
+    flag: bool = False
+
+    @property
+    def help(self) -> str:
+        """The line for ``--help``, with the variable and the default."""
+        default = f", default {self.default}" if self.default and not self.flag else ""
+        return f"{self.summary} [{self.variable}{default}]"
+
+
+_IN_PS: Final = "; every user of the machine can see options in ps, so prefer the variable"
+
+# fmt: off
+SETTINGS: Final = (
+    Setting("listen", "RESOURCED_LISTEN", "tcp:9501", _text, "Where to listen: any Twisted endpoint string"),
+    Setting("store", "RESOURCED_STORE", "auto", _store, "auto (MySQL if any MySQL setting is given, else SQLite), mysql or sqlite:PATH"),
+    Setting("mysql-host", "MYSQL_HOST", "127.0.0.1", _text, "Host of the MySQL server"),
+    Setting("mysql-port", "MYSQL_PORT", "3306", _whole(65535), "Port of the MySQL server"),
+    Setting("mysql-database", "MYSQL_DATABASE", "small_swoole_resource", _text, "Name of the MySQL database"),
+    Setting("mysql-user", "MYSQL_USER", "root", _text, "User at the MySQL server"),
+    Setting("mysql-password", "MYSQL_PASSWORD", "", _password, f"Password of that user{_IN_PS}", secret=True),
+    Setting("resource-read", "RESOURCE_READ", "", _api_key, f"Key that may read{_IN_PS}", secret=True),
+    Setting("resource-read-lock", "RESOURCE_READ_LOCK", "", _api_key, f"Key that may read and lock{_IN_PS}", secret=True),
+    Setting("resource-write", "RESOURCE_WRITE", "", _api_key, f"Key that may read, lock and write{_IN_PS}", secret=True),
+    Setting("lease", "RESOURCED_LEASE", "300", _seconds(366 * DAY), "Seconds that an unused lock lasts, where its resource does not say"),
+    Setting("place", "RESOURCED_PLACE", "60", _seconds(DAY), "Seconds that an unused place in a queue lasts"),
+    Setting("claim", "RESOURCED_CLAIM", "30", _seconds(DAY), "Seconds within which a lock that fell to an absent client must be used"),
+    Setting("max-wait", "RESOURCED_MAX_WAIT", "50", _seconds(3600), "Most seconds that a request may stay open to wait for a lock"),
+    Setting("max-body", "RESOURCED_MAX_BODY", "1048576", _whole(1 << 30), "Most bytes of a request's body"),
+    Setting("max-queue", "RESOURCED_MAX_QUEUE", "10000", _whole(1_000_000), "Most tickets that wait at one selector"),
+    Setting("max-waiting", "RESOURCED_MAX_WAITING", "100000", _whole(10_000_000), "Most tickets that wait in all"),
+    Setting("max-connections", "RESOURCED_MAX_CONNECTIONS", "10000", _whole(1_000_000), "Most connections at once"),
+    Setting("request-deadline", "RESOURCED_REQUEST_DEADLINE", "30", _seconds(3600), "Seconds within which a request must have arrived whole"),
+    Setting("store-timeout", "RESOURCED_STORE_TIMEOUT", "5", _seconds(3600), "Seconds after which an unanswered store counts as unreachable"),
+    Setting("grace", "RESOURCED_GRACE", "10", _seconds(3600), "Seconds that a shutdown gives to the requests under way"),
+    Setting("standby", "RESOURCED_STANDBY", "0", _switch, "If another daemon serves the store, wait until it is gone and take over", flag=True),
+    Setting("volatile-locks", "RESOURCED_VOLATILE_LOCKS", "0", _switch, "Keep locks in memory only: faster, and a restart forgets them", flag=True),
+)
+# fmt: on
+
+#: For ``optParameters`` and ``optFlags`` of ``twisted.python.usage.Options``. They have no defaults of their own,
+#: so that what was not given can be told from what was.
+OPTION_PARAMETERS: Final = tuple((s.option, None, None, s.help) for s in SETTINGS if not s.flag)
+OPTION_FLAGS: Final = tuple((s.option, None, s.help) for s in SETTINGS if s.flag)
+
+
+@dataclass(frozen=True, slots=True)
+class SQLiteSettings:
+    """An embedded store: one file, by its absolute path."""
+
+    path: str
+
+    def describe(self) -> str:
+        """Say for the log which store it is and where."""
+        return f"SQLite, file {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class MySQLSettings:
+    """A store in a MySQL or MariaDB server."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str = field(repr=False)
+
+    def describe(self) -> str:
+        """Say for the log which store it is and where, without the password."""
+        return f"MySQL, database {self.database} at {self.host}:{self.port} as user {self.user}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where values come from: an option over a variable over the default."""
+
+    options: Mapping[str, object]
+    environ: Mapping[str, str]
+
+    def option(self, setting: Setting) -> str | None:
+        """Return what the command line says, if it does."""
+        given = self.options.get(setting.option)
+        if setting.flag:
+            return "1" if given else None
+        return None if given is None else str(given)
+
+    def value(self, option: str) -> Any:
+        """
+        Read a setting.
+
+        :raises ConfigurationError: its text is wrong.
+        """
+        [setting] = [s for s in SETTINGS if s.option == option]
+        given = self.option(setting)
+        # The default of MYSQL_PASSWORD is empty too, so an empty variable needs no rule of its own there.
+        text = (self.environ.get(setting.variable) or setting.default) if given is None else given
+        try:
+            return setting.parse(text)
+        except ValueError as error:
+            name = setting.variable if given is None else f"{setting.variable} (--{setting.option})"
+            shown = "" if setting.secret else f", not {json.dumps(text)}"
+            raise ConfigurationError(f"{name} must be {error}{shown}.") from None
+
+    def names_mysql(self) -> bool:
+        """Whether anything at all was said about MySQL; an empty variable says it too."""
+        return any(
+            setting.variable in self.environ or self.option(setting) is not None
+            for setting in SETTINGS
+            if setting.variable.startswith("MYSQL_")
+        )
+
+    def store(self, cwd: str) -> SQLiteSettings | MySQLSettings:
+        """Settle which store it is."""
+        choice = self.value("store")
+        if choice == "mysql" or (choice == "auto" and self.names_mysql()):
+            return MySQLSettings(**{f.name: self.value(f"mysql-{f.name}") for f in fields(MySQLSettings)})
+        if choice == "auto":
+            # systemd puts a colon between several directories.
+            state = self.environ.get("STATE_DIRECTORY", "").split(":")[0]
+            return SQLiteSettings(str(PurePath(cwd, state, "resourced.sqlite")))
+        return SQLiteSettings(str(PurePath(cwd, choice.removeprefix("sqlite:"))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """
+    Everything that can be set, checked. What a field means stands in ``SETTINGS``; times are in seconds, sizes in bytes.
+
+    An empty key opens nothing.
+    """
+
+    listen: str
+    store: SQLiteSettings | MySQLSettings
+    resource_read: str = field(repr=False)
+    resource_read_lock: str = field(repr=False)
+    resource_write: str = field(repr=False)
+    lease: float
+    place: float
+    claim: float
+    max_wait: float
+    max_body: int
+    max_queue: int
+    max_waiting: int
+    max_connections: int
+    request_deadline: float
+    store_timeout: float
+    grace: float
+    standby: bool
+    volatile_locks: bool
+
+    @classmethod
+    def load(cls, options: Mapping[str, object], environ: Mapping[str, str], cwd: str) -> Config:
+        """
+        Put the configuration together.
+
+        Settings of a store that is not used are not looked at.
+
+        :param options: what the command line says, by long option; what it does not say is missing or ``None``,
+            or for a flag false.
+        :param cwd: the absolute directory that relative paths start from.
+        :raises resourced.errors.ConfigurationError: a value is wrong, or there is no key; no secret is in its sentence.
+        """
+        source = _Source(options, environ)
+        values = {f.name: source.value(f.name.replace("_", "-")) for f in fields(cls) if f.name != "store"}
+        config = cls(store=source.store(cwd), **values)
+        if not (config.resource_read or config.resource_read_lock or config.resource_write):
+            raise ConfigurationError(
+                "No key is set, so nobody could use the server:"
+                " set one or more of RESOURCE_READ, RESOURCE_READ_LOCK and RESOURCE_WRITE to keys of your choice."
+            )
+        return config

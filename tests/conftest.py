@@ -1,0 +1,128 @@
+"""
+What holds for every test: it ends in time, and it leaves nothing behind.
+
+* An async test has 20 seconds, all its hypothesis examples included; ``@pytest.mark.deadline(60)`` gives more.
+* A failure that was logged, or sat unheard in a Deferred, fails the test. One that a test provokes on purpose is taken
+  back with ``logged_failures.flush(SomeError)``; a trial ``SynchronousTestCase`` has ``self.flushLoggedErrors`` for it.
+* A call still due in the reactor fails the test, after a second's grace for connections that are just being closed.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+from hypothesis import settings
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+DEADLINE = 20.0
+
+# A run on a build server is the same each time; at a desk it looks for new examples.
+settings.register_profile("desk", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "deadline(seconds): how long an async test may take, if not 20 seconds")
+
+
+def pytest_collection_finish() -> None:
+    # What is loaded by now stays: the collection after each test need not look at it again.
+    gc.collect()
+    gc.freeze()
+
+
+def limited(test: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+    """Wrap a test so that what it waits for is cancelled some seconds from now. A test that waits for nothing stays as it is."""
+    from twisted.internet import reactor
+
+    end = reactor.seconds() + seconds
+
+    @functools.wraps(test)
+    def within_deadline(*args: Any, **kwargs: Any) -> Any:
+        outcome = test(*args, **kwargs)
+        if hasattr(outcome, "__await__") and not isinstance(outcome, Deferred):
+            outcome = Deferred.fromCoroutine(outcome)
+        if isinstance(outcome, Deferred):
+            outcome.addTimeout(max(0.0, end - reactor.seconds()), reactor)
+        return outcome
+
+    return within_deadline
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    marker = pyfuncitem.get_closest_marker("deadline")
+    seconds = marker.args[0] if marker else DEADLINE
+    hypothesis = getattr(pyfuncitem.obj, "hypothesis", None)
+    if hypothesis is None:
+        pyfuncitem.obj = limited(pyfuncitem.obj, seconds)
+    else:
+        # pytest-twisted comes next and puts its own wrapper here; the next parameter must not wrap that one again.
+        test = vars(hypothesis).setdefault("unwrapped_test", hypothesis.inner_test)
+        hypothesis.inner_test = limited(test, seconds)
+
+
+@implementer(ILogObserver)
+class LoggedFailures:
+    """The failures that were logged since the test began and that nobody expected."""
+
+    def __init__(self) -> None:
+        self.failures: list[Failure] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        failure = event.get("log_failure")
+        if failure is not None:
+            self.failures.append(failure)
+
+    def flush(self, *kinds: type[BaseException]) -> list[Failure]:
+        """Take back and return the failures of these kinds, or all of them; call it for what the test provoked."""
+        # A Deferred logs the failure that it holds when it is collected.
+        gc.collect()
+        flushed = [failure for failure in self.failures if not kinds or failure.check(*kinds)]
+        self.failures = [failure for failure in self.failures if failure not in flushed]
+        return flushed
+
+
+@pytest.fixture(autouse=True)
+def logged_failures(request: pytest.FixtureRequest) -> Iterator[LoggedFailures]:
+    observer = LoggedFailures()
+    globalLogPublisher.addObserver(observer)
+    try:
+        yield observer
+        if isinstance(request.instance, SynchronousTestCase):
+            # Trial has judged these itself; what is left are Deferreds that nobody holds any more.
+            observer.failures.clear()
+        gc.collect()
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    if observer.failures:
+        pytest.fail("logged failures:\n" + "\n".join(failure.getTraceback() for failure in observer.failures))
+
+
+@pytest.fixture(autouse=True)
+def clean_reactor(logged_failures: LoggedFailures) -> Iterator[None]:
+    from twisted.internet import reactor
+
+    # What was due before, also when it comes round again, belongs to a fixture that outlives the test.
+    before = [call.func for call in reactor.getDelayedCalls()]  # type: ignore[attr-defined]
+    yield
+    for _ in range(100):
+        left = [call for call in reactor.getDelayedCalls() if call.func not in before]  # type: ignore[attr-defined]
+        if not left:
+            return
+        pytest_twisted.blockon(deferLater(reactor, 0.01))
+    for call in left:
+        call.cancel()
+    pytest.fail("still due in the reactor:\n" + "\n".join(map(str, left)))

@@ -1,0 +1,130 @@
+"""Which key may do what."""
+
+from __future__ import annotations
+
+import hmac
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from resourced.auth import Keys, Permission, key_of, require
+from resourced.errors import NotAuthorized
+
+READ, LOCK, WRITE = Permission.READ, Permission.LOCK, Permission.WRITE
+NOTHING = Permission(0)
+
+
+class RoleTests(SynchronousTestCase):
+    def setUp(self):
+        self.keys = Keys("r", "l", "w")
+
+    def test_roles(self):
+        """Each key may do what its variable stands for."""
+        self.assertEqual(self.keys.permission_of("r"), READ)
+        self.assertEqual(self.keys.permission_of("l"), READ | LOCK)
+        self.assertEqual(self.keys.permission_of(b"w"), READ | LOCK | WRITE)
+
+    def test_unknown_key(self):
+        """A key that is only nearly right may do nothing."""
+        for key in ("", "x", "R", "rr", "r ", "\udcff", b"r\x00", b"\xff"):
+            self.assertEqual(self.keys.permission_of(key), NOTHING)
+
+    def test_unset_role(self):
+        """A role without a key is open to nobody, also not to the empty key."""
+        keys = Keys("r", "", "")
+        self.assertEqual(keys.permission_of(""), NOTHING)
+        self.assertEqual(keys.permission_of(b""), NOTHING)
+        self.assertRaises(NotAuthorized, keys.authorize, b"", READ)
+        self.assertRaises(NotAuthorized, keys.authorize, b"r", WRITE)
+
+    def test_one_key_in_two_roles(self):
+        """A key in two roles has both of them, and the name of the stronger."""
+        keys = Keys("same", "same", "other")
+        self.assertEqual(keys.permission_of("same"), READ | LOCK)
+        self.assertEqual(keys.authorize(b"same", READ), "read_lock")
+
+    def test_name(self):
+        """Who passes has the name of the role."""
+        self.assertEqual(self.keys.authorize(b"r", READ), "read")
+        self.assertEqual(self.keys.authorize(b"l", READ | LOCK), "read_lock")
+        self.assertEqual(self.keys.authorize(b"w", WRITE), "write")
+
+    def test_refusals(self):
+        """No key, an unknown key and a key without the permission are all unauthorized, and no key is repeated."""
+        for presented, needed, part in (
+            (b"", READ, "x-api-key"),
+            (b"topsecret", READ, "not known"),
+            (b"r", LOCK, "may not lock"),
+            (b"l", WRITE, "may not write"),
+            (b"r", LOCK | WRITE, "may not lock and write"),
+        ):
+            error = self.assertRaises(NotAuthorized, self.keys.authorize, presented, needed)
+            self.assertEqual(error.code, "unauthorized")
+            self.assertIn(part, error.sentence)
+            self.assertNotIn("topsecret", error.sentence)
+
+    def test_require(self):
+        """All that is needed must be granted, not just some of it."""
+        require(READ | LOCK, LOCK)
+        self.assertRaises(NotAuthorized, require, READ | LOCK, LOCK | WRITE)
+        self.assertRaises(NotAuthorized, require, NOTHING, READ)
+
+    def test_every_key_is_compared(self):
+        """Whichever key is presented, it is compared with each of the three, in constant time and at equal length."""
+        compared = []
+
+        def compare(left, right):
+            compared.append((len(left), len(right)))
+            return hmac_compare(left, right)
+
+        hmac_compare = hmac.compare_digest
+        self.patch(hmac, "compare_digest", compare)
+        for key in (b"r", b"l", b"w", b"unknown", b"x" * 10000):
+            compared.clear()
+            self.keys.permission_of(key)
+            self.assertEqual(compared, [(32, 32)] * 3)
+
+    @given(st.binary(max_size=40))
+    def test_only_the_three_keys(self, key):
+        """Whatever bytes are presented, only the three keys open anything."""
+        self.assertEqual(self.keys.permission_of(key) == NOTHING, key not in {b"r", b"l", b"w"})
+
+
+class PresentedKeyTests(SynchronousTestCase):
+    def test_x_api_key(self):
+        """The key comes in x-api-key."""
+        self.assertEqual(key_of([b"k"], []), b"k")
+        self.assertEqual(key_of([b" k "], []), b"k")
+
+    def test_bearer(self):
+        """Or it comes as a bearer token; the scheme may be written in any case."""
+        for value in (b"Bearer k", b"bearer k", b"BEARER   k ", b"Bearer\tk"):
+            self.assertEqual(key_of([], [value]), b"k")
+
+    def test_x_api_key_comes_first(self):
+        """With both, x-api-key counts; an empty one is none."""
+        self.assertEqual(key_of([b"a"], [b"Bearer b"]), b"a")
+        self.assertEqual(key_of([b""], [b"Bearer b"]), b"b")
+
+    def test_no_key(self):
+        """No header, an empty one or another scheme is no key."""
+        for authorization in ([], [b""], [b"Basic azpr"], [b"Bearer"], [b"Bearer "], [b"Bearerk"], [b"k"]):
+            self.assertEqual(key_of([], authorization), b"")
+
+    def test_repeated_header(self):
+        """A header that comes twice must say the same twice; else it is not ours to choose."""
+        self.assertEqual(key_of([b"k", b"k"], []), b"k")
+        self.assertEqual(key_of([], [b"Bearer k", b"Bearer k"]), b"k")
+        error = self.assertRaises(NotAuthorized, key_of, [b"a", b"b"], [])
+        self.assertIn("more than one x-api-key", error.sentence)
+        self.assertRaises(NotAuthorized, key_of, [], [b"Bearer a", b"Bearer b"])
+        self.assertRaises(NotAuthorized, key_of, [b"a", b""], [])
+
+    @given(st.lists(st.binary(max_size=20), max_size=3), st.lists(st.binary(max_size=20), max_size=3))
+    def test_any_headers(self, x_api_key, authorization):
+        """Whatever the headers hold, there is a key or a refusal."""
+        try:
+            self.assertIsInstance(key_of(x_api_key, authorization), bytes)
+        except NotAuthorized:
+            self.assertTrue(len(set(x_api_key)) > 1 or len(set(authorization)) > 1)

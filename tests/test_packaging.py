@@ -1,0 +1,122 @@
+"""What is built and installed: each way to install the package gives a daemon that starts, in an environment of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+TREE = Path(__file__).parent.parent
+#: What makes up a checkout, without what was built or installed in it.
+LEFT_OUT = shutil.ignore_patterns(
+    ".git",
+    ".venv",
+    "build",
+    "dist",
+    "*.egg-info",
+    "__pycache__",
+    ".*_cache",
+    ".hypothesis",
+    "*.sqlite*",
+    "_trial_temp*",
+)
+#: A build or an installation, with what it must download.
+LONG = 300
+
+
+def run(*command, cwd, timeout=60):
+    """Run a command that must succeed; return what it printed."""
+    environ = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+    ran = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environ,
+        timeout=timeout,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout
+    return ran.stdout
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of the tree, so that nothing is built in the tree itself."""
+    return shutil.copytree(TREE, tmp_path_factory.mktemp("checkout") / "resourced", ignore=LEFT_OUT)
+
+
+@pytest.fixture(scope="module")
+def built(checkout, tmp_path_factory):
+    """The sdist, and the wheel that is built from it."""
+    dist = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--outdir", dist, checkout, cwd=dist, timeout=LONG)
+    [wheel] = dist.glob("*.whl")
+    [sdist] = dist.glob("*.tar.gz")
+    return wheel, sdist
+
+
+def install(directory, *what):
+    """Make an empty environment and install into it; return where its programs are."""
+    run(sys.executable, "-m", "venv", directory, cwd="/")
+    programs = directory / "bin"
+    run(programs / "pip", "install", "--quiet", "--disable-pip-version-check", *what, cwd="/", timeout=LONG)
+    return programs
+
+
+def check_programs(programs, cwd):
+    """Both ways to start it know their options, wherever they are called from."""
+    for command in (["twistd", "resourced", "--help"], ["resourced", "--help"]):
+        assert "--listen" in run(programs / command[0], *command[1:], cwd=cwd), command
+    assert "resourced" in run(programs / "twistd", "--help", cwd=cwd)
+    assert run(programs / "pip", "check", cwd=cwd).strip() == "No broken requirements found."
+
+
+def test_wheel_contents(built):
+    """The wheel holds every module, the SQL files, the marker of its types, and the plugin, but no part of Twisted."""
+    with zipfile.ZipFile(built[0]) as wheel:
+        held = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    package = TREE / "resourced"
+    needed = [*package.glob("*.py"), *package.glob("schema/**/*.sql"), package / "py.typed"]
+    expected = {path.relative_to(TREE).as_posix() for path in needed}
+    assert any(name.endswith(".sql") for name in expected)
+    assert held == expected | {"twisted/plugins/resourced_plugin.py"}
+
+
+def test_sdist_contents(built):
+    """The sdist holds what one needs to run the tests and to set up the service, too."""
+    with tarfile.open(built[1]) as sdist:
+        held = {name.partition("/")[2] for name in sdist.getnames()}
+    tests = {f"tests/{path.name}" for path in (TREE / "tests").glob("*.py")}
+    schema = {path.relative_to(TREE).as_posix() for path in TREE.glob("resourced/schema/**/*.sql")}
+    others = {
+        *("Makefile", "LICENSE", "NEWS.rst", "README.rst", "CONTRIBUTING.rst", "setup.cfg", "setup.py"),
+        *("pyproject.toml", "ruff.toml", ".ci/run", "etc/resourced.service", "etc/default/resourced"),
+        *("resourced/py.typed", "twisted/plugins/resourced_plugin.py"),
+    }
+    assert (tests | schema | others) - held == set()
+
+
+def test_installed_wheel(built, tmp_path):
+    """The wheel, alone in an empty environment, gives both programs; uninstalled, it leaves Twisted as it was."""
+    programs = install(tmp_path / "venv", built[0])
+    check_programs(programs, tmp_path)
+    run(programs / "pip", "uninstall", "--quiet", "--yes", "resourced", cwd=tmp_path)
+    listed = run(programs / "twistd", "--help", cwd=tmp_path)
+    assert "resourced" not in listed
+    assert "web" in listed
+
+
+def test_editable_install(checkout, tmp_path):
+    """A checkout that is installed editable gives both programs, and they run what stands in the checkout."""
+    programs = install(tmp_path / "venv", "--editable", checkout)
+    check_programs(programs, tmp_path)
+    where = run(programs / "python", "-c", "import resourced; print(resourced.__file__)", cwd=tmp_path)
+    assert Path(where.strip()) == checkout / "resourced" / "__init__.py"
