@@ -1,0 +1,369 @@
+"""
+One connection of the HTTP edge: what Twisted would refuse by itself, or wait for without end, is answered here.
+
+Twisted parses; this room adds the limits, the deadlines, the answers in JSON, and the word to the access log for
+requests that never become one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor, IReactorTime, ITCPTransport
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel, datetimeToString
+from twisted.web.iweb import IRequest
+
+#: What ``Server`` says: no version, which would only help an attacker.
+SERVER = b"resourced"
+
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^\x00-\x20\x7f]+) HTTP/(\d\.\d)")
+#: More digits than any number of bytes needs, and fewer than Python refuses to read as an integer.
+_LENGTH_DIGITS = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    What one client, and all of them together, may ask of the server. Times are in seconds.
+
+    :ivar max_body: the largest request body, in bytes.
+    :ivar max_headers: the request line and all headers together, in bytes.
+    :ivar request: the time from the first byte of a request to its last.
+    :ivar idle: how long a connection stays open with no request on it.
+    :ivar linger: how long what is left of a refused request is read and dropped, so that its client gets the answer.
+    :ivar connections: open connections; the ones beyond are answered 503.
+    """
+
+    max_body: int = 1_048_576
+    max_headers: int = 16_384
+    request: float = 30
+    idle: float = 60
+    linger: float = 5
+    connections: int = 10_000
+
+
+class Phase(Enum):
+    """Where a connection stands."""
+
+    IDLE = auto()
+    READING = auto()
+    ANSWERING = auto()
+    CLOSING = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """
+    One line of the access log.
+
+    :ivar ms: milliseconds from the first byte of the request to the end of its answer.
+    :ivar length: bytes of the answer's body.
+    """
+
+    method: str
+    uri: str
+    status: int
+    ms: float
+    peer: str
+    length: int
+    notes: Mapping[str, object]
+
+
+class Edge(Protocol):
+    """What a connection needs of the site that it belongs to."""
+
+    limits: Limits
+    reactor: IReactorTime
+    draining: bool
+
+    @property
+    def overrun(self) -> bool:
+        """Whether a connection that there is no room for is to be dropped rather than told so."""
+
+    def joined(self, channel: Channel) -> bool:
+        """Count a new connection in; false if there is no room for it."""
+
+    def left(self, channel: Channel) -> None:
+        """Count a connection out."""
+
+    def access(self, access: Access) -> None:
+        """Put one request into the access log."""
+
+
+def error_body(code: str, sentence: str) -> bytes:
+    """
+    Give the body of every answer that is an error.
+
+    :param code: a word for a program.
+    :param sentence: a sentence for a person.
+    """
+    # A name from a JSON text may hold half a surrogate pair, which UTF-8 has no bytes for.
+    return json.dumps({"error": sentence, "code": code}, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def json_error(request: IRequest, status: int, code: str, sentence: str) -> bytes:
+    """Make an error the answer of ``request``: set its status and headers, and return the body to be written."""
+    body = error_body(code, sentence)
+    request.setResponseCode(status)
+    request.setHeader(b"content-type", b"application/json")
+    request.setHeader(b"content-length", b"%d" % len(body))
+    return body
+
+
+class Channel(HTTPChannel):
+    """
+    A connection.
+
+    Twisted's own idle timeout, which every byte renews, is switched off by its site. Instead there is one deadline:
+    for the next request to begin, for the whole of a request to arrive, or for a closed connection to be gone.
+
+    :ivar closing: whether what still arrives is dropped.
+    """
+
+    site: Edge
+    transport: Any
+    peer = "-"
+
+    _phase = Phase.IDLE
+    _line = b""
+    _began = 0.0
+    _lines = 0
+    _size = 0
+    _due: float | None = None
+    _timer: IDelayedCall | None = None
+
+    @property
+    def closing(self) -> bool:
+        return self._phase is Phase.CLOSING
+
+    @property
+    def idle(self) -> bool:
+        """Whether no part of a request has arrived that is not answered yet."""
+        return self._phase is Phase.IDLE
+
+    # What Twisted tells about the connection.
+
+    def connectionMade(self) -> None:
+        self.totalHeadersSize = self.MAX_LENGTH = self.site.limits.max_headers
+        super().connectionMade()
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpKeepAlive(True)
+        address = self.transport.getPeer()
+        self.peer = "unix" if isinstance(address, UNIXAddress) else str(getattr(address, "host", "-"))
+        if not self.site.joined(self):
+            if self.site.overrun:
+                self._phase = Phase.CLOSING
+                self.transport.abortConnection()
+                return
+            self.refuse(503, "overloaded", "There are too many connections. Try again later.", (b"Retry-After: 1",))
+        elif self.site.draining:
+            self.refuse(503, "shutting_down", "The server is being stopped. Try again later.", (b"Retry-After: 1",))
+        else:
+            self._rest()
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        phase, self._phase, self._due = self._phase, Phase.CLOSING, None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        request = self.requests[0] if self.requests else None
+        try:
+            super().connectionLost(reason)
+            if phase is Phase.ANSWERING or (phase is Phase.READING and self._line):
+                self._tell(499, getattr(request, "sentLength", 0), getattr(request, "notes", {}))
+        finally:
+            # Last, because a drain may be over with it.
+            self.site.left(self)
+
+    def loseConnection(self) -> None:
+        """Close when everything written has been sent, and at the latest after the time to linger."""
+        if self._phase is not Phase.ANSWERING:
+            self._phase = Phase.CLOSING
+        self._expect(self.site.limits.linger)
+        super().loseConnection()
+
+    # What Twisted tells about a request as it arrives.
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._phase is Phase.CLOSING:
+            return
+        # A CR LF too many after a body is no request.
+        if self._phase is Phase.IDLE and data != b"\r\n":
+            self._begin()
+        super().dataReceived(data)
+        # Looked at again, because it has changed meanwhile.
+        if self._reading():
+            self._expect(self._began + self.site.limits.request - self.site.reactor.seconds())
+            if self.line_mode and b"\n" in data.rpartition(b"\r\n")[2][1:]:
+                self.refuse(400, "bad_request", "Every line of a request's head has to end in CR LF.")
+
+    def lineReceived(self, line: bytes) -> bool:
+        """Check a line of the head before Twisted reads it; true makes the rest of what has arrived be dropped."""
+        if self._phase is Phase.IDLE and line:
+            self._begin()
+        self._size += len(line)
+        self._lines += bool(line)
+        if self._size > self.totalHeadersSize or self._lines > self.maxHeaders + 1:
+            self.lineLengthExceeded(line)
+        elif line and not self._line:
+            self._line = line
+            self._check_request_line(line)
+        if self._phase is not Phase.CLOSING:
+            super().lineReceived(line)
+        return self.closing
+
+    def _check_request_line(self, line: bytes) -> None:
+        parts = _REQUEST_LINE.fullmatch(line)
+        if parts is None or not line.isascii():
+            self._respondToBadRequestAndDisconnect()
+        elif parts[3] not in {b"1.0", b"1.1"}:
+            self.refuse(505, "unsupported_version", "This server speaks HTTP/1.1 and HTTP/1.0.")
+
+    def headerReceived(self, line: bytes) -> bool:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            digits = value.strip(b" \t")
+            # Twisted would let Python try to read the number, and end the connection with a traceback.
+            if digits.isdigit() and len(digits) > _LENGTH_DIGITS:
+                self.refuse_body()
+                return False
+        return bool(super().headerReceived(line))
+
+    def allHeadersReceived(self) -> None:
+        if self.length is not None and self.length > self.site.limits.max_body:
+            # Before Twisted can say "100 Continue".
+            self.refuse_body()
+        else:
+            super().allHeadersReceived()
+
+    def allContentReceived(self) -> None:
+        if self._phase is not Phase.CLOSING:
+            self._phase = Phase.ANSWERING
+            self._due = None
+            super().allContentReceived()
+
+    def requestDone(self, request: Any) -> None:
+        if self._phase is Phase.ANSWERING:
+            self._rest()
+        super().requestDone(request)
+        if self.idle and self.site.draining:
+            self.loseConnection()
+
+    def lineLengthExceeded(self, line: bytes) -> None:  # noqa: ARG002
+        self.refuse(
+            431,
+            "headers_too_large",
+            f"The head of the request is longer than {self.site.limits.max_headers} bytes"
+            f" or has more than {self.maxHeaders} headers.",
+        )
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        # The one private name of Twisted's that is used here: every answer of 400 that it gives by itself is here.
+        self.refuse(400, "bad_request", "The request is not valid HTTP.")
+
+    # How a request ends that has no answer from above.
+
+    def refuse_body(self) -> None:
+        """Answer that the body is too large; whatever is left of it is dropped."""
+        self.refuse(413, "body_too_large", f"The body is larger than {self.site.limits.max_body} bytes.")
+
+    def refuse(self, status: int, code: str, sentence: str, headers: tuple[bytes, ...] = ()) -> None:
+        """
+        Answer in place of the application, and end the connection such that the client can read the answer.
+
+        A client that is still sending would, after a plain close, be answered by a reset, which destroys what it has
+        not read. So only our half is closed, and what it sends is dropped until it closes too or the time is over.
+
+        :param headers: whole lines, without their ends.
+        """
+        if self._phase is Phase.IDLE:
+            self._begin()
+        self._phase = Phase.CLOSING
+        body = error_body(code, sentence)
+        sent = b"" if self._line.startswith(b"HEAD ") else body
+        lines = (
+            b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode("ascii")),
+            b"Server: " + SERVER,
+            b"Date: " + datetimeToString(),
+            b"Content-Type: application/json",
+            b"Content-Length: %d" % len(body),
+            b"Connection: close",
+            *headers,
+            b"",
+            sent,
+        )
+        self.transport.write(b"\r\n".join(lines))
+        self._tell(status, len(sent), {})
+        # TLS knows no half of a connection; its close waits for the other side by itself.
+        halves = bool(IHalfCloseableDescriptor.providedBy(self.transport)) and not self.isSecure()
+        if not halves:
+            self.loseConnection()
+            return
+        self._expect(self.site.limits.linger)
+        self.transport.unregisterProducer()
+        self.transport.resumeProducing()
+        self.transport.loseWriteConnection()
+
+    def _tell(self, status: int, length: int, notes: Mapping[str, object]) -> None:
+        parts = _REQUEST_LINE.fullmatch(self._line)
+        # A line that is none may be anything that a confused client sends, a key too: it stays out of the log.
+        method, uri = (parts[1], parts[2]) if parts else (b"-", b"-")
+        self.tell(method, uri, status, length, notes)
+
+    def tell(self, method: bytes, uri: bytes, status: int, length: int, notes: Mapping[str, object]) -> None:
+        """Put the request that has just ended into the access log."""
+        ms = (self.site.reactor.seconds() - self._began) * 1000
+        path = uri.decode("ascii", "backslashreplace")
+        self.site.access(Access(method.decode("ascii"), path, status, ms, self.peer, length, notes))
+
+    # The deadline.
+
+    def _begin(self) -> None:
+        self._phase = Phase.READING
+        self._line = b""
+        self._size = self._lines = 0
+        self._began = self.site.reactor.seconds()
+
+    def _reading(self) -> bool:
+        return self._phase is Phase.READING
+
+    def _rest(self) -> None:
+        self._phase = Phase.IDLE
+        self._expect(self.site.limits.idle)
+
+    def _expect(self, seconds: float) -> None:
+        """Call :meth:`_lapse` in so many seconds, instead of whatever was due."""
+        now = self.site.reactor.seconds()
+        self._due = now + seconds
+        if self._timer is not None:
+            # A timer that runs out too early looks again: a busy connection starts and cancels none at all.
+            if self._timer.getTime() <= self._due:
+                return
+            self._timer.cancel()
+        self._timer = self.site.reactor.callLater(max(0.0, seconds), self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._due is None:
+            return
+        left = self._due - self.site.reactor.seconds()
+        if left > 0:
+            self._expect(left)
+        else:
+            self._lapse()
+
+    def _lapse(self) -> None:
+        if self._phase is Phase.READING:
+            self.refuse(408, "request_timeout", f"The request took longer than {self.site.limits.request:g} s.")
+        elif self._phase is Phase.IDLE:
+            self.loseConnection()
+        else:
+            self.transport.abortConnection()
