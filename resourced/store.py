@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import secrets
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
 
-from resourced.model import Batch, Document, Reign, Resource
+from resourced.database import Database, DuplicateKey, Transaction
+from resourced.errors import DataNotFound, EpochLost, ResourceExists, ResourceNotFound, StoreRefused, StoreUnavailable
+from resourced.model import Batch, Document, Key, Place, Reign, Resource, Standing, Write
 
 
 class Store(Protocol):
@@ -38,7 +44,11 @@ class Store(Protocol):
         """
 
     async def ping(self) -> None:
-        """Return if the store answers."""
+        """
+        Return if the store answers.
+
+        :raises resourced.errors.EpochLost: another daemon reigns.
+        """
 
     async def reign(self) -> Reign:
         """
@@ -59,3 +69,210 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Let go of every connection, after the work under way has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Spelling:
+    """The few statements that the two databases spell each in its own way."""
+
+    keep: str
+    locked: str
+
+
+_SPELLINGS: Final[Mapping[str, _Spelling]] = {
+    "mysql": _Spelling(
+        keep="ON DUPLICATE KEY UPDATE data = VALUES(data)",
+        locked=" FOR UPDATE",
+    ),
+    "sqlite": _Spelling(
+        keep="ON CONFLICT (id_resource, selector) DO UPDATE SET data = excluded.data",
+        # Its one writer at a time needs no more.
+        locked="",
+    ),
+}
+
+#: How many rows one ``IN (...)`` names at most.
+_CHUNK: Final = 1000
+
+_LOST: Final = "Another daemon has taken over this store, so this one must stop."
+
+
+class SQLStore:
+    """
+    The ``Store`` in MySQL, MariaDB or SQLite.
+
+    :param owner: a name for this daemon that no other one has.
+    :param judge: check of each write that its ticket holds the lock in the store.  Without it, for a daemon that keeps
+        its places in memory only, just the epoch is checked.
+    """
+
+    def __init__(self, database: Database, *, owner: str = "", judge: bool = True) -> None:
+        self._database = database
+        self._owner = owner or secrets.token_hex(16)
+        self._judge = judge
+        self._spelling = _SPELLINGS[database.dialect.name]
+        self._epoch = 0
+
+    async def create_resource(self, name: str, timeout: int) -> Resource:
+        resource = Resource(str(uuid.uuid4()), name, timeout)
+        epoch = self._epoch
+
+        def create(transaction: Transaction) -> None:
+            self._claim(transaction, epoch, 0)
+            transaction.execute(
+                "INSERT INTO resource (id, name, timeout) VALUES (%s, %s, %s)", (resource.id, name, timeout)
+            )
+
+        try:
+            await self._database.write(create)
+        except DuplicateKey:
+            raise ResourceExists(f"There is a resource named {name!r} already.") from None
+        return resource
+
+    async def find_resource(self, name: str) -> Resource:
+        rows = await self._database.read(
+            lambda transaction: transaction.query("SELECT id, timeout FROM resource WHERE name = %s", (name,))
+        )
+        if not rows:
+            raise ResourceNotFound(f"There is no resource named {name!r}.")
+        return Resource(rows[0][0], name, _timeout(rows[0][1]))
+
+    async def read(self, resource: Resource, selector: str) -> Document:
+        rows = await self._database.read(
+            lambda transaction: transaction.query(
+                # An original server's column may allow NULL, which is no data.
+                "SELECT id, data FROM resource_data WHERE id_resource = %s AND selector = %s AND data IS NOT NULL",
+                (resource.id, selector),
+            )
+        )
+        if not rows:
+            raise DataNotFound(f"There is no data at selector {selector!r} of resource {resource.name!r} yet.")
+        return Document(rows[0][0], resource.id, selector, rows[0][1])
+
+    async def ping(self) -> None:
+        reigned = self._epoch
+        ((owner,),) = await self._database.read(
+            lambda transaction: transaction.query("SELECT owner FROM server WHERE id = 1")
+        )
+        if reigned and _text(owner) != self._owner:
+            raise EpochLost(_LOST)
+
+    async def reign(self) -> Reign:
+        self._epoch = await self._database.write(self._rise)
+        return await self._database.read(self._survey)
+
+    async def commit(self, batch: Batch) -> None:
+        epoch = self._epoch
+        await self._database.write(lambda transaction: self._apply(transaction, epoch, batch))
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    def _rise(self, transaction: Transaction) -> int:
+        # Only the first time from whoever it may be: else two daemons would take it from each other for ever.
+        mine, owner = (" AND owner = %s", (self._owner,)) if self._epoch else ("", ())
+        raised = transaction.execute(
+            f"UPDATE server SET epoch = epoch + 1, owner = %s WHERE id = 1{mine}", (self._owner, *owner)
+        )
+        if not raised:
+            raise EpochLost(_LOST)
+        ((epoch,),) = transaction.query("SELECT epoch FROM server WHERE id = 1")
+        return int(epoch)
+
+    def _survey(self, transaction: Transaction) -> Reign:
+        ((epoch, owner, fence),) = transaction.query("SELECT epoch, owner, fence FROM server WHERE id = 1")
+        if (epoch, _text(owner)) != (self._epoch, self._owner):
+            raise EpochLost(_LOST)
+        places = transaction.query(
+            "SELECT seq, resource, selector, ticket, standing, fence, owner, retry FROM place ORDER BY seq"
+        )
+        timeouts = transaction.query(
+            "SELECT name, timeout FROM resource WHERE name IN (SELECT DISTINCT resource FROM place)"
+        )
+        return Reign(
+            epoch=epoch,
+            fence=fence,
+            places=[
+                Place(
+                    seq,
+                    Key(_text(name), _text(part)),
+                    _text(ticket),
+                    Standing(standing),
+                    grant,
+                    _text(who),
+                    _text(retry),
+                )
+                for seq, name, part, ticket, standing, grant, who, retry in places
+            ],
+            timeouts={_text(name): _timeout(timeout) for name, timeout in timeouts},
+        )
+
+    def _claim(self, transaction: Transaction, epoch: int, fence: int) -> None:
+        """Lock the row of the reign until the transaction ends, so that no other reign begins before that."""
+        if transaction.execute(
+            "UPDATE server SET fence = CASE WHEN fence < %s THEN %s ELSE fence END "
+            "WHERE id = 1 AND epoch = %s AND owner = %s",
+            (fence, fence, epoch, self._owner),
+        ):
+            return
+        rows = transaction.query("SELECT owner FROM server WHERE id = 1")
+        if rows and _text(rows[0][0]) == self._owner:
+            raise StoreUnavailable("The lock table was read anew meanwhile; try again.")
+        raise EpochLost(_LOST)
+
+    def _apply(self, transaction: Transaction, epoch: int, batch: Batch) -> None:
+        self._claim(transaction, epoch, batch.fence)
+        if batch.places:
+            transaction.executemany(
+                "REPLACE INTO place (seq, resource, selector, ticket, standing, fence, owner, retry) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                [
+                    (place.seq, *place.key, place.ticket, int(place.standing), place.fence, place.owner, place.retry)
+                    for place in batch.places
+                ],
+            )
+        if batch.writes:
+            if self._judge:
+                self._check_holders(transaction, batch.writes)
+            newest = {(write.resource_id, write.key.selector): write.data for write in batch.writes}
+            transaction.executemany(
+                # A row that is there already keeps its id.
+                f"INSERT INTO resource_data (id, id_resource, selector, data) VALUES (%s, %s, %s, %s) {self._spelling.keep}",
+                [(str(uuid.uuid4()), *where, data) for where, data in newest.items()],
+            )
+        for chunk in _chunks(batch.gone):
+            transaction.execute(f"DELETE FROM place WHERE seq IN ({_marks(chunk)})", chunk)
+
+    def _check_holders(self, transaction: Transaction, writes: list[Write]) -> None:
+        holders: dict[int, tuple[Key, str, int]] = {}
+        for chunk in _chunks(sorted({write.seq for write in writes})):
+            rows = transaction.query(
+                "SELECT seq, resource, selector, ticket, fence, standing FROM place "
+                f"WHERE seq IN ({_marks(chunk)}){self._spelling.locked}",
+                chunk,
+            )
+            for seq, name, part, ticket, fence, standing in rows:
+                if standing in {Standing.HOLDING, Standing.GRANTED}:
+                    holders[seq] = (Key(_text(name), _text(part)), _text(ticket), fence)
+        for write in writes:
+            if holders.get(write.seq) != (write.key, write.ticket, write.fence):
+                raise StoreRefused("In the store this ticket does not hold the lock, so nothing was written.")
+
+
+def _text(value: str | bytes) -> str:
+    """Return a name as text: MySQL keeps exact names as bytes."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _timeout(value: int | None) -> int:
+    """Return a timeout that can be used: the original server did not mind NULL or less than nothing."""
+    return max(0, value or 0)
+
+
+def _chunks(numbers: list[int]) -> Iterator[list[int]]:
+    for start in range(0, len(numbers), _CHUNK):
+        yield numbers[start : start + _CHUNK]
+
+
+def _marks(chunk: list[int]) -> str:
+    return ", ".join(["%s"] * len(chunk))

@@ -1,0 +1,333 @@
+"""A database that coroutines can ask: ``adbapi`` pools, and what becomes of lost connections, timeouts and errors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from threading import Thread
+from typing import Any, Final, TypeVar
+
+from twisted.enterprise import adbapi
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from resourced.dialect import Dialect
+from resourced.errors import StoreUnavailable
+from resourced.migration import prepare
+
+T = TypeVar("T")
+
+#: Seconds that a connection may lie idle before it is asked whether it is alive.
+IDLE: Final = 5.0
+#: Seconds without a try to connect after one that failed.
+PAUSE: Final = 0.3
+
+AWAY: Final = "The database cannot be reached; try again in a moment."
+FAILED: Final = "The database did not do what was asked; nothing of it may be taken as done."
+
+
+class DuplicateKey(Exception):
+    """A row with this unique key is there already."""
+
+
+class Transaction:
+    """
+    One transaction, for a function that runs in a thread of a pool.
+
+    Statements have ``%s`` for each parameter and ``%%`` for a percent sign, on every database.
+    """
+
+    def __init__(self, connection: Any, dialect: Dialect) -> None:
+        self._cursor = connection.cursor()
+        self._dialect = dialect
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+        """
+        Run a statement; return how many rows it found or made.
+
+        :raises DuplicateKey: there is such a row already.
+        """
+        try:
+            self._cursor.execute(self._dialect.spelled(statement), parameters)
+        except self._dialect.error as error:
+            if self._dialect.is_duplicate(error):
+                raise DuplicateKey from None
+            raise
+        return int(self._cursor.rowcount)
+
+    def executemany(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run a statement for every row of parameters, in as few round trips as the driver can."""
+        self._cursor.executemany(self._dialect.spelled(statement), list(rows))
+
+    def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement that selects; return its rows."""
+        self._cursor.execute(self._dialect.spelled(statement), parameters)
+        return list(self._cursor.fetchall())
+
+
+Work = Callable[[Transaction], T]
+
+
+class Database:
+    """
+    One database, with some connections that read and one that writes.
+
+    A piece of work is a function of a ``Transaction``.  It runs in a thread, and once more if the connection was lost
+    or a deadlock ended it before its commit, so it must change nothing but the database.
+
+    :param reactor: runs the threads' answers; its threads close the connections.
+    :param dialect: which database it is, and where.
+    :param max_body: the most bytes of data in one row, which the server must be ready to take.
+    :param max_pending: how much work may be under way or in line.
+    :param now: a clock in seconds that nobody sets.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        dialect: Dialect,
+        *,
+        max_body: int = 1 << 20,
+        max_pending: int = 5000,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.dialect = dialect
+        self._reactor = reactor
+        self._max_body = max_body
+        self._max_pending = max_pending
+        self._reads = _Pool(reactor, dialect, writes=False, now=now)
+        self._writes = _Pool(reactor, dialect, writes=True, now=now)
+        self._pending = 0
+        self._closed = False
+        self._idle: Deferred[None] = Deferred()
+
+    async def prepare(self) -> None:
+        """
+        Make the database if it is missing, and bring its schema up to date.
+
+        :raises resourced.errors.ConfigurationError: it cannot be used as it is; the sentence says why.
+        :raises resourced.errors.StoreUnavailable: it cannot be reached.
+        """
+        await self._run(self._prepare_in_thread)
+
+    def _prepare_in_thread(self) -> Deferred[None]:
+        """Prepare in a thread that does not keep the process alive: copying a large table may take an hour."""
+        done: Deferred[None] = Deferred()
+
+        def run() -> None:
+            outcome: Failure | None = None
+            try:
+                prepare(self.dialect, self._max_body)
+            except BaseException:  # noqa: BLE001 - it is raised again where it is waited for
+                outcome = Failure()
+            self._reactor.callFromThread(done.callback, outcome)
+
+        Thread(target=run, name="migration", daemon=True).start()
+        return done
+
+    async def read(self, work: Work[T]) -> T:
+        """
+        Do work that only reads; each of its statements sees what is committed by then.
+
+        :raises resourced.errors.StoreUnavailable: the database did not answer as it should.
+        """
+        return await self._run(lambda: self._reads.perform(work))
+
+    async def write(self, work: Work[T]) -> T:
+        """
+        Do work in one transaction, which is committed when the work returns and undone when it raises.
+
+        :raises resourced.errors.StoreUnavailable: the database did not answer as it should; if that was on
+            commit, the work may have been done all the same.
+        """
+        return await self._run(lambda: self._writes.perform(work))
+
+    async def close(self) -> None:
+        """Take no more work, give what is under way the time that the timeouts leave it, and let go of all connections."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._pending:
+            with suppress(DeferredTimeout):
+                await self._idle.addTimeout(2 * self.dialect.timeout + 1, self._reactor)
+        threads = self._reactor.getThreadPool()
+        for pool in (self._reads, self._writes):
+            pool.detach()
+            closed = deferToThreadPool(self._reactor, threads, pool.finalClose)
+            if not self._pending:
+                await closed
+
+    async def _run(self, start: Callable[[], Deferred[T]]) -> T:
+        if self._closed:
+            raise StoreUnavailable("The store is closed.")
+        if self._pending >= self._max_pending:
+            raise StoreUnavailable("The database has too much to do; try again in a moment.")
+        self._pending += 1
+        # To cancel it only turns away from the work, which goes on and counts until its end.
+        answer: Deferred[T] = Deferred(lambda _: None)
+
+        def ended(result: T | Failure) -> None:
+            self._pending -= 1
+            if self._closed and not self._pending and not self._idle.called:
+                self._idle.callback(None)
+            if not answer.called:
+                answer.callback(result)
+
+        start().addBoth(ended)
+        return await answer
+
+
+class _Pool(adbapi.ConnectionPool):
+    """
+    Connections of one kind, each with its thread.
+
+    Most of what ``adbapi`` does about lost connections is done here instead, because it makes noise and lets the first
+    piece of work after the loss fail.
+    """
+
+    _log = Logger("resourced.database")
+
+    def __init__(self, reactor: Any, dialect: Dialect, *, writes: bool, now: Callable[[], float]) -> None:
+        size = 1 if writes else dialect.readers
+        super().__init__(dialect.driver, cp_reactor=reactor, cp_min=size, cp_max=size)
+        self.connectionFactory = _Session
+        self.dialect = dialect
+        self.writes = writes
+        self._now = now
+        self._used: dict[int, float] = {}
+        self._paused_until = now()
+        self._away = False
+
+    def perform(self, work: Work[T]) -> Deferred[T]:
+        """Do work in a thread."""
+        done: Deferred[T] = self.runWithConnection(self._perform, work)
+        return done
+
+    def detach(self) -> None:
+        """Let the reactor's end no longer close this pool: its owner does."""
+        if self.shutdownID:
+            self._reactor.removeSystemEventTrigger(self.shutdownID)
+            self.shutdownID = None
+        if self.startID:
+            self._reactor.removeSystemEventTrigger(self.startID)
+            self.startID = None
+
+    def connect(self) -> Any:
+        """
+        Return this thread's connection, alive as far as one can know.
+
+        :raises resourced.errors.StoreUnavailable: it cannot be had.
+        """
+        thread, now = self.threadID(), self._now()
+        connection = self.connections.get(thread)
+        if connection is not None and now - self._used[thread] > IDLE:
+            try:
+                self.dialect.check(connection)
+            except self.dialect.error as error:
+                self.disconnect(connection)
+                connection = None
+                if self.dialect.is_late(error):
+                    raise self.failed(error) from None
+        if connection is None:
+            connection = self._open()
+        self._used[thread] = now
+        return connection
+
+    def _open(self) -> Any:
+        if self._now() < self._paused_until:
+            raise StoreUnavailable(AWAY)
+        try:
+            connection = self.dialect.connect(writes=self.writes)
+        except self.dialect.error as error:
+            self._paused_until = self._now() + PAUSE
+            if not self._away:
+                self._away = True
+                self._log.warn("{database} cannot be reached: {error}", database=self.dialect.describe(), error=error)
+            raise StoreUnavailable(AWAY) from None
+        if self._away:
+            self._away = False
+            self._log.info("{database} can be reached again", database=self.dialect.describe())
+        self.connections[self.threadID()] = connection
+        return connection
+
+    def _perform(self, session: _Session, work: Work[T]) -> T:
+        try:
+            return self._once(session, work)
+        except self.dialect.error as error:
+            if not self.dialect.is_retryable(error):
+                raise self.failed(error) from None
+        session.rollback()
+        session.renew()
+        try:
+            return self._once(session, work)
+        except self.dialect.error as error:
+            raise self.failed(error) from None
+
+    def _once(self, session: _Session, work: Work[T]) -> T:
+        try:
+            if self.writes:
+                self.dialect.begin(session.connection)
+            return work(Transaction(session.connection, self.dialect))
+        except self.dialect.error as error:
+            if self.dialect.is_lost(error):
+                session.end()
+            raise
+
+    def failed(self, error: Exception) -> StoreUnavailable:
+        """Log an error of the driver; return what is said instead of it."""
+        code = self.dialect.code(error)
+        if self.dialect.is_late(error):
+            # Whoever waits in line for the next connection does not have to wait as long as this one did.
+            self._paused_until = self._now() + PAUSE
+        if self.dialect.is_lost(error):
+            self._log.warn("A connection to the database was lost ({code})", code=code)
+            return StoreUnavailable(AWAY)
+        # The text may have a piece of the data in it, so it stays out of the log.
+        self._log.warn("The database refused a statement: {kind} ({code})", kind=type(error).__name__, code=code)
+        return StoreUnavailable(FAILED)
+
+
+class _Session(adbapi.Connection):
+    """The connection that a piece of work has; it is thrown away without noise when it is of no use any more."""
+
+    _connection: Any
+    _pool: _Pool
+
+    @property
+    def connection(self) -> Any:
+        """The driver's own connection."""
+        return self._connection
+
+    def commit(self) -> None:
+        if not self._pool.writes:
+            return
+        dialect = self._pool.dialect
+        try:
+            self._connection.commit()
+        except dialect.error as error:
+            # Nobody knows whether it was done. So it is not tried again, and the connection is not used again.
+            self.end()
+            raise self._pool.failed(error) from None
+
+    def rollback(self) -> None:
+        if self._connection is None or not self._pool.writes:
+            return
+        try:
+            self._connection.rollback()
+        except self._pool.dialect.error:
+            self.end()
+
+    def end(self) -> None:
+        """Throw the connection away."""
+        if self._connection is not None:
+            self._pool.disconnect(self._connection)
+            self._connection = None
+
+    def renew(self) -> None:
+        """Have a connection again, if it was thrown away."""
+        if self._connection is None:
+            self._connection = self._pool.connect()

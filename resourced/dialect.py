@@ -1,0 +1,252 @@
+"""The two databases, each by what is different about it: how to connect, what its errors mean, how it spells SQL."""
+
+from __future__ import annotations
+
+import ipaddress
+import sqlite3
+import ssl
+from typing import Any, ClassVar, Protocol
+
+import pymysql
+from pymysql.constants import CLIENT, CR, ER
+
+from resourced.config import MySQLSettings, SQLiteSettings
+
+
+def is_local(host: str) -> bool:
+    """Tell whether nothing leaves this machine on the way to a host, or to a socket whose path begins with ``/``."""
+    if host.startswith("/") or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Dialect(Protocol):
+    """
+    What ``resourced.database`` has to know about a driver and its database.
+
+    :cvar name: the folder with its schema.
+    :cvar driver: its module, for ``adbapi``.
+    :cvar readers: how many connections read at once.
+    :cvar error: the class of all that the driver raises.
+    :ivar timeout: seconds that the database may take for an answer.
+    """
+
+    name: ClassVar[str]
+    driver: ClassVar[str]
+    readers: ClassVar[int]
+    error: ClassVar[type[Exception]]
+    timeout: float
+
+    def describe(self) -> str:
+        """Say for people which database it is, without the password."""
+
+    def connect(self, *, writes: bool) -> Any:
+        """Open a connection; one that does not write commits each statement for itself."""
+
+    def check(self, connection: Any) -> None:
+        """Raise the driver's error if a connection that lay idle is no longer alive."""
+
+    def begin(self, connection: Any) -> None:
+        """Start a transaction that writes."""
+
+    def spelled(self, statement: str) -> str:
+        """Turn a statement with ``%s`` for its parameters, and ``%%`` for a percent sign, into what the driver takes."""
+
+    def code(self, error: Exception) -> int:
+        """Return the number that the database has for this error, or 0."""
+
+    def is_duplicate(self, error: Exception) -> bool:
+        """Tell whether a unique key refused a row."""
+
+    def is_lost(self, error: Exception) -> bool:
+        """Tell whether the connection it happened on is of no use any more."""
+
+    def is_late(self, error: Exception) -> bool:
+        """Tell whether the database let the whole timeout pass."""
+
+    def is_retryable(self, error: Exception) -> bool:
+        """Tell whether the same transaction, begun anew, may well succeed: nothing of it has been done."""
+
+
+def refusal(dialect: Dialect, error: Exception) -> str:
+    """Say why a database cannot be used, in the words of its driver."""
+    detail = error.args[-1] if error.args else type(error).__name__
+    return f"Cannot use {dialect.describe()}: {detail} (error {dialect.code(error)})."
+
+
+class MySQL:
+    """MySQL 8 and MariaDB, by PyMySQL."""
+
+    name: ClassVar[str] = "mysql"
+    driver: ClassVar[str] = "pymysql"
+    readers: ClassVar[int] = 4
+    error: ClassVar[type[Exception]] = pymysql.MySQLError
+
+    #: The connection is gone, or leads to a server that is going, or to one that only reads after a failover.
+    _LOST = frozenset({
+        0,
+        1053,  # server shutdown
+        1153,  # packet too large: the server hangs up
+        1158, 1159, 1160, 1161,  # network errors on the server's side
+        1290, 1836,  # read only
+        1927,  # killed
+        CR.CR_SERVER_GONE_ERROR,
+        CR.CR_SERVER_LOST,
+        4031,  # MySQL 8 ended an idle connection
+    })  # fmt: skip
+
+    #: Seconds after which the server ends a connection that says nothing in the middle of a transaction, so that a
+    #: daemon that is frozen there, or whose machine is gone, no longer holds its row locks.
+    _SILENCE = 30
+
+    def __init__(self, settings: MySQLSettings, timeout: float) -> None:
+        self.settings = settings
+        self.timeout = timeout
+        # The driver would build a context for every connection, which takes 20 ms of CPU. Like its own, this one
+        # encrypts without asking who the server is.
+        self._tls: ssl.SSLContext | None = None
+        if not is_local(settings.host):
+            self._tls = ssl.create_default_context()
+            self._tls.check_hostname = False
+            self._tls.verify_mode = ssl.CERT_NONE
+
+    def describe(self) -> str:
+        return self.settings.describe()
+
+    def connect(self, *, writes: bool) -> Any:
+        connection = self.open(autocommit=not writes, database=self.settings.database)
+        if writes:
+            # MySQL knows silence only as such, and would end a connection that merely has nothing to do.
+            silence = "idle_transaction_timeout" if "MariaDB" in connection.get_server_info() else "wait_timeout"
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f"SET SESSION {silence} = {self._SILENCE}, "
+                    f"SESSION innodb_lock_wait_timeout = {max(1, int(self.timeout) - 1)}"
+                )
+        return connection
+
+    def open(self, *, autocommit: bool, database: str | None, patience: float = 0.0) -> Any:
+        """
+        Open a connection to a database of the server, or to none.
+
+        :param patience: seconds that an answer may take, if longer than the timeout.
+        :raises pymysql.MySQLError: it cannot be had.
+        """
+        host = self.settings.host
+        where: dict[str, Any] = {"host": host, "port": self.settings.port}
+        if host.startswith("/"):
+            where = {"unix_socket": host}
+        options: dict[str, Any] = {
+            "user": self.settings.user,
+            # The driver would encode text as latin-1, and show it in the error when that fails.
+            "password": self.settings.password.encode(),
+            "database": database,
+            "charset": "utf8mb4",
+            "autocommit": autocommit,
+            "client_flag": CLIENT.FOUND_ROWS,
+            "sql_mode": "STRICT_ALL_TABLES",
+            # Without it, looking for a row that is not there would lock out inserts of other rows.
+            "init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            "connect_timeout": self.timeout,
+            "read_timeout": max(self.timeout, patience),
+            "write_timeout": self.timeout,
+        }
+        try:
+            if self._tls is not None:
+                try:
+                    return pymysql.connect(**where, **options, ssl=self._tls)
+                except pymysql.OperationalError as error:
+                    if self.code(error) != CR.CR_SSL_CONNECTION_ERROR:
+                        raise
+            # Nobody listens on the way, or the server has no TLS to offer.
+            return pymysql.connect(**where, **options, ssl_disabled=True)
+        except pymysql.MySQLError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the driver makes of an answer that no MySQL server gives
+            raise pymysql.OperationalError(
+                CR.CR_CONN_HOST_ERROR, f"No MySQL server answers there ({type(error).__name__})"
+            ) from None
+
+    def check(self, connection: Any) -> None:
+        connection.ping()
+
+    def begin(self, connection: Any) -> None:
+        """Nothing: without autocommit the first statement starts a transaction, and saves a round trip."""
+
+    def spelled(self, statement: str) -> str:
+        return statement
+
+    def code(self, error: Exception) -> int:
+        return error.args[0] if error.args and isinstance(error.args[0], int) else 0
+
+    def is_duplicate(self, error: Exception) -> bool:
+        return self.code(error) == ER.DUP_ENTRY
+
+    def is_lost(self, error: Exception) -> bool:
+        return self.code(error) in self._LOST
+
+    def is_late(self, error: Exception) -> bool:
+        # The driver says so in English only; but it was handling the socket's own error then.
+        return isinstance(error.__context__, TimeoutError)
+
+    def is_retryable(self, error: Exception) -> bool:
+        return self.code(error) == ER.LOCK_DEADLOCK or (self.is_lost(error) and not self.is_late(error))
+
+
+class SQLite:
+    """An SQLite file in this process: readers beside one writer, and what is committed survives a power cut."""
+
+    name: ClassVar[str] = "sqlite"
+    driver: ClassVar[str] = "sqlite3"
+    readers: ClassVar[int] = 1
+    error: ClassVar[type[Exception]] = sqlite3.Error
+
+    def __init__(self, settings: SQLiteSettings, timeout: float) -> None:
+        self.settings = settings
+        self.timeout = timeout
+
+    def describe(self) -> str:
+        return self.settings.describe()
+
+    def connect(self, *, writes: bool) -> Any:  # noqa: ARG002 - the driver begins no transaction by itself
+        connection = sqlite3.connect(
+            self.settings.path,
+            timeout=self.timeout,
+            isolation_level=None,
+            # Each connection stays in one thread; but another one closes it in the end.
+            check_same_thread=False,
+        )
+        try:
+            for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+                connection.execute(f"PRAGMA {setting}")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def check(self, connection: Any) -> None:
+        """Nothing: a file does not hang up."""
+
+    def begin(self, connection: Any) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+
+    def spelled(self, statement: str) -> str:
+        return "%".join(part.replace("%s", "?") for part in statement.split("%%"))
+
+    def code(self, error: Exception) -> int:
+        return getattr(error, "sqlite_errorcode", 0)
+
+    def is_duplicate(self, error: Exception) -> bool:
+        return self.code(error) in {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
+
+    def is_lost(self, error: Exception) -> bool:  # noqa: ARG002
+        return False
+
+    def is_late(self, error: Exception) -> bool:
+        return self.code(error) == sqlite3.SQLITE_BUSY
+
+    def is_retryable(self, error: Exception) -> bool:  # noqa: ARG002
+        return False

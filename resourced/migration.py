@@ -1,0 +1,184 @@
+"""How a database comes to the schema that this version of the server needs. Runs in a thread, and waits for the driver."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing
+from importlib.resources import files
+from typing import Any, Final
+
+import pymysql
+from pymysql.constants import ER
+
+from resourced.dialect import Dialect, MySQL, SQLite, refusal
+from resourced.errors import ConfigurationError, StoreUnavailable
+from resourced.takeover import check_old_tables
+
+#: Seconds that one statement of a migration may take, or another daemon's whole migration: large tables are copied.
+PATIENCE: Final = 3600.0
+#: What a row needs in a packet besides its data, twice as long when every character is escaped.
+PACKET_MARGIN: Final = 64 * 1024
+#: The last version of the MySQL schema in which the names may still be as the original server kept them.
+OLD_NAMES: Final = 1
+
+_TOO_NEW: Final = (
+    "Its schema has version {found}, and this server knows none above {known}: a newer server has used it."
+)
+
+
+def migrations(dialect: str) -> list[list[str]]:
+    """
+    Read the numbered files of a dialect's schema.
+
+    In them a comment has a line of its own, and a statement ends with a semicolon at the end of a line.
+
+    :return: for each version, from 1 on, its statements.
+    """
+    folder = files("resourced") / "schema" / dialect
+    found = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+    return [split(file.read_text(encoding="utf-8")) for file in found]
+
+
+def split(text: str) -> list[str]:
+    """Split the text of a schema file into its statements."""
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("--")]
+    return [statement.strip() for statement in ("\n".join(lines) + "\n").split(";\n") if statement.strip()]
+
+
+def prepare(dialect: Dialect, max_body: int) -> None:
+    """
+    Make a database if it is missing, and bring its schema up to date.
+
+    :param max_body: the most bytes of data in one row.
+    :raises resourced.errors.ConfigurationError: it cannot be used as it is; the sentence says why.
+    :raises resourced.errors.StoreUnavailable: it cannot be reached, or is busy.
+    """
+    try:
+        if isinstance(dialect, MySQL):
+            _prepare_mysql(dialect, max_body)
+        elif isinstance(dialect, SQLite):
+            _prepare_sqlite(dialect)
+    except dialect.error as error:
+        kind = StoreUnavailable if _is_passing(dialect, error) else ConfigurationError
+        raise kind(refusal(dialect, error)) from None
+    except (ConfigurationError, StoreUnavailable) as error:
+        raise type(error)(f"Cannot use {dialect.describe()}: {error.sentence}") from None
+
+
+def _is_passing(dialect: Dialect, error: Exception) -> bool:
+    """Tell whether an error is one that may be gone at the next start, with nothing changed by anybody."""
+    if isinstance(dialect, MySQL):
+        busy = {ER.CON_COUNT_ERROR, ER.SERVER_SHUTDOWN, ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK}
+        # The codes from 2000 on are the client's own: it did not get as far as an answer.
+        return dialect.is_lost(error) or dialect.code(error) in busy or 2000 <= dialect.code(error) < 3000
+    return dialect.is_late(error)
+
+
+def _prepare_sqlite(dialect: SQLite) -> None:
+    versions = migrations(dialect.name)
+    with closing(dialect.connect(writes=True)) as connection:
+        # Two daemons that start at once wait for each other here; and here, unlike in MySQL, all of it is one transaction.
+        dialect.begin(connection)
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_version (id INTEGER PRIMARY KEY, version INTEGER NOT NULL)"
+        )
+        connection.execute("INSERT OR IGNORE INTO schema_version (id, version) VALUES (1, 0)")
+        (version,) = connection.execute("SELECT version FROM schema_version WHERE id = 1").fetchone()
+        if version > len(versions):
+            raise ConfigurationError(_TOO_NEW.format(found=version, known=len(versions)))
+        for statements in versions[version:]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute("UPDATE schema_version SET version = ? WHERE id = 1", (len(versions),))
+        connection.commit()
+
+
+def _prepare_mysql(dialect: MySQL, max_body: int) -> None:
+    versions = migrations(dialect.name)
+    with closing(_connect_or_create(dialect)) as connection, connection.cursor() as cursor:
+        _check_packet(cursor, max_body)
+        if _version(cursor) == len(versions):
+            return
+    name = dialect.settings.database
+    with (
+        closing(dialect.open(autocommit=True, database=name, patience=PATIENCE + dialect.timeout)) as connection,
+        connection.cursor() as cursor,
+    ):
+        _wait_alone(cursor, name)
+        _migrate_mysql(connection, cursor, versions)
+
+
+def _connect_or_create(dialect: MySQL) -> Any:
+    name = dialect.settings.database
+    try:
+        return dialect.open(autocommit=True, database=name)
+    except pymysql.MySQLError as error:
+        if dialect.code(error) != ER.BAD_DB_ERROR:
+            raise
+    with closing(dialect.open(autocommit=True, database=None)) as connection, connection.cursor() as cursor:
+        quoted = name.replace("`", "``")
+        cursor.execute(f"CREATE DATABASE IF NOT EXISTS `{quoted}` CHARACTER SET utf8mb4")
+    return dialect.open(autocommit=True, database=name)
+
+
+def _check_packet(cursor: Any, max_body: int) -> None:
+    cursor.execute("SELECT @@max_allowed_packet")
+    (allowed,) = cursor.fetchone()
+    needed = 2 * max_body + PACKET_MARGIN
+    if allowed < needed:
+        raise ConfigurationError(
+            f"For bodies of up to {max_body} bytes the server's max_allowed_packet must be at least {needed}, and it is "
+            f"{allowed}; raise it there, or lower RESOURCED_MAX_BODY."
+        )
+
+
+def _has_table(cursor: Any, table: str) -> bool:
+    cursor.execute(
+        "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %s", (table,)
+    )
+    return bool(cursor.fetchone()[0])
+
+
+def _version(cursor: Any) -> int:
+    """Return the version of the schema; 0 before the first one is complete, and -1 in a database that is not ours yet."""
+    if not _has_table(cursor, "schema_version"):
+        return -1
+    cursor.execute("SELECT version FROM schema_version WHERE id = 1")
+    row = cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
+def _wait_alone(cursor: Any, database: str) -> None:
+    """Keep every other daemon from migrating this database, until this connection ends, however it ends."""
+    lock = f"resourced:migration:{hashlib.sha256(database.encode()).hexdigest()[:32]}"
+    cursor.execute("SELECT GET_LOCK(%s, %s)", (lock, int(PATIENCE)))
+    if cursor.fetchone()[0] != 1:
+        raise StoreUnavailable("Another daemon has been bringing its schema up to date for too long.")
+
+
+def _migrate_mysql(connection: Any, cursor: Any, versions: list[list[str]]) -> None:
+    """
+    Run what is missing of the schema.
+
+    MySQL commits around every statement that changes a table.  So a daemon that is killed in between leaves the
+    statements up to there, and the next one runs the whole file again: each statement allows that.
+    """
+    version = _version(cursor)
+    if version > len(versions):
+        raise ConfigurationError(_TOO_NEW.format(found=version, known=len(versions)))
+    if version == -1:
+        for table in ("server", "place"):
+            if _has_table(cursor, table):
+                raise ConfigurationError(f"It has a table {table} that is somebody else's; use a database of its own.")
+    if version <= OLD_NAMES:
+        check_old_tables(connection)
+    cursor.execute(
+        "CREATE TABLE IF NOT EXISTS schema_version (id TINYINT NOT NULL PRIMARY KEY, version INT NOT NULL) ENGINE = InnoDB"
+    )
+    cursor.execute("INSERT IGNORE INTO schema_version (id, version) VALUES (1, 0)")
+    for number, statements in enumerate(versions, start=1):
+        if number <= version:
+            continue
+        for statement in statements:
+            cursor.execute(statement)
+        cursor.execute("UPDATE schema_version SET version = %s WHERE id = 1", (number,))

@@ -1,0 +1,144 @@
+"""A fresh database for each test, of either kind, and what a test needs to look behind the store's back."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+
+from resourced.config import MySQLSettings, SQLiteSettings
+from resourced.database import Database
+from resourced.dialect import Dialect, MySQL, SQLite
+from resourced.model import Batch, Key, Place, Standing, Write
+from resourced.store import SQLStore
+from tests.mariadb import MariaDB
+
+#: Seconds that the stores of tests wait for their database.
+TIMEOUT = 5.0
+
+
+@pytest.fixture(scope="session", name="mariadb")
+def mariadb_fixture() -> Iterator[MariaDB]:
+    """One server for the whole run. A test that stops or freezes it leaves it running."""
+    with MariaDB() as server:
+        yield server
+
+
+class Backend:
+    """
+    A database of one test; subclasses know how to reach it without our code.
+
+    :ivar kind: the name of its dialect.
+    """
+
+    kind = ""
+
+    def __init__(self) -> None:
+        self._databases: list[Database] = []
+
+    def dialect(self, timeout: float = TIMEOUT) -> Dialect:
+        raise NotImplementedError
+
+    def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Run a statement on a connection of its own, and return its rows."""
+        raise NotImplementedError
+
+    def database(self, timeout: float = TIMEOUT, **options: Any) -> Database:
+        """Make a ``Database`` on it, which is closed when the test ends."""
+        from twisted.internet import reactor
+
+        database = Database(reactor, self.dialect(timeout), **options)
+        self._databases.append(database)
+        return database
+
+    async def store(self, timeout: float = TIMEOUT, **options: Any) -> SQLStore:
+        """Make a store on it, with the schema there and nobody reigning yet."""
+        database = self.database(timeout)
+        await database.prepare()
+        return SQLStore(database, **options)
+
+    async def close(self) -> None:
+        for database in self._databases:
+            await database.close()
+
+
+class MySQLBackend(Backend):
+    kind = "mysql"
+
+    def __init__(self, server: MariaDB) -> None:
+        super().__init__()
+        self.server = server
+        self.name = f"test_{uuid.uuid4().hex}"
+
+    def dialect(self, timeout: float = TIMEOUT) -> MySQL:
+        return MySQL(MySQLSettings("127.0.0.1", self.server.port, self.name, "root", ""), timeout)
+
+    def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        return self.server.run(statement, *parameters, database=self.name)
+
+    async def close(self) -> None:
+        await super().close()
+        self.server.run(f"DROP DATABASE IF EXISTS `{self.name}`")
+
+
+class SQLiteBackend(Backend):
+    kind = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def dialect(self, timeout: float = TIMEOUT) -> SQLite:
+        return SQLite(SQLiteSettings(str(self.path)), timeout)
+
+    def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            return connection.execute(statement.replace("%s", "?"), parameters).fetchall()
+
+
+@pytest_twisted.async_yield_fixture(name="mysql")
+async def mysql_fixture(mariadb: MariaDB) -> AsyncIterator[MySQLBackend]:
+    backend = MySQLBackend(mariadb)
+    yield backend
+    await backend.close()
+
+
+@pytest_twisted.async_yield_fixture(name="backend", params=["sqlite", "mysql"])
+async def backend_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
+    """Each test that has it runs on both kinds of database."""
+    backend: Backend
+    if request.param == "sqlite":
+        backend = SQLiteBackend(tmp_path / "resourced.sqlite")
+    else:
+        backend = MySQLBackend(request.getfixturevalue("mariadb"))
+    yield backend
+    await backend.close()
+
+
+KEY = Key("printer", "A4")
+
+
+def place(seq: int, key: Key = KEY, *, fence: int = 0, standing: Standing = Standing.WAITING, **rest: str) -> Place:
+    """A place as the journal would make it; its ticket is told apart by ``seq``."""
+    words = {"ticket": f"{seq:032x}", "owner": "someone", "retry": ""} | rest
+    return Place(seq, key, words["ticket"], standing, fence, words["owner"], words["retry"])
+
+
+def holder(seq: int, key: Key = KEY, *, fence: int) -> Place:
+    return place(seq, key, fence=fence, standing=Standing.HOLDING)
+
+
+def write(held: Place, resource_id: str, data: str) -> Write:
+    """What the ticket at a place writes."""
+    return Write(held.key, resource_id, held.seq, held.ticket, held.fence, data)
+
+
+async def give(store: SQLStore, held: Place, resource_id: str, data: str) -> None:
+    """Put data where a place is, in the least number of steps: take the lock, write, and be gone."""
+    await store.commit(Batch(held.fence, [held], [held.seq], [write(held, resource_id, data)]))

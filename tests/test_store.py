@@ -1,0 +1,554 @@
+"""What every store promises, on SQLite and on a real MariaDB server."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
+
+from resourced.errors import (
+    DataNotFound,
+    EpochLost,
+    ResourceExists,
+    ResourceNotFound,
+    StoreRefused,
+    StoreUnavailable,
+)
+from resourced.model import Batch, Key, Reign, Standing, valid_name
+from resourced.store import SQLStore
+from tests.stores import (  # noqa: F401 - fixtures
+    Backend,
+    MySQLBackend,
+    backend_fixture,
+    give,
+    holder,
+    mariadb_fixture,
+    mysql_fixture,
+    place,
+    write,
+)
+
+#: Each of these is another name than all the others.
+NAMES = [
+    "A4",
+    "a4",
+    "A4 ",
+    " A4",
+    "\u00c14",
+    "A\u03014",
+    "\uff21\uff14",
+    "ss",
+    "\u00df",
+    "\u017f",
+    "%",
+    "%s",
+    "%%",
+    "_",
+    "?",
+    "'",
+    '"',
+    "`",
+    "\\",
+    "\\'",
+    "a/b",
+    "\U0001f600",
+    "\U0001f601",
+    "\U0010ffff" * 255,
+    "\U0010ffff" * 254 + "\U0010fffe",
+    "\ufeff",
+    "\u2028",
+    "NULL",
+    "0",
+    "00",
+    "0.0",
+    "; DROP TABLE resource",
+]
+
+TEXTS = [
+    "null",
+    '""',
+    '  {"a" : 1.0e+2 }\n\t ',
+    '{"status": "ready"}',
+    json.dumps("\u2028\u2029\u0000\u001f\\/\"'"),
+    json.dumps("\u2028\u2029 \U0001f600 \u00e9 e\u0301", ensure_ascii=False),
+    '"\\ud83d\\ude00 \\u0000"',
+    '"%s %% %(a)s ? :a"',
+    '"' + "x" * (1 << 20) + '"',
+    '"' + "\\\\" * (1 << 19) + '"',
+    '"' + "\U0001f600" * (1 << 18) + '"',
+]
+
+
+async def test_created_resource_is_found(backend: Backend) -> None:
+    """A resource is found under its name as it was created, also by another daemon, and has an id of its own."""
+    store = await backend.store()
+    await store.reign()
+    created = await store.create_resource("printer", 300)
+    assert (created.name, created.timeout, str(uuid.UUID(created.id))) == ("printer", 300, created.id)
+    assert await store.find_resource("printer") == created
+    assert await (await backend.store()).find_resource("printer") == created
+    assert (await store.create_resource("plotter", 0)).id != created.id
+
+
+async def test_unknown_resource(backend: Backend) -> None:
+    """A resource that nobody created is not found."""
+    store = await backend.store()
+    with pytest.raises(ResourceNotFound):
+        await store.find_resource("printer")
+
+
+async def test_resource_exists(backend: Backend) -> None:
+    """A name is given once; the second attempt changes nothing."""
+    store = await backend.store()
+    await store.reign()
+    created = await store.create_resource("printer", 300)
+    with pytest.raises(ResourceExists):
+        await store.create_resource("printer", 5)
+    assert await store.find_resource("printer") == created
+
+
+async def test_resource_names_are_exact(backend: Backend) -> None:
+    """Names that look or sort alike are different resources, each with its own timeout."""
+    store = await backend.store()
+    await store.reign()
+    created = [await store.create_resource(name, number) for number, name in enumerate(NAMES)]
+    assert [await store.find_resource(name) for name in NAMES] == created
+
+
+async def test_selectors_are_exact(backend: Backend) -> None:
+    """Selectors that look or sort alike hold each their own data."""
+    store = await backend.store()
+    await store.reign()
+    printer = await store.create_resource("printer", 0)
+    places = [holder(seq, Key("printer", name), fence=seq) for seq, name in enumerate(NAMES, 1)]
+    writes = [write(held, printer.id, str(held.seq)) for held in places]
+    await store.commit(Batch(len(NAMES), places, writes=writes))
+    for seq, name in enumerate(NAMES, 1):
+        document = await store.read(printer, name)
+        assert (document.resource_id, document.selector, document.data) == (printer.id, name, str(seq))
+
+
+async def test_places_are_exact(backend: Backend) -> None:
+    """Every place is read as it was kept, with its names and words."""
+    store = await backend.store()
+    await store.reign()
+    places = [
+        place(seq, Key(name, NAMES[-seq]), standing=Standing(seq % 4), fence=seq, owner=name, retry=f"{seq:064x}")
+        for seq, name in enumerate(NAMES, 1)
+    ]
+    await store.commit(Batch(len(NAMES), places))
+    assert (await store.reign()).places == places
+
+
+async def test_no_data(backend: Backend) -> None:
+    """A selector that nothing was written at has no data, even if another resource has some there."""
+    store = await backend.store()
+    await store.reign()
+    printer, plotter = await store.create_resource("printer", 0), await store.create_resource("plotter", 0)
+    await give(store, holder(1, Key("plotter", "A4"), fence=1), plotter.id, "1")
+    with pytest.raises(DataNotFound):
+        await store.read(printer, "A4")
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+async def test_data_byte_for_byte(backend: Backend, text: str) -> None:
+    """Data comes back as it was written, down to the last byte, also when it replaces other data."""
+    store = await backend.store()
+    await store.reign()
+    printer = await store.create_resource("printer", 0)
+    held = holder(1, fence=1)
+    await store.commit(Batch(1, [held], writes=[write(held, printer.id, text)]))
+    assert (await store.read(printer, "A4")).data == text
+    await store.commit(Batch(1, writes=[write(held, printer.id, "1")]))
+    await store.commit(Batch(1, writes=[write(held, printer.id, text)]))
+    assert (await store.read(printer, "A4")).data == text
+
+
+async def test_document_keeps_its_id(backend: Backend) -> None:
+    """New data leaves the document's id as it is; other selectors have other ids."""
+    store = await backend.store()
+    await store.reign()
+    printer = await store.create_resource("printer", 0)
+    a4, a5 = holder(1, fence=1), holder(2, Key("printer", "A5"), fence=2)
+    await store.commit(Batch(2, [a4, a5], writes=[write(a4, printer.id, "1"), write(a5, printer.id, "5")]))
+    first, other = await store.read(printer, "A4"), await store.read(printer, "A5")
+    await store.commit(Batch(2, writes=[write(a4, printer.id, "2")]))
+    second = await store.read(printer, "A4")
+    assert (second.id, second.data) == (first.id, "2")
+    assert other.id != first.id == str(uuid.UUID(first.id))
+
+
+async def test_last_write_wins(backend: Backend) -> None:
+    """Of two writes to one selector in a batch the later one stays."""
+    store = await backend.store()
+    await store.reign()
+    printer = await store.create_resource("printer", 0)
+    held = holder(1, fence=1)
+    writes = [write(held, printer.id, text) for text in ("1", "2", "3")]
+    await store.commit(Batch(1, [held], writes=writes))
+    assert (await store.read(printer, "A4")).data == "3"
+
+
+async def test_first_reign(backend: Backend) -> None:
+    """In a new store the first reign finds nothing; each later one has a higher epoch."""
+    store = await backend.store()
+    first = await store.reign()
+    assert first == Reign(first.epoch, 0, [], {})
+    second = await store.reign()
+    third = await (await backend.store()).reign()
+    assert first.epoch < second.epoch < third.epoch
+
+
+async def test_reign_finds_what_was_committed(backend: Backend) -> None:
+    """The next daemon finds fence, places in the order of their arrival, and the timeouts of their resources."""
+    store = await backend.store()
+    await store.reign()
+    for name, timeout in (("printer", 300), ("plotter", 0), ("scanner", 7)):
+        await store.create_resource(name, timeout)
+    places = [holder(3, fence=8), place(1), place(2, Key("plotter", "A0")), place(10), place(9)]
+    await store.commit(Batch(8, places))
+    reign = await (await backend.store()).reign()
+    assert reign.fence == 8
+    assert reign.places == sorted(places)
+    assert reign.timeouts == {"printer": 300, "plotter": 0}
+
+
+async def test_places_are_replaced_and_forgotten(backend: Backend) -> None:
+    """A place that comes again replaces the one of its number, and a place that is gone is not there any more."""
+    store = await backend.store()
+    await store.reign()
+    await store.commit(Batch(1, [holder(1, fence=1), place(2), place(3)]))
+    await store.commit(Batch(2, [holder(2, fence=2), place(4)], gone=[1, 4, 77]))
+    reign = await store.reign()
+    assert (reign.fence, reign.places) == (2, [holder(2, fence=2), place(3)])
+
+
+async def test_large_batch(backend: Backend) -> None:
+    """Thousands of places go in and out in one batch."""
+    store = await backend.store()
+    await store.reign()
+    places = [place(seq, Key("printer", f"s{seq}"), fence=seq, standing=Standing.HOLDING) for seq in range(1, 5001)]
+    printer = await store.create_resource("printer", 0)
+    await store.commit(Batch(5000, places, writes=[write(held, printer.id, f"{held.seq}") for held in places]))
+    assert (await store.reign()).places == places
+    assert (await store.read(printer, "s4711")).data == "4711"
+    await store.commit(Batch(5000, gone=[held.seq for held in places[1:]]))
+    assert (await store.reign()).places == places[:1]
+
+
+async def test_fence_never_falls(backend: Backend) -> None:
+    """The highest fence stays when a batch comes that knows a lower one, and it may have 63 bits."""
+    store = await backend.store()
+    await store.reign()
+    await store.commit(Batch((1 << 63) - 1))
+    await store.commit(Batch(5, [place(1)]))
+    assert (await store.reign()).fence == (1 << 63) - 1
+
+
+async def test_empty_batch(backend: Backend) -> None:
+    """A batch of nothing is fine, and changes nothing."""
+    store = await backend.store()
+    await store.reign()
+    await store.commit(Batch(0))
+    assert (await store.reign())[1:] == (0, [], {})
+
+
+@pytest.mark.parametrize("standing", [Standing.HOLDING, Standing.GRANTED])
+async def test_holder_writes(backend: Backend, standing: Standing) -> None:
+    """The ticket that has the lock may write, also one that has just been granted it, and release in the same batch."""
+    store = await backend.store()
+    await store.reign()
+    printer = await store.create_resource("printer", 0)
+    held = place(1, fence=1, standing=standing)
+    await store.commit(Batch(1, [held, place(2)]))
+    granted = place(2, fence=2, standing=Standing.GRANTED)
+    await store.commit(Batch(2, [granted], gone=[1], writes=[write(held, printer.id, "1")]))
+    assert (await store.read(printer, "A4")).data == "1"
+    assert (await store.reign()).places == [granted]
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"seq": 2},
+        {"seq": 3},
+        {"seq": 2, "ticket": f"{2:032x}", "fence": 0},
+        {"seq": 3, "ticket": f"{3:032x}", "fence": 6},
+        {"seq": 99},
+        {"ticket": f"{2:032x}"},
+        {"ticket": ""},
+        {"fence": 6},
+        {"fence": 8},
+        {"fence": 0},
+        {"key": Key("printer", "a4")},
+        {"key": Key("Printer", "A4")},
+        {"key": Key("plotter", "A4")},
+    ],
+    ids=str,
+)
+async def test_writes_of_others_are_refused(backend: Backend, forged: dict[str, Any]) -> None:
+    """A write that does not come from the holder, with its ticket and its fence, undoes its whole batch."""
+    store = await backend.store()
+    await store.reign()
+    printer = await store.create_resource("printer", 0)
+    held = holder(1, fence=7)
+    lost = place(3, fence=6, standing=Standing.LOST)
+    await store.commit(Batch(7, [held, place(2), lost], writes=[write(held, printer.id, "1")]))
+    fair = write(held, printer.id, "2")
+    other = holder(4, Key("printer", "A5"), fence=8)
+    batch = Batch(9, [other], [2], [fair, write(other, printer.id, "5"), fair._replace(**forged)])
+    with pytest.raises(StoreRefused):
+        await store.commit(batch)
+    assert (await store.read(printer, "A4")).data == "1"
+    with pytest.raises(DataNotFound):
+        await store.read(printer, "A5")
+    reign = await store.reign()
+    assert (reign.fence, reign.places) == (7, [held, place(2), lost])
+
+
+async def test_refused_for_a_released_lock(backend: Backend) -> None:
+    """Who has released the lock in an earlier batch can no longer write."""
+    store = await backend.store()
+    await store.reign()
+    printer = await store.create_resource("printer", 0)
+    held = holder(1, fence=1)
+    await store.commit(Batch(1, [held]))
+    await store.commit(Batch(1, gone=[1]))
+    with pytest.raises(StoreRefused):
+        await store.commit(Batch(1, writes=[write(held, printer.id, "1")]))
+
+
+async def test_without_judge(backend: Backend) -> None:
+    """For locks that are kept in memory only a write needs no place, but still the epoch."""
+    store = await backend.store(judge=False)
+    await store.reign()
+    printer = await store.create_resource("printer", 0)
+    await store.commit(Batch(1, writes=[write(holder(1, fence=1), printer.id, "1")]))
+    assert (await store.read(printer, "A4")).data == "1"
+    await (await backend.store()).reign()
+    with pytest.raises(EpochLost):
+        await store.commit(Batch(2, writes=[write(holder(2, fence=2), printer.id, "2")]))
+    assert (await store.read(printer, "A4")).data == "1"
+
+
+async def test_usurped(backend: Backend) -> None:
+    """Once another daemon reigns, the former one changes nothing any more, and can only learn that; but it may read."""
+    old, new = await backend.store(), await backend.store()
+    await old.reign()
+    printer = await old.create_resource("printer", 0)
+    held = holder(1, fence=1)
+    await old.commit(Batch(1, [held], writes=[write(held, printer.id, "1")]))
+    first = await new.reign()
+    for attempt in (
+        old.commit(Batch(2, [place(2)])),
+        old.commit(Batch(2)),
+        old.commit(Batch(2, writes=[write(held, printer.id, "2")])),
+        old.create_resource("plotter", 0),
+        old.reign(),
+        old.reign(),
+    ):
+        with pytest.raises(EpochLost):
+            await attempt
+    assert (await old.read(printer, "A4")).data == "1"
+    with pytest.raises(ResourceNotFound):
+        await old.find_resource("plotter")
+    second = await new.reign()
+    assert (second.fence, second.places) == (first.fence, first.places) == (1, [held])
+
+
+async def test_nobody_writes_before_reigning(backend: Backend) -> None:
+    """A store that has not begun to reign changes nothing, in a new database too."""
+    store = await backend.store()
+    with pytest.raises(EpochLost):
+        await store.commit(Batch(1, [place(1)]))
+    with pytest.raises(EpochLost):
+        await store.create_resource("printer", 0)
+    assert (await store.reign())[1:] == (0, [], {})
+
+
+async def test_batch_of_an_earlier_reign(backend: Backend) -> None:
+    """A batch that was on its way when the same daemon looked anew is not done; and it is no other daemon's fault."""
+    store = await backend.store()
+    await store.reign()
+    anew = ensureDeferred(store.reign())
+    late = ensureDeferred(store.commit(Batch(1, [place(1)])))
+    reign = await anew
+    with pytest.raises(StoreUnavailable):
+        await late
+    assert reign.places == (await store.reign()).places == []
+
+
+async def test_reign_waits_for_a_transaction_under_way(backend: Backend) -> None:
+    """
+    A new reign begins only when the transaction that has just checked the old one has ended, and sees what it did.
+
+    The old daemon is stopped in the middle of its commit, after the check, for as long as the test wants.
+    """
+    import threading
+
+    from twisted.internet import reactor
+    from twisted.internet.threads import deferToThread
+
+    checked, go_on = threading.Event(), threading.Event()
+
+    class SlowStore(SQLStore):
+        def _claim(self, *claim: object) -> None:
+            super()._claim(*claim)  # type: ignore[arg-type]
+            checked.set()
+            assert go_on.wait(10)
+
+    old = SlowStore((await backend.store())._database)
+    new = await backend.store()
+    go_on.set()
+    await old.reign()
+    go_on.clear()
+    under_way = ensureDeferred(old.commit(Batch(7, [place(1)])))
+    assert await deferToThread(checked.wait, 5)
+    risen = ensureDeferred(new.reign())
+    # It must not get through: 200 ms are many times what it takes when nobody is in its way.
+    pause: Deferred[None] = Deferred()
+    reactor.callLater(0.2, pause.callback, None)
+    await pause
+    assert not risen.called
+    go_on.set()
+    await under_way
+    reign = await risen
+    assert (reign.fence, reign.places) == (7, [place(1)])
+    with pytest.raises(EpochLost):
+        await old.commit(Batch(8, [place(2)]))
+
+
+async def test_many_at_once(backend: Backend) -> None:
+    """What is asked all at once is all done: reads, writes and creations."""
+    store = await backend.store()
+    await store.reign()
+    names = [f"r{number}" for number in range(50)]
+    created = await gatherResults([ensureDeferred(store.create_resource(name, 1)) for name in names])
+    found = await gatherResults([ensureDeferred(store.find_resource(name)) for name in names])
+    assert found == created
+
+
+async def test_closed_store(backend: Backend) -> None:
+    """A store that was closed says so, twice closed too, and what was under way has been done by then."""
+    store = await backend.store()
+    await store.reign()
+    under_way = ensureDeferred(store.commit(Batch(1, [place(1)])))
+    await store.close()
+    assert under_way.called
+    await under_way
+    await store.close()
+    with pytest.raises(StoreUnavailable):
+        await store.ping()
+    assert (await (await backend.store()).reign()).places == [place(1)]
+
+
+async def test_ping(backend: Backend) -> None:
+    """A store that can be reached answers, and one whose tables are away does not."""
+    store = await backend.store()
+    await store.ping()
+    backend.rows("DROP TABLE server")
+    with pytest.raises(StoreUnavailable):
+        await store.ping()
+
+
+async def test_old_timeouts(backend: Backend) -> None:
+    """A timeout less than nothing, as the original server let it be, means the server's default."""
+    store = await backend.store()
+    await store.reign()
+    backend.rows("INSERT INTO resource (id, name, timeout) VALUES ('1', 'printer', -5)")
+    await store.commit(Batch(0, [place(1)]))
+    assert (await store.find_resource("printer")).timeout == 0
+    assert (await store.reign()).timeouts == {"printer": 0}
+
+
+STATEMENTS = {
+    "find": ("SELECT id, timeout FROM resource WHERE name = 'n500'", "resource"),
+    "read": (
+        "SELECT id, data FROM resource_data WHERE id_resource = 'i500' AND selector = 's500' AND data IS NOT NULL",
+        "resource_data",
+    ),
+    "judge": ("SELECT seq FROM place WHERE seq IN (500, 501)", "place"),
+    "forget": ("DELETE FROM place WHERE seq IN (500, 501)", "place"),
+    "reign": ("UPDATE server SET fence = 5 WHERE id = 1 AND epoch = 1 AND owner = 'x'", "server"),
+}
+
+
+@pytest.mark.parametrize("what", STATEMENTS)
+async def test_cost_does_not_grow(backend: Backend, what: str) -> None:
+    """With a thousand resources, selectors and places, each statement comes to its rows by an index."""
+    await backend.store()
+    backend.rows("DELETE FROM server")
+    for table, row in (
+        ("resource (id, name, timeout)", "('i{0}', 'n{0}', 0)"),
+        ("resource_data (id, id_resource, selector, data)", "('d{0}', 'i{0}', 's{0}', '1')"),
+        (
+            "place (seq, resource, selector, ticket, standing, fence, owner, retry)",
+            "({0}, 'n', 's', 't', 0, 0, '', '')",
+        ),
+        ("server (id, epoch, owner, fence)", "({0}, 1, 'x', 0)"),
+    ):
+        count = 100 if table.startswith("server") else 1000
+        backend.rows(f"INSERT INTO {table} VALUES " + ", ".join(row.format(number) for number in range(count)))
+    statement, table = STATEMENTS[what]
+    if backend.kind == "mysql":
+        backend.rows(f"ANALYZE TABLE {table}")
+        (plan,) = backend.rows(f"EXPLAIN {statement}")
+        key, examined = plan[5], plan[8]
+        assert key is not None
+        assert int(examined) <= 2
+    else:
+        plans = [row[3] for row in backend.rows(f"EXPLAIN QUERY PLAN {statement}")]
+        assert plans
+        assert all(plan.startswith("SEARCH") for plan in plans), plans
+
+
+async def test_statements_are_those_that_were_explained(mysql: MySQLBackend) -> None:
+    """The statements whose cost is shown are the ones that the store sends."""
+    store = await mysql.store()
+    await store.reign()
+    mysql.server.run("SET GLOBAL log_output = 'TABLE'")
+    mysql.server.run("TRUNCATE TABLE mysql.general_log")
+    mysql.server.run("SET GLOBAL general_log = 1")
+    try:
+        printer = await store.create_resource("printer", 0)
+        held = holder(1, fence=1)
+        await store.find_resource("printer")
+        await give(store, held, printer.id, "1")
+        await store.read(printer, "A4")
+    finally:
+        mysql.server.run("SET GLOBAL general_log = 0")
+    log = mysql.server.run("SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log WHERE command_type = 'Query'")
+    sent = [statement for (statement,) in log]
+    for start in (
+        "SELECT id, timeout FROM resource WHERE name = ",
+        "SELECT id, data FROM resource_data WHERE id_resource = ",
+        "SELECT seq, resource, selector, ticket, fence, standing FROM place WHERE seq IN (1) FOR UPDATE",
+        "DELETE FROM place WHERE seq IN (1)",
+    ):
+        assert any(statement.startswith(start) for statement in sent), start
+    # Nothing but these: no statement for an empty part, and no transaction around a read.
+    assert len([statement for statement in sent if not statement.startswith("SET ")]) == 3 + 1 + 6 + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "empty"),
+        ("x" * 256, "255"),
+        (".", "'.'"),
+        ("..", "'..'"),
+        ("a\x00", "control"),
+        ("\n", "control"),
+        ("\x7f", "control"),
+        ("\x9f", "control"),
+        ("\ud800", "Unicode"),
+        *[(name, "") for name in [*NAMES, "...", ".a", "\u00a0", "\u200b", "\x20"]],
+    ],
+)
+def test_valid_name(name: str, reason: str) -> None:
+    """A name that cannot be kept or sent is told why; every other one is fine."""
+    assert reason in valid_name(name)
+    assert bool(valid_name(name)) == bool(reason)
