@@ -13,12 +13,15 @@ from urllib.parse import quote, unquote_to_bytes
 from twisted.internet.address import UNIXAddress
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
-from werkzeug.exceptions import BadHost, BadRequest, HTTPException, NotFound
+from werkzeug.exceptions import BadHost, BadRequest, HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter
 
 from resourced.channel import json_error
 
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)(.*)", re.IGNORECASE | re.DOTALL)
+#: What ``Allow`` says about the server as a whole.
+METHODS = b"DELETE, GET, HEAD, PATCH, POST, PUT"
+
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
 
 
@@ -38,6 +41,13 @@ class BadTarget(BadRequest):
 
     word: ClassVar[str] = "bad_target"
     description = "The target of the request has to be a path, or an http or https address."
+
+
+class NoSuchMethod(MethodNotAllowed):
+    """A method in small letters, which werkzeug would take for the one in capitals (RFC 9110, 9.1: they are different)."""
+
+    word: ClassVar[str] = "method_not_allowed"
+    description = "Methods are written in capitals."
 
 
 class NoSuchPath(NotFound):
@@ -88,6 +98,9 @@ class Front(Resource):
 
     def render(self, request: Request) -> int | bytes:
         try:
+            if request.method != request.method.upper():
+                request.setHeader(b"allow", METHODS)
+                raise NoSuchMethod
             _settle_target(request)
             _settle_host(request)
             return cast("int | bytes", self.inner.render(request))

@@ -20,12 +20,9 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from resourced.channel import SERVER, Access, Channel, Limits, error_body, json_error
-from resourced.routing import Front
+from resourced.routing import METHODS, Front
 
 __all__ = ["EdgeRequest", "Limits", "ResourcedSite", "error_body", "json_error", "make_site"]
-
-#: What ``Allow`` says about the server as a whole.
-METHODS = b"DELETE, GET, HEAD, PATCH, POST, PUT"
 
 
 class EdgeRequest(Request):

@@ -1,0 +1,310 @@
+"""
+The way of decisions about locks, and of data, into the store: committed in groups before anyone is told.
+
+While one group is being committed everything that comes up is gathered into the next, so the price of a commit is shared
+by all who need one at the time; databases know this as group commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from resourced.errors import EpochLost, StoreUnavailable
+from resourced.locks import Follower
+from resourced.model import Batch, Key, Place, Write
+from resourced.store import Store
+from resourced.waiting import waiter_in, wake
+
+log = Logger()
+
+#: How many fences are set aside at once where grants are not kept one by one.
+FENCES = 2**20
+
+#: How long to wait before the store is tried again, in seconds.
+PAUSE = 0.25
+
+
+@dataclass(slots=True)
+class Group:
+    """
+    What goes into one commit.
+
+    :ivar fresh: the places that no client can have been told of before it is kept.
+    :ivar reserves: whether it sets fences aside.
+    """
+
+    number: int
+    places: dict[int, Place] = field(default_factory=dict)
+    gone: dict[int, Key] = field(default_factory=dict)
+    writes: list[Write] = field(default_factory=list)
+    fresh: set[int] = field(default_factory=set)
+    waiters: list[Deferred[None]] = field(default_factory=list)
+    reserves: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to commit."""
+        return not (self.places or self.gone or self.writes or self.reserves)
+
+    def keys(self) -> set[Key]:
+        """Name the locks that it is about."""
+        return {place.key for place in self.places.values()} | set(self.gone.values()) | {w.key for w in self.writes}
+
+
+class Journal:
+    """
+    Keeps what a follower decides, and has it look again after a failure.
+
+    A commit that fails may have been done all the same.  So after any failure the journal begins a new reign, which
+    settles whatever was under way, reads what the store knows by then, and has its follower go on from there.
+
+    :param durable: whether places are kept; if not, they live in memory only, and only data and fences are kept.
+    :param dethroned: called once when another daemon has taken over the store.
+    :param belief: for how many seconds this is believed to be the one writer after it last turned out to be so.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        store: Store,
+        *,
+        dethroned: Callable[[EpochLost], None],
+        durable: bool = True,
+        belief: float = inf,
+    ) -> None:
+        self.durable = durable
+        self.done = 0
+        self._clock = clock
+        self._store = store
+        self._dethroned = dethroned
+        self._belief = belief
+        self._trusted = 0.0
+        self._abdicated = False
+        self._follower: Follower | None = None
+        self._ready = False
+        self._open = Group(1)
+        self._committing: Group | None = None
+        # The highest place and the highest fence that were ever given out.
+        self._seq = 0
+        self._fence = 0
+        # Where places are not kept: the fences that are set aside, and the group that says so.
+        self._reserved = 0
+        self._reserving = 0
+        self._recovery: Deferred[None] | None = None
+        # How long to wait after a failure before the store is asked; nothing, unless nothing was kept since the last one.
+        self._pause = 0.0
+        # Places of groups that failed, of which no client was told; until a group is kept that gives them up.
+        self._untold: set[int] = set()
+        self._idle: list[Deferred[None]] = []
+
+    @property
+    def newest(self) -> int:
+        """The number of the group that the last decision went into."""
+        return self._open.number - 1 if self._open.empty else self._open.number
+
+    def follow(self, follower: Follower) -> None:
+        """Say whose decisions these are."""
+        self._follower = follower
+
+    def check(self) -> None:
+        """
+        Return if decisions can be kept at present.
+
+        :raises resourced.errors.StoreUnavailable: the store is away, or this journal is closed.
+        """
+        if not self._ready or self._clock.seconds() - self._trusted > self._belief:
+            raise unavailable()
+
+    def trust(self, when: float) -> None:
+        """Take note that this was the one writer at a time, in seconds of the clock."""
+        self._trusted = max(self._trusted, when)
+
+    def abdicate(self, error: EpochLost) -> None:
+        """Take nothing more, because another daemon is the one writer now."""
+        self._ready = False
+        wake(self._open.waiters, unavailable())
+        if not self._abdicated:
+            self._abdicated = True
+            self._dethroned(error)
+
+    async def open(self) -> None:
+        """
+        Make this the one writer of the store, and let the follower know what is there.
+
+        :raises resourced.errors.StoreUnavailable: the store cannot be reached.
+        :raises resourced.errors.EpochLost: another daemon has taken over.
+        """
+        await self._begin_reign(None)
+
+    async def close(self) -> None:
+        """Return when what was taken is kept; take nothing more."""
+        while self._committing is not None:
+            await waiter_in(self._idle)
+        self._ready = False
+        if self._recovery is not None:
+            self._recovery.cancel()
+
+    def append(self, places: list[Place], gone: list[Place], write: Write | None) -> int:
+        """Keep all of this in one transaction; return the number of the group that it goes into."""
+        group = self._open
+        for place in places:
+            self._fence = max(self._fence, place.fence)
+            if place.seq > self._seq:
+                self._seq = place.seq
+                group.fresh.add(place.seq)
+            elif self._committing is not None and place.seq in self._committing.fresh:
+                # It changed before anyone was told of it, and who asked for it waits for this group now.
+                group.fresh.add(place.seq)
+        if write is not None:
+            group.writes.append(write)
+        if self.durable:
+            for place in places:
+                group.places[place.seq] = place
+                group.gone.pop(place.seq, None)
+            group.gone.update((place.seq, place.key) for place in gone)
+        elif self._fence > self._reserved:
+            self._reserve()
+            group.reserves = True
+            self._reserving = group.number
+        elif write is None:
+            return self._reserving
+        self._commit()
+        return group.number
+
+    def committed(self, group: int) -> Deferred[None]:
+        """Wait until a group is kept; fails with ``StoreUnavailable`` if it could not be."""
+        if group <= self.done:
+            return succeed(None)
+        if not self._ready:
+            return fail(unavailable())
+        if self._committing is not None and self._committing.number == group:
+            return waiter_in(self._committing.waiters)
+        return waiter_in(self._open.waiters)
+
+    async def reigns(self) -> None:
+        """
+        Return if no other daemon has taken over the store.
+
+        :raises resourced.errors.StoreUnavailable: one has, or that cannot be known.
+        """
+        try:
+            await self._store.ping()
+        except EpochLost as error:
+            self.abdicate(error)
+            raise unavailable() from None
+
+    def _reserve(self) -> None:
+        self._reserved = self._fence + FENCES
+
+    def _commit(self) -> None:
+        """Begin to commit what is gathered, unless that has to wait for the end of a commit, or for the store."""
+        if self._committing is not None or self._open.empty or not self._ready:
+            return
+        group = self._committing = self._open
+        self._open = Group(group.number + 1)
+        batch = Batch(
+            self._fence if self.durable else self._reserved,
+            list(group.places.values()),
+            list(group.gone),
+            group.writes,
+        )
+        Deferred.fromCoroutine(self._store.commit(batch)).addCallbacks(
+            self._succeeded, self._failed, callbackArgs=(group,), errbackArgs=(group,)
+        ).addErrback(lambda failure: log.failure("The journal has a bug.", failure))
+
+    def _succeeded(self, _: None, group: Group) -> None:
+        self.done = group.number
+        self._committing = None
+        self._pause = 0.0
+        self._untold.clear()
+        # First the next commit, so that the store has work while those who waited are answered.
+        self._commit()
+        wake(group.waiters)
+        if self._committing is None:
+            wake(self._idle)
+
+    def _failed(self, failure: Failure, group: Group) -> None:
+        """Tell all whose decisions may not have been kept, and look what became of them."""
+        if failure.check(EpochLost, StoreUnavailable) is None:
+            log.failure("A commit failed in a way that nobody thought of.", failure)
+        else:
+            log.warn("A commit failed: {why}", why=failure.getErrorMessage())
+        follows = self._open
+        self._open = Group(follows.number + 1)
+        self._committing = None
+        self._ready = False
+        keys = group.keys() | follows.keys()
+        self._untold |= group.fresh | follows.fresh
+        if self.durable:
+            self._followed.distrust(keys)
+        wake(group.waiters, unavailable())
+        wake(follows.waiters, unavailable())
+        error = failure.value
+        if isinstance(error, EpochLost):
+            self.abdicate(error)
+        else:
+            recovery = self._recovery = Deferred.fromCoroutine(self._recover(keys))
+            recovery.addErrback(lambda failure: failure.trap(CancelledError))
+            recovery.addErrback(lambda failure: log.failure("The journal has a bug.", failure))
+        wake(self._idle)
+
+    async def _recover(self, keys: set[Key]) -> None:
+        """Begin a new reign as soon as the store is back."""
+        while True:
+            # Not even the first time at once: first everyone must learn that the commit has failed.
+            await deferLater(self._clock, self._pause)
+            self._pause = PAUSE
+            try:
+                await self._begin_reign(keys)
+            except EpochLost as error:
+                self.abdicate(error)
+                return
+            except StoreUnavailable:
+                continue
+            else:
+                log.info("The store is back.")
+                return
+
+    async def _begin_reign(self, keys: set[Key] | None) -> None:
+        """
+        Settle what may still be under way in the store, and go on from what it knows then.
+
+        :param keys: whose places are in doubt; nothing stands for all.
+        """
+        began = self._clock.seconds()
+        reign = await self._store.reign()
+        self._fence = max(self._fence, reign.fence)
+        self._seq = max(self._seq, max((place.seq for place in reign.places), default=0))
+        if not self.durable:
+            self._reserve()
+            # Places of a time in which they were kept must not come back to life some day.
+            await self._store.commit(Batch(self._reserved, gone=[place.seq for place in reign.places]))
+            reign = reign._replace(places=[])
+            keys = None if keys is None else set()
+        if self._abdicated:
+            raise EpochLost("Another daemon has taken over this store.")
+        self.done = self._open.number - 1
+        self._ready = True
+        self.trust(began)
+        self._followed.restore(reign, keys, self._untold)
+        # What was decided since the failure, if anything.
+        self._commit()
+
+    @property
+    def _followed(self) -> Follower:
+        if self._follower is None:
+            raise RuntimeError("A journal needs a follower before it can be opened.")
+        return self._follower
+
+
+def unavailable() -> StoreUnavailable:
+    """Say that the store is away."""
+    return StoreUnavailable("The store cannot be reached at present. Try again.")

@@ -1,0 +1,194 @@
+"""One selector's tickets in their order: who holds the lock, who waits. It knows neither time, nor store, nor network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sortedcontainers import SortedDict
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+
+from resourced.errors import StoreUnavailable
+from resourced.model import Key, Place, Standing
+from resourced.waiting import waiter_in, wake
+
+
+class Ticket:
+    """
+    A ticket of a resource, with every place that it has or lost there.
+
+    :ivar entries: by selector, those that are lost among them.
+    :ivar retry: what the request that made the ticket could be known by again, or empty.
+    """
+
+    __slots__ = ("entries", "name", "resource", "retry")
+
+    def __init__(self, name: str, resource: str, retry: str = "") -> None:
+        self.name = name
+        self.resource = resource
+        self.retry = retry
+        self.entries: dict[str, Entry] = {}
+
+    @property
+    def alive(self) -> bool:
+        """Whether it holds or waits anywhere."""
+        return any(entry.standing is not Standing.LOST for entry in self.entries.values())
+
+    def lost(self) -> Iterator[Entry]:
+        """Where it lost its lock or its place."""
+        return (entry for entry in self.entries.values() if entry.standing is Standing.LOST)
+
+    def lost_at(self, selector: str) -> bool:
+        """Whether it lost its lock or its place at a selector."""
+        entry = self.entries.get(selector)
+        return entry is not None and entry.standing is Standing.LOST
+
+    def live_at(self, selector: str) -> Entry | None:
+        """Return where it holds or waits at a selector."""
+        entry = self.entries.get(selector)
+        return None if entry is None or entry.standing is Standing.LOST else entry
+
+
+class Entry:
+    """
+    A ticket's place at one selector, while it lasts.
+
+    :ivar ended: whether it is over: given up, lapsed, or replaced by what the store knows better.
+    :ivar group: the number of the journal's group that carries its last change.
+    :ivar requests: how many requests with this ticket are open here.
+    :ivar deadline: when its lease, its place or its claim window runs out, by the clock of the lock manager.
+    :ivar used: whether a client came for the lock, or was told how long it has it.
+    :ivar watchers: who wants to know when the lock falls to it or it ends.
+    """
+
+    __slots__ = (
+        "deadline",
+        "ended",
+        "fence",
+        "group",
+        "owner",
+        "queue",
+        "requests",
+        "seq",
+        "standing",
+        "ticket",
+        "timer",
+        "used",
+        "watchers",
+    )
+
+    def __init__(self, queue: LockQueue, ticket: Ticket, seq: int, owner: str) -> None:
+        self.queue = queue
+        self.ticket = ticket
+        self.seq = seq
+        self.owner = owner
+        self.standing = Standing.WAITING
+        self.fence = 0
+        self.ended = False
+        self.group = 0
+        self.requests = 0
+        self.deadline = 0.0
+        self.timer: IDelayedCall | None = None
+        self.used = False
+        self.watchers: list[Deferred[None]] = []
+
+    @property
+    def holds(self) -> bool:
+        """Whether the lock is its own."""
+        return self.queue.holder is self
+
+    def watch(self) -> Deferred[None]:
+        """Wait until the lock falls to it, or it ends."""
+        return waiter_in(self.watchers)
+
+    def notify(self) -> None:
+        """Wake whoever waits for something to happen to it."""
+        wake(self.watchers)
+
+    def disarm(self) -> None:
+        """Let its deadline pass without notice."""
+        if self.timer is not None and self.timer.active():
+            self.timer.cancel()
+        self.timer = None
+
+    def place(self) -> Place:
+        """Say it as the store keeps it."""
+        return Place(
+            self.seq, self.queue.key, self.ticket.name, self.standing, self.fence, self.owner, self.ticket.retry
+        )
+
+
+class LockQueue:
+    """
+    The holder of one lock and those who wait for it, first come first served.
+
+    :ivar lease: how long a holder may be silent, in seconds.
+    :ivar writes: how many writes of the holder are under way; the lock does not change hands before they end.
+    :ivar calm: who waits for those writes to end.
+    :ivar suspect: whether the store may know better than this queue; nothing may be decided by it then.
+    """
+
+    __slots__ = ("calm", "holder", "key", "lease", "suspect", "waiting", "writes")
+
+    def __init__(self, key: Key, lease: float) -> None:
+        self.key = key
+        self.lease = lease
+        self.holder: Entry | None = None
+        # Sorted by arrival.  A plain dict would do but for the position of a ticket, which is to be had
+        # without counting those before it.
+        self.waiting: SortedDict[int, Entry] = SortedDict()
+        self.writes = 0
+        self.calm: list[Deferred[None]] = []
+        self.suspect = False
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The holder, then those who wait, in their order."""
+        if self.holder is not None:
+            yield self.holder
+        yield from self.waiting.values()
+
+    def calmed(self) -> Deferred[None]:
+        """Wait until no write of the holder is under way."""
+        return waiter_in(self.calm)
+
+    def write_over(self) -> None:
+        """Count a write as ended."""
+        self.writes -= 1
+        if not self.writes:
+            wake(self.calm)
+
+    def distrust(self) -> None:
+        """Stop deciding anything here, and tell so whoever waits for a decision."""
+        self.suspect = True
+        lost = StoreUnavailable("The store was lost while the request waited. Try again.")
+        for entry in self:
+            entry.disarm()
+            wake(entry.watchers, lost)
+        wake(self.calm, lost)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody holds or waits."""
+        return self.holder is None and not self.waiting
+
+    def join(self, entry: Entry) -> None:
+        """Put a place where its number belongs: a new one has the highest and comes last."""
+        self.waiting[entry.seq] = entry
+
+    def position(self, entry: Entry) -> int:
+        """Return the place in the line of one that waits; 1 is next."""
+        return self.waiting.index(entry.seq) + 1
+
+    def leave(self, entry: Entry) -> None:
+        """Take out the holder, or one that waits."""
+        if self.holder is entry:
+            self.holder = None
+        else:
+            del self.waiting[entry.seq]
+
+    def pass_on(self) -> Entry | None:
+        """Make the first in line the holder if the lock is free; return it, or nothing if nobody came to hold it."""
+        if self.holder is not None or not self.waiting:
+            return None
+        _, self.holder = self.waiting.popitem(0)
+        return self.holder

@@ -1,0 +1,67 @@
+"""What those who build on ``resourced`` need to test against it: a store in memory behind the same contract."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from resourced.errors import DataNotFound, ResourceExists, ResourceNotFound, StoreRefused
+from resourced.model import Batch, Document, Key, Place, Reign, Resource, Standing
+
+
+class MemoryStore:
+    """A ``resourced.store.Store`` that forgets everything with its process, for tests."""
+
+    def __init__(self) -> None:
+        self.resources: dict[str, Resource] = {}
+        self.documents: dict[Key, Document] = {}
+        self.places: dict[int, Place] = {}
+        self.epoch = 0
+        self.fence = 0
+
+    async def create_resource(self, name: str, timeout: int) -> Resource:
+        if name in self.resources:
+            raise ResourceExists("There is a resource of this name already.")
+        resource = self.resources[name] = Resource(str(uuid4()), name, timeout)
+        return resource
+
+    async def find_resource(self, name: str) -> Resource:
+        try:
+            return self.resources[name]
+        except KeyError:
+            raise ResourceNotFound("There is no resource of this name.") from None
+
+    async def read(self, resource: Resource, selector: str) -> Document:
+        try:
+            return self.documents[Key(resource.name, selector)]
+        except KeyError:
+            raise DataNotFound("Nothing was written at this selector yet.") from None
+
+    async def ping(self) -> None:
+        return
+
+    async def reign(self) -> Reign:
+        self.epoch += 1
+        places = sorted(self.places.values())
+        timeouts = {name: resource.timeout for name, resource in self.resources.items()}
+        return Reign(self.epoch, self.fence, places, timeouts)
+
+    async def commit(self, batch: Batch) -> None:
+        places = self.places | {place.seq: place for place in batch.places}
+        for write in batch.writes:
+            holder = places.get(write.seq)
+            if (
+                holder is None
+                or holder.standing not in {Standing.GRANTED, Standing.HOLDING}
+                or (holder.key, holder.ticket, holder.fence) != (write.key, write.ticket, write.fence)
+            ):
+                raise StoreRefused("The writer does not hold the lock.")
+        for write in batch.writes:
+            known = self.documents.get(write.key)
+            self.documents[write.key] = Document(
+                known.id if known else str(uuid4()), write.resource_id, write.key.selector, write.data
+            )
+        self.places = {seq: place for seq, place in places.items() if seq not in set(batch.gone)}
+        self.fence = max(self.fence, batch.fence)
+
+    async def close(self) -> None:
+        return

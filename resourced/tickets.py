@@ -1,0 +1,86 @@
+"""The tickets that are out: those that hold or wait somewhere, and those that let go and may be sent again."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from resourced.errors import TicketEnded
+from resourced.lockqueue import Ticket
+
+#: How many tickets that let go of everything are remembered; the one that did so first is forgotten first.
+REMEMBERED = 65536
+
+
+class Tickets:
+    """
+    Every ticket by its name.
+
+    A ticket that its client let go of is remembered for a while, because the published PHP client keeps one ticket per
+    resource for good and sends it again with its next lock.  One that lost its last lock or place is not: its client must learn it.
+
+    :param new_name: makes the name of a ticket; nobody may be able to guess it.
+    """
+
+    def __init__(self, new_name: Callable[[], str]) -> None:
+        self._new_name = new_name
+        self._known: dict[str, Ticket] = {}
+        self._released: OrderedDict[str, Ticket] = OrderedDict()
+        # Mostly one for each word; more if the first has lost a selector and the request for that came again.
+        self._retries: dict[tuple[str, str], dict[str, Ticket]] = {}
+
+    def find(self, resource: str, name: str) -> Ticket | None:
+        """Look a ticket of a resource up, whether it is alive or let go of."""
+        ticket = self._known.get(name)
+        return ticket if ticket is not None and ticket.resource == resource else None
+
+    def get(self, resource: str, name: str) -> Ticket:
+        """
+        Look a ticket of a resource up.
+
+        :raises resourced.errors.TicketEnded: there is no such ticket.
+        """
+        ticket = self.find(resource, name)
+        if ticket is None:
+            raise TicketEnded("This ticket has ended or was never given out. Ask again without it.")
+        return ticket
+
+    def issue(self, resource: str, selector: str, retry: str) -> Ticket:
+        """Make a ticket, or find the one that the same request got before if that has not lost this selector."""
+        known = self._retries.get((resource, retry), {}) if retry else {}
+        able = [ticket for ticket in known.values() if not ticket.lost_at(selector)]
+        for ticket in able:
+            if ticket.live_at(selector) is not None:
+                return ticket
+        return able[0] if able else Ticket(self._new_name(), resource, retry)
+
+    def load(self, resource: str, name: str, retry: str) -> Ticket:
+        """Find a ticket that the store knows, or make it anew."""
+        return self.find(resource, name) or Ticket(name, resource, retry)
+
+    def revive(self, ticket: Ticket) -> None:
+        """Let a ticket live that is new, or that comes back."""
+        self._known[ticket.name] = ticket
+        self._released.pop(ticket.name, None)
+        if ticket.retry:
+            self._retries.setdefault((ticket.resource, ticket.retry), {})[ticket.name] = ticket
+
+    def release(self, ticket: Ticket) -> None:
+        """Remember a ticket that holds and waits nowhere any more, as its client wished."""
+        self._forget_retry(ticket)
+        self._known[ticket.name] = self._released[ticket.name] = ticket
+        if len(self._released) > REMEMBERED:
+            oldest, _ = self._released.popitem(last=False)
+            del self._known[oldest]
+
+    def forget(self, ticket: Ticket) -> None:
+        """End a ticket for good."""
+        self._forget_retry(ticket)
+        self._released.pop(ticket.name, None)
+        self._known.pop(ticket.name, None)
+
+    def _forget_retry(self, ticket: Ticket) -> None:
+        known = self._retries.get((ticket.resource, ticket.retry), {})
+        known.pop(ticket.name, None)
+        if not known:
+            self._retries.pop((ticket.resource, ticket.retry), None)
