@@ -1,0 +1,58 @@
+"""How answers are written."""
+
+from __future__ import annotations
+
+from twisted.web.iweb import IRequest
+
+from resourced import jsontext
+from resourced.errors import ResourcedError
+from resourced.locks import Held, Queued
+from resourced.model import Document
+
+#: After how many seconds to try again: those who wait for a lock, and those whom the server could not serve.
+RETRY_AFTER = 1
+
+
+def answer(request: IRequest, status: int, body: dict[str, object]) -> bytes:
+    """Give an answer in JSON."""
+    return sent(request, status, jsontext.write(body))
+
+
+def sent(request: IRequest, status: int, body: bytes) -> bytes:
+    """Give an answer whose body is JSON already."""
+    request.setResponseCode(status)
+    request.setHeader(b"content-type", b"application/json")
+    request.setHeader(b"content-length", b"%d" % len(body))
+    # Whatever it says of a lock may be wrong a moment later.
+    request.setHeader(b"cache-control", b"no-store")
+    return body
+
+
+def error(request: IRequest, status: int, reason: ResourcedError) -> bytes:
+    """Answer with an error: a sentence for a person, and a word for a program."""
+    return answer(request, status, {"error": reason.sentence, "code": reason.code})
+
+
+def document(request: IRequest, found: Document, *, raw: bool) -> bytes:
+    """Answer with what is kept at a selector, or just with the JSON that was written there."""
+    if raw:
+        return sent(request, 200, found.data.encode())
+    return answer(
+        request,
+        200,
+        {"id": found.id, "idResource": found.resource_id, "selector": found.selector, "data": found.data},
+    )
+
+
+def held(request: IRequest, outcome: Held, lease: float) -> None:
+    """Tell a client that the lock is its own, and for how long."""
+    request.setHeader(b"x-ticket", outcome.ticket.encode())
+    request.setHeader(b"x-fence", b"%d" % outcome.fence)
+    request.setHeader(b"x-lease", b"%d" % lease)
+
+
+def queued(request: IRequest, outcome: Queued, body: dict[str, object]) -> bytes:
+    """Tell a client that someone else has the lock, and to come back."""
+    request.setHeader(b"x-ticket", outcome.ticket.encode())
+    request.setHeader(b"retry-after", b"%d" % RETRY_AFTER)
+    return answer(request, 202, body)

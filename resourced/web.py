@@ -1,0 +1,230 @@
+"""The API: its routes, what they ask of a request, and what they answer. What goes over the wire is decided here."""
+
+from __future__ import annotations
+
+from typing import cast
+from urllib.parse import quote
+
+from klein import Klein
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
+from twisted.web.server import Request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from resourced import jsontext
+from resourced.answers import RETRY_AFTER, answer, document, error, held, queued
+from resourced.auth import Keys, Permission
+from resourced.errors import (
+    BadRequest,
+    BodyTooLarge,
+    DataNotFound,
+    EpochLost,
+    NotAuthorized,
+    NotHolder,
+    Overloaded,
+    ResourcedError,
+    ResourceExists,
+    ResourceNotFound,
+    StoreUnavailable,
+    TicketEnded,
+    TicketRequired,
+)
+from resourced.locks import Held, LockManager, Queued
+from resourced.model import Key, Resource
+from resourced.parse import (
+    body_of,
+    definition,
+    flag,
+    header,
+    named,
+    needed_ticket,
+    owner_of,
+    presented_key,
+    retry_of,
+    wait_of,
+)
+from resourced.routing import Segment
+from resourced.store import Store
+
+log = Logger()
+
+#: From an error to its status: the first line that fits.
+STATUSES: tuple[tuple[type[ResourcedError], int], ...] = (
+    (BadRequest, 400),
+    (NotAuthorized, 401),
+    (ResourceNotFound, 404),
+    (DataNotFound, 404),
+    (ResourceExists, 409),
+    (TicketEnded, 410),
+    (BodyTooLarge, 413),
+    (NotHolder, 423),
+    (TicketRequired, 428),
+    (Overloaded, 503),
+    (EpochLost, 503),
+    (StoreUnavailable, 503),
+    (ResourcedError, 500),
+)
+
+
+def _klein() -> Klein:
+    app = Klein()
+    app.url_map.converters["name"] = Segment
+    # An empty segment is no name, and must not be mended by a redirect.
+    app.url_map.merge_slashes = False
+    return app
+
+
+class ResourceAPI:
+    """
+    The Klein app.
+
+    :param longest_wait: the most that a request may wait for a lock, in seconds.
+    """
+
+    app = _klein()
+
+    def __init__(self, keys: Keys, store: Store, locks: LockManager, *, longest_wait: float) -> None:
+        self._keys = keys
+        self._store = store
+        self._locks = locks
+        self._longest_wait = longest_wait
+
+    # -- Routes
+
+    @app.route("/health", methods=["GET"])
+    async def health(self, request: Request) -> bytes:
+        """Say whether the server can do its work."""
+        await self._store.ping()
+        self._locks.check()
+        return answer(request, 200, {"health": "ok"})
+
+    @app.route("/resource", methods=["POST"])
+    async def create(self, request: Request) -> bytes:
+        """Create a resource."""
+        self._authorize(request, Permission.WRITE)
+        name, timeout = definition(body_of(request))
+        resource = await self._store.create_resource(name, timeout)
+        request.setHeader(b"location", b"/resource/" + quote(name, safe="").encode())
+        return answer(request, 201, {"id": resource.id, "name": resource.name, "timeout": resource.timeout})
+
+    @app.route("/resource/<name:resource>/<name:selector>", methods=["GET"])
+    async def get(self, request: Request, resource: str, selector: str) -> bytes:
+        """Read, and unless that is not wanted take or keep the lock."""
+        owner = self._authorize(request, Permission.READ)
+        # Klein lets a method pass in any case.
+        lock = flag(request, b"lock", default=True) and request.method != b"HEAD"
+        raw = flag(request, b"raw", default=False)
+        if lock:
+            self._authorize(request, Permission.LOCK)
+        key = named(resource, selector)
+        found = await self._store.find_resource(resource)
+        if not lock:
+            return document(request, await self._store.read(found, selector), raw=raw)
+        outcome = await self._acquire(request, key, found, owner)
+        if isinstance(outcome, Queued):
+            return queued(request, outcome, {"unavailable": True, "position": outcome.position})
+        try:
+            read = await self._store.read(found, selector)
+        except DataNotFound as nothing:
+            # Its first client may never learn of a lock that comes with an error, so it has to come back for it.
+            lease = (
+                await self._locks.leave_unclaimed(key, outcome) if outcome.fresh else self._locks.confirm(key, outcome)
+            )
+            held(request, outcome, lease)
+            return error(request, 404, nothing)
+        except StoreUnavailable:
+            if outcome.fresh and not header(request, b"x-ticket") and not retry_of(request):
+                # The answer names no ticket, so nobody could come back for this lock.
+                await self._locks.unlock(key, outcome.ticket)
+            raise
+        held(request, outcome, self._locks.confirm(key, outcome))
+        return document(request, read, raw=raw)
+
+    @app.route("/resource/<name:resource>/<name:selector>/lock", methods=["PUT", "POST"])
+    async def lock(self, request: Request, resource: str, selector: str) -> bytes:
+        """Take or keep the lock without reading."""
+        owner = self._authorize(request, Permission.LOCK)
+        key = named(resource, selector)
+        found = await self._store.find_resource(resource)
+        outcome = await self._acquire(request, key, found, owner)
+        if isinstance(outcome, Queued):
+            return queued(request, outcome, {"locked": False, "position": outcome.position})
+        held(request, outcome, self._locks.confirm(key, outcome))
+        return answer(request, 200, {"locked": True})
+
+    @app.route("/resource/<name:resource>/<name:selector>", methods=["PUT"])
+    async def update(self, request: Request, resource: str, selector: str) -> bytes:
+        """Write as the holder, and release the lock in the same step if that is wanted."""
+        self._authorize(request, Permission.WRITE)
+        unlock = flag(request, b"unlock", default=False)
+        key = named(resource, selector)
+        ticket = needed_ticket(request)
+        data = jsontext.check(body_of(request))
+        found = await self._store.find_resource(resource)
+        await self._locks.write(key, found.id, ticket, data, unlock=unlock)
+        request.setResponseCode(204)
+        return b""
+
+    @app.route("/resource/<name:resource>/<name:selector>/unlock", methods=["PUT", "POST"])
+    async def unlock(self, request: Request, resource: str, selector: str) -> bytes:
+        """Release the lock, or give up the place in the queue."""
+        self._authorize(request, Permission.READ)
+        key = named(resource, selector)
+        released = await self._locks.unlock(key, needed_ticket(request))
+        if not released:
+            await self._store.find_resource(resource)
+        return answer(request, 200, {"unlocked": released})
+
+    # -- Errors: one way from an exception to an answer
+
+    @app.handle_errors(ResourcedError)
+    def refused(self, request: IRequest, failure: Failure) -> bytes:
+        """Answer what the server itself has to object."""
+        reason = cast(ResourcedError, failure.value)
+        status = next(status for kind, status in STATUSES if isinstance(reason, kind))
+        if status == 401:
+            request.setHeader(b"www-authenticate", b'Bearer realm="resourced"')
+        if status == 503:
+            request.setHeader(b"retry-after", b"%d" % RETRY_AFTER)
+        return error(request, status, reason)
+
+    @app.handle_errors(HTTPException)
+    def unrouted(self, request: IRequest, failure: Failure) -> bytes:
+        """Answer what Klein found wrong with the path or the method."""
+        reason = cast(HTTPException, failure.value)
+        if isinstance(reason, MethodNotAllowed):
+            methods = ", ".join(sorted(reason.valid_methods or ()))
+            request.setHeader(b"allow", methods.encode())
+            refusal = ResourcedError(f"This path knows only {methods}.")
+            refusal.code = "method_not_allowed"
+            return error(request, 405, refusal)
+        if reason.code == 404:
+            refusal = ResourcedError("There is nothing at this path.")
+            refusal.code = "unknown_path"
+            return error(request, 404, refusal)
+        return error(request, 400, BadRequest("The path is not percent-encoded UTF-8.", "bad_path"))
+
+    @app.handle_errors(Exception)
+    def broken(self, request: IRequest, failure: Failure) -> bytes:
+        """Log what must not happen, and say no more than that it did."""
+        log.failure("A request failed in a way that nobody thought of.", failure)
+        refusal = ResourcedError("The server has failed. Its log says more.")
+        refusal.code = "internal_error"
+        return error(request, 500, refusal)
+
+    # -- What the routes share
+
+    def _authorize(self, request: Request, needed: Permission) -> str:
+        return self._keys.authorize(presented_key(request), needed)
+
+    async def _acquire(self, request: Request, key: Key, resource: Resource, owner: str) -> Held | Queued:
+        ticket = header(request, b"x-ticket")
+        return await self._locks.acquire(
+            key,
+            lease=resource.timeout,
+            ticket=ticket,
+            wait=wait_of(request, self._longest_wait),
+            owner=owner_of(request) or owner,
+            retry="" if ticket else retry_of(request),
+        )
