@@ -1,0 +1,188 @@
+"""The life of the daemon: what is started and stopped, in which order, and how it ends when that fails."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from contextlib import suppress
+from typing import Any, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.address import IPv6Address, UNIXAddress
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import TimeoutError as TooLate
+from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTime, IStreamServerEndpoint
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+
+from resourced.database import Database
+from resourced.errors import ConfigurationError, ResourcedError, StoreUnavailable
+from resourced.guard import PERIOD, Guard, Watch
+from resourced.journal import Journal
+from resourced.locks import LockManager
+from resourced.site import ResourcedSite
+from resourced.store import Store
+
+log = Logger()
+
+
+class Process(Protocol):
+    """The process that the daemon lives in."""
+
+    def fail(self, sentence: str) -> None:
+        """End it, with a sentence for whoever looks and a status that says that it failed."""
+
+
+class Daemon(Service):
+    """
+    First the guard, then the database, then the locks, then the port; and the other way round at the end.
+
+    :param standby: wait for the guard, with the port open, if another daemon holds it.
+    :param grace: how long requests under way may take to end, in seconds.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        process: Process,
+        guard: Guard,
+        watch: Watch,
+        endpoint: IStreamServerEndpoint,
+        site: ResourcedSite,
+        api: IResource,
+        locks: LockManager,
+        journal: Journal,
+        store: Store,
+        database: Database,
+        *,
+        standby: bool,
+        grace: float,
+    ) -> None:
+        self._clock = clock
+        self._process = process
+        self._guard = guard
+        self._watch = watch
+        self._endpoint = endpoint
+        self._site = site
+        self._api = api
+        self._locks = locks
+        self._journal = journal
+        self._store = store
+        self._database = database
+        self._standby = standby
+        self._grace = grace
+        self._port: IListeningPort | None = None
+        self._starting: Deferred[None] | None = None
+
+    def startService(self) -> None:
+        """Begin to start; a failure ends the process."""
+        super().startService()
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(self._not_started)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop; the Deferred fires when nothing is left to be done."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _start(self) -> None:
+        if self._standby:
+            await self._stand_by()
+        elif not await self._guard.hold():
+            raise ConfigurationError(
+                "Another daemon serves this store already. With --standby this one would wait for its end."
+            )
+        await self._database.prepare()
+        await self._journal.open()
+        self._watch.start()
+        self._site.serve(self._api)
+        await self._listen()
+        log.info("Serving.")
+
+    async def _stand_by(self) -> None:
+        """Wait until no other daemon serves the store."""
+        waiting = False
+        while True:
+            with suppress(StoreUnavailable):
+                if await self._guard.hold():
+                    return
+                if not waiting:
+                    log.info("Another daemon serves this store; waiting for its end.")
+                    waiting = True
+            await self._listen()
+            await deferLater(self._clock, PERIOD)
+
+    async def _listen(self) -> None:
+        if self._port is not None:
+            return
+        try:
+            self._port = await self._endpoint.listen(self._site)
+        except (CannotListenError, OSError) as error:
+            # Twisted's own error for a Unix socket's folder is that of the system.
+            raise ConfigurationError(f"RESOURCED_LISTEN cannot be used: {error}") from None
+        log.info("Listening on {address}.", address=_spelled(self._port.getHost()))
+
+    def _not_started(self, failure: Failure) -> None:
+        reason = failure.value
+        if isinstance(reason, ResourcedError):
+            self._process.fail(reason.sentence)
+        elif not isinstance(reason, CancelledError):
+            log.failure("The start failed in a way that nobody thought of.", failure)
+            self._process.fail("The daemon could not be started.")
+
+    async def _stop(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+        if self._port is not None:
+            await maybeDeferred(self._port.stopListening)
+        # First the word to the connections, so that the answers to those who wait say that they are the last.
+        drained = self._site.drain(self._grace)
+        self._watch.stop()
+        self._locks.stop_waiting()
+        try:
+            await drained
+        except TooLate:
+            log.warn("Some requests were not done within {grace} seconds.", grace=self._grace)
+        await self._journal.close()
+        await self._store.close()
+        await self._guard.release()
+        log.info("Stopped.")
+
+
+def _spelled(address: IAddress) -> str:
+    if isinstance(address, UNIXAddress):
+        return f"unix:{os.fsdecode(address.name or b'')}"
+    host = getattr(address, "host", "")
+    return f"{f'[{host}]' if isinstance(address, IPv6Address) else host}:{getattr(address, 'port', '')}"
+
+
+class TwistdProcess:
+    """A process that ``twistd`` runs."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._failed = False
+
+    def fail(self, sentence: str) -> None:
+        """Stop the reactor, and end with status 1."""
+        log.critical("{sentence}", sentence=sentence)
+        if not self._failed:
+            self._failed = True
+            # twistd ends with 0 whenever its reactor ends without a signal, and tells nobody of its exit status.
+            atexit.register(_exit_failed)
+            self._reactor.callLater(0, self._stop)
+
+    def _stop(self) -> None:
+        # It may be ending already, of its own accord.
+        with suppress(ReactorNotRunning):
+            self._reactor.stop()
+
+
+def _exit_failed() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

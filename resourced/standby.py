@@ -1,0 +1,22 @@
+"""What a daemon answers while another one serves the store and it only waits to take over."""
+
+from __future__ import annotations
+
+from twisted.web.iweb import IRequest
+from twisted.web.resource import Resource
+
+from resourced.answers import RETRY_AFTER, answer
+
+
+class Standby(Resource):
+    """The whole site of a daemon that waits: it has nothing to say but that."""
+
+    isLeaf = True
+
+    def render(self, request: IRequest) -> bytes:
+        request.setHeader(b"retry-after", b"%d" % RETRY_AFTER)
+        if request.path == b"/health":
+            return answer(request, 503, {"health": "standby"})
+        return answer(
+            request, 503, {"error": "This server stands by; another one serves at present.", "code": "standby"}
+        )

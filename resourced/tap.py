@@ -1,0 +1,144 @@
+"""The recipe of the daemon: everything is made here, and nowhere else, from the options to the service."""
+
+from __future__ import annotations
+
+import encodings.idna  # noqa: F401 - werkzeug would import it with the first request, when there may be no file left to open
+import os
+import resource
+import secrets
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from twisted.application.service import IService
+from twisted.internet.endpoints import serverFromString
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.scripts import twistd
+
+from resourced.auth import Keys
+from resourced.clock import count_monotonically
+from resourced.config import OPTION_FLAGS, OPTION_PARAMETERS, Config, MySQLSettings, SQLiteSettings
+from resourced.daemon import Daemon, TwistdProcess
+from resourced.database import Database
+from resourced.dialect import Dialect, MySQL, SQLite
+from resourced.errors import ConfigurationError
+from resourced.guard import BELIEF, Watch, guard_of
+from resourced.journal import Journal
+from resourced.locks import Limits as LockLimits
+from resourced.locks import LockManager, Times
+from resourced.site import Limits as SiteLimits
+from resourced.site import make_site
+from resourced.standby import Standby
+from resourced.store import SQLStore
+from resourced.web import ResourceAPI
+
+log = Logger()
+
+
+class Options(usage.Options):
+    """
+    The options of ``twistd resourced``, over the variables of the environment, over the defaults.
+
+    :ivar config: what they come to.
+    """
+
+    optParameters = OPTION_PARAMETERS
+    optFlags = OPTION_FLAGS
+    longdesc = "Every option has a variable of the environment, named with it above; an option wins over its variable."
+    config: Config
+
+    def opt_version(self) -> None:
+        """Display the version and exit."""
+        sys.stdout.write(f"resourced {version('resourced')} on Twisted {version('twisted')}\n")
+        raise SystemExit
+
+    def getSynopsis(self) -> str:
+        """Say how the command that was called is used."""
+        return "Usage: resourced [options]" if Path(sys.argv[0]).name == "resourced" else super().getSynopsis()
+
+    def postOptions(self) -> None:
+        """
+        Put the configuration together.
+
+        :raises SystemExit: with a sentence that says what is wrong with it. Twisted's own error would bury it under the usage.
+        """
+        from twisted.internet import reactor  # noqa: PLC0415 - to import it is to choose it, which is twistd's to do
+
+        try:
+            self.config = Config.load(self, os.environ, str(Path.cwd()))
+        except ConfigurationError as error:
+            raise SystemExit(f"resourced: {error.sentence}") from None
+        try:
+            serverFromString(reactor, self.config.listen)
+        except Exception as error:  # noqa: BLE001 - each kind of endpoint raises what it likes
+            raise SystemExit(f"resourced: RESOURCED_LISTEN (--listen) is no endpoint of Twisted: {error}") from None
+
+
+def makeService(options: Options) -> IService:
+    """Make the daemon; nothing is opened before it is started."""
+    from twisted.internet import reactor  # noqa: PLC0415
+
+    config = options.config
+    count_monotonically(reactor)
+    allow_many_connections()
+
+    process = TwistdProcess(reactor)
+    engine = dialect(config.store, config.store_timeout)
+    database = Database(reactor, engine, max_body=config.max_body)
+    store = SQLStore(database, judge=not config.volatile_locks)
+    journal = Journal(
+        reactor,
+        store,
+        dethroned=lambda error: process.fail(error.sentence),
+        durable=not config.volatile_locks,
+        belief=BELIEF,
+    )
+    guard = guard_of(reactor, engine)
+    watch = Watch(reactor, guard, store, journal)
+    locks = LockManager(
+        reactor,
+        journal,
+        new_ticket=lambda: secrets.token_hex(16),
+        times=Times(lease=config.lease, place=config.place, claim=config.claim),
+        limits=LockLimits(queue=config.max_queue, waiting=config.max_waiting),
+        succession=BELIEF,
+    )
+    keys = Keys(config.resource_read, config.resource_read_lock, config.resource_write)
+    api = ResourceAPI(keys, store, locks, longest_wait=config.max_wait)
+    limits = SiteLimits(max_body=config.max_body, request=config.request_deadline, connections=config.max_connections)
+    site = make_site(Standby(), reactor, limits)
+    endpoint = serverFromString(reactor, config.listen)
+    log.info("The store is {store}.", store=config.store.describe())
+    return Daemon(
+        reactor,
+        process,
+        guard,
+        watch,
+        endpoint,
+        site,
+        api.app.resource(),
+        locks,
+        journal,
+        store,
+        database,
+        standby=config.standby,
+        grace=config.grace,
+    )
+
+
+def dialect(settings: SQLiteSettings | MySQLSettings, timeout: float) -> Dialect:
+    """Return what the store's settings ask for."""
+    return MySQL(settings, timeout) if isinstance(settings, MySQLSettings) else SQLite(settings, timeout)
+
+
+def allow_many_connections() -> None:
+    """Raise the soft limit of open files, which is often 1024, to what the system grants anyway."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def main() -> None:
+    """Run ``twistd resourced`` in the foreground."""
+    sys.argv[1:1] = ["--nodaemon", "--pidfile=", "resourced"]
+    twistd.run()

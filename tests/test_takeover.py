@@ -1,0 +1,212 @@
+"""A real daemon on the database of the original server, which it finds by nothing but that server's variables."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.daemon import LOCK, Daemon
+from tests.mariadb import MariaDB
+
+README = Path(__file__).parent.parent / "README.rst"
+DATABASE = "small_swoole_resource"
+
+#: As the original server makes them.
+TABLES = (
+    """
+    CREATE TABLE resource (
+        id varchar(255) NOT NULL PRIMARY KEY,
+        name varchar(255) NOT NULL UNIQUE,
+        timeout int
+    ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4
+    """,
+    """
+    CREATE TABLE resource_data (
+        id varchar(255) NOT NULL PRIMARY KEY,
+        id_resource varchar(255) NOT NULL,
+        selector varchar(255) NOT NULL,
+        locked tinyint(1) NOT NULL DEFAULT 0,
+        data longtext,
+        UNIQUE KEY id_resource_selector (id_resource, selector),
+        FOREIGN KEY (id_resource) REFERENCES resource (id)
+    ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4
+    """,
+)
+RESOURCES = (
+    ("5f3c0c5e-6a8f-4c3b-9d1e-0a1b2c3d4e5f", "printer", 7),
+    ("r-2", "Büro", 0),
+    ("r-3", "日本 / 東京 %2F", None),
+    ("R 4", "x" * 255, 86400),
+    ("r-5", "😀" * 63, 1),
+)
+DATA = (
+    ("1", RESOURCES[0][0], "A4", 0, '{"status":"ready","n":1.0,"é":"\\u00e9 😀"}'),
+    ("2", RESOURCES[0][0], "Á5", 1, '{"paper":   "a lot",\r\n\t"twice": 1, "twice": 2}'),
+    ("3", "r-2", "A4", 0, "not JSON: 'quoted' \"twice\" \\ %s \u2028 \U0001f5a8"),
+    ("4", "r-2", "Ça va", 1, "[" + "1234567890," * 20_000 + "0]"),
+    ("5", "r-3", "?#&=+;", 0, "\x00\x01\x7f"),
+    ("6", "R 4", "y" * 255, 0, ""),
+    ("7", "r-5", "null", 0, None),
+)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with MariaDB() as mariadb:
+        yield mariadb
+
+
+@pytest.fixture
+def mariadb(server):
+    """A server with no database of ours and no user of ours."""
+    server.run(f"DROP DATABASE IF EXISTS {DATABASE}")
+    server.run("DROP USER IF EXISTS resourced@'%'")
+    return server
+
+
+def fill(
+    mariadb: MariaDB, resources: tuple[tuple[Any, ...], ...] = RESOURCES, data: tuple[tuple[Any, ...], ...] = DATA
+) -> None:
+    """Make the database of an original server that was in use for a while."""
+    # What Debian's server has as the default, which the tables then do not.
+    mariadb.run(f"CREATE DATABASE {DATABASE} CHARACTER SET latin1")
+    for table in TABLES:
+        mariadb.run(table, database=DATABASE)
+    for row in resources:
+        mariadb.run("INSERT INTO resource VALUES (%s, %s, %s)", *row, database=DATABASE)
+    for row in data:
+        mariadb.run("INSERT INTO resource_data VALUES (%s, %s, %s, %s, %s)", *row, database=DATABASE)
+
+
+def contents(mariadb: MariaDB) -> dict[str, Any]:
+    """Return everything there is in the database."""
+    tables = [table for (table,) in mariadb.run("SHOW TABLES", database=DATABASE)]
+    return {
+        table: [
+            mariadb.run(f"SHOW CREATE TABLE {table}", database=DATABASE),
+            mariadb.run(f"SELECT * FROM {table} ORDER BY 1", database=DATABASE),
+        ]
+        for table in tables
+    }
+
+
+def variables(mariadb: MariaDB, user: str = "root", password: str = "") -> dict[str, str]:
+    return {
+        "MYSQL_HOST": "127.0.0.1",
+        "MYSQL_PORT": str(mariadb.port),
+        "MYSQL_DATABASE": DATABASE,
+        "MYSQL_USER": user,
+        "MYSQL_PASSWORD": password,
+    }
+
+
+def path(*names: str) -> str:
+    return "/".join(["/resource", *(quote(name, safe="") for name in names)])
+
+
+def test_every_row_is_served(tmp_path, mariadb):
+    """Every row is served byte for byte under its old ids and its exact names, and old timeouts are the leases."""
+    fill(mariadb)
+    with Daemon(tmp_path, variables(mariadb)) as daemon:
+        for id_, id_resource, selector, _, data in DATA:
+            [(name, timeout)] = [(name, timeout) for known, name, timeout in RESOURCES if known == id_resource]
+            target = path(name, selector)
+            answer = daemon.get(target, key=LOCK)
+            if data is None:
+                assert answer.code == "no_data"
+                continue
+            assert answer.json == {"id": id_, "idResource": id_resource, "selector": selector, "data": data}
+            assert daemon.get(f"{target}?raw=1", ticket=answer.ticket).body == data.encode()
+            assert answer.headers["x-lease"] == str(timeout or 300)
+            assert daemon.put(f"{target}?unlock=1", '"new"', ticket=answer.ticket).status == 204
+            changed = daemon.get(f"{target}?lock=0").json
+            assert changed == {"id": id_, "idResource": id_resource, "selector": selector, "data": '"new"'}
+
+
+def test_names_are_exact_from_then_on(tmp_path, mariadb):
+    """What the old tables took for one name are different names now: in another case, with another accent, with a space."""
+    fill(mariadb)
+    with Daemon(tmp_path, variables(mariadb)) as daemon:
+        for other in ("Printer", "prinţer", "printer ", "PRINTER"):
+            assert daemon.get(path(other, "A4")).code == "unknown_resource"
+            daemon.create(other)
+        held = daemon.get(path("printer", "A4"), key=LOCK)
+        for other in ("a4", "Á4", "A4 "):
+            lock = daemon.get(path("printer", other), key=LOCK)
+            assert lock.code == "no_data"
+            assert daemon.put(path("printer", other), f'"{other}"', ticket=lock.ticket).status == 204
+        for other in ("a4", "Á4", "A4 "):
+            assert daemon.get(f"{path('printer', other)}?lock=0").json["data"] == f'"{other}"'
+        assert daemon.get(path("printer", "A4"), ticket=held.ticket).json["data"] == DATA[0][4]
+        assert daemon.post("/resource", '{"name": "printer"}').status == 409
+
+
+def test_only_once(tmp_path, mariadb):
+    """The next start finds its own tables, and what was written in between."""
+    fill(mariadb)
+    with Daemon(tmp_path, variables(mariadb)) as daemon:
+        lock = daemon.get(path("printer", "A4"), key=LOCK)
+        daemon.put(path("printer", "A4"), '"kept"', ticket=lock.ticket)
+        daemon.terminate()
+        before = contents(mariadb)
+        daemon.start()
+        after = contents(mariadb)
+        assert {table: after[table] for table in after if table != "server"} == {
+            table: before[table] for table in before if table != "server"
+        }
+        assert daemon.get(path("printer", "A4"), ticket=lock.ticket).json["data"] == '"kept"'
+
+
+@pytest.mark.parametrize(
+    ("resource", "selector", "named"),
+    [
+        ("two\nlines", "A4", "'two\\nlines'"),
+        ("printer", "tab\tbed", "'tab\\tbed'"),
+        ("..", "A4", "'..'"),
+        ("", "A4", "the name ''"),
+        ("printer", "", "the selector ''"),
+    ],
+)
+def test_name_that_cannot_be_kept(tmp_path, mariadb, resource, selector, named):
+    """A name that has no place in a path ends the start with a sentence that names its row, and nothing is changed."""
+    fill(mariadb, ((*RESOURCES[1:], ("bad-r", resource, 5))), (("bad-d", "bad-r", selector, 0, "{}"),))
+    before = contents(mariadb)
+    log = Daemon(tmp_path, variables(mariadb)).fails()
+    assert "cannot be taken over, and nothing in it was changed" in log
+    assert named in log
+    assert "bad-r" in log or "bad-d" in log
+    assert "Traceback" not in log
+    assert contents(mariadb) == before
+
+
+@pytest.mark.parametrize("found", ["no database", "an empty database", "an old database"])
+def test_rights(tmp_path, mariadb, found):
+    """A user with the rights that the README gives, on that one database, is enough for the first start and all that follows."""
+    grant = re.search(r"GRANT ([A-Z, \n]+) ON", README.read_text())
+    assert grant is not None
+    mariadb.run("CREATE USER resourced@'%' IDENTIFIED BY 'of the house'")
+    mariadb.run(f"GRANT {grant[1]} ON {DATABASE}.* TO resourced@'%'")
+    if found == "an empty database":
+        mariadb.run(f"CREATE DATABASE {DATABASE}")
+    elif found == "an old database":
+        fill(mariadb)
+    with Daemon(tmp_path, variables(mariadb, "resourced", "of the house")) as daemon:
+        daemon.create("stapler")
+        for _ in range(2):
+            holder = daemon.post("/resource/stapler/S1/lock")
+            assert holder.status == 200
+            waiter = daemon.get("/resource/stapler/S1")
+            assert waiter.status == 202
+            assert daemon.put("/resource/stapler/S1", '"used"', ticket=holder.ticket).status == 204
+            assert daemon.post("/resource/stapler/S1/unlock", ticket=holder.ticket).json == {"unlocked": True}
+            heir = daemon.get("/resource/stapler/S1", ticket=waiter.ticket)
+            assert (heir.status, heir.json["data"]) == (200, '"used"')
+            assert daemon.post("/resource/stapler/S1/unlock", ticket=waiter.ticket).json == {"unlocked": True}
+            daemon.terminate()
+            daemon.start()
+        if found == "an old database":
+            assert daemon.get(path("printer", "A4")).json["data"] == DATA[0][4]
