@@ -28,6 +28,17 @@ def sent(request: IRequest, status: int, body: bytes) -> bytes:
     return body
 
 
+def noted(request: IRequest, **fields: object) -> None:
+    """Have something in the line of the access log, if the request's site keeps one. No key, ticket or data has a place there."""
+    getattr(request, "notes", {}).update(fields)
+
+
+def waits(request: IRequest) -> None:
+    """Let the site know, if it counts, that a request is about to wait for others rather than to keep the server busy."""
+    if (stand_aside := getattr(request, "stand_aside", None)) is not None:
+        stand_aside()
+
+
 def error(request: IRequest, status: int, reason: ResourcedError) -> bytes:
     """Answer with an error: a sentence for a person, and a word for a program."""
     return answer(request, status, {"error": reason.sentence, "code": reason.code})
@@ -46,6 +57,7 @@ def document(request: IRequest, found: Document, *, raw: bool) -> bytes:
 
 def held(request: IRequest, outcome: Held, lease: float) -> None:
     """Tell a client that the lock is its own, and for how long."""
+    noted(request, fence=outcome.fence)
     request.setHeader(b"x-ticket", outcome.ticket.encode())
     request.setHeader(b"x-fence", b"%d" % outcome.fence)
     request.setHeader(b"x-lease", b"%d" % lease)

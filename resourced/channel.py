@@ -40,6 +40,7 @@ class Limits:
     :ivar idle: how long a connection stays open with no request on it.
     :ivar linger: how long what is left of a refused request is read and dropped, so that its client gets the answer.
     :ivar connections: open connections; the ones beyond are answered 503.
+    :ivar requests: requests that are being answered at once, without those that wait for a lock; the ones beyond are answered 503.
     """
 
     max_body: int = 1_048_576
@@ -48,6 +49,7 @@ class Limits:
     idle: float = 60
     linger: float = 5
     connections: int = 10_000
+    requests: int = 1_000
 
 
 class Phase(Enum):
@@ -83,10 +85,14 @@ class Edge(Protocol):
     limits: Limits
     reactor: IReactorTime
     draining: bool
+    busy: int
 
     @property
     def overrun(self) -> bool:
         """Whether a connection that there is no room for is to be dropped rather than told so."""
+
+    def admits(self, path: bytes) -> bool:
+        """Whether there is room for one more request."""
 
     def joined(self, channel: Channel) -> bool:
         """Count a new connection in; false if there is no room for it."""
@@ -132,6 +138,9 @@ class Channel(HTTPChannel):
     transport: Any
     peer = "-"
 
+    #: Whether the head of the request on it has arrived as a whole.
+    headed = False
+
     _phase = Phase.IDLE
     _line = b""
     _began = 0.0
@@ -165,7 +174,7 @@ class Channel(HTTPChannel):
                 return
             self.refuse(503, "overloaded", "There are too many connections. Try again later.", (b"Retry-After: 1",))
         elif self.site.draining:
-            self.refuse(503, "shutting_down", "The server is being stopped. Try again later.", (b"Retry-After: 1",))
+            self.refuse_for_good()
         else:
             self._rest()
 
@@ -238,6 +247,7 @@ class Channel(HTTPChannel):
         return bool(super().headerReceived(line))
 
     def allHeadersReceived(self) -> None:
+        self.headed = True
         if self.length is not None and self.length > self.site.limits.max_body:
             # Before Twisted can say "100 Continue".
             self.refuse_body()
@@ -274,6 +284,11 @@ class Channel(HTTPChannel):
     def refuse_body(self) -> None:
         """Answer that the body is too large; whatever is left of it is dropped."""
         self.refuse(413, "body_too_large", f"The body is larger than {self.site.limits.max_body} bytes.")
+
+    def refuse_for_good(self) -> None:
+        """Answer that the server is being stopped, and wait for nothing more."""
+        self.refuse(503, "shutting_down", "The server is being stopped. Try again later.", (b"Retry-After: 1",))
+        self.loseConnection()
 
     def refuse(self, status: int, code: str, sentence: str, headers: tuple[bytes, ...] = ()) -> None:
         """
@@ -328,6 +343,7 @@ class Channel(HTTPChannel):
 
     def _begin(self) -> None:
         self._phase = Phase.READING
+        self.headed = False
         self._line = b""
         self._size = self._lines = 0
         self._began = self.site.reactor.seconds()

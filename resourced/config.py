@@ -48,6 +48,13 @@ def _password(value: str) -> str:
     return value
 
 
+def _log_format(value: str) -> str:
+    value = value.strip()
+    if value not in {"text", "json"}:
+        raise ValueError("text or json")
+    return value
+
+
 def _switch(value: str) -> bool:
     match value.strip().lower():
         case "1" | "true" | "yes" | "on":
@@ -126,9 +133,13 @@ SETTINGS: Final = (
     Setting("max-queue", "RESOURCED_MAX_QUEUE", "10000", _whole(1_000_000), "Most tickets that wait at one selector"),
     Setting("max-waiting", "RESOURCED_MAX_WAITING", "100000", _whole(10_000_000), "Most tickets that wait in all"),
     Setting("max-connections", "RESOURCED_MAX_CONNECTIONS", "10000", _whole(1_000_000), "Most connections at once"),
+    Setting("max-requests", "RESOURCED_MAX_REQUESTS", "1000", _whole(1_000_000), "Most requests that are answered at once, without those that wait for a lock"),
+    Setting("max-pending", "RESOURCED_MAX_PENDING", "1000", _whole(1_000_000), "Most pieces of work that wait for the database"),
     Setting("request-deadline", "RESOURCED_REQUEST_DEADLINE", "30", _seconds(3600), "Seconds within which a request must have arrived whole"),
     Setting("store-timeout", "RESOURCED_STORE_TIMEOUT", "5", _seconds(3600), "Seconds after which an unanswered store counts as unreachable"),
     Setting("grace", "RESOURCED_GRACE", "10", _seconds(3600), "Seconds that a shutdown gives to the requests under way"),
+    Setting("store-wait", "RESOURCED_STORE_WAIT", "0", _switch, "If the store cannot be reached at the start, wait for it instead of ending", flag=True),
+    Setting("log-format", "RESOURCED_LOG_FORMAT", "text", _log_format, "How the log is written: text, or json for a line of JSON each"),
     Setting("standby", "RESOURCED_STANDBY", "0", _switch, "If another daemon serves the store, wait until it is gone and take over", flag=True),
     Setting("volatile-locks", "RESOURCED_VOLATILE_LOCKS", "0", _switch, "Keep locks in memory only: faster, and a restart forgets them", flag=True),
 )
@@ -238,9 +249,13 @@ class Config:
     max_queue: int
     max_waiting: int
     max_connections: int
+    max_requests: int
+    max_pending: int
     request_deadline: float
     store_timeout: float
     grace: float
+    store_wait: bool
+    log_format: str
     standby: bool
     volatile_locks: bool
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 from contextlib import suppress
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.defer import TimeoutError as TooLate
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTime, IStreamServerEndpoint
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
@@ -26,6 +27,7 @@ from resourced.journal import Journal
 from resourced.locks import LockManager
 from resourced.site import ResourcedSite
 from resourced.store import Store
+from resourced.systemd import ServiceManager
 
 log = Logger()
 
@@ -36,12 +38,17 @@ class Process(Protocol):
     def fail(self, sentence: str) -> None:
         """End it, with a sentence for whoever looks and a status that says that it failed."""
 
+    def ending(self) -> None:
+        """Take note that it ends, so that to be asked for that once more changes nothing."""
+
 
 class Daemon(Service):
     """
     First the guard, then the database, then the locks, then the port; and the other way round at the end.
 
+    :param manager: who is told how the daemon does.
     :param standby: wait for the guard, with the port open, if another daemon holds it.
+    :param store_wait: wait for the store if it cannot be reached at the start.
     :param grace: how long requests under way may take to end, in seconds.
     """
 
@@ -49,6 +56,7 @@ class Daemon(Service):
         self,
         clock: IReactorTime,
         process: Process,
+        manager: ServiceManager,
         guard: Guard,
         watch: Watch,
         endpoint: IStreamServerEndpoint,
@@ -60,10 +68,12 @@ class Daemon(Service):
         database: Database,
         *,
         standby: bool,
+        store_wait: bool,
         grace: float,
     ) -> None:
         self._clock = clock
         self._process = process
+        self._manager = manager
         self._guard = guard
         self._watch = watch
         self._endpoint = endpoint
@@ -74,9 +84,13 @@ class Daemon(Service):
         self._store = store
         self._database = database
         self._standby = standby
+        self._store_wait = store_wait
         self._grace = grace
         self._port: IListeningPort | None = None
         self._starting: Deferred[None] | None = None
+        self._status = ""
+        self._reporting = LoopingCall(self._report)
+        self._reporting.clock = clock
 
     def startService(self) -> None:
         """Begin to start; a failure ends the process."""
@@ -90,31 +104,55 @@ class Daemon(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _start(self) -> None:
-        if self._standby:
-            await self._stand_by()
-        elif not await self._guard.hold():
-            raise ConfigurationError(
-                "Another daemon serves this store already. With --standby this one would wait for its end."
-            )
-        await self._database.prepare()
-        await self._journal.open()
+        await self._reign()
         self._watch.start()
         self._site.serve(self._api)
         await self._listen()
         log.info("Serving.")
+        self._manager.ready("Serving")
+        self._reporting.start(PERIOD)
 
-    async def _stand_by(self) -> None:
-        """Wait until no other daemon serves the store."""
-        waiting = False
+    async def _reign(self) -> None:
+        """Become the one daemon of the store, and know its locks; wait for that, if that is wanted."""
         while True:
-            with suppress(StoreUnavailable):
+            try:
                 if await self._guard.hold():
+                    await self._database.prepare()
+                    await self._journal.open()
                     return
-                if not waiting:
-                    log.info("Another daemon serves this store; waiting for its end.")
-                    waiting = True
-            await self._listen()
+                if not self._standby:
+                    raise ConfigurationError(
+                        "Another daemon serves this store already. With --standby this one would wait for its end."
+                    )
+                why = "Another daemon serves this store; waiting for its end."
+            except StoreUnavailable as error:
+                if not (self._standby or self._store_wait):
+                    raise
+                why = f"{error.sentence} Waiting for it."
+            if self._standby:
+                await self._listen()
+            self._wait_because(why)
             await deferLater(self._clock, PERIOD)
+
+    def _wait_because(self, why: str) -> None:
+        """Say why the daemon waits; but say it once."""
+        if why == self._status:
+            return
+        self._status = why
+        log.warn("{why}", why=why)
+        if self._standby:
+            # Whoever starts other things after this one has waited long enough: it does all that it can.
+            self._manager.ready(f"Standing by: {why}")
+        else:
+            self._manager.status(why)
+
+    def _report(self) -> None:
+        """Tell the service manager when the store is lost or found."""
+        fault = self._database.fault()
+        status = f"Serving, but: {fault.sentence}" if fault else "Serving"
+        if status != self._status:
+            self._status = status
+            self._manager.status(status)
 
     async def _listen(self) -> None:
         if self._port is not None:
@@ -135,6 +173,10 @@ class Daemon(Service):
             self._process.fail("The daemon could not be started.")
 
     async def _stop(self) -> None:
+        self._process.ending()
+        self._manager.stopping()
+        if self._reporting.running:
+            self._reporting.stop()
         if self._starting is not None:
             self._starting.cancel()
         if self._port is not None:
@@ -150,6 +192,7 @@ class Daemon(Service):
         await self._journal.close()
         await self._store.close()
         await self._guard.release()
+        self._manager.gone()
         log.info("Stopped.")
 
 
@@ -176,10 +219,23 @@ class TwistdProcess:
             atexit.register(_exit_failed)
             self._reactor.callLater(0, self._stop)
 
+    def ending(self) -> None:
+        """From here on only say so when a signal asks for what is being done already."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._again)
+
+    def _again(self, number: int, _: object) -> None:
+        # Not here and now, in the middle of whatever it has interrupted.
+        self._reactor.callFromThread(log.info, "{name}: the daemon is being stopped already.", name=_name(number))
+
     def _stop(self) -> None:
         # It may be ending already, of its own accord.
         with suppress(ReactorNotRunning):
             self._reactor.stop()
+
+
+def _name(number: int) -> str:
+    return signal.Signals(number).name
 
 
 def _exit_failed() -> None:

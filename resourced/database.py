@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
+from math import inf
 from threading import Thread
 from typing import Any, Final, TypeVar
 
@@ -12,9 +14,9 @@ from twisted.enterprise import adbapi
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from resourced.condition import Condition
 from resourced.dialect import Dialect
 from resourced.errors import StoreUnavailable
 from resourced.migration import prepare
@@ -26,6 +28,7 @@ IDLE: Final = 5.0
 #: Seconds without a try to connect after one that failed.
 PAUSE: Final = 0.3
 
+BUSY: Final = "The database has too much to do; try again in a moment."
 AWAY: Final = "The database cannot be reached; try again in a moment."
 FAILED: Final = "The database did not do what was asked; nothing of it may be taken as done."
 
@@ -74,7 +77,7 @@ Work = Callable[[Transaction], T]
 
 class Database:
     """
-    One database, with some connections that read and one that writes.
+    One database, with some connections that read, one that writes, and one that only asks whether it is there.
 
     A piece of work is a function of a ``Transaction``.  It runs in a thread, and once more if the connection was lost
     or a deadlock ended it before its commit, so it must change nothing but the database.
@@ -99,8 +102,11 @@ class Database:
         self._reactor = reactor
         self._max_body = max_body
         self._max_pending = max_pending
-        self._reads = _Pool(reactor, dialect, writes=False, now=now)
-        self._writes = _Pool(reactor, dialect, writes=True, now=now)
+        self._condition = Condition(dialect.describe(), now)
+        pool = partial(_Pool, reactor, dialect, self._condition, now=now)
+        self._reads = pool("reads", size=dialect.readers)
+        self._writes = pool("writes", writes=True)
+        self._probes = pool("probes")
         self._pending = 0
         self._closed = False
         self._idle: Deferred[None] = Deferred()
@@ -146,6 +152,22 @@ class Database:
         """
         return await self._run(lambda: self._writes.perform(work))
 
+    async def probe(self, work: Work[T]) -> T:
+        """
+        Do work that only reads, beside all that is in line.
+
+        :raises resourced.errors.StoreUnavailable: the database did not answer as it should.
+        """
+        return await self._run(lambda: self._probes.perform(work), urgent=True)
+
+    def fault(self, within: float = inf) -> StoreUnavailable | None:
+        """
+        Return what is wrong with the database, as far as work that was done has met with it.
+
+        :param within: only in the last so many seconds.
+        """
+        return self._condition.fault(within)
+
     async def close(self) -> None:
         """Take no more work, give what is under way the time that the timeouts leave it, and let go of all connections."""
         if self._closed:
@@ -155,17 +177,17 @@ class Database:
             with suppress(DeferredTimeout):
                 await self._idle.addTimeout(2 * self.dialect.timeout + 1, self._reactor)
         threads = self._reactor.getThreadPool()
-        for pool in (self._reads, self._writes):
+        for pool in (self._reads, self._writes, self._probes):
             pool.detach()
             closed = deferToThreadPool(self._reactor, threads, pool.finalClose)
             if not self._pending:
                 await closed
 
-    async def _run(self, start: Callable[[], Deferred[T]]) -> T:
+    async def _run(self, start: Callable[[], Deferred[T]], *, urgent: bool = False) -> T:
         if self._closed:
             raise StoreUnavailable("The store is closed.")
-        if self._pending >= self._max_pending:
-            raise StoreUnavailable("The database has too much to do; try again in a moment.")
+        if self._pending >= self._max_pending and not urgent:
+            raise StoreUnavailable(BUSY)
         self._pending += 1
         # To cancel it only turns away from the work, which goes on and counts until its end.
         answer: Deferred[T] = Deferred(lambda _: None)
@@ -189,22 +211,30 @@ class _Pool(adbapi.ConnectionPool):
     piece of work after the loss fail.
     """
 
-    _log = Logger("resourced.database")
-
-    def __init__(self, reactor: Any, dialect: Dialect, *, writes: bool, now: Callable[[], float]) -> None:
-        size = 1 if writes else dialect.readers
+    def __init__(
+        self,
+        reactor: Any,
+        dialect: Dialect,
+        condition: Condition,
+        name: str,
+        *,
+        now: Callable[[], float],
+        size: int = 1,
+        writes: bool = False,
+    ) -> None:
         super().__init__(dialect.driver, cp_reactor=reactor, cp_min=size, cp_max=size)
         self.connectionFactory = _Session
         self.dialect = dialect
         self.writes = writes
+        self._condition = condition
+        self._name = name
         self._now = now
         self._used: dict[int, float] = {}
         self._paused_until = now()
-        self._away = False
 
     def perform(self, work: Work[T]) -> Deferred[T]:
-        """Do work in a thread."""
-        done: Deferred[T] = self.runWithConnection(self._perform, work)
+        """Do work in a thread, unless it has to wait for that so long that nobody can want it any more."""
+        done: Deferred[T] = self.runWithConnection(self._perform, work, self._now() + self.dialect.timeout)
         return done
 
     def detach(self) -> None:
@@ -244,17 +274,14 @@ class _Pool(adbapi.ConnectionPool):
             connection = self.dialect.connect(writes=self.writes)
         except self.dialect.error as error:
             self._paused_until = self._now() + PAUSE
-            if not self._away:
-                self._away = True
-                self._log.warn("{database} cannot be reached: {error}", database=self.dialect.describe(), error=error)
+            self._condition.ill(self._name, self.dialect.fault(error), self.dialect.code(error))
             raise StoreUnavailable(AWAY) from None
-        if self._away:
-            self._away = False
-            self._log.info("{database} can be reached again", database=self.dialect.describe())
         self.connections[self.threadID()] = connection
         return connection
 
-    def _perform(self, session: _Session, work: Work[T]) -> T:
+    def _perform(self, session: _Session, work: Work[T], latest: float) -> T:
+        if self._now() > latest:
+            raise StoreUnavailable(BUSY)
         try:
             return self._once(session, work)
         except self.dialect.error as error:
@@ -271,24 +298,26 @@ class _Pool(adbapi.ConnectionPool):
         try:
             if self.writes:
                 self.dialect.begin(session.connection)
-            return work(Transaction(session.connection, self.dialect))
+            result = work(Transaction(session.connection, self.dialect))
         except self.dialect.error as error:
             if self.dialect.is_lost(error):
                 session.end()
             raise
+        if not self.writes:
+            self.succeeded()
+        return result
+
+    def succeeded(self) -> None:
+        """Take note that the database does its work."""
+        self._condition.well(self._name)
 
     def failed(self, error: Exception) -> StoreUnavailable:
-        """Log an error of the driver; return what is said instead of it."""
-        code = self.dialect.code(error)
+        """Take note of an error of the driver; return what is said instead of it."""
         if self.dialect.is_late(error):
             # Whoever waits in line for the next connection does not have to wait as long as this one did.
             self._paused_until = self._now() + PAUSE
-        if self.dialect.is_lost(error):
-            self._log.warn("A connection to the database was lost ({code})", code=code)
-            return StoreUnavailable(AWAY)
-        # The text may have a piece of the data in it, so it stays out of the log.
-        self._log.warn("The database refused a statement: {kind} ({code})", kind=type(error).__name__, code=code)
-        return StoreUnavailable(FAILED)
+        self._condition.ill(self._name, self.dialect.fault(error), self.dialect.code(error))
+        return StoreUnavailable(AWAY if self.dialect.is_lost(error) else FAILED)
 
 
 class _Session(adbapi.Connection):
@@ -312,6 +341,7 @@ class _Session(adbapi.Connection):
             # Nobody knows whether it was done. So it is not tried again, and the connection is not used again.
             self.end()
             raise self._pool.failed(error) from None
+        self._pool.succeeded()
 
     def rollback(self) -> None:
         if self._connection is None or not self._pool.writes:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 import sqlite3
 import ssl
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 import pymysql
 from pymysql.constants import CLIENT, CR, ER
 
+from resourced.condition import Fault
 from resourced.config import MySQLSettings, SQLiteSettings
 
 
@@ -58,6 +60,9 @@ class Dialect(Protocol):
     def code(self, error: Exception) -> int:
         """Return the number that the database has for this error, or 0."""
 
+    def fault(self, error: Exception) -> Fault:
+        """Return what the error says about the database as a whole."""
+
     def is_duplicate(self, error: Exception) -> bool:
         """Tell whether a unique key refused a row."""
 
@@ -97,6 +102,21 @@ class MySQL:
         CR.CR_SERVER_LOST,
         4031,  # MySQL 8 ended an idle connection
     })  # fmt: skip
+
+    _FAULTS: ClassVar[Mapping[int, Fault]] = {
+        3: Fault.FULL,  # a file cannot be written
+        1021: Fault.FULL,
+        1026: Fault.FULL,
+        1114: Fault.FULL,
+        1040: Fault.CROWDED,
+        1041: Fault.CROWDED,  # out of memory, or of threads, for a connection
+        1135: Fault.CROWDED,
+        1203: Fault.CROWDED,  # the limit of the user
+        1226: Fault.CROWDED,
+        1153: Fault.OVERSIZED,
+        1290: Fault.READ_ONLY,
+        1836: Fault.READ_ONLY,
+    }
 
     #: Seconds after which the server ends a connection that says nothing in the middle of a transaction, so that a
     #: daemon that is frozen there, or whose machine is gone, no longer holds its row locks.
@@ -182,6 +202,14 @@ class MySQL:
     def code(self, error: Exception) -> int:
         return error.args[0] if error.args and isinstance(error.args[0], int) else 0
 
+    def fault(self, error: Exception) -> Fault:
+        if self.is_late(error):
+            return Fault.SILENT
+        code = self.code(error)
+        # The codes from 2000 on are the client's own: it did not get as far as an answer.
+        lost = self.is_lost(error) or 2000 <= code < 3000
+        return self._FAULTS.get(code, Fault.UNREACHABLE if lost else Fault.REFUSED)
+
     def is_duplicate(self, error: Exception) -> bool:
         return self.code(error) == ER.DUP_ENTRY
 
@@ -203,6 +231,16 @@ class SQLite:
     driver: ClassVar[str] = "sqlite3"
     readers: ClassVar[int] = 1
     error: ClassVar[type[Exception]] = sqlite3.Error
+
+    _FAULTS: ClassVar[Mapping[int, Fault]] = {
+        sqlite3.SQLITE_BUSY: Fault.SILENT,
+        sqlite3.SQLITE_CANTOPEN: Fault.UNREACHABLE,
+        sqlite3.SQLITE_FULL: Fault.FULL,
+        sqlite3.SQLITE_IOERR: Fault.UNREACHABLE,
+        sqlite3.SQLITE_NOTADB: Fault.UNREACHABLE,
+        sqlite3.SQLITE_READONLY: Fault.READ_ONLY,
+        sqlite3.SQLITE_TOOBIG: Fault.OVERSIZED,
+    }
 
     def __init__(self, settings: SQLiteSettings, timeout: float) -> None:
         self.settings = settings
@@ -238,6 +276,14 @@ class SQLite:
 
     def code(self, error: Exception) -> int:
         return getattr(error, "sqlite_errorcode", 0)
+
+    def fault(self, error: Exception) -> Fault:
+        code = self.code(error)
+        if code == sqlite3.SQLITE_IOERR_WRITE:
+            # Such as a limit of the file's size, or a quota.
+            return Fault.FULL
+        # The upper bits say more about the same error.
+        return self._FAULTS.get(code & 0xFF, Fault.REFUSED)
 
     def is_duplicate(self, error: Exception) -> bool:
         return self.code(error) in {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}

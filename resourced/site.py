@@ -22,6 +22,9 @@ from twisted.web.server import Request, Site
 from resourced.channel import SERVER, Access, Channel, Limits, error_body, json_error
 from resourced.routing import METHODS, Front
 
+#: How long the head of a request may still take when a drain begins, in seconds.
+LAST_CALL = 1.0
+
 __all__ = ["EdgeRequest", "Limits", "ResourcedSite", "error_body", "json_error", "make_site"]
 
 
@@ -41,6 +44,7 @@ class EdgeRequest(Request):
     def __init__(self, channel: Channel, *args: Any, **kwargs: Any) -> None:
         super().__init__(channel, *args, **kwargs)
         self.notes: dict[str, object] = {}
+        self._counted = False
 
     def handleContentChunk(self, data: bytes) -> None:
         # A chunked body says nowhere in advance how long it is.
@@ -56,8 +60,28 @@ class EdgeRequest(Request):
             # Twisted would answer it here without asking the resource.
             self.setHeader(b"allow", METHODS)
             self.answer(json_error(self, 405, "method_not_allowed", "The server as a whole has no methods."))
+        elif not self.channel.site.admits(self.path):
+            # Before it costs anything: the more come, the less there is time for.
+            self.setHeader(b"retry-after", b"1")
+            self.answer(json_error(self, 503, "overloaded", "The server has too much to do. Try again later."))
         else:
+            self._counted = True
+            self.channel.site.busy += 1
             super().process()
+
+    def stand_aside(self) -> None:
+        """Count as busy no longer: from here on this request waits for others, and costs nothing but memory."""
+        if self._counted:
+            self._counted = False
+            self.site.busy -= 1
+
+    def finish(self) -> None:
+        self.stand_aside()
+        super().finish()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.stand_aside()
+        super().connectionLost(reason)
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
         # Twisted has no name for the newer codes, such as 423 and 428.
@@ -100,6 +124,7 @@ class ResourcedSite(Site):
 
     :ivar limits: what clients may ask for.
     :ivar draining: whether it only finishes what has begun.
+    :ivar busy: how many requests are being answered, without those that stand aside.
     """
 
     # Twisted's type names the wrapper that it puts around a channel for HTTP/2, which is not spoken here.
@@ -117,6 +142,7 @@ class ResourcedSite(Site):
         )
         self.limits = limits
         self.draining = False
+        self.busy = 0
         self._served: set[Channel] = set()
         self._refused: set[Channel] = set()
         self._crowded = False
@@ -147,6 +173,10 @@ class ResourcedSite(Site):
         """Whether even refusing has become too much, as it takes a while per connection."""
         return len(self._refused) > max(100, self.limits.connections // 10)
 
+    def admits(self, path: bytes) -> bool:
+        """Whether there is room for one more request; there always is for whoever asks how the server does."""
+        return self.busy < self.limits.requests or path == b"/health"
+
     def joined(self, channel: Channel) -> bool:
         room = len(self._served) < self.limits.connections
         if not room and not self._crowded:
@@ -168,6 +198,8 @@ class ResourcedSite(Site):
         """
         Close what is idle, let requests under way be answered, and take no new ones.
 
+        The head of a request that has begun may still arrive, within a second.
+
         :param timeout: seconds.
         :return: fires when no connection is left.
         :raises twisted.internet.defer.TimeoutError: if some are left after ``timeout``; they are left open.
@@ -180,7 +212,20 @@ class ResourcedSite(Site):
             return succeed(None)
         done: Deferred[None] = Deferred(self._drained.remove)
         self._drained.append(done)
-        return done.addTimeout(timeout, self.reactor)
+        last_call = self.reactor.callLater(min(LAST_CALL, timeout), self._last_call)
+
+        def over(result: Failure | None) -> Failure | None:
+            if last_call.active():
+                last_call.cancel()
+            return result
+
+        return done.addTimeout(timeout, self.reactor).addBoth(over)
+
+    def _last_call(self) -> None:
+        """Refuse those of whom it is not known yet what they ask for: it may never be."""
+        for channel in [*self._served]:
+            if not channel.headed and not channel.closing:
+                channel.refuse_for_good()
 
     # The access log.
 
@@ -198,7 +243,8 @@ class ResourcedSite(Site):
             "peer": access.peer,
             "bytes": access.length,
         }
-        self._access_log.info("{method} {uri} {status} {ms:.1f} ms", **fields)
+        said = "".join(f" {name}={{{name}}}" for name in ("owner", "fence") if name in fields)
+        self._access_log.info(f"{{method}} {{uri}} {{status}} {{ms:.1f}} ms{said}", **fields)
 
 
 def printable(text: str, most: int = 1000) -> str:

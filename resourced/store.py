@@ -151,7 +151,7 @@ class SQLStore:
 
     async def ping(self) -> None:
         reigned = self._epoch
-        ((owner,),) = await self._database.read(
+        ((owner,),) = await self._database.probe(
             lambda transaction: transaction.query("SELECT owner FROM server WHERE id = 1")
         )
         if reigned and _text(owner) != self._owner:

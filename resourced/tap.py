@@ -7,6 +7,7 @@ import os
 import resource
 import secrets
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,10 +28,12 @@ from resourced.guard import BELIEF, Watch, guard_of
 from resourced.journal import Journal
 from resourced.locks import Limits as LockLimits
 from resourced.locks import LockManager, Times
+from resourced.logs import json_observer
 from resourced.site import Limits as SiteLimits
 from resourced.site import make_site
 from resourced.standby import Standby
 from resourced.store import SQLStore
+from resourced.systemd import ServiceManager
 from resourced.web import ResourceAPI
 
 log = Logger()
@@ -73,6 +76,9 @@ class Options(usage.Options):
             serverFromString(reactor, self.config.listen)
         except Exception as error:  # noqa: BLE001 - each kind of endpoint raises what it likes
             raise SystemExit(f"resourced: RESOURCED_LISTEN (--listen) is no endpoint of Twisted: {error}") from None
+        if self.config.log_format == "json" and self.parent is not None:
+            # twistd begins to log before the service is there.
+            self.parent["logger"] = partial(json_observer, self.parent)
 
 
 def makeService(options: Options) -> IService:
@@ -85,7 +91,7 @@ def makeService(options: Options) -> IService:
 
     process = TwistdProcess(reactor)
     engine = dialect(config.store, config.store_timeout)
-    database = Database(reactor, engine, max_body=config.max_body)
+    database = Database(reactor, engine, max_body=config.max_body, max_pending=config.max_pending)
     store = SQLStore(database, judge=not config.volatile_locks)
     journal = Journal(
         reactor,
@@ -105,14 +111,20 @@ def makeService(options: Options) -> IService:
         succession=BELIEF,
     )
     keys = Keys(config.resource_read, config.resource_read_lock, config.resource_write)
-    api = ResourceAPI(keys, store, locks, longest_wait=config.max_wait)
-    limits = SiteLimits(max_body=config.max_body, request=config.request_deadline, connections=config.max_connections)
+    api = ResourceAPI(keys, store, locks, longest_wait=config.max_wait, fault=database.fault)
+    limits = SiteLimits(
+        max_body=config.max_body,
+        request=config.request_deadline,
+        connections=config.max_connections,
+        requests=config.max_requests,
+    )
     site = make_site(Standby(), reactor, limits)
     endpoint = serverFromString(reactor, config.listen)
     log.info("The store is {store}.", store=config.store.describe())
     return Daemon(
         reactor,
         process,
+        ServiceManager.of(reactor, os.environ, os.getpid()),
         guard,
         watch,
         endpoint,
@@ -123,6 +135,7 @@ def makeService(options: Options) -> IService:
         store,
         database,
         standby=config.standby,
+        store_wait=config.store_wait,
         grace=config.grace,
     )
 

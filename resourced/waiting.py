@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -53,3 +53,27 @@ def shielded(work: Coroutine[Any, Any, T]) -> Deferred[T]:
 
     Deferred.fromCoroutine(work).addBoth(tell)
     return outside
+
+
+class Shared:
+    """Something that many ask for and one does: whoever asks while it is under way gets its outcome."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._work = work
+        self._waiters: list[Deferred[None]] = []
+
+    async def done(self) -> None:
+        """Wait for what is under way, or begin it; fails as it does."""
+        first = not self._waiters
+        outcome = waiter_in(self._waiters)
+        if first:
+            Deferred.fromCoroutine(self._run())
+        await outcome
+
+    async def _run(self) -> None:
+        error: Exception | None = None
+        try:
+            await self._work()
+        except Exception as caught:  # noqa: BLE001 - it is raised where it is waited for
+            error = caught
+        wake(self._waiters, error)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
+import re
+from collections.abc import Callable
+from functools import wraps
+from math import inf
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 from klein import Klein
@@ -13,7 +17,7 @@ from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from resourced import jsontext
-from resourced.answers import RETRY_AFTER, answer, document, error, held, queued
+from resourced.answers import RETRY_AFTER, answer, document, error, held, noted, queued, waits
 from resourced.auth import Keys, Permission
 from resourced.errors import (
     BadRequest,
@@ -46,8 +50,14 @@ from resourced.parse import (
 )
 from resourced.routing import Segment
 from resourced.store import Store
+from resourced.waiting import Shared
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 log = Logger()
+
+#: For how many seconds the server is not well after a write that the store did not take, if all else is as it should be.
+LATELY = 1.0
 
 #: From an error to its status: the first line that fits.
 STATUSES: tuple[tuple[type[ResourcedError], int], ...] = (
@@ -75,31 +85,63 @@ def _klein() -> Klein:
     return app
 
 
+def _route(app: Klein, pattern: str, methods: list[str]) -> Callable[[Handler], Handler]:
+    """Register a route whose requests are known by it in the access log, and by the names in their paths."""
+    label = re.sub(r"<\w+:(\w+)>", r"{\1}", pattern)
+
+    def register(handler: Handler) -> Handler:
+        @wraps(handler)
+        def handle(api: ResourceAPI, request: Request, **names: str) -> Any:
+            noted(request, route=label, **names)
+            return handler(api, request, **names)
+
+        app.route(pattern, methods=methods)(cast(Any, handle))
+        return cast("Handler", handle)
+
+    return register
+
+
 class ResourceAPI:
     """
     The Klein app.
 
     :param longest_wait: the most that a request may wait for a lock, in seconds.
+    :param fault: says what was found to be wrong with the store in the last so many seconds, if anything.
     """
 
     app = _klein()
 
-    def __init__(self, keys: Keys, store: Store, locks: LockManager, *, longest_wait: float) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        store: Store,
+        locks: LockManager,
+        *,
+        longest_wait: float,
+        fault: Callable[[float], StoreUnavailable | None] = lambda _: None,
+    ) -> None:
         self._keys = keys
         self._store = store
         self._locks = locks
         self._longest_wait = longest_wait
+        self._fault = fault
+        self._pulse = Shared(store.ping)
 
     # -- Routes
 
-    @app.route("/health", methods=["GET"])
+    @_route(app, "/health", ["GET"])
     async def health(self, request: Request) -> bytes:
         """Say whether the server can do its work."""
-        await self._store.ping()
-        self._locks.check()
+        try:
+            await self._pulse.done()
+            self._locks.check()
+        except StoreUnavailable as away:
+            raise self._fault(inf) or away from None
+        if fault := self._fault(LATELY):
+            raise fault
         return answer(request, 200, {"health": "ok"})
 
-    @app.route("/resource", methods=["POST"])
+    @_route(app, "/resource", ["POST"])
     async def create(self, request: Request) -> bytes:
         """Create a resource."""
         self._authorize(request, Permission.WRITE)
@@ -108,7 +150,7 @@ class ResourceAPI:
         request.setHeader(b"location", b"/resource/" + quote(name, safe="").encode())
         return answer(request, 201, {"id": resource.id, "name": resource.name, "timeout": resource.timeout})
 
-    @app.route("/resource/<name:resource>/<name:selector>", methods=["GET"])
+    @_route(app, "/resource/<name:resource>/<name:selector>", ["GET"])
     async def get(self, request: Request, resource: str, selector: str) -> bytes:
         """Read, and unless that is not wanted take or keep the lock."""
         owner = self._authorize(request, Permission.READ)
@@ -141,7 +183,7 @@ class ResourceAPI:
         held(request, outcome, self._locks.confirm(key, outcome))
         return document(request, read, raw=raw)
 
-    @app.route("/resource/<name:resource>/<name:selector>/lock", methods=["PUT", "POST"])
+    @_route(app, "/resource/<name:resource>/<name:selector>/lock", ["PUT", "POST"])
     async def lock(self, request: Request, resource: str, selector: str) -> bytes:
         """Take or keep the lock without reading."""
         owner = self._authorize(request, Permission.LOCK)
@@ -153,7 +195,7 @@ class ResourceAPI:
         held(request, outcome, self._locks.confirm(key, outcome))
         return answer(request, 200, {"locked": True})
 
-    @app.route("/resource/<name:resource>/<name:selector>", methods=["PUT"])
+    @_route(app, "/resource/<name:resource>/<name:selector>", ["PUT"])
     async def update(self, request: Request, resource: str, selector: str) -> bytes:
         """Write as the holder, and release the lock in the same step if that is wanted."""
         self._authorize(request, Permission.WRITE)
@@ -166,7 +208,7 @@ class ResourceAPI:
         request.setResponseCode(204)
         return b""
 
-    @app.route("/resource/<name:resource>/<name:selector>/unlock", methods=["PUT", "POST"])
+    @_route(app, "/resource/<name:resource>/<name:selector>/unlock", ["PUT", "POST"])
     async def unlock(self, request: Request, resource: str, selector: str) -> bytes:
         """Release the lock, or give up the place in the queue."""
         self._authorize(request, Permission.READ)
@@ -216,15 +258,22 @@ class ResourceAPI:
     # -- What the routes share
 
     def _authorize(self, request: Request, needed: Permission) -> str:
-        return self._keys.authorize(presented_key(request), needed)
+        name = self._keys.authorize(presented_key(request), needed)
+        noted(request, owner=name)
+        return name
 
     async def _acquire(self, request: Request, key: Key, resource: Resource, owner: str) -> Held | Queued:
         ticket = header(request, b"x-ticket")
+        owner = owner_of(request) or owner
+        noted(request, owner=owner)
+        wait = wait_of(request, self._longest_wait)
+        if wait:
+            waits(request)
         return await self._locks.acquire(
             key,
             lease=resource.timeout,
             ticket=ticket,
-            wait=wait_of(request, self._longest_wait),
-            owner=owner_of(request) or owner,
+            wait=wait,
+            owner=owner,
             retry="" if ticket else retry_of(request),
         )

@@ -1,0 +1,60 @@
+"""How the log is written: Twisted's lines of text, or one JSON object a line for programs that collect logs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+from twisted.logger import FileLogObserver, ILogObserver, LogEvent, LogLevel, formatEvent
+from twisted.python.failure import Failure
+from twisted.python.logfile import LogFile
+
+#: What a line about a request has beside what every line has. An event's other fields are the program's own.
+ACCESS: Final = ("method", "route", "status", "ms", "resource", "selector", "owner", "fence", "uri", "peer", "bytes")
+
+
+def json_line(event: LogEvent) -> str:
+    """
+    Write an event as a line of JSON: ``time`` (RFC 3339, UTC), ``level``, ``logger``, ``message``, and for a request
+    the fields of ``ACCESS``, as far as they are known; for a failure its traceback as ``error``.
+    """
+    level = event.get("log_level", LogLevel.info)
+    line: dict[str, object] = {
+        "time": datetime.fromtimestamp(event.get("log_time", 0.0), UTC).isoformat(timespec="milliseconds"),
+        "level": level.name,
+        "logger": event.get("log_namespace", "-"),
+        "message": formatEvent(event),
+    }
+    if line["logger"] == "resourced.access":
+        line.update((name, _plain(event[name])) for name in ACCESS if name in event)
+    failure = event.get("log_failure")
+    if isinstance(failure, Failure):
+        line["error"] = failure.getTraceback()
+    return json.dumps(line, ensure_ascii=False) + "\n"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float):
+        return round(value, 3)
+    return value if isinstance(value, int | str) else str(value)
+
+
+def json_observer(twistd: Mapping[str, Any]) -> ILogObserver:
+    """
+    Return what writes JSON to where the log goes by the options of ``twistd``: to a file that is cut now and then, or to the
+    standard output.
+    """
+    name = twistd.get("logfile") or ""
+    if name in {"", "-"} and twistd.get("nodaemon"):
+        # As it is now: what the program prints later is an event of the log, too.
+        return FileLogObserver(_unbroken(sys.stdout), json_line)
+    return FileLogObserver(LogFile.fromFullPath("twistd.log" if name in {"", "-"} else name), json_line)
+
+
+def _unbroken(stream: Any) -> TextIO:
+    # A name in a path may have characters that the terminal's encoding lacks.
+    stream.reconfigure(errors="backslashreplace")
+    return stream  # type: ignore[no-any-return]
