@@ -15,7 +15,7 @@ from resourced.errors import StoreUnavailable
 #: Seconds after which a fault that is seen again is news again.
 QUIET: Final = 10.0
 #: Seconds for which one refused statement says something about the database as a whole.
-RECENT: Final = 1.0
+RECENT: Final = 0.5
 
 
 class Fault(Enum):
@@ -108,10 +108,8 @@ class Condition:
         :param within: only what was seen in so many seconds. Nobody may have tried since a longer time whether it is still so.
         """
         with self._lock:
-            since = self._now() - within
-            # What is wrong for one statement may be so for most of the others, but soon nobody can tell.
-            recent = max(since, self._now() - RECENT)
-            for fault in reversed([*self._found.values()]):
-                if self._seen[fault] >= since:
-                    return fault.error()
-            return Fault.FULL.error() if self._seen.get(Fault.FULL, -inf) >= recent else None
+            now = self._now()
+            # What was wrong with one statement may be so for most of the others, but soon nobody can tell.
+            known = [*(fault for fault in self._seen if fault.passing and now - self._seen[fault] < RECENT)]
+            known += [fault for fault in self._found.values() if now - self._seen[fault] < within]
+            return max(known, key=self._seen.__getitem__).error() if known else None

@@ -30,7 +30,7 @@ PAUSE: Final = 0.3
 
 BUSY: Final = "The database has too much to do; try again in a moment."
 AWAY: Final = "The database cannot be reached; try again in a moment."
-FAILED: Final = "The database did not do what was asked; nothing of it may be taken as done."
+FAILED: Final = "Nothing of what was asked may be taken as done; try again in a moment."
 
 
 class DuplicateKey(Exception):
@@ -288,11 +288,11 @@ class _Pool(adbapi.ConnectionPool):
             if not self.dialect.is_retryable(error):
                 raise self.failed(error) from None
         session.rollback()
-        session.renew()
+        fresh = session.renew()
         try:
             return self._once(session, work)
         except self.dialect.error as error:
-            raise self.failed(error) from None
+            raise self.failed(error, fresh=fresh) from None
 
     def _once(self, session: _Session, work: Work[T]) -> T:
         try:
@@ -311,13 +311,14 @@ class _Pool(adbapi.ConnectionPool):
         """Take note that the database does its work."""
         self._condition.well(self._name)
 
-    def failed(self, error: Exception) -> StoreUnavailable:
+    def failed(self, error: Exception, *, fresh: bool = False) -> StoreUnavailable:
         """Take note of an error of the driver; return what is said instead of it."""
         if self.dialect.is_late(error):
             # Whoever waits in line for the next connection does not have to wait as long as this one did.
             self._paused_until = self._now() + PAUSE
-        self._condition.ill(self._name, self.dialect.fault(error), self.dialect.code(error))
-        return StoreUnavailable(AWAY if self.dialect.is_lost(error) else FAILED)
+        fault = self.dialect.fault(error, fresh=fresh)
+        self._condition.ill(self._name, fault, self.dialect.code(error))
+        return StoreUnavailable(f"{fault.sentence} {FAILED}")
 
 
 class _Session(adbapi.Connection):
@@ -357,7 +358,9 @@ class _Session(adbapi.Connection):
             self._pool.disconnect(self._connection)
             self._connection = None
 
-    def renew(self) -> None:
-        """Have a connection again, if it was thrown away."""
-        if self._connection is None:
-            self._connection = self._pool.connect()
+    def renew(self) -> bool:
+        """Have a connection again, if it was thrown away; tell whether it was."""
+        if self._connection is not None:
+            return False
+        self._connection = self._pool.connect()
+        return True

@@ -60,8 +60,12 @@ class Dialect(Protocol):
     def code(self, error: Exception) -> int:
         """Return the number that the database has for this error, or 0."""
 
-    def fault(self, error: Exception) -> Fault:
-        """Return what the error says about the database as a whole."""
+    def fault(self, error: Exception, *, fresh: bool = False) -> Fault:
+        """
+        Return what the error says about the database as a whole.
+
+        :param fresh: whether the connection had only just been made.
+        """
 
     def is_duplicate(self, error: Exception) -> bool:
         """Tell whether a unique key refused a row."""
@@ -202,10 +206,13 @@ class MySQL:
     def code(self, error: Exception) -> int:
         return error.args[0] if error.args and isinstance(error.args[0], int) else 0
 
-    def fault(self, error: Exception) -> Fault:
+    def fault(self, error: Exception, *, fresh: bool = False) -> Fault:
         if self.is_late(error):
             return Fault.SILENT
         code = self.code(error)
+        if fresh and code == CR.CR_SERVER_GONE_ERROR:
+            # It was there, and hung up before it had read all of the statement.
+            return Fault.OVERSIZED
         # The codes from 2000 on are the client's own: it did not get as far as an answer.
         lost = self.is_lost(error) or 2000 <= code < 3000
         return self._FAULTS.get(code, Fault.UNREACHABLE if lost else Fault.REFUSED)
@@ -277,7 +284,7 @@ class SQLite:
     def code(self, error: Exception) -> int:
         return getattr(error, "sqlite_errorcode", 0)
 
-    def fault(self, error: Exception) -> Fault:
+    def fault(self, error: Exception, *, fresh: bool = False) -> Fault:  # noqa: ARG002
         code = self.code(error)
         if code == sqlite3.SQLITE_IOERR_WRITE:
             # Such as a limit of the file's size, or a quota.

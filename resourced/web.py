@@ -57,7 +57,7 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 log = Logger()
 
 #: For how many seconds the server is not well after a write that the store did not take, if all else is as it should be.
-LATELY = 1.0
+LATELY = 0.5
 
 #: From an error to its status: the first line that fits.
 STATUSES: tuple[tuple[type[ResourcedError], int], ...] = (
@@ -176,9 +176,7 @@ class ResourceAPI:
             held(request, outcome, lease)
             return error(request, 404, nothing)
         except StoreUnavailable:
-            if outcome.fresh and not header(request, b"x-ticket") and not retry_of(request):
-                # The answer names no ticket, so nobody could come back for this lock.
-                await self._locks.unlock(key, outcome.ticket)
+            await self._locks.withdraw(key, outcome)
             raise
         held(request, outcome, self._locks.confirm(key, outcome))
         return document(request, read, raw=raw)

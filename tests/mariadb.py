@@ -167,9 +167,10 @@ class MariaDB:
             process.kill()
             process.wait()
 
-    def restart(self) -> None:
-        """Kill the server and start it again."""
+    def restart(self, *arguments: str) -> None:
+        """Kill the server and start it again, with other options if there are any."""
         self.kill()
+        self._arguments = arguments or self._arguments
         self.start()
 
     def freeze(self) -> None:

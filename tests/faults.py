@@ -1,0 +1,466 @@
+"""
+Everything that can be wrong with a database, done to a real one under a real daemon with clients that keep asking.
+
+    .venv/bin/python -m tests.faults [WORD...]
+
+prints the table, or the lines whose names have one of the words in them: the fault, what clients saw meanwhile, how long full service took to come back, and what was lost.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sqlite3
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pymysql
+
+from tests.daemon import LOCK, Answer, Daemon, eventually
+from tests.mariadb import MariaDB
+
+A4 = "/resource/printer/A4"
+#: The store's timeout here, in seconds.
+TIMEOUT = 1.0
+#: Bytes that the holder writes each time: more than fits into what is left anywhere.
+SIZE = 150_000
+PASSWORD = "of-the-house"
+#: All tables in one file, which may be given a limit.
+ONE_FILE = ("--innodb-file-per-table=0",)
+
+
+class House:
+    """A daemon on a database of either kind, and what a fault needs to get at both."""
+
+    def __init__(self, stack: ExitStack, scenario: Scenario) -> None:
+        self.stack = stack
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        environ = {"RESOURCED_STORE_TIMEOUT": str(TIMEOUT), "RESOURCED_GRACE": "1", **scenario.environ}
+        self.server: MariaDB | None = None
+        if not scenario.sqlite:
+            server = self.server = stack.enter_context(MariaDB(*scenario.options))
+            server.run("CREATE DATABASE printers CHARACTER SET utf8mb4")
+            # Not root: to root neither the limit of connections applies nor that a server only reads.
+            server.run(f"CREATE USER keeper@localhost IDENTIFIED BY '{PASSWORD}'")
+            server.run("GRANT ALL ON printers.* TO keeper@localhost")
+            environ |= {
+                "MYSQL_HOST": server.socket,
+                "MYSQL_DATABASE": "printers",
+                "MYSQL_USER": "keeper",
+                "MYSQL_PASSWORD": PASSWORD,
+            }
+        self.daemon = Daemon(folder, environ)
+        self.fillers: list[Any] = []
+
+    @property
+    def mariadb(self) -> MariaDB:
+        assert self.server is not None
+        return self.server
+
+    @property
+    def file(self) -> str:
+        return str(self.daemon.folder / "resourced.sqlite")
+
+    def hang_up(self) -> None:
+        """End every connection of the daemon."""
+        for (number,) in self.mariadb.run("SELECT id FROM information_schema.processlist WHERE user = 'keeper'"):
+            with suppress(pymysql.MySQLError):
+                self.mariadb.run(f"KILL {number}")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """
+    One thing that goes wrong.
+
+    :ivar health: what ``/health`` says meanwhile; nothing if it is as well as ever.
+    :ivar hurts: which requests cannot be served at all.
+    :ivar lasts: for how many seconds.
+    """
+
+    name: str
+    begin: Callable[[House], None]
+    end: Callable[[House], None]
+    health: frozenset[str] = frozenset()
+    hurts: frozenset[str] = frozenset({"read", "write", "lock", "create"})
+    lasts: float = 1.2
+    sqlite: bool = False
+    options: tuple[str, ...] = ()
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass
+class Seen:
+    """What one kind of request was answered."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    slowest: float = 0.0
+
+
+@dataclass
+class Outcome:
+    """
+    What came of a scenario.
+
+    :ivar health: the codes with which ``/health`` said that something is wrong.
+    :ivar stale: reads that gave less than had been written for sure by then.
+    :ivar hasty: refusals without ``Retry-After``.
+    :ivar lines: what the log has about it; ``returned`` is how long full service took.
+    """
+
+    seen: dict[str, Seen] = field(default_factory=dict)
+    health: set[str] = field(default_factory=set)
+    stale: int = 0
+    hasty: int = 0
+    lines: list[str] = field(default_factory=list)
+    returned: float = 0.0
+    lost: list[str] = field(default_factory=list)
+
+    @property
+    def failed(self) -> int:
+        return sum(seen.statuses[503] for seen in self.seen.values())
+
+    @property
+    def slowest(self) -> float:
+        return max(seen.slowest for seen in self.seen.values())
+
+
+class Clients:
+    """Some who keep asking, each for one kind of thing; one of them holds a lock and writes ever higher numbers."""
+
+    def __init__(self, daemon: Daemon, holder: Answer, outcome: Outcome) -> None:
+        self._daemon = daemon
+        self._holder = holder
+        self._outcome = outcome
+        self._over = threading.Event()
+        self._numbers = iter(range(1, 10**9))
+        self._written = 0
+        self.kept = 0
+        self.held: dict[str, str] = {}
+        self.made: list[str] = []
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        kinds: dict[str, Callable[[], Answer]] = {
+            "read": self.read,
+            "write": self.write,
+            "lock": self.lock,
+            "create": self.create,
+            "health": self.health,
+        }
+        threads = [threading.Thread(target=self._ask, args=kind) for kind in kinds.items()]
+        for kind in kinds:
+            self._outcome.seen[kind] = Seen()
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            for thread in threads:
+                thread.join()
+
+    def _ask(self, kind: str, ask: Callable[[], Answer]) -> None:
+        seen = self._outcome.seen[kind]
+        while not self._over.is_set():
+            began = time.monotonic()
+            answer = ask()
+            seen.slowest = max(seen.slowest, time.monotonic() - began)
+            seen.statuses[answer.status] += 1
+            if answer.status == 503 and int(answer.headers.get("retry-after", 0)) < 1:
+                self._outcome.hasty += 1
+            self._over.wait(0.02)
+
+    def read(self) -> Answer:
+        kept = self.kept
+        answer = self._daemon.get(f"{A4}?lock=0")
+        if answer.status == 200 and number_in(answer) < kept:
+            self._outcome.stale += 1
+        return answer
+
+    def write(self) -> Answer:
+        self._written += 1
+        answer = self._daemon.put(A4, f'"{self._written} {"x" * SIZE}"', ticket=self._holder.ticket)
+        if answer.status == 204:
+            self.kept = self._written
+        return answer
+
+    def lock(self) -> Answer:
+        path = f"/resource/printer/B{next(self._numbers)}"
+        answer = self._daemon.post(f"{path}/lock", key=LOCK)
+        if answer.status == 200:
+            self.held[path] = answer.ticket
+        return answer
+
+    def create(self) -> Answer:
+        name = f"stapler{next(self._numbers)}"
+        answer = self._daemon.post("/resource", json.dumps({"name": name}))
+        if answer.status == 201:
+            self.made.append(name)
+        return answer
+
+    def health(self) -> Answer:
+        answer = self._daemon.get("/health", key="")
+        if answer.status == 503:
+            self._outcome.health.add(answer.code)
+        return answer
+
+    def all_served(self) -> bool:
+        return (
+            self.write().status == 204
+            and self.read().status == 200
+            and self.lock().status == 200
+            and self.create().status == 201
+            and self.health().status == 200
+        )
+
+
+def number_in(answer: Answer) -> int:
+    return int(json.loads(answer.json["data"]).split()[0])
+
+
+def run(scenario: Scenario) -> Outcome:
+    """Break a database in one way, mend it, and look what became of everything."""
+    outcome = Outcome()
+    with ExitStack() as stack:
+        house = House(stack, scenario)
+        daemon = stack.enter_context(house.daemon)
+        daemon.create("printer")
+        holder = daemon.post(f"{A4}/lock")
+        clients = Clients(daemon, holder, outcome)
+        assert clients.all_served()
+        second, third = (daemon.get(A4, key=LOCK).ticket for _ in range(2))
+        before = len(daemon.log)
+        scenario.begin(house)
+        with clients.asking():
+            time.sleep(scenario.lasts)
+        health = set(outcome.health)
+        outcome.lines = [line for line in daemon.log[before:].splitlines() if "resourced.access" not in line]
+        began = time.monotonic()
+        scenario.end(house)
+        eventually(clients.all_served, 20, "full service")
+        outcome.returned = time.monotonic() - began
+        outcome.health = health
+        outcome.lost = list(losses(daemon, clients, holder, second, third))
+        assert "Traceback" not in daemon.log, daemon.log[-3000:]
+    return outcome
+
+
+def losses(daemon: Daemon, clients: Clients, holder: Answer, second: str, third: str) -> Iterator[str]:
+    """Name all that clients were told of and that is not so."""
+    kept = daemon.get(A4, ticket=holder.ticket)
+    if (kept.status, kept.fence) != (200, holder.fence):
+        yield "the lock"
+    elif number_in(kept) < clients.kept:
+        yield "a write"
+    for path, ticket in clients.held.items():
+        if daemon.post(f"{path}/lock", ticket=ticket).status != 200:
+            yield f"the lock of {path}"
+    for name in clients.made:
+        if daemon.post("/resource", json.dumps({"name": name})).status != 409:
+            yield f"the resource {name}"
+    yield from turns_lost(daemon, holder, second, third)
+
+
+def turns_lost(daemon: Daemon, holder: Answer, second: str, third: str) -> Iterator[str]:
+    """Name what is not as it was in the queue for the holder's lock; then pass it on."""
+    for position, ticket in ((2, third), (1, second)):
+        if daemon.get(A4, key=LOCK, ticket=ticket).json.get("position") != position:
+            yield f"place {position}"
+    if daemon.post(f"{A4}/unlock", ticket=holder.ticket).json != {"unlocked": True}:
+        yield "the unlock"
+    heir = daemon.get(A4, key=LOCK, ticket=second)
+    if heir.status != 200 or heir.fence <= holder.fence:
+        yield "the turn"
+
+
+# -- What goes wrong
+
+
+def throttle(house: House) -> None:
+    """Let the server do something for a moment, five times a second."""
+    over = threading.Event()
+
+    def doze() -> None:
+        while not over.is_set():
+            house.mariadb.freeze()
+            over.wait(0.2)
+            house.mariadb.thaw()
+            over.wait(0.01)
+
+    thread = threading.Thread(target=doze)
+    thread.start()
+
+    def wake() -> None:
+        over.set()
+        thread.join()
+
+    house.fillers.append(wake)
+    house.stack.callback(wake)
+
+
+def unthrottle(house: House) -> None:
+    house.fillers.pop()()
+
+
+def crowd(house: House) -> None:
+    """Take every connection that the server has to give."""
+    house.mariadb.run("CREATE USER crowd@localhost")
+    house.mariadb.run("SET GLOBAL max_connections = 12")
+    for _ in range(200):
+        house.hang_up()
+        with suppress(pymysql.MySQLError):
+            while True:
+                house.fillers.append(pymysql.connect(unix_socket=house.mariadb.socket, user="crowd", ssl_disabled=True))
+        if not house.mariadb.run("SELECT 1 FROM information_schema.processlist WHERE user = 'keeper'"):
+            return
+    raise AssertionError("the daemon always has a connection")
+
+
+def disperse(house: House) -> None:
+    for filler in house.fillers:
+        filler.close()
+
+
+def fill(house: House) -> None:
+    """Fill the table space in which all tables are."""
+    with closing(house.mariadb.connect("printers")) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE filler (text LONGBLOB)")
+        for size in (500_000, 100_000):
+            with suppress(pymysql.MySQLError):
+                while True:
+                    cursor.execute("INSERT INTO filler VALUES (%s)", (b"x" * size,))
+
+
+def make_room(house: House) -> None:
+    """Give the server a larger disk, so to speak. Without any room not even a table can be dropped."""
+    house.mariadb.restart(*ONE_FILE, "--innodb-data-file-path=ibdata1:12M:autoextend:max:400M")
+
+
+def shrink_packets(house: House) -> None:
+    house.mariadb.run("SET GLOBAL max_allowed_packet = 65536")
+    # A connection keeps the limit that it began with.
+    house.hang_up()
+
+
+def limit_file(house: House) -> None:
+    """Let no file of the daemon grow beyond what its database has."""
+    size = Path(house.file).stat().st_size
+    resource.prlimit(house.daemon.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def unlimit_file(house: House) -> None:
+    resource.prlimit(house.daemon.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def lock_file(house: House) -> None:
+    """Hold the file as a backup that goes wrong does."""
+    connection = sqlite3.connect(house.file, isolation_level=None, check_same_thread=False)
+    house.stack.callback(connection.close)
+    connection.execute("BEGIN IMMEDIATE")
+    house.fillers.append(connection)
+
+
+WRITES = frozenset({"write", "lock", "create"})
+
+SCENARIOS = (
+    Scenario("dead server", lambda h: h.mariadb.kill(), lambda h: h.mariadb.start(), frozenset({"store_unreachable"})),
+    Scenario(
+        "dead for longer than any lease",
+        lambda h: h.mariadb.kill(),
+        lambda h: h.mariadb.start(),
+        frozenset({"store_unreachable"}),
+        lasts=2.5,
+        environ={"RESOURCED_LEASE": "1", "RESOURCED_PLACE": "1", "RESOURCED_CLAIM": "1"},
+    ),
+    Scenario(
+        "frozen server",
+        lambda h: h.mariadb.freeze(),
+        lambda h: h.mariadb.thaw(),
+        frozenset({"store_silent"}),
+        lasts=2.2,
+    ),
+    Scenario("slow server", throttle, unthrottle, hurts=frozenset(), lasts=2.2),
+    Scenario("too many connections", crowd, disperse, frozenset({"store_crowded"})),
+    Scenario(
+        "server only reads",
+        lambda h: none(h.mariadb.run("SET GLOBAL read_only = 1")),
+        lambda h: none(h.mariadb.run("SET GLOBAL read_only = 0")),
+        frozenset({"store_read_only"}),
+        hurts=WRITES,
+    ),
+    Scenario(
+        "server's disk is full",
+        fill,
+        make_room,
+        frozenset({"store_full"}),
+        hurts=frozenset({"write"}),
+        options=(*ONE_FILE, "--innodb-data-file-path=ibdata1:12M:autoextend:max:40M"),
+    ),
+    Scenario(
+        "packet too large for the server",
+        shrink_packets,
+        lambda h: none(h.mariadb.run("SET GLOBAL max_allowed_packet = 16777216")),
+        frozenset({"store_packet_too_large"}),
+        hurts=frozenset({"write"}),
+    ),
+    Scenario(
+        "SQLite's disk is full",
+        limit_file,
+        unlimit_file,
+        frozenset({"store_full"}),
+        hurts=frozenset({"write"}),
+        sqlite=True,
+    ),
+    Scenario(
+        "SQLite file locked by another program",
+        lock_file,
+        lambda h: h.fillers.pop().close(),
+        frozenset({"store_silent"}),
+        hurts=WRITES,
+        lasts=2.2,
+        sqlite=True,
+    ),
+)
+
+
+def none(_: object) -> None:
+    """Want nothing of an answer."""
+
+
+def row(scenario: Scenario, outcome: Outcome) -> str:
+    """Write a line of the table."""
+    answers: Counter[int] = Counter()
+    for seen in outcome.seen.values():
+        answers.update(seen.statuses)
+    said = ", ".join(f"{count} x {status}" for status, count in sorted(answers.items()))
+    health = " ".join(sorted(outcome.health)) or "ok"
+    lost = ", ".join(outcome.lost) or "nothing"
+    return (
+        f"{scenario.name:<38} {said:<44} {outcome.slowest:5.2f} s {health:<18} {len(outcome.lines):3d}"
+        f" {outcome.returned:6.2f} s  {lost}"
+    )
+
+
+def main() -> None:
+    say = sys.stdout.write
+    say(f"{'fault':<38} {'what clients saw':<44} {'slowest':>7} {'/health':<18} {'log':>3} {'back in':>8}  lost\n")
+    for scenario in SCENARIOS:
+        sys.stdout.flush()
+        if not sys.argv[1:] or any(word in scenario.name for word in sys.argv[1:]):
+            say(row(scenario, run(scenario)) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Each fault of a database, done to a real one while clients keep asking; ``python -m tests.faults`` prints the same as a table."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from contextlib import ExitStack, closing
+
+import pytest
+
+from tests.daemon import LOCK, Daemon, eventually, free_port
+from tests.faults import SCENARIOS, TIMEOUT, Scenario, run
+from tests.mariadb import MariaDB
+
+A4 = "/resource/printer/A4"
+#: What an answer may take beyond the store's timeout on a machine that does something else too, in seconds.
+MARGIN = 2.0
+#: How soon after its end a fault has to be forgotten, the start of a server included; alone on a machine it takes half a second.
+RETURN = 3.0
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+def test_fault(scenario: Scenario):
+    """
+    While the database has a fault clients are refused with 503 and ``Retry-After``, soon, and are never given old data for new.
+
+    ``/health`` tells which fault it is and the log has one line about it. Afterwards all is served again, and nothing is lost.
+    """
+    outcome = run(scenario)
+    assert {status for seen in outcome.seen.values() for status in seen.statuses} <= {200, 201, 204, 503}
+    for kind, seen in outcome.seen.items():
+        served = sum(count for status, count in seen.statuses.items() if status != 503)
+        if kind in scenario.hurts:
+            # One answer may have been on its way when it began.
+            assert seen.statuses[503] >= 1
+            assert served <= 1, kind
+        elif kind == "read":
+            assert seen.statuses[503] <= 1
+    assert outcome.slowest < TIMEOUT + MARGIN
+    assert outcome.stale == outcome.hasty == 0
+    assert bool(outcome.health) == bool(scenario.health)
+    assert outcome.health <= scenario.health
+    told = [line for line in outcome.lines if "resourced.condition" in line]
+    assert len(told) == bool(scenario.health), told
+    assert not [line for line in outcome.lines if "#error" in line or "#critical" in line]
+    assert outcome.returned < RETURN
+    assert outcome.lost == []
+
+
+def test_waits_for_a_database_that_is_gone_at_the_start(tmp_path):
+    """With --store-wait a daemon whose database server is not there says so once, waits for it, and then serves."""
+    with MariaDB() as server, ExitStack() as stack:
+        server.stop()
+        # Somebody who hangs up at once is no server either, but can tell when it was tried.
+        nobody = stack.enter_context(closing(socket.create_server(("127.0.0.1", server.port))))
+        environ = {"MYSQL_PORT": str(server.port), "RESOURCED_STORE_TIMEOUT": "1"}
+        daemon = Daemon(tmp_path, environ, ("--store-wait",))
+        try:
+            daemon.launch()
+            eventually(lambda: "Waiting for it." in daemon.log, what="it says that it waits")
+            # It has looked again by then.
+            for _ in range(2):
+                nobody.accept()[0].close()
+            assert daemon.log.count("Waiting for it.") == 1
+            assert f"at 127.0.0.1:{server.port} as user root" in daemon.log
+            assert not daemon.healthy(1)
+            stack.close()
+            server.start()
+            eventually(daemon.healthy, what="it serves")
+            daemon.create("printer")
+            assert daemon.terminate() == -signal.SIGTERM
+        finally:
+            daemon.kill()
+
+
+def test_stops_while_it_waits_for_the_database(tmp_path):
+    """A daemon that waits for its database can be asked to end."""
+    daemon = Daemon(tmp_path, {"MYSQL_PORT": str(free_port())}, ("--store-wait",))
+    try:
+        daemon.launch()
+        eventually(lambda: "Waiting for it." in daemon.log, what="it says that it waits")
+        began = time.monotonic()
+        assert daemon.terminate() == -signal.SIGTERM
+        assert time.monotonic() - began < 3
+        assert "Traceback" not in daemon.log
+    finally:
+        daemon.kill()
+
+
+def test_standby_survives_a_database_that_is_gone(tmp_path):
+    """A standby daemon without a database answers that it stands by, and serves when the database is there."""
+    with MariaDB() as server:
+        server.stop()
+        environ = {"MYSQL_PORT": str(server.port), "RESOURCED_STORE_TIMEOUT": "1", "RESOURCED_STANDBY": "1"}
+        daemon = Daemon(tmp_path, environ)
+        try:
+            daemon.launch()
+            eventually(lambda: "Listening" in daemon.log, what="it listens")
+            answer = daemon.get("/health", key="")
+            assert (answer.status, answer.json) == (503, {"health": "standby"})
+            server.start()
+            eventually(daemon.healthy, what="it serves")
+        finally:
+            daemon.kill()
+
+
+def test_slow_queries_do_not_pile_up(tmp_path):
+    """
+    With a database that takes a second for each read, many more readers than it can serve are answered within a bounded time:
+    those whom it cannot serve get 503. ``/health`` is not held up by them.
+    """
+    with MariaDB() as server:
+        environ = {"MYSQL_PORT": str(server.port), "MYSQL_DATABASE": "printers", "RESOURCED_STORE_TIMEOUT": "2"}
+        with Daemon(tmp_path, environ) as daemon:
+            daemon.create("printer")
+            holder = daemon.post(f"{A4}/lock", key=LOCK)
+            assert daemon.put(A4, "1", ticket=holder.ticket).status == 204
+            # Every read of a resource has to wait for this.
+            server.run("RENAME TABLE resource TO slow", database="printers")
+            server.run(
+                "CREATE VIEW resource AS SELECT id, name, timeout FROM slow WHERE SLEEP(0.5) = 0", database="printers"
+            )
+            began = time.monotonic()
+            readers = [daemon.ask("GET", f"{A4}?lock=0") for _ in range(60)]
+            eventually(lambda: daemon.log.count("lock=0") >= 1, what="the first reader is served")
+            asked = time.monotonic()
+            assert daemon.healthy()
+            assert time.monotonic() - asked < 0.5
+            statuses = []
+            for reader in readers:
+                with closing(reader):
+                    statuses.append(reader.answer().status)
+            assert time.monotonic() - began < 2 + MARGIN
+            assert set(statuses) == {200, 503}
+            # Four at a time, half a second each, for the two seconds that anyone may wait in line.
+            assert 8 <= statuses.count(200) <= 24
