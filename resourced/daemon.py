@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
 from resourced.database import Database
-from resourced.errors import ConfigurationError, ResourcedError, StoreUnavailable
+from resourced.errors import ConfigurationError, EpochLost, ResourcedError, StoreUnavailable
 from resourced.guard import PERIOD, Guard, Watch
 from resourced.journal import Journal
 from resourced.locks import LockManager
@@ -89,7 +89,7 @@ class Daemon(Service):
         self._port: IListeningPort | None = None
         self._starting: Deferred[None] | None = None
         self._status = ""
-        self._reporting = LoopingCall(self._report)
+        self._reporting = LoopingCall(lambda: Deferred.fromCoroutine(self._report()))
         self._reporting.clock = clock
 
     def startService(self) -> None:
@@ -110,7 +110,7 @@ class Daemon(Service):
         await self._listen()
         log.info("Serving.")
         self._manager.ready("Serving")
-        self._reporting.start(PERIOD)
+        self._reporting.start(PERIOD).addErrback(lambda failure: log.failure("The report has a bug.", failure))
 
     async def _reign(self) -> None:
         """Become the one daemon of the store, and know its locks; wait for that, if that is wanted."""
@@ -146,10 +146,15 @@ class Daemon(Service):
         else:
             self._manager.status(why)
 
-    def _report(self) -> None:
-        """Tell the service manager when the store is lost or found."""
-        fault = self._database.fault()
-        status = f"Serving, but: {fault.sentence}" if fault else "Serving"
+    async def _report(self) -> None:
+        """Find out when the store is lost or found, also while nobody asks for anything, and tell the service manager."""
+        status = "Serving"
+        # Who has lost its reign ends; that is for the watch to see to.
+        with suppress(EpochLost):
+            try:
+                await self._store.ping()
+            except StoreUnavailable as away:
+                status = f"Serving, but: {(self._database.fault() or away).sentence}"
         if status != self._status:
             self._status = status
             self._manager.status(status)
