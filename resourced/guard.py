@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -34,7 +34,14 @@ SILENCE = 30
 
 
 class Guard(Protocol):
-    """Something that only one daemon can hold at a time, and that a dead one does not hold."""
+    """
+    Something that only one daemon can hold at a time, and that a dead one does not hold.
+
+    :cvar lag: for how many seconds a daemon that has lost it may go on as if it had not.
+    """
+
+    @property
+    def lag(self) -> float: ...
 
     async def hold(self) -> bool:
         """
@@ -53,6 +60,8 @@ class FileGuard:
 
     The system takes it away with the process, and only then. The file stays: to remove it would be to let two daemons lock two files.
     """
+
+    lag: ClassVar[float] = 0.0
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
@@ -86,6 +95,8 @@ class ServerGuard:
     It has a connection of its own, with which it lives and dies: should that be lost, the lock is anybody's, and whoever holds it
     next finds out from the epoch in the store whether somebody else was there in between.
     """
+
+    lag: ClassVar[float] = BELIEF
 
     def __init__(self, reactor: Any, dialect: MySQL) -> None:
         self._reactor = reactor

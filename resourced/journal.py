@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from resourced.errors import EpochLost, StoreUnavailable
-from resourced.locks import Follower
+from resourced.locktable import Follower
 from resourced.model import Batch, Key, Place, Write
 from resourced.store import Store
 from resourced.waiting import waiter_in, wake
@@ -152,8 +152,12 @@ class Journal:
         if self._recovery is not None:
             self._recovery.cancel()
 
-    def append(self, places: list[Place], gone: list[Place], write: Write | None) -> int:
-        """Keep all of this in one transaction; return the number of the group that it goes into."""
+    def append(self, places: list[Place], gone: list[Place], write: Write | None, untold: int) -> int:
+        """
+        Keep all of this in one transaction; return the number of the group that it goes into.
+
+        :param untold: a place, by ``seq``, that is to be given up if this is not kept, because no client knows of it; or 0.
+        """
         group = self._open
         for place in places:
             self._fence = max(self._fence, place.fence)
@@ -163,6 +167,8 @@ class Journal:
             elif self._committing is not None and place.seq in self._committing.fresh:
                 # It changed before anyone was told of it, and who asked for it waits for this group now.
                 group.fresh.add(place.seq)
+        if untold:
+            group.fresh.add(untold)
         if write is not None:
             group.writes.append(write)
         if self.durable:

@@ -54,6 +54,7 @@ class Entry:
     A ticket's place at one selector, while it lasts.
 
     :ivar ended: whether it is over: given up, lapsed, or replaced by what the store knows better.
+    :ivar named: whether a client could name it when it asked, so that it finds it again if the answer is lost.
     :ivar group: the number of the journal's group that carries its last change.
     :ivar requests: how many requests with this ticket are open here.
     :ivar deadline: when its lease, its place or its claim window runs out, by the clock of the lock manager.
@@ -66,6 +67,7 @@ class Entry:
         "ended",
         "fence",
         "group",
+        "named",
         "owner",
         "queue",
         "requests",
@@ -85,6 +87,7 @@ class Entry:
         self.standing = Standing.WAITING
         self.fence = 0
         self.ended = False
+        self.named = False
         self.group = 0
         self.requests = 0
         self.deadline = 0.0

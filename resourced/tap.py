@@ -26,8 +26,9 @@ from resourced.dialect import Dialect, MySQL, SQLite
 from resourced.errors import ConfigurationError
 from resourced.guard import BELIEF, Watch, guard_of
 from resourced.journal import Journal
-from resourced.locks import Limits as LockLimits
-from resourced.locks import LockManager, Times
+from resourced.locks import LockManager
+from resourced.locktable import Limits as LockLimits
+from resourced.locktable import Times
 from resourced.logs import json_observer
 from resourced.site import Limits as SiteLimits
 from resourced.site import make_site
@@ -108,7 +109,7 @@ def makeService(options: Options) -> IService:
         new_ticket=lambda: secrets.token_hex(16),
         times=Times(lease=config.lease, place=config.place, claim=config.claim),
         limits=LockLimits(queue=config.max_queue, waiting=config.max_waiting),
-        succession=BELIEF,
+        succession=guard.lag,
     )
     keys = Keys(config.resource_read, config.resource_read_lock, config.resource_write)
     api = ResourceAPI(keys, store, locks, longest_wait=config.max_wait, fault=database.fault)

@@ -56,7 +56,9 @@ class Tickets:
 
     def load(self, resource: str, name: str, retry: str) -> Ticket:
         """Find a ticket that the store knows, or make it anew."""
-        return self.find(resource, name) or Ticket(name, resource, retry)
+        ticket = self.find(resource, name) or Ticket(name, resource)
+        ticket.retry = ticket.retry or retry
+        return ticket
 
     def revive(self, ticket: Ticket) -> None:
         """Let a ticket live that is new, or that comes back."""
@@ -66,8 +68,9 @@ class Tickets:
             self._retries.setdefault((ticket.resource, ticket.retry), {})[ticket.name] = ticket
 
     def release(self, ticket: Ticket) -> None:
-        """Remember a ticket that holds and waits nowhere any more, as its client wished."""
+        """Remember a ticket that holds and waits nowhere any more, as its client wished; only by its name."""
         self._forget_retry(ticket)
+        ticket.retry = ""
         self._known[ticket.name] = self._released[ticket.name] = ticket
         if len(self._released) > REMEMBERED:
             oldest, _ = self._released.popitem(last=False)

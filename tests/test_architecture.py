@@ -23,14 +23,15 @@ MAY_KNOW = {
     "waiting": set(),
     "lockqueue": {"waiting"},
     "tickets": {"lockqueue"},
-    "locks": {"lockqueue", "tickets", "waiting"},
+    "locktable": {"lockqueue", "tickets"},
+    "locks": {"lockqueue", "locktable", "waiting"},
     "condition": set(),
     "dialect": {"condition", "config"},
     "takeover": set(),
     "migration": {"dialect", "takeover"},
     "database": {"condition", "dialect", "migration"},
     "store": {"database"},
-    "journal": {"locks", "store", "waiting"},
+    "journal": {"locktable", "store", "waiting"},
     "channel": set(),
     "routing": {"channel"},
     "site": {"channel", "routing"},
@@ -49,14 +50,14 @@ MAY_KNOW = {
     "daemon": {"database", "guard", "journal", "locks", "site", "store", "systemd"},
     "tap": {
         *("auth", "clock", "config", "daemon", "database", "dialect", "guard"),
-        *("journal", "locks", "logs", "site", "standby", "store", "systemd", "web"),
+        *("journal", "locks", "locktable", "logs", "site", "standby", "store", "systemd", "web"),
     },
 }
 
 #: Of these, only the protocols: what stands behind them is for ``tap`` to choose.
-ONLY_PROTOCOLS = {("web", "store"), ("journal", "store"), ("journal", "locks"), ("testing", "store")}
+ONLY_PROTOCOLS = {("web", "store"), ("journal", "store"), ("journal", "locktable"), ("testing", "store")}
 
-PURE = ("errors", "model", "config", "auth", "waiting", "lockqueue", "tickets", "locks")
+PURE = ("errors", "model", "config", "auth", "waiting", "lockqueue", "tickets", "locktable", "locks")
 IMPURE = (
     "klein",
     "werkzeug",

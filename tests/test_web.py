@@ -28,7 +28,8 @@ from twisted.web.http_headers import Headers
 from resourced.auth import Keys
 from resourced.errors import EpochLost, StoreUnavailable
 from resourced.journal import Journal
-from resourced.locks import Limits, LockManager, Times
+from resourced.locks import LockManager
+from resourced.locktable import Limits, Times
 from resourced.model import Batch, Document, Reign, Resource, valid_name
 from resourced.routing import Front
 from resourced.site import ResourcedSite, make_site

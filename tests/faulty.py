@@ -1,0 +1,202 @@
+"""A store that fails as it is told to, and one life of a lock manager upon it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from enum import Enum, auto
+from math import inf, isfinite
+from secrets import token_hex
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from resourced.errors import EpochLost, StoreUnavailable
+from resourced.journal import Journal
+from resourced.locks import LockManager
+from resourced.locktable import Limits, Times
+from resourced.model import Batch, Document, Place, Reign, Resource, Standing
+from resourced.testing import MemoryStore
+
+T = TypeVar("T")
+
+
+class Outcome(Enum):
+    """What becomes of a commit."""
+
+    DONE = auto()
+    #: Nothing is done, and an error is the answer.
+    FAILED = auto()
+    #: All is done, but the answer is an error: the connection broke just then.
+    UNANSWERED = auto()
+
+
+class FaultyStore:
+    """
+    One process's way to a disk that outlives it.
+
+    :param judge: whether each write is checked against the places on the disk.
+    :ivar away: whether nothing gets through.
+    :ivar slow: whether commits stay under way until ``finish`` is called.
+    :ivar outcome: what becomes of commits that are not slow.
+    :ivar reign_outcome: what becomes of an attempt to become the one writer.
+    :ivar batches: every batch that was to be committed.
+    """
+
+    def __init__(self, disk: MemoryStore, *, judge: bool = True) -> None:
+        self.disk = disk
+        self.away = False
+        self.slow = False
+        self.outcome = self.reign_outcome = Outcome.DONE
+        self.batches: list[Batch] = []
+        self.reigns = 0
+        self._judge = judge
+        self._epoch = 0
+        self._under_way: list[Deferred[Outcome]] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether a commit is under way."""
+        return bool(self._under_way)
+
+    async def do(self, batch: Batch) -> None:
+        """Let a batch come to the disk."""
+        if not self._judge:
+            # Each write brings the place along that the disk asks for.
+            places = [
+                Place(write.seq, write.key, write.ticket, Standing.HOLDING, write.fence, "", "")
+                for write in batch.writes
+            ]
+            batch = replace(batch, places=places, gone=batch.gone + [place.seq for place in places])
+        await self.disk.commit(batch)
+
+    def finish(self, outcome: Outcome = Outcome.DONE) -> None:
+        """End the commit that is under way."""
+        self._under_way.pop(0).callback(outcome)
+
+    def heal(self) -> None:
+        """Let everything work from here on."""
+        self.away = self.slow = False
+        self.outcome = self.reign_outcome = Outcome.DONE
+
+    async def commit(self, batch: Batch) -> None:
+        self.batches.append(batch)
+        self._reach()
+        outcome = self.outcome
+        if self.slow:
+            ending: Deferred[Outcome] = Deferred()
+            self._under_way.append(ending)
+            outcome = await ending
+        if self._epoch != self.disk.epoch:
+            raise EpochLost("Another daemon has taken over.")
+        if outcome is not Outcome.FAILED:
+            await self.do(batch)
+        if outcome is not Outcome.DONE:
+            raise StoreUnavailable("The store did not answer.")
+
+    async def reign(self) -> Reign:
+        self._reach()
+        if self._epoch not in {0, self.disk.epoch}:
+            raise EpochLost("Another daemon has taken over.")
+        self.reigns += 1
+        if self.reign_outcome is not Outcome.FAILED:
+            reign = await self.disk.reign()
+            self._epoch = reign.epoch
+        if self.reign_outcome is not Outcome.DONE:
+            raise StoreUnavailable("The store did not answer.")
+        return reign
+
+    async def create_resource(self, name: str, timeout: int) -> Resource:
+        self._reach()
+        return await self.disk.create_resource(name, timeout)
+
+    async def find_resource(self, name: str) -> Resource:
+        self._reach()
+        return await self.disk.find_resource(name)
+
+    async def read(self, resource: Resource, selector: str) -> Document:
+        self._reach()
+        return await self.disk.read(resource, selector)
+
+    async def ping(self) -> None:
+        self._reach()
+
+    async def close(self) -> None:
+        return
+
+    def _reach(self) -> None:
+        if self.away:
+            raise StoreUnavailable("The store is away.")
+
+
+class Life:
+    """
+    One life of the daemon, from its start to its end: a lock manager with its journal.
+
+    :ivar dethroned: each time that it learned of another daemon's reign.
+    """
+
+    def __init__(
+        self,
+        disk: MemoryStore,
+        *,
+        durable: bool = True,
+        times: Times | None = None,
+        limits: Limits | None = None,
+        new_ticket: Callable[[], str] = lambda: token_hex(16),
+        belief: float = inf,
+        seconds: float = 0.0,
+    ) -> None:
+        self.clock = Clock()
+        self.clock.advance(seconds)
+        self.store = FaultyStore(disk, judge=durable)
+        self.dethroned: list[EpochLost] = []
+        self._requests: list[Deferred[Any]] = []
+        self.journal = Journal(self.clock, self.store, dethroned=self.dethroned.append, durable=durable, belief=belief)
+        self.locks = LockManager(
+            self.clock,
+            self.journal,
+            new_ticket=new_ticket,
+            times=times,
+            limits=limits,
+            succession=belief if isfinite(belief) else 0.0,
+        )
+
+    def open(self) -> Deferred[None]:
+        """Take over what is on the disk."""
+        return Deferred.fromCoroutine(self.journal.open())
+
+    def believed(self) -> dict[int, Place]:
+        """What the manager believes, in the words of the store."""
+        places = [entry.place() for queue in self.locks._table._queues.values() for entry in queue]
+        for ticket in self.locks._table._tickets._known.values():
+            if ticket.alive:
+                places.extend(entry.place() for entry in ticket.lost())
+        return {place.seq: place for place in places}
+
+    def heard(self, request: Deferred[T]) -> Deferred[T]:
+        """Note a request, so that nothing of it is left when the test is over."""
+        self._requests.append(request)
+        return request
+
+    def crash(self, outcome: Outcome = Outcome.FAILED) -> None:
+        """
+        End at once: nothing of what was under way is told to anyone, nor gets anything else to the disk.
+
+        :param outcome: what becomes of a commit under way.
+        """
+        store = self.store
+        if store.busy and outcome is not Outcome.FAILED and not store.away:
+            Deferred.fromCoroutine(store.do(store.batches[-1]))
+        store.away = True
+
+    def bury(self) -> None:
+        """Crash, and let no coroutine of this life be left to the garbage collector: it would run their ends at any time."""
+        self.crash()
+        while self.store.busy:
+            self.store.finish(Outcome.FAILED)
+        for request in self._requests:
+            request.cancel()
+            request.addErrback(lambda _: None)
+        self._requests.clear()

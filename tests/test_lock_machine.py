@@ -1,0 +1,520 @@
+"""
+The real lock manager and journal, driven at random with a store that fails at will, against what clients were told.
+
+``LOCK_MACHINE_EXAMPLES=5000`` in the environment makes a longer run; the examples of a run of one length are always the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from itertools import count
+from math import inf
+from typing import Any, ClassVar
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from resourced.errors import NotHolder, StoreUnavailable, TicketEnded
+from resourced.journal import PAUSE
+from resourced.locks import Held, Queued
+from resourced.locktable import Times
+from resourced.model import Key
+from resourced.testing import MemoryStore
+from tests.faulty import Life, Outcome
+
+EXAMPLES = int(os.environ.get("LOCK_MACHINE_EXAMPLES", "250"))
+STEPS = 60
+
+TIMES = Times(lease=40.0, place=60.0, claim=30.0)
+KEYS = [Key(resource, selector) for resource in ("printer", "scanner") for selector in ("A4", "A5")]
+#: The scanner has a lease of its own.
+TIMEOUTS = {"printer": 0, "scanner": 20}
+
+
+class Told:
+    """
+    What the clients know, and what must be true therefore.
+
+    Requests and answers are numbered as they happen. A client *believes* in its lock until its lease is over or it lets go.
+    It *stays* in the line if it was told its position so lately that its place cannot have ended, nor a lock that fell to it.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.believed: dict[tuple[Key, str], float] = {}
+        self.staying: dict[tuple[Key, str], tuple[int, float]] = {}
+        self.asked: dict[tuple[Key, str], list[int]] = {}
+        self.words: dict[str, str] = {}
+        self.repeated: dict[tuple[Key, str], int] = {}
+        self.leaving: Counter[tuple[Key, str]] = Counter()
+        self.left: dict[tuple[Key, str], int] = {}
+        self.once_left: set[str] = set()
+        self.fences: dict[Key, tuple[int, str]] = {}
+        self.granted: dict[int, tuple[Key, str]] = {}
+        self.over: set[int] = set()
+        self.acknowledged: Counter[Key] = Counter()
+        self.open_writes: dict[Key, set[int]] = {key: {0} for key in KEYS}
+
+    def event(self) -> int:
+        self.number += 1
+        return self.number
+
+    def sure(self, key: Key, ticket: str, now: float) -> bool:
+        """Whether a ticket certainly holds or waits."""
+        return self.believed.get((key, ticket), -inf) > now or self.stays(key, ticket, now)
+
+    def holders(self, now: float) -> list[tuple[Key, str]]:
+        return [place for place, until in self.believed.items() if until > now]
+
+    def stays(self, key: Key, ticket: str, now: float) -> bool:
+        return now - self.staying.get((key, ticket), (0, -inf))[1] < TIMES.claim
+
+    def joined(self, key: Key, ticket: str) -> int:
+        """The first request that can have given a ticket its place, be it by the word that is repeated to get the same ticket."""
+        numbers = self.asked[key, ticket]
+        word = self.words.get(ticket, "")
+        return min([*numbers, self.repeated[key, word]] if (key, word) in self.repeated else numbers)
+
+    def lets_go(self, key: Key, ticket: str) -> None:
+        """
+        A client unlocks, or writes and unlocks: whatever comes of it, it claims nothing any more.
+
+        Until it has an answer, nor if it hangs up before, it does not trust what its other requests are told.
+        """
+        self.leaving[key, ticket] += 1
+        self.left[key, ticket] = self.number
+        # If it let go of everything it is not found by its word any more.
+        self.once_left.add(ticket)
+        self.believed.pop((key, ticket), None)
+        self.staying.pop((key, ticket), None)
+
+    def has_nothing(self, key: Key, ticket: str, sent: int) -> None:
+        """A client was told that it has no place; what it asked for after ``sent`` may have given it another."""
+        self.believed.pop((key, ticket), None)
+        self.staying.pop((key, ticket), None)
+        self.asked[key, ticket] = [number for number in self.asked.get((key, ticket), []) if number > sent]
+        fence, holder = self.fences.get(key, (0, ""))
+        if holder == ticket:
+            self.over.add(fence)
+
+    def ended(self, key: Key, ticket: str, sent: int, now: float) -> None:
+        if self.left.get((key, ticket), 0) > sent:
+            # By its own wish; it may have come back since.
+            return
+        assert not self.sure(key, ticket, now), f"{ticket} was told that it has ended while it held or stayed"
+        self.has_nothing(key, ticket, sent)
+
+    def queued(self, key: Key, queued: Queued, sent: int, now: float) -> None:
+        place = key, queued.ticket
+        assert self.believed.get(place, -inf) <= now, f"{place} was told to wait while it held"
+        self.asked.setdefault(place, []).append(sent)
+        if self.leaving[place] or self.left.get(place, 0) > sent:
+            return
+        self.believed.pop(place, None)
+        since = self.staying.get(place, (self.event(), now))[0] if self.stays(*place, now) else self.event()
+        self.staying[place] = since, now
+        joined = self.joined(*place)
+        ahead = [
+            ticket
+            for (other, ticket), (first, _) in self.staying.items()
+            if other == key and first < joined and ticket != queued.ticket and self.stays(key, ticket, now)
+        ]
+        # To the first of them the lock may have fallen, and it does not know yet.
+        assert queued.position >= len(ahead), f"{place} was told position {queued.position} behind {ahead}"
+
+    def holds(self, key: Key, ticket: str, lease: float, now: float) -> None:
+        for (other, another), until in self.believed.items():
+            if other == key and another != ticket:
+                assert until <= now, f"{ticket} was told that it holds {key} while {another} does"
+        self.believed[key, ticket] = now + lease
+        self.staying.pop((key, ticket), None)
+
+    def held(self, key: Key, held: Held, lease: float, sent: int, now: float) -> None:
+        place = key, held.ticket
+        self.asked.setdefault(place, []).append(sent)
+        fence, _ = self.fences.get(key, (0, ""))
+        assert self.granted.setdefault(held.fence, place) == place, f"fence {held.fence} was used twice"
+        assert held.fence not in self.over, f"{place} was told a fence that is over"
+        if held.fence != fence:
+            assert held.fence > fence, f"the fence of {key} fell from {fence} to {held.fence}"
+            joined = self.joined(*place)
+            for (other, ticket), (first, _) in self.staying.items():
+                if other == key and ticket != held.ticket and self.stays(key, ticket, now):
+                    assert first > joined, f"{held.ticket} was served before {ticket}, which came first"
+            self.fences[key] = held.fence, held.ticket
+            if fence:
+                self.over.add(fence)
+        if not self.leaving[place] and self.left.get(place, 0) < sent:
+            self.holds(key, held.ticket, lease, now)
+
+    def wrote(self, key: Key, ticket: str, lease: float, sent: int, now: float, *, unlock: bool) -> None:
+        """A write was acknowledged: those before it are settled."""
+        self.acknowledged[key] = max(self.acknowledged[key], sent)
+        self.open_writes[key] = {write for write in self.open_writes[key] if write >= sent}
+        if unlock:
+            self.has_nothing(key, ticket, sent)
+        elif not self.leaving[key, ticket] and self.left.get((key, ticket), 0) < sent:
+            self.holds(key, ticket, lease, now)
+
+    def not_written(self, key: Key, sent: int) -> None:
+        """A write was refused."""
+        self.open_writes[key].discard(sent)
+
+
+class Request:
+    """Something that a client has asked and was not answered yet."""
+
+    def __init__(self, life: Life, sent: int, outcome: Deferred[Any]) -> None:
+        self.life = life
+        self.sent = sent
+        self.outcome = outcome
+
+
+class LockMachine(RuleBasedStateMachine):
+    """Clients, faults, crashes and time in any order."""
+
+    durable: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.disk = MemoryStore()
+        for name, timeout in TIMEOUTS.items():
+            Deferred.fromCoroutine(self.disk.create_resource(name, timeout))
+        self.names = count(1)
+        self.tickets: list[str] = []
+        self.home: dict[str, str] = {}
+        # The ticket that the request with a word got last.
+        self.retried: dict[tuple[Key, str], str] = {}
+        self.told = Told()
+        self.open: list[Request] = []
+        self.seen: Counter[Key] = Counter()
+        self.failures: list[BaseException] = []
+        self.now_before = 0.0
+        self.crash_after = 0
+        self.life = self.start()
+
+    def start(self) -> Life:
+        life = Life(
+            self.disk,
+            durable=self.durable,
+            times=TIMES,
+            new_ticket=lambda: f"{next(self.names):032x}",
+            seconds=self.now_before,
+        )
+        life.open()
+        return life
+
+    @property
+    def now(self) -> float:
+        return self.life.clock.seconds()
+
+    # -- What clients do
+
+    def send(self, work: Any, life: Life, sent: int) -> None:
+        """Let a client wait for its answer; nobody is there to hear it if the daemon has died."""
+        request = Request(life, sent, life.heard(Deferred.fromCoroutine(work)))
+        self.open.append(request)
+
+        def over(result: Any) -> None:
+            if request in self.open:
+                self.open.remove(request)
+            error = getattr(result, "value", None)
+            if error is not None and life is self.life and not isinstance(error, CancelledError):
+                self.failures.append(error)
+
+        request.outcome.addBoth(over)
+
+    def pick(self, number: int, key: Key) -> str:
+        """One of the last tickets of the key's resource, or one that never was."""
+        known = [ticket for ticket in self.tickets if self.home[ticket] == key.resource]
+        return known[-1 - number % min(8, len(known))] if known else "f" * 32
+
+    def learn(self, key: Key, ticket: str, retry: str) -> None:
+        """Remember a ticket that a client was given, and which request it will find it by."""
+        if retry:
+            self.told.words[ticket] = retry
+            before = self.retried.get((key, retry), ticket)
+            if before not in self.told.once_left:
+                assert before == ticket or not self.told.sure(key, before, self.now), "a retry made a ghost"
+            self.retried[key, retry] = ticket
+        if ticket not in self.home:
+            self.home[ticket] = key.resource
+            self.tickets.append(ticket)
+
+    async def acquire(
+        self, life: Life, sent: int, key: Key, ticket: str, *, first: bool = False, **more: Any
+    ) -> Held | Queued | None:
+        """Ask for a lock, and return the answer if it came in this life and was one."""
+        if ticket:
+            self.told.asked.setdefault((key, ticket), []).append(sent)
+        lease = float(TIMEOUTS[key.resource])
+        try:
+            outcome = await life.locks.acquire(key, lease=lease, ticket=ticket, **more)
+            if isinstance(outcome, Queued):
+                time = 0.0
+            elif first and outcome.fresh:
+                time = await life.locks.leave_unclaimed(key, outcome)
+            else:
+                time = life.locks.confirm(key, outcome)
+        except StoreUnavailable:
+            return None
+        except TicketEnded:
+            if ticket and life is self.life:
+                self.told.ended(key, ticket, sent, self.now)
+            return None
+        if life is not self.life:
+            return None
+        assert not ticket or outcome.ticket == ticket
+        self.learn(key, outcome.ticket, more.get("retry", ""))
+        if isinstance(outcome, Held):
+            self.told.held(key, outcome, time, sent, self.now)
+        else:
+            self.told.queued(key, outcome, sent, self.now)
+        return outcome
+
+    async def write(self, life: Life, sent: int, key: Key, ticket: str, *, unlock: bool) -> None:
+        """Write the number of the request, so that it is seen which one the data is from."""
+        self.told.open_writes[key].add(sent)
+        holds = (key, ticket) in self.told.holders(self.now)
+        try:
+            await life.locks.write(key, "id", ticket, str(sent), unlock=unlock)
+        except StoreUnavailable:
+            pass
+        except TicketEnded:
+            if life is self.life:
+                self.told.not_written(key, sent)
+                self.told.ended(key, ticket, sent, self.now)
+        except NotHolder:
+            if life is self.life:
+                self.told.not_written(key, sent)
+                assert not holds or (key, ticket) not in self.told.holders(self.now), "a holder could not write"
+        else:
+            if life is self.life:
+                lease = float(TIMEOUTS[key.resource]) or TIMES.lease
+                self.told.wrote(key, ticket, lease, sent, self.now, unlock=unlock)
+        if unlock and life is self.life:
+            self.told.leaving[key, ticket] -= 1
+
+    async def unlock(self, life: Life, sent: int, key: Key, ticket: str, *, sure: bool) -> None:
+        try:
+            released = await life.locks.unlock(key, ticket)
+        except StoreUnavailable:
+            pass
+        else:
+            if life is self.life:
+                assert released or not sure, "a ticket that held or stayed had nothing to let go of"
+                self.told.has_nothing(key, ticket, sent)
+        if life is self.life:
+            self.told.leaving[key, ticket] -= 1
+
+    key = st.sampled_from(KEYS)
+    wait = st.sampled_from([0.0, 0.0, 5.0, 50.0])
+    number = st.integers(0, 7)
+    outcome = st.sampled_from([Outcome.DONE, Outcome.DONE, Outcome.FAILED, Outcome.UNANSWERED])
+
+    @rule(key=key, wait=wait, first=st.booleans())
+    def newcomer(self, key, wait, first):
+        sent = self.told.event()
+        self.send(self.acquire(self.life, sent, key, "", first=first, wait=wait), self.life, sent)
+
+    @rule(key=key, wait=wait, word=st.sampled_from("ab"))
+    def newcomer_who_retries(self, key, wait, word):
+        sent = self.told.event()
+        self.told.repeated.setdefault((key, word), sent)
+        self.send(self.acquire(self.life, sent, key, "", wait=wait, retry=word), self.life, sent)
+
+    @rule(key=key, wait=wait, number=number)
+    def ask_again(self, key, wait, number):
+        sent = self.told.event()
+        self.send(self.acquire(self.life, sent, key, self.pick(number, key), wait=wait), self.life, sent)
+
+    @precondition(lambda self: self.open)
+    @rule(number=number)
+    def hang_up(self, number):
+        self.open[-1 - number % len(self.open)].outcome.cancel()
+
+    @rule(key=key, number=number, unlock=st.booleans())
+    def put(self, key, number, unlock):
+        ticket = self.pick(number, key)
+        sent = self.told.event()
+        if unlock:
+            self.told.lets_go(key, ticket)
+        self.send(self.write(self.life, sent, key, ticket, unlock=unlock), self.life, sent)
+
+    @rule(key=key, number=number)
+    def release(self, key, number):
+        ticket = self.pick(number, key)
+        sent = self.told.event()
+        sure = self.told.sure(key, ticket, self.now) and not self.told.leaving[key, ticket]
+        self.told.lets_go(key, ticket)
+        self.send(self.unlock(self.life, sent, key, ticket, sure=sure), self.life, sent)
+
+    @precondition(lambda self: self.told.holders(self.now))
+    @rule(number=number, act=st.sampled_from(["ask", "put", "put and unlock", "unlock"]))
+    def holder_acts(self, number, act):
+        places = self.told.holders(self.now)
+        key, ticket = places[number % len(places)]
+        number = [name for name in reversed(self.tickets) if self.home[name] == key.resource].index(ticket)
+        if number > 7:
+            return
+        if act == "ask":
+            self.ask_again(key, 0.0, number)
+        elif act == "unlock":
+            self.release(key, number)
+        else:
+            self.put(key, number, act == "put and unlock")
+
+    # -- What else happens
+
+    @rule(seconds=st.sampled_from([0.0, PAUSE, 1.0, 5.0, 20.0, 29.0, 31.0, 41.0, 61.0]))
+    def pass_time(self, seconds):
+        self.life.clock.advance(seconds)
+
+    @rule(commit=outcome, reign=outcome, slow=st.booleans(), away=st.sampled_from([False, False, False, True]))
+    def trouble(self, commit, reign, slow, away):
+        store = self.life.store
+        store.outcome, store.reign_outcome, store.slow, store.away = commit, reign, slow, away
+
+    @rule()
+    def heal(self):
+        self.life.store.heal()
+
+    @rule()
+    def slow_down(self):
+        self.life.store.slow = True
+
+    @precondition(lambda self: self.life.store.busy)
+    @rule(outcome=outcome)
+    def finish(self, outcome):
+        self.life.store.finish(outcome)
+
+    @precondition(lambda self: self.life.store.busy)
+    @rule()
+    def finish_well(self):
+        self.life.store.finish()
+
+    @precondition(lambda self: self.told.number >= self.crash_after)
+    @rule(outcome=outcome)
+    def crash(self, outcome):
+        # Not so often that there is nothing to lose.
+        self.crash_after = self.told.number + 8
+        died = self.life
+        died.crash(outcome)
+        self.now_before = self.now
+        self.told.leaving.clear()
+        self.open.clear()
+        if not self.durable:
+            # All locks are gone, and that is the bargain.
+            self.told.believed.clear()
+            self.told.staying.clear()
+            self.told.repeated.clear()
+            self.retried.clear()
+        self.life = self.start()
+        # The coroutines of the one that died must end some time. Nobody hears them, and nothing of them gets through.
+        died.bury()
+
+    # -- What must be true
+
+    @invariant()
+    def clients_were_told_the_truth(self):
+        if self.failures:
+            raise self.failures.pop()
+
+    @invariant()
+    def data_is_that_of_the_last_write(self):
+        for key in KEYS:
+            document = self.disk.documents.get(key)
+            number = 0 if document is None else int(document.data)
+            assert number in self.told.open_writes[key]
+            assert number >= self.told.acknowledged[key]
+            assert number >= self.seen[key], "older data came back"
+            self.seen[key] = number
+
+    @invariant()
+    def one_believes(self):
+        for key in KEYS:
+            assert [other for other, _ in self.told.holders(self.now)].count(key) <= 1
+
+    @invariant()
+    def memory_and_store_agree(self):
+        life = self.life
+        suspect = any(queue.suspect for queue in life.locks._table._queues.values())
+        if self.durable and not life.store.busy and not suspect:
+            assert life.believed() == self.disk.places
+        assert not life.dethroned
+
+    def teardown(self):
+        """In the end all is well, and then nobody waits for ever: who asks often enough gets the lock."""
+        life = self.life
+        life.store.heal()
+        while life.store.busy:
+            life.store.finish()
+        for _ in range(4):
+            life.clock.advance(PAUSE)
+        self.memory_and_store_agree()
+        waiting = {(key, ticket) for ticket in self.tickets for key in KEYS if key.resource == self.home[ticket]}
+        waiting &= {place for place, asked in self.told.asked.items() if asked}
+        for key in KEYS:
+            sent = self.told.event()
+            self.send(self.acquire(life, sent, key, "", wait=100_000), life, sent)
+        for _ in range(200):
+            for key, ticket in sorted(waiting):
+                sent = self.told.event()
+                self.send(self.turn(sent, key, ticket, waiting), life, sent)
+            self.clients_were_told_the_truth()
+            life.clock.advance(5)
+            if not waiting and not self.open:
+                break
+        assert not waiting, f"{waiting} wait for ever"
+        assert not self.open, "a newcomer waits for ever"
+        life.clock.pump([TIMES.place] * 100)
+        assert not life.locks._table._queues
+        assert not life.clock.getDelayedCalls()
+        assert self.disk.places == {}
+        life.bury()
+
+    async def turn(self, sent: int, key: Key, ticket: str, waiting: set[tuple[Key, str]]) -> None:
+        """Ask for a lock once more, and let go of it; who got it or was told that it ended has no more business there."""
+        outcome = await self.acquire(self.life, sent, key, ticket)
+        if isinstance(outcome, Held):
+            self.told.lets_go(key, ticket)
+            await self.unlock(self.life, sent, key, ticket, sure=False)
+        if not isinstance(outcome, Queued):
+            waiting.discard((key, ticket))
+
+
+class VolatileLockMachine(LockMachine):
+    """The same with locks that are kept in memory only."""
+
+    durable = False
+
+
+class LockMachineTests(SynchronousTestCase):
+    """Whatever happens in whatever order, clients are told the truth."""
+
+    def drive(self, machine: type[LockMachine]) -> None:
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=EXAMPLES,
+                stateful_step_count=STEPS,
+                derandomize=True,
+                database=None,
+                deadline=None,
+                report_multiple_bugs=False,
+                phases=(Phase.generate, Phase.shrink),
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+
+    def test_durable(self):
+        """One holder, first come first served, no fence twice, no write lost, nobody waits for ever; also after a crash."""
+        self.drive(LockMachine)
+
+    def test_volatile(self):
+        """The same with locks that are kept in memory only, but for what a crash does to those."""
+        self.drive(VolatileLockMachine)
