@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
+from twisted.application.service import MultiService
 from twisted.logger import FileLogObserver, ILogObserver, LogEvent, LogLevel, formatEvent
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 
@@ -40,6 +42,20 @@ def _plain(value: object) -> object:
     if isinstance(value, float):
         return round(value, 3)
     return value if isinstance(value, int | str) else str(value)
+
+
+class Logged(MultiService):
+    """What is put into it runs in an application whose log is written by an observer of its own."""
+
+    def __init__(self, observer: ILogObserver) -> None:
+        super().__init__()
+        self._observer = observer
+
+    def setServiceParent(self, parent: Any) -> None:
+        # twistd asks the application for its observer, and takes its own if there is none.
+        if isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)
 
 
 def json_observer(twistd: Mapping[str, Any]) -> ILogObserver:

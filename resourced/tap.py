@@ -7,7 +7,6 @@ import os
 import resource
 import secrets
 import sys
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,10 +25,9 @@ from resourced.dialect import Dialect, MySQL, SQLite
 from resourced.errors import ConfigurationError
 from resourced.guard import BELIEF, Watch, guard_of
 from resourced.journal import Journal
-from resourced.locks import LockManager
-from resourced.locktable import Limits as LockLimits
-from resourced.locktable import Times
-from resourced.logs import json_observer
+from resourced.locks import Limits as LockLimits
+from resourced.locks import LockManager, Times
+from resourced.logs import Logged, json_observer
 from resourced.site import Limits as SiteLimits
 from resourced.site import make_site
 from resourced.standby import Standby
@@ -77,9 +75,6 @@ class Options(usage.Options):
             serverFromString(reactor, self.config.listen)
         except Exception as error:  # noqa: BLE001 - each kind of endpoint raises what it likes
             raise SystemExit(f"resourced: RESOURCED_LISTEN (--listen) is no endpoint of Twisted: {error}") from None
-        if self.config.log_format == "json" and self.parent is not None:
-            # twistd begins to log before the service is there.
-            self.parent["logger"] = partial(json_observer, self.parent)
 
 
 def makeService(options: Options) -> IService:
@@ -122,7 +117,7 @@ def makeService(options: Options) -> IService:
     site = make_site(Standby(), reactor, limits)
     endpoint = serverFromString(reactor, config.listen)
     log.info("The store is {store}.", store=config.store.describe())
-    return Daemon(
+    daemon = Daemon(
         reactor,
         process,
         ServiceManager.of(reactor, os.environ, os.getpid()),
@@ -139,6 +134,11 @@ def makeService(options: Options) -> IService:
         store_wait=config.store_wait,
         grace=config.grace,
     )
+    if config.log_format == "text":
+        return daemon
+    logged = Logged(json_observer(options.parent or {}))
+    logged.addService(daemon)
+    return logged
 
 
 def dialect(settings: SQLiteSettings | MySQLSettings, timeout: float) -> Dialect:
