@@ -25,8 +25,9 @@ from resourced.dialect import Dialect, MySQL, SQLite
 from resourced.errors import ConfigurationError
 from resourced.guard import BELIEF, Watch, guard_of
 from resourced.journal import Journal
-from resourced.locks import Limits as LockLimits
-from resourced.locks import LockManager, Times
+from resourced.locks import LockManager
+from resourced.locktable import Limits as LockLimits
+from resourced.locktable import Times
 from resourced.logs import Logged, json_observer
 from resourced.site import Limits as SiteLimits
 from resourced.site import make_site
