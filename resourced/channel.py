@@ -91,9 +91,6 @@ class Edge(Protocol):
     def overrun(self) -> bool:
         """Whether a connection that there is no room for is to be dropped rather than told so."""
 
-    def admits(self, path: bytes) -> bool:
-        """Whether there is room for one more request."""
-
     def joined(self, channel: Channel) -> bool:
         """Count a new connection in; false if there is no room for it."""
 

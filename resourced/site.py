@@ -60,7 +60,10 @@ class EdgeRequest(Request):
             # Twisted would answer it here without asking the resource.
             self.setHeader(b"allow", METHODS)
             self.answer(json_error(self, 405, "method_not_allowed", "The server as a whole has no methods."))
-        elif not self.channel.site.admits(self.path):
+        elif self.path == b"/health":
+            # Whoever asks how the server does has to learn it above all when it does badly.
+            super().process()
+        elif self.channel.site.busy >= self.channel.site.limits.requests:
             # Before it costs anything: the more come, the less there is time for.
             self.setHeader(b"retry-after", b"1")
             self.answer(json_error(self, 503, "overloaded", "The server has too much to do. Try again later."))
@@ -172,10 +175,6 @@ class ResourcedSite(Site):
     def overrun(self) -> bool:
         """Whether even refusing has become too much, as it takes a while per connection."""
         return len(self._refused) > max(100, self.limits.connections // 10)
-
-    def admits(self, path: bytes) -> bool:
-        """Whether there is room for one more request; there always is for whoever asks how the server does."""
-        return self.busy < self.limits.requests or path == b"/health"
 
     def joined(self, channel: Channel) -> bool:
         room = len(self._served) < self.limits.connections
