@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - werkzeug would import it with the first request, when there may be no file left to open
 import os
+import re
 import resource
 import secrets
 import sys
@@ -37,6 +38,9 @@ from resourced.systemd import ServiceManager
 from resourced.web import ResourceAPI
 
 log = Logger()
+
+#: How many clients may wait until their connections are accepted.
+BACKLOG = 1024
 
 
 class Options(usage.Options):
@@ -116,7 +120,7 @@ def makeService(options: Options) -> IService:
         requests=config.max_requests,
     )
     site = make_site(Standby(), reactor, limits)
-    endpoint = serverFromString(reactor, config.listen)
+    endpoint = serverFromString(reactor, with_backlog(config.listen))
     log.info("The store is {store}.", store=config.store.describe())
     daemon = Daemon(
         reactor,
@@ -145,6 +149,17 @@ def makeService(options: Options) -> IService:
 def dialect(settings: SQLiteSettings | MySQLSettings, timeout: float) -> Dialect:
     """Return what the store's settings ask for."""
     return MySQL(settings, timeout) if isinstance(settings, MySQLSettings) else SQLite(settings, timeout)
+
+
+def with_backlog(listen: str) -> str:
+    """
+    Let more clients knock at once than Twisted's 50, if nothing is said about it.
+
+    The kernel drops the others, who come back after a second or three: too late, where all come at once after a restart.
+    """
+    if re.match(r"(tcp6?|ssl|unix):", listen) and ":backlog=" not in listen:
+        return f"{listen}:backlog={BACKLOG}"
+    return listen
 
 
 def allow_many_connections() -> None:

@@ -216,3 +216,18 @@ def test_twice_the_load(tmp_path):
         assert statistics.median(healths) < 1
         assert statistics.median([seconds for load in loads for seconds in load.refused_in]) < 1.5
         assert re.search(r"lock=0 503 \d\.\d ms", daemon.log), "a refusal costs next to nothing"
+
+
+def test_many_clients_at_once(tmp_path):
+    """Several hundred clients that come in the same moment are let in at once: none is left to try again by its own system."""
+    with Daemon(tmp_path) as daemon, ExitStack() as stack:
+        daemon.freeze()
+        began = time.monotonic()
+        connections = [stack.enter_context(closing(daemon.connect())) for _ in range(300)]
+        for connection in connections:
+            connection.connect()
+        assert time.monotonic() - began < 0.9
+        daemon.thaw()
+        for connection in connections:
+            connection.ask("GET", "/health")
+        assert {connection.answer().status for connection in connections} == {200}
