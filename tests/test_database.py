@@ -25,6 +25,7 @@ from resourced.model import Batch
 from resourced.store import SQLStore
 from tests.mariadb import MariaDB
 from tests.stores import (  # noqa: F401 - fixtures
+    TIMEOUT,
     Backend,
     MySQLBackend,
     backend_fixture,
@@ -191,6 +192,42 @@ async def test_bound_on_pending_work(backend: Backend) -> None:
         go_on.set()
     await gatherResults(pending)
     assert await database.read(one) == [(1,)]
+
+
+async def test_probe_passes_the_line(backend: Backend) -> None:
+    """Whether the database is there can be asked however much work is in line, and beyond the bound."""
+    database = await noted(backend, max_pending=20)
+    go_on = threading.Event()
+    try:
+        pending = [ensureDeferred(database.read(lambda _: go_on.wait(10))) for _ in range(20)]
+        assert await database.probe(one) == [(1,)]
+        assert not any(each.called for each in pending)
+    finally:
+        go_on.set()
+    await gatherResults(pending)
+
+
+async def test_work_that_waited_too_long(backend: Backend) -> None:
+    """Work that had to wait in line for longer than the timeout is refused and not begun; what comes later is done."""
+    late = 0.0
+    database = await noted(backend, now=lambda: time.monotonic() + late)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(transaction: Transaction) -> None:
+        begun.set()
+        assert go_on.wait(10)
+
+    first = ensureDeferred(database.write(work))
+    assert await deferToThread(begun.wait, 5)
+    second = ensureDeferred(database.write(note(1)))
+    late = TIMEOUT + 1
+    go_on.set()
+    await first
+    with pytest.raises(StoreUnavailable, match="too much to do"):
+        await second
+    assert backend.rows("SELECT number FROM note") == []
+    await database.write(note(2))
+    assert backend.rows("SELECT number FROM note") == [(2,)]
 
 
 async def test_cancelled_work_goes_on(backend: Backend) -> None:
