@@ -110,8 +110,8 @@ class LockTable:
     The queues of all locks, and the tickets in them.
 
     :param new_ticket: makes the name of a ticket; nobody may be able to guess it.
-    :param succession: for how many seconds an earlier daemon may go on telling clients what it believes; what is taken over from
-        it lasts for so much longer.
+    :param succession: for how many seconds an earlier daemon may go on telling clients what it believes; until then no time passes
+        for what is taken over from it.
     """
 
     def __init__(
@@ -134,6 +134,9 @@ class LockTable:
         self._seq = 0
         self._fence = 0
         self._waiting = 0
+        # The highest place that an earlier daemon may know of, and when it has nothing to tell about it any more.
+        self._inherited = 0
+        self._alone = 0.0
         # What was decided since the journal was last told.
         self._changed: list[Entry] = []
         self._gone: list[Entry] = []
@@ -346,7 +349,10 @@ class LockTable:
 
     def _arm(self, entry: Entry, seconds: float) -> None:
         """Let a place end in ``seconds`` unless it is used."""
-        entry.deadline = self._clock.seconds() + seconds
+        now = self._clock.seconds()
+        if entry.seq <= self._inherited:
+            seconds += max(0.0, self._alone - now)
+        entry.deadline = now + seconds
         if entry.timer is None:
             entry.timer = self._clock.callLater(seconds, self._due, entry)
         else:
@@ -365,6 +371,9 @@ class LockTable:
         for key in replaced:
             self._drop(key)
         self._fence = max(self._fence, reign.fence)
+        if keys is None:
+            self._inherited = max((place.seq for place in reign.places), default=0)
+            self._alone = self._clock.seconds() + self._succession
         loaded: dict[Key, LockQueue] = {}
         lost: list[Ticket] = []
         for place in reign.places:
@@ -376,7 +385,7 @@ class LockTable:
                 if place.seq in untold:
                     self._gone.append(Entry(queue, Ticket(place.ticket, place.key.resource), place.seq, place.owner))
                     continue
-                entry = self._load(queue, place, self._succession if keys is None else 0.0)
+                entry = self._load(queue, place)
                 if entry.ended:
                     lost.append(entry.ticket)
         for ticket in lost:
@@ -401,8 +410,8 @@ class LockTable:
             if not ticket.alive:
                 self._tickets.release(ticket)
 
-    def _load(self, queue: LockQueue, place: Place, more: float) -> Entry:
-        """Believe what the store knows about a place, and give it its full time anew, and some seconds more."""
+    def _load(self, queue: LockQueue, place: Place) -> Entry:
+        """Believe what the store knows about a place, and give it its full time anew."""
         ticket = self._tickets.load(place.key.resource, place.ticket, place.retry)
         self._tickets.revive(ticket)
         entry = Entry(queue, ticket, place.seq, place.owner)
@@ -414,11 +423,11 @@ class LockTable:
         elif place.standing is Standing.WAITING:
             queue.join(entry)
             self._waiting += 1
-            self._arm(entry, self._times.place + more)
+            self._arm(entry, self._times.place)
         else:
             queue.holder = entry
             seconds = queue.lease if place.standing is Standing.HOLDING else self._times.claim
-            self._arm(entry, seconds + more)
+            self._arm(entry, seconds)
         return entry
 
 

@@ -53,7 +53,7 @@ class Told:
         self.leaving: Counter[tuple[Key, str]] = Counter()
         self.left: dict[tuple[Key, str], int] = {}
         self.once_left: set[str] = set()
-        self.fences: dict[Key, tuple[int, str]] = {}
+        self.fences: dict[Key, tuple[int, str, int]] = {}
         self.granted: dict[int, tuple[Key, str]] = {}
         self.over: set[int] = set()
         self.acknowledged: Counter[Key] = Counter()
@@ -92,13 +92,22 @@ class Told:
         self.believed.pop((key, ticket), None)
         self.staying.pop((key, ticket), None)
 
+    def let_go(self, key: Key, ticket: str) -> None:
+        """A client that wished to let go has its answer."""
+        self.leaving[key, ticket] -= 1
+        self.left[key, ticket] = self.event()
+
+    def trusts(self, place: tuple[Key, str], sent: int) -> bool:
+        """Whether an answer says what a client has, and not just what it had before it let go, or while it did so."""
+        return not self.leaving[place] and self.left.get(place, 0) < sent
+
     def has_nothing(self, key: Key, ticket: str, sent: int) -> None:
         """A client was told that it has no place; what it asked for after ``sent`` may have given it another."""
         self.believed.pop((key, ticket), None)
         self.staying.pop((key, ticket), None)
         self.asked[key, ticket] = [number for number in self.asked.get((key, ticket), []) if number > sent]
-        fence, holder = self.fences.get(key, (0, ""))
-        if holder == ticket:
+        fence, holder, told = self.fences.get(key, (0, "", 0))
+        if holder == ticket and told < sent:
             self.over.add(fence)
 
     def ended(self, key: Key, ticket: str, sent: int, now: float) -> None:
@@ -112,7 +121,7 @@ class Told:
         place = key, queued.ticket
         assert self.believed.get(place, -inf) <= now, f"{place} was told to wait while it held"
         self.asked.setdefault(place, []).append(sent)
-        if self.leaving[place] or self.left.get(place, 0) > sent:
+        if not self.trusts(place, sent):
             return
         self.believed.pop(place, None)
         since = self.staying.get(place, (self.event(), now))[0] if self.stays(*place, now) else self.event()
@@ -136,7 +145,7 @@ class Told:
     def held(self, key: Key, held: Held, lease: float, sent: int, now: float) -> None:
         place = key, held.ticket
         self.asked.setdefault(place, []).append(sent)
-        fence, _ = self.fences.get(key, (0, ""))
+        fence, _, _ = self.fences.get(key, (0, "", 0))
         assert self.granted.setdefault(held.fence, place) == place, f"fence {held.fence} was used twice"
         assert held.fence not in self.over, f"{place} was told a fence that is over"
         if held.fence != fence:
@@ -145,10 +154,10 @@ class Told:
             for (other, ticket), (first, _) in self.staying.items():
                 if other == key and ticket != held.ticket and self.stays(key, ticket, now):
                     assert first > joined, f"{held.ticket} was served before {ticket}, which came first"
-            self.fences[key] = held.fence, held.ticket
+            self.fences[key] = held.fence, held.ticket, self.event()
             if fence:
                 self.over.add(fence)
-        if not self.leaving[place] and self.left.get(place, 0) < sent:
+        if self.trusts(place, sent):
             self.holds(key, held.ticket, lease, now)
 
     def wrote(self, key: Key, ticket: str, lease: float, sent: int, now: float, *, unlock: bool) -> None:
@@ -157,7 +166,7 @@ class Told:
         self.open_writes[key] = {write for write in self.open_writes[key] if write >= sent}
         if unlock:
             self.has_nothing(key, ticket, sent)
-        elif not self.leaving[key, ticket] and self.left.get((key, ticket), 0) < sent:
+        elif self.trusts((key, ticket), sent):
             self.holds(key, ticket, lease, now)
 
     def not_written(self, key: Key, sent: int) -> None:
@@ -297,19 +306,21 @@ class LockMachine(RuleBasedStateMachine):
                 lease = float(TIMEOUTS[key.resource]) or TIMES.lease
                 self.told.wrote(key, ticket, lease, sent, self.now, unlock=unlock)
         if unlock and life is self.life:
-            self.told.leaving[key, ticket] -= 1
+            self.told.let_go(key, ticket)
 
     async def unlock(self, life: Life, sent: int, key: Key, ticket: str, *, sure: bool) -> None:
+        left = self.told.left[key, ticket]
         try:
             released = await life.locks.unlock(key, ticket)
         except StoreUnavailable:
             pass
         else:
             if life is self.life:
-                assert released or not sure, "a ticket that held or stayed had nothing to let go of"
+                alone = self.told.left[key, ticket] == left
+                assert released or not sure or not alone, "a ticket that held or stayed had nothing to let go of"
                 self.told.has_nothing(key, ticket, sent)
         if life is self.life:
-            self.told.leaving[key, ticket] -= 1
+            self.told.let_go(key, ticket)
 
     key = st.sampled_from(KEYS)
     wait = st.sampled_from([0.0, 0.0, 5.0, 50.0])
