@@ -1,0 +1,197 @@
+"""A minute of torture on each store; and that the torture notices when a safeguard is missing."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import eventually
+
+ROOT = Path(__file__).parent.parent
+
+#: Seconds that a run of a minute may take in all.
+PATIENCE = 180
+
+
+@dataclass
+class Run:
+    """A torture in a process of its own."""
+
+    process: subprocess.Popen[str]
+    began: float
+
+    @classmethod
+    def start(cls, *arguments: str) -> Run:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.torture", *arguments],
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        return cls(process, time.monotonic())
+
+    def table(self) -> str:
+        """Wait until it has ended, and return what it printed."""
+        printed, _ = self.process.communicate(timeout=PATIENCE)
+        return printed
+
+    def close(self) -> None:
+        """End it by the way that is the worst, if it has not ended."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+def figure(table: str, pattern: str) -> int:
+    """Return the sum of the figures whose whole name matches."""
+    found = re.findall(rf"^  (?:{pattern})\s+(\d+)$", table, re.MULTILINE)
+    return sum(map(int, found))
+
+
+@pytest.fixture(scope="module")
+def minutes() -> Iterator[dict[str, Run]]:
+    """A minute of each store, both at the same time."""
+    with ExitStack() as stack:
+        runs = {}
+        for store in ("sqlite", "mysql"):
+            runs[store] = run = Run.start("--seconds", "60", "--store", store)
+            stack.callback(run.close)
+        yield runs
+
+
+#: How often each of these must have happened at least within a minute, whatever the seed; by the name of the figure.
+ALWAYS = {
+    "daemon killed.*|both daemons killed.*|database (?:frozen|file locked), daemon killed": 3,
+    "daemon frozen.*": 1,
+    "times a daemon began to serve": 5,
+    "of these after standing by": 1,
+    "client frozen: holding": 5,
+    "client frozen: (?:writing|awaiting)": 3,
+    "client killed.*": 1,
+    "connections cut by clients": 20,
+    "grants": 100,
+    "writes acknowledged": 100,
+}
+ENOUGH = {
+    "sqlite": ALWAYS | {"database file locked": 2, "disk full": 1},
+    "mysql": ALWAYS
+    | {
+        "database killed.*": 1,
+        "database frozen": 1,
+        "(?:all )?database connections? cut.*": 1,
+        "daemon frozen, deposed, thawed|daemon deposed with writes stuck|guard cut.*": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("store", ["sqlite", "mysql"])
+def test_a_minute(minutes, store):
+    """Whatever dies, freezes or is cut off: no lock is lost or given twice, no write is lost or done twice, and it all goes on."""
+    table = minutes[store].table()
+    assert minutes[store].process.returncode == 0, table
+    assert table.endswith("no violations\n")
+    missing = {name: least for name, least in ENOUGH[store].items() if figure(table, name) < least}
+    assert not missing, table
+
+
+#: Enough to show what is missing, in runs that are short and all at once.
+FEW = ("--clients", "12")
+UNFENCED = ("--seconds", "20", "--store", "mysql", "--unfenced", "--only", "depose")
+
+
+@pytest.fixture(scope="module")
+def maimed() -> Iterator[dict[str, Run]]:
+    """Runs without one of the safeguards."""
+    with ExitStack() as stack:
+        runs = {
+            "fencing": Run.start(*UNFENCED, "--seed", "1"),
+            "sqlite": Run.start("--seconds", "8", "--store", "sqlite", "--unguarded", *FEW),
+            "mysql": Run.start("--seconds", "8", "--store", "mysql", "--unguarded", *FEW),
+        }
+        for run in runs.values():
+            stack.callback(run.close)
+        yield runs
+
+
+def test_without_fencing(maimed):
+    """
+    With the store's checks switched off violations are found.
+
+    What they save from is a daemon that was deposed while it slept: when it wakes there are writes in its buffers that it
+    has not noticed it must not do.  Wherever a daemon cannot be deposed while it lives, as on SQLite, where only its end lets go of the
+    guard, the lock manager in its memory is enough.
+    """
+    run = maimed["fencing"]
+    table = run.table()
+    for seed in ("2", "3", "4"):
+        if run.process.returncode == 0:
+            run = Run.start(*UNFENCED, "--seed", seed)
+            try:
+                table = run.table()
+            finally:
+                run.close()
+    assert run.process.returncode == 1, table
+    assert re.search("is lost$|both held it|had been given out$|let go of$|before its time$", table, re.MULTILINE), (
+        table
+    )
+
+
+@pytest.mark.parametrize("store", ["sqlite", "mysql"])
+def test_without_guard(maimed, store):
+    """With the guard switched off instead, the store's checks are enough: two daemons take the store from each other in turn."""
+    table = maimed[store].table()
+    assert maimed[store].process.returncode == 0, table
+    assert figure(table, "daemon ended: 1 Another daemon has taken over.*") >= 3, table
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_behind(number, tmp_path):
+    """However it ends, all its processes and files go with it."""
+    environ = os.environ | {"TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.torture", "--clients", "4", "--store", "mysql"],
+        cwd=ROOT,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        eventually(lambda: list(tmp_path.glob("torture-*/c3.0.client")), what="the clients run")
+        running = of_folder(tmp_path)
+        assert len(running) >= 6
+        process.send_signal(number)
+        process.wait(20)
+    finally:
+        process.kill()
+        process.wait()
+    eventually(lambda: not of_folder(tmp_path), what="all processes have ended")
+    eventually(lambda: not list(tmp_path.iterdir()), what="all files are gone")
+
+
+def of_folder(folder: Path) -> list[int]:
+    """Find the processes that have to do with a folder, by their arguments or their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if bytes(folder) in told and int(process.name) != os.getpid():
+            found.append(int(process.name))
+    return found

@@ -1,0 +1,220 @@
+"""
+Whether locks hold while everything around them fails: ``python -m tests.torture``.
+
+Two daemons, one of which stands by, a database, and some dozens of clients, all of them real processes.  While the clients
+count, servers and clients are killed, frozen and cut off from each other.  In the end what all clients were told is judged.
+The exit status is 1 if anything in it could not be true of a lock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from tests.daemon import WRITE, Daemon
+from tests.torture import servers
+from tests.torture.client import Settings
+from tests.torture.faults import ClientTormentor, Log, ServerTormentor
+from tests.torture.guardian import Guardian
+from tests.torture.history import Rules, check
+from tests.torture.record import load
+from tests.torture.report import Report
+from tests.torture.servers import MySQLBase, SQLiteBase, Supervised
+
+LEASE: Final = 3
+SHORT: Final = 2
+PLACE: Final = 1.2
+CLAIM: Final = 1.0
+TIMEOUT: Final = 1.0
+#: By resource, the timeout that it is made with and the lease that it has by that.
+RESOURCES: Final = {"short": (SHORT, SHORT), "usual": (0, LEASE)}
+SELECTORS: Final = tuple(f"{name}/{part}" for name in RESOURCES for part in "abcd")
+#: How long the last increments of all clients may take.
+FINISH: Final = 40.0
+
+
+def options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, default=1.0, help="for how long faults are made (default: 1)")
+    length.add_argument("--seconds", type=float, help="the same in seconds")
+    parser.add_argument("--seed", default="", help="what all chance depends on (default: another one each time)")
+    parser.add_argument("--store", choices=["mysql", "sqlite"], default="mysql")
+    parser.add_argument("--clients", type=int, default=30)
+    parser.add_argument("--unfenced", action="store_true", help="let the store take every write: this must be noticed")
+    parser.add_argument("--unguarded", action="store_true", help="let each daemon believe that it is the only one")
+    parser.add_argument("--only", default="", help="how the names of the servers' faults begin (default: all of them)")
+    parser.add_argument("--keep", action="store_true", help="leave all logs where they are")
+    parsed = parser.parse_args(arguments)
+    parsed.seconds = parsed.minutes * 60 if parsed.seconds is None else parsed.seconds
+    parsed.seed = parsed.seed or secrets.token_hex(4)
+    return parsed
+
+
+def main(arguments: list[str]) -> int:
+    chosen = options(arguments)
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGHUP, _leave)
+    guardian = Guardian()
+    folder = Path(tempfile.mkdtemp(prefix="torture-"))
+    guardian.remove(folder)
+    try:
+        report = run(chosen, guardian, folder)
+        if chosen.keep:
+            guardian.keep(folder)
+            report.title += f"; logs in {folder}"
+    finally:
+        guardian.close()
+    sys.stdout.write(report.text())
+    return 1 if report.violations else 0
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def run(chosen: argparse.Namespace, guardian: Guardian, folder: Path) -> Report:
+    """Run it all, and judge what came of it."""
+    log = Log()
+    missing = [name for name in ("fencing", "guard") if (chosen.unfenced, chosen.unguarded)[name == "guard"]]
+    with ExitStack() as stack:
+        base = MySQLBase(guardian) if chosen.store == "mysql" else SQLiteBase(folder)
+        stack.callback(base.remove)
+        daemons = [_daemon(folder / name, base, missing, guardian) for name in ("left", "right")]
+        for daemon in daemons:
+            stack.callback(daemon.kill)
+        leases = {name: float(RESOURCES[name.partition("/")[0]][1]) for name in SELECTORS}
+        _prepare(daemons)
+        settings = [
+            Settings(f"c{i}", i, f"{chosen.seed}/client/{i}", WRITE, [d.port for d in daemons], leases, "", "")
+            for i in range(chosen.clients)
+        ]
+        clients = ClientTormentor(random.Random(f"{chosen.seed}/clients"), log, guardian, folder, settings)
+        intruder = _intruder(folder / "intruder", base)
+        tormentor = ServerTormentor(
+            random.Random(f"{chosen.seed}/servers"), log, daemons, base, TIMEOUT, intruder, chosen.only
+        )
+        stack.callback(tormentor.abort)
+        stack.callback(clients.abort)
+        clients.launch()
+        _supervise(daemons, 1.0)
+        tormentor.start()
+        clients.start()
+        _supervise(daemons, chosen.seconds)
+        # Two that know nothing of each other take the store from each other for ever.
+        finish = _finish(tormentor, clients, daemons[:1] if chosen.unguarded else daemons)
+        for daemon in daemons:
+            _end(daemon)
+        final = base.values()
+    ops = [op for path in sorted(folder.glob("*.client")) for op in load(path)]
+    rules = Rules({name: float(lease) for name, (_, lease) in RESOURCES.items()}, min(PLACE, CLAIM))
+    logs = "".join(daemon.log for daemon in daemons)
+    report = Report(
+        title=f"{chosen.seconds:g} s on {base.kind} with {chosen.clients} clients, seed {chosen.seed}"
+        + (f", without {' and '.join(missing)}" if missing else ""),
+        log=log,
+        ops=ops,
+        statuses=sum((daemon.statuses for daemon in daemons[1:]), daemons[0].statuses),
+        takeovers=_takeovers([daemon.log for daemon in daemons]),
+        reigns=logs.count("Serving."),
+        finish=finish,
+    )
+    report.violations = [*log.wrong, *(text for daemon in daemons for text in daemon.wrong), *check(ops, final, rules)]
+    errors = (folder / "clients.err").read_text(errors="replace")
+    if errors:
+        report.violations.append(f"a client has a bug:\n{errors[-3000:]}")
+    return report
+
+
+def _daemon(folder: Path, base: MySQLBase | SQLiteBase, missing: list[str], guardian: Guardian) -> Supervised:
+    folder.mkdir()
+    return Supervised(
+        folder,
+        {**servers.environ(LEASE, PLACE, CLAIM, TIMEOUT), **base.environ},
+        ("--standby",),
+        servers.command(missing),
+        guardian=guardian,
+    )
+
+
+def _intruder(folder: Path, base: MySQLBase | SQLiteBase) -> Callable[[], subprocess.Popen[bytes]]:
+    folder.mkdir()
+    daemon = Daemon(folder, {**servers.environ(LEASE, PLACE, CLAIM, TIMEOUT), **base.environ}, (), servers.command([]))
+
+    def launch() -> subprocess.Popen[bytes]:
+        daemon.launch()
+        assert daemon._process is not None
+        process, daemon._process = daemon._process, None
+        return process
+
+    return launch
+
+
+def _prepare(daemons: list[Supervised]) -> None:
+    daemons[0].start()
+    for name, (timeout, _) in RESOURCES.items():
+        daemons[0].create(name, timeout)
+    daemons[1].launch()
+
+
+def _supervise(daemons: list[Supervised], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for daemon in daemons:
+            daemon.keep()
+        time.sleep(0.02)
+
+
+def _finish(tormentor: ServerTormentor, clients: ClientTormentor, daemons: list[Supervised]) -> float:
+    """Make no more faults, keep some daemons up, and see that everybody gets what they want."""
+    took: list[float] = []
+
+    def stop() -> None:
+        tormentor.stop()
+        clients.stop()
+        took.append(clients.finish(FINISH))
+
+    thread = threading.Thread(target=stop, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        _supervise(daemons, 0.05)
+    return took[0]
+
+
+def _end(daemon: Supervised) -> None:
+    daemon.strike(signal.SIGTERM, status=-signal.SIGTERM)
+    end = time.monotonic() + 15
+    while daemon.runs and time.monotonic() < end:
+        time.sleep(0.02)
+    if daemon.runs:
+        daemon.wrong.append("a daemon did not end within 15 seconds after SIGTERM")
+        daemon.kill()
+
+
+def _takeovers(logs: list[str]) -> int:
+    count = 0
+    for log in logs:
+        waits = False
+        for text in log.splitlines():
+            if "waiting for its end" in text:
+                waits = True
+            elif "Serving." in text:
+                count += waits
+                waits = False
+    return count
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,58 @@
+"""A few bytes that the clients and their tormentor share: what each client is about, and whether the end has come."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+#: For how many clients there is room.
+ROOM: Final = 1000
+
+
+class Phase(IntEnum):
+    """What a client is about."""
+
+    RESTING = 0
+    ASKING = 1
+    QUEUED = 2
+    #: It holds the lock, has read, and has not sent what it wants to write.
+    HOLDING = 3
+    #: It has sent a part of what it wants to write.
+    WRITING = 4
+    #: It has sent all of that, and waits for the answer.
+    AWAITING = 5
+    RELEASING = 6
+    DONE = 7
+
+
+class Board:
+    """
+    The bytes: the first says whether the end has come, the others are one for each client.
+
+    :param path: a file, made if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.ftruncate(descriptor, ROOM + 1)
+            self._bytes = mmap.mmap(descriptor, ROOM + 1)
+        finally:
+            os.close(descriptor)
+
+    @property
+    def ending(self) -> bool:
+        """Whether every client is to do its last increment."""
+        return bool(self._bytes[0])
+
+    def end(self) -> None:
+        self._bytes[0] = 1
+
+    def show(self, client: int, phase: Phase) -> None:
+        self._bytes[1 + client] = phase
+
+    def phase(self, client: int) -> Phase:
+        return Phase(self._bytes[1 + client])

@@ -1,0 +1,64 @@
+"""
+The real daemon without one of its safeguards, to show that tests notice when it is missing. For tests only.
+
+Its first argument names what is left out, separated by commas:
+
+* ``fencing``: the store takes every write, whoever reigns and whoever holds the lock;
+* ``guard``: each daemon believes that it is the only one.
+
+The other arguments are those of ``resourced``.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from resourced import tap
+from resourced.database import Transaction
+from resourced.guard import BELIEF, Guard
+from resourced.model import Write
+from resourced.store import SQLStore
+
+
+class UnfencedStore(SQLStore):
+    """A store that asks nobody who they are."""
+
+    async def ping(self) -> None:
+        await self._database.read(lambda transaction: transaction.query("SELECT owner FROM server WHERE id = 1"))
+
+    def _claim(self, transaction: Transaction, epoch: int, fence: int) -> None:
+        transaction.execute(
+            "UPDATE server SET fence = CASE WHEN fence < %s THEN %s ELSE fence END WHERE id = 1", (fence, fence)
+        )
+
+    def _check_holders(self, transaction: Transaction, writes: list[Write]) -> None:
+        """Let everyone write."""
+
+
+class NoGuard:
+    """A guard that anybody holds at any time."""
+
+    lag = BELIEF
+
+    async def hold(self) -> bool:
+        return True
+
+    async def release(self) -> None:
+        """Nothing is held."""
+
+
+def no_guard(reactor: object, dialect: object) -> Guard:
+    return NoGuard()
+
+
+def main() -> None:
+    missing = sys.argv.pop(1).split(",")
+    if "fencing" in missing:
+        vars(tap)["SQLStore"] = UnfencedStore
+    if "guard" in missing:
+        vars(tap)["guard_of"] = no_guard
+    tap.main()
+
+
+if __name__ == "__main__":
+    main()
