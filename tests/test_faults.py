@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 import time
@@ -135,3 +136,12 @@ def test_slow_queries_do_not_pile_up(tmp_path):
             assert set(statuses) == {200, 503}
             # Four at a time, half a second each, for the two seconds that anyone may wait in line.
             assert 8 <= statuses.count(200) <= 24
+
+
+def test_refused_write_shows_for_a_moment(tmp_path):
+    """When only what is written now and then fails, ``/health`` says why right after it, and soon goes by the rest again."""
+    with Daemon(tmp_path) as daemon:
+        resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+        assert daemon.post("/resource", '{"name": "printer"}').code == "store_unavailable"
+        assert daemon.get("/health", key="").code == "store_full"
+        eventually(daemon.healthy, 3, "it is well, as far as one can know")
