@@ -320,6 +320,15 @@ class PlaceTests(LockTestCase):
         self.stay(PLACE)
         self.assert_ended(ticket)
 
+    def test_silence_after_a_long_poll(self):
+        """A client that never asks again after its long poll was answered loses its place when that time is over."""
+        request = self.ask(wait=PLACE * 2)
+        self.stay(PLACE * 2)
+        ticket = self.successResultOf(request).ticket
+        self.stay(PLACE)
+        self.assertEqual(self.queue().position, 1)
+        self.assert_ended(ticket)
+
     def test_hanging_up(self):
         """A client that hangs up while it waits keeps its place for the rest of its time, and no longer."""
         ticket = self.queue().ticket
