@@ -37,7 +37,7 @@ run: $(VENV)/installed
 	exec $(BIN)/resourced
 
 test: check mariadb
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 	$(BIN)/python -m twisted.trial $(UNITS)
 
 check: $(VENV)/installed-dev
