@@ -17,7 +17,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from resourced.errors import EpochLost, StoreUnavailable
+from resourced.errors import EpochLost, StoreRefused, StoreUnavailable
 from resourced.locktable import Follower
 from resourced.model import Batch, Key, Place, Write
 from resourced.store import Store
@@ -239,10 +239,12 @@ class Journal:
 
     def _failed(self, failure: Failure, group: Group) -> None:
         """Tell all whose decisions may not have been kept, and look what became of them."""
-        if failure.check(EpochLost, StoreUnavailable) is None:
+        if failure.check(StoreRefused) is not None:
+            log.warn(
+                "The store did not know the holder of a lock, so memory was wrong: {why}", why=failure.getErrorMessage()
+            )
+        elif failure.check(EpochLost, StoreUnavailable) is None:
             log.failure("A commit failed in a way that nobody thought of.", failure)
-        else:
-            log.warn("A commit failed: {why}", why=failure.getErrorMessage())
         follows = self._open
         self._open = Group(follows.number + 1)
         self._committing = None
@@ -276,7 +278,6 @@ class Journal:
             except StoreUnavailable:
                 continue
             else:
-                log.info("The store is back.")
                 return
 
     async def _begin_reign(self, keys: set[Key] | None) -> None:
