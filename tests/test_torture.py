@@ -156,7 +156,7 @@ def test_without_guard(maimed, store):
     """With the guard switched off instead, the store's checks are enough: two daemons take the store from each other in turn."""
     table = maimed[store].table()
     assert maimed[store].process.returncode == 0, table
-    assert figure(table, "daemon ended: 1 Another daemon has taken over.*") >= 3, table
+    assert figure(table, "daemon ended: 1 Another daemon has taken over.*") >= 1, table
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
