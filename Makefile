@@ -11,13 +11,14 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 UNITS = $(shell grep -l 'import SynchronousTestCase' tests/test_*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format dist clean
+.PHONY: help run test check format bench dist clean
 
 help:
 	@echo 'make run     start the server on SQLite, with example keys'
 	@echo 'make test    lint, types and all tests, on SQLite and on a MariaDB server of their own'
 	@echo 'make check   lint and types only'
 	@echo 'make format  put the code into shape'
+	@echo 'make bench   measure the daemon, beside two yardsticks; takes some minutes'
 	@echo 'make dist    build the wheel and the sdist into dist/'
 	@echo 'make clean   remove what the others made'
 
@@ -48,6 +49,9 @@ check: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+bench: $(VENV)/installed-dev mariadb
+	$(BIN)/python -m bench.throughput $(BENCH)
 
 dist: $(VENV)/installed-dev
 	$(BIN)/python -m build
