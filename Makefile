@@ -10,8 +10,11 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 # The test modules that are trial's as much as pytest's, and must pass under either.
 UNITS = $(shell grep -l 'import SynchronousTestCase' tests/test_*.py)
 
+# The test modules that see the wire: once more on the slower ways through the house.
+WIRE := tests/test_web.py tests/test_site.py tests/test_fuzz.py tests/test_process.py tests/test_outage.py
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench dist clean
+.PHONY: help run test check format bench profile dist clean
 
 help:
 	@echo 'make run     start the server on SQLite, with example keys'
@@ -19,6 +22,7 @@ help:
 	@echo 'make check   lint and types only'
 	@echo 'make format  put the code into shape'
 	@echo 'make bench   measure the daemon, beside two yardsticks; takes some minutes'
+	@echo 'make profile a flame graph of the daemon under load, in profile.svg'
 	@echo 'make dist    build the wheel and the sdist into dist/'
 	@echo 'make clean   remove what the others made'
 
@@ -39,6 +43,7 @@ run: $(VENV)/installed
 
 test: check mariadb
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	RESOURCED_STOCK=1 $(BIN)/pytest --numprocesses 2 --dist loadfile $(WIRE)
 	$(BIN)/python -m twisted.trial $(UNITS)
 
 check: $(VENV)/installed-dev
@@ -53,11 +58,14 @@ format: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev mariadb
 	$(BIN)/python -m bench.throughput $(BENCH)
 
+profile: $(VENV)/installed-dev mariadb
+	$(BIN)/python -m bench.profile $(PROFILE)
+
 dist: $(VENV)/installed-dev
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info _trial_temp* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info profile.svg _trial_temp* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find resourced twisted tests bench -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps are older than the packaging when there may be something new to install.

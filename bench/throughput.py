@@ -101,13 +101,18 @@ def load(port: int, work: Work, kind: str, seconds: float) -> dict[str, Any]:
 
 
 class Servers:
-    """All that are measured, started when they are first needed."""
+    """
+    All that are measured, started when they are first needed.
+
+    :ivar pids: the processes of the daemons among them, by their names.
+    """
 
     def __init__(self, stack: ExitStack, options: tuple[str, ...]) -> None:
         self._stack = stack
         self._options = options
         self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         self._ports: dict[str, int] = {}
+        self.pids: dict[str, int] = {}
         self._mariadb: MariaDB | None = None
 
     @property
@@ -142,6 +147,7 @@ class Servers:
             environ = {**environ, "RESOURCED_VOLATILE_LOCKS": "1"}
         daemon = self._stack.enter_context(Daemon(folder, environ, self._options, port=port))
         daemon.create("bench")
+        self.pids[name] = daemon.pid
         return port
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor, IReactorTime, ITCPTransport
@@ -61,8 +61,7 @@ class Phase(Enum):
     CLOSING = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(NamedTuple):
     """
     One line of the access log.
 
@@ -86,6 +85,9 @@ class Edge(Protocol):
     reactor: IReactorTime
     draining: bool
     busy: int
+
+    def date(self) -> bytes:
+        """Return the time of day for ``Date``."""
 
     @property
     def overrun(self) -> bool:

@@ -68,6 +68,7 @@ class Journal:
 
     :param durable: whether places are kept; if not, they live in memory only, and only data and fences are kept.
     :param dethroned: called once when another daemon has taken over the store.
+    :param soon: calls a function in a moment, when all that has arrived has been decided, so that it goes into one group.
     :param belief: for how many seconds this is believed to be the one writer after it last turned out to be so.
     """
 
@@ -79,6 +80,7 @@ class Journal:
         dethroned: Callable[[EpochLost], None],
         durable: bool = True,
         belief: float = inf,
+        soon: Callable[[Callable[[], None]], object] = lambda work: work(),
     ) -> None:
         self.durable = durable
         self.done = 0
@@ -104,6 +106,8 @@ class Journal:
         # Places of groups that failed, of which no client was told; until a group is kept that gives them up.
         self._untold: set[int] = set()
         self._idle: list[Deferred[None]] = []
+        self._soon = soon
+        self._called = False
 
     @property
     def newest(self) -> int:
@@ -146,6 +150,7 @@ class Journal:
 
     async def close(self) -> None:
         """Return when what was taken is kept; take nothing more."""
+        self._commit()
         while self._committing is not None:
             await waiter_in(self._idle)
         self._ready = False
@@ -182,7 +187,7 @@ class Journal:
             self._reserving = group.number
         elif write is None:
             return self._reserving
-        self._commit()
+        self._commit_soon()
         return group.number
 
     def committed(self, group: int) -> Deferred[None]:
@@ -210,8 +215,14 @@ class Journal:
     def _reserve(self) -> None:
         self._reserved = self._fence + FENCES
 
+    def _commit_soon(self) -> None:
+        if self._committing is None and not self._called:
+            self._called = True
+            self._soon(self._commit)
+
     def _commit(self) -> None:
         """Begin to commit what is gathered, unless that has to wait for the end of a commit, or for the store."""
+        self._called = False
         if self._committing is not None or self._open.empty or not self._ready:
             return
         group = self._committing = self._open

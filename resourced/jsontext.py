@@ -19,6 +19,7 @@ def _integer(digits: str) -> int | float:
 
 # What is only looked at keeps its numbers as they are written.
 _looking = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_no_such_number)
+_writing = json.JSONEncoder(ensure_ascii=False)
 _reading = json.JSONDecoder(parse_int=_integer, parse_constant=_no_such_number)
 
 
@@ -42,7 +43,7 @@ def read(body: bytes) -> object:
 
 def write(value: object) -> bytes:
     """Write a value the way every answer of this server is written."""
-    return json.dumps(value, ensure_ascii=False).encode()
+    return _writing.encode(value).encode()
 
 
 def _decode(decoder: json.JSONDecoder, body: bytes) -> tuple[str, object]:

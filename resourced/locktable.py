@@ -225,7 +225,9 @@ class LockTable:
         ticket.entries[key.selector] = entry
         queue.join(entry)
         self._waiting += 1
-        self._arm(entry, self._times.place)
+        if queue.holder is not None:
+            # A free lock falls to it at once, and then it has another deadline.
+            self._arm(entry, self._times.place)
         self._changed.append(entry)
         return entry
 
@@ -250,6 +252,10 @@ class LockTable:
     def _due(self, entry: Entry) -> None:
         """Act on a deadline that has come, be it that its timer says so or that someone has looked before that could."""
         entry.disarm()
+        left = entry.deadline - self._clock.seconds()
+        if left > 0:
+            entry.timer = self._clock.callLater(left, self._due, entry)
+            return
         if (entry.holds and entry.queue.writes) or (not entry.holds and entry.requests):
             # In use: what uses it sets the deadline anew, or looks at it again, when it ends.
             return
@@ -353,10 +359,12 @@ class LockTable:
         if entry.seq <= self._inherited:
             seconds += max(0.0, self._alone - now)
         entry.deadline = now + seconds
-        if entry.timer is None:
-            entry.timer = self._clock.callLater(seconds, self._due, entry)
-        else:
-            entry.timer.reset(seconds)
+        if entry.timer is not None:
+            # A timer that goes off too early looks again. To move it forward costs a reactor a walk through all it has.
+            if entry.timer.getTime() <= entry.deadline:
+                return
+            entry.timer.cancel()
+        entry.timer = self._clock.callLater(seconds, self._due, entry)
 
     # -- What the journal says
 

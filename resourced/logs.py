@@ -23,6 +23,11 @@ def json_line(event: LogEvent) -> str:
     Write an event as a line of JSON: ``time`` (RFC 3339, UTC), ``level``, ``logger``, ``message``, and for a request
     the fields of ``ACCESS``, as far as they are known; for a failure its traceback as ``error``.
     """
+    if "requests" in event:
+        # Under load many requests come as one event.
+        text = zip(event["requests"], event["lines"].split("\n"), strict=True)
+        common = {name: value for name, value in event.items() if name not in {"requests", "lines"}}
+        return "".join([json_line({**common, **fields, "log_format": "{said}", "said": said}) for fields, said in text])
     level = event.get("log_level", LogLevel.info)
     line: dict[str, object] = {
         "time": datetime.fromtimestamp(event.get("log_time", 0.0), UTC).isoformat(timespec="milliseconds"),

@@ -136,8 +136,9 @@ def valid_name(name: str) -> str:
         return "is longer than 255 characters"
     if name in {".", ".."}:
         return "is '.' or '..'"
-    if _CONTROL.search(name):
+    # Neither is printable; to ask that is cheaper.
+    if not name.isprintable() and _CONTROL.search(name):
         return "has a control character in it"
-    if _SURROGATE.search(name):
+    if not name.isprintable() and _SURROGATE.search(name):
         return "is not valid Unicode"
     return ""

@@ -23,11 +23,11 @@ def header(request: Request, name: bytes) -> str:
 
     :raises BadRequest: it is there more than once, or is not UTF-8.
     """
-    values = set(request.requestHeaders.getRawHeaders(name, ()))
-    if len(values) > 1:
+    values = request.requestHeaders.getRawHeaders(name, ())
+    if len(values) > 1 and len(set(values)) > 1:
         raise BadRequest(f"There is more than one {name.decode()} header.", "repeated_header")
     try:
-        return values.pop().strip().decode() if values else ""
+        return values[0].strip().decode() if values else ""
     except UnicodeDecodeError:
         raise BadRequest(f"The {name.decode()} header is not UTF-8.", "bad_header") from None
 
@@ -38,8 +38,11 @@ def argument(request: Request, name: bytes) -> str | None:
 
     :raises BadRequest: it is there more than once, or is not UTF-8.
     """
+    query = request.uri.partition(b"?")[2]
+    if not query:
+        return None
     values = set(request.args.get(name, ()))
-    if name in re.split(rb"[&;]", request.uri.partition(b"?")[2]):
+    if name in re.split(rb"[&;]", query):
         # Twisted passes over what has no equals sign.
         values.add(b"")
     if len(values) > 1:
@@ -157,7 +160,10 @@ def wait_of(request: Request, longest: float) -> float:
         if re.fullmatch(r"[0-9]+", asked) is None:
             raise BadRequest("wait is not a whole number of seconds.", "bad_wait")
         return min(float(asked), longest)
-    preferences = b",".join(request.requestHeaders.getRawHeaders(b"prefer", ()))
+    prefer = request.requestHeaders.getRawHeaders(b"prefer")
+    if prefer is None:
+        return 0
+    preferences = b",".join(prefer)
     wait = re.search(rb'(?:^|,)[ \t]*wait[ \t]*=[ \t]*"?([0-9]+)"?[ \t]*(?=[;,]|$)', preferences, re.IGNORECASE)
     if wait is None:
         return 0

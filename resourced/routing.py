@@ -22,7 +22,8 @@ _ABSOLUTE = re.compile(rb"https?://([^/?#]+)(.*)", re.IGNORECASE | re.DOTALL)
 #: What ``Allow`` says about the server as a whole.
 METHODS = b"DELETE, GET, HEAD, PATCH, POST, PUT"
 
-_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
+#: One host, and perhaps a port.
+HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
 
 
 class BadPath(BadRequest):
@@ -74,6 +75,8 @@ class Segment(BaseConverter):
 
         :raises BadPath: if what it encodes is not UTF-8.
         """
+        if "%" not in value and value.isascii():
+            return value
         try:
             return unquote_to_bytes(value).decode("utf-8")
         except UnicodeDecodeError:
@@ -105,12 +108,26 @@ class Front(Resource):
             _settle_host(request)
             return cast("int | bytes", self.inner.render(request))
         except HTTPException as error:
-            word, sentence = getattr(error, "word", "bad_request"), error.description or "The request is not valid."
-            if isinstance(error, BadHost):  # werkzeug's own, which says nothing about hosts
-                word, sentence = "bad_host", "The request needs one valid Host header."
-            request.write(json_error(request, error.code or 400, word, sentence))
+            return _refuse(request, error)
+
+    def pass_on(self, request: Request) -> None:
+        """Render a request that has a path for a target and one host, so that nothing about it has to be settled."""
+        try:
+            body = self.inner.render(request)
+        except HTTPException as error:
+            body = _refuse(request, error)
+        if body is not NOT_DONE_YET:
+            request.write(body)
             request.finish()
-            return NOT_DONE_YET
+
+
+def _refuse(request: Request, error: HTTPException) -> int:
+    word, sentence = getattr(error, "word", "bad_request"), error.description or "The request is not valid."
+    if isinstance(error, BadHost):  # werkzeug's own, which says nothing about hosts
+        word, sentence = "bad_host", "The request needs one valid Host header."
+    request.write(json_error(request, error.code or 400, word, sentence))
+    request.finish()
+    return NOT_DONE_YET
 
 
 def _settle_target(request: Request) -> None:
@@ -144,5 +161,5 @@ def _settle_host(request: Request) -> None:
     hosts = request.requestHeaders.getRawHeaders(b"host", [])
     if not hosts and (request.clientproto != b"HTTP/1.1" or isinstance(request.getHost(), UNIXAddress)):
         request.requestHeaders.setRawHeaders(b"host", [b"localhost"])
-    elif len(hosts) != 1 or _HOST.fullmatch(hosts[0]) is None:
+    elif len(hosts) != 1 or HOST.fullmatch(hosts[0]) is None:
         raise BadHost

@@ -7,6 +7,8 @@ Nothing here takes the time of day from the clock that it is given, because the 
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any
@@ -26,6 +28,12 @@ from resourced.routing import METHODS, Front
 LAST_CALL = 1.0
 
 __all__ = ["EdgeRequest", "Limits", "ResourcedSite", "error_body", "json_error", "make_site"]
+
+#: Twisted has no name for the newer codes, such as 423 and 428.
+PHRASES: Mapping[int, bytes] = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
+
+#: How many lines of the access log are written one by one within a second, and for how long those beyond are gathered.
+SINGLE, GATHER = 200, 0.1
 
 
 class EdgeRequest(Request):
@@ -60,17 +68,23 @@ class EdgeRequest(Request):
             # Twisted would answer it here without asking the resource.
             self.setHeader(b"allow", METHODS)
             self.answer(json_error(self, 405, "method_not_allowed", "The server as a whole has no methods."))
-        elif self.path == b"/health":
-            # Whoever asks how the server does has to learn it above all when it does badly.
+        elif self.admit():
             super().process()
-        elif self.channel.site.busy >= self.channel.site.limits.requests:
+
+    def admit(self) -> bool:
+        """Count as busy, or answer that the server is too busy already."""
+        site = self.channel.site
+        if self.path == b"/health":
+            # Whoever asks how the server does has to learn it above all when it does badly.
+            return True
+        if site.busy >= site.limits.requests:
             # Before it costs anything: the more come, the less there is time for.
             self.setHeader(b"retry-after", b"1")
             self.answer(json_error(self, 503, "overloaded", "The server has too much to do. Try again later."))
-        else:
-            self._counted = True
-            self.channel.site.busy += 1
-            super().process()
+            return False
+        self._counted = True
+        site.busy += 1
+        return True
 
     def stand_aside(self) -> None:
         """Count as busy no longer: from here on this request waits for others, and costs nothing but memory."""
@@ -87,14 +101,13 @@ class EdgeRequest(Request):
         super().connectionLost(reason)
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
-        # Twisted has no name for the newer codes, such as 423 and 428.
-        super().setResponseCode(code, message or HTTPStatus(code).phrase.encode("ascii"))
+        super().setResponseCode(code, message or PHRASES[code])
 
     def write(self, data: bytes) -> None:
         if not self.startedWriting and self.channel is not None:
             self.setHeader(b"server", SERVER)
             if not self.responseHeaders.hasHeader(b"date"):
-                self.setHeader(b"date", datetimeToString())
+                self.setHeader(b"date", self.channel.site.date())
             if self.channel.site.draining:
                 self.channel.persistent = False
             if not self.channel.persistent:
@@ -135,9 +148,9 @@ class ResourcedSite(Site):
     _log = Logger()
 
     def __init__(self, resource: IResource, clock: IReactorTime, limits: Limits) -> None:
-        self._front = Front(resource)
+        self.front = Front(resource)
         super().__init__(
-            self._front,
+            self.front,
             requestFactory=EdgeRequest,
             timeout=None,  # the channel has its own deadlines
             reactor=clock,
@@ -146,11 +159,16 @@ class ResourcedSite(Site):
         self.limits = limits
         self.draining = False
         self.busy = 0
+        self._date = (0, b"")
         self._served: set[Channel] = set()
         self._refused: set[Channel] = set()
         self._crowded = False
         # As an attribute of the class it would be named after the class.
         self._access_log = Logger(namespace="resourced.access")
+        # Since when lines of the log are counted, how many there were, and those that wait.
+        self._window = 0.0
+        self._lines = 0
+        self._told: list[Access] = []
         self._drained: list[Deferred[None]] = []
 
     def startFactory(self) -> None:
@@ -162,7 +180,14 @@ class ResourcedSite(Site):
 
     def serve(self, resource: IResource) -> None:
         """Let another leaf answer from here on."""
-        self._front.inner = resource
+        self.front.inner = resource
+
+    def date(self) -> bytes:
+        """Return the time of day for ``Date``, which is told by the second."""
+        now = int(time.time())
+        if self._date[0] != now:
+            self._date = (now, datetimeToString(now))
+        return self._date[1]
 
     # Connections.
 
@@ -204,6 +229,7 @@ class ResourcedSite(Site):
         :raises twisted.internet.defer.TimeoutError: if some are left after ``timeout``; they are left open.
         """
         self.draining = True
+        self._tell_all()
         for channel in [*self._served, *self._refused]:
             if channel.idle or channel.closing:
                 channel.loseConnection()
@@ -233,17 +259,49 @@ class ResourcedSite(Site):
         request.channel.tell(request.method, request.uri, request.code, request.sentLength, request.notes)
 
     def access(self, access: Access) -> None:
-        fields: dict[str, Any] = {
-            **{name: printable(value) if isinstance(value, str) else value for name, value in access.notes.items()},
-            "method": access.method,
-            "uri": printable(access.uri),
-            "status": access.status,
-            "ms": access.ms,
-            "peer": access.peer,
-            "bytes": access.length,
-        }
-        said = "".join(f" {name}={{{name}}}" for name in ("owner", "fence") if name in fields)
-        self._access_log.info(f"{{method}} {{uri}} {{status}} {{ms:.1f}} ms{said}", **fields)
+        """
+        Put one request into the access log, or, when there are many, many at once: to write a line costs more than to answer.
+
+        A line waits for at most ``GATHER`` seconds.
+        """
+        now = self.reactor.seconds()
+        if now - self._window >= 1:
+            self._window, self._lines = now, 0
+        self._lines += 1
+        if self._told:
+            self._told.append(access)
+        elif self._lines <= SINGLE or self.draining:
+            self._tell_one(access)
+        else:
+            self._told.append(access)
+            self.reactor.callLater(GATHER, self._tell_all)
+
+    def _tell_one(self, access: Access) -> None:
+        form, fields = _line(access)
+        self._access_log.info(form, **fields)
+
+    def _tell_all(self) -> None:
+        told, self._told = self._told, []
+        if not told:
+            return
+        lines = [_line(access) for access in told]
+        text = "\n".join([form.format_map(fields) for form, fields in lines])
+        self._access_log.info("{lines}", lines=text, requests=[fields for _, fields in lines])
+
+
+def _line(access: Access) -> tuple[str, dict[str, Any]]:
+    """Return the format of a line about a request, and its fields."""
+    fields: dict[str, Any] = {
+        **{name: printable(value) if isinstance(value, str) else value for name, value in access.notes.items()},
+        "method": access.method,
+        "uri": printable(access.uri),
+        "status": access.status,
+        "ms": access.ms,
+        "peer": access.peer,
+        "bytes": access.length,
+    }
+    said = "".join([f" {name}={{{name}}}" for name in ("owner", "fence") if name in fields])
+    return f"{{method}} {{uri}} {{status}} {{ms:.1f}} ms{said}", fields
 
 
 def printable(text: str, most: int = 1000) -> str:

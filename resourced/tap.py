@@ -18,12 +18,15 @@ from twisted.python import usage
 from twisted.scripts import twistd
 
 from resourced.auth import Keys
+from resourced.cache import CachedStore
 from resourced.clock import count_monotonically
 from resourced.config import OPTION_FLAGS, OPTION_PARAMETERS, Config, MySQLSettings, SQLiteSettings
 from resourced.daemon import Daemon, TwistdProcess
 from resourced.database import Database
 from resourced.dialect import Dialect, MySQL, SQLite
+from resourced.dispatch import Dispatch
 from resourced.errors import ConfigurationError
+from resourced.express import make_express_site
 from resourced.guard import BELIEF, Watch, guard_of
 from resourced.journal import Journal
 from resourced.locks import LockManager
@@ -33,7 +36,7 @@ from resourced.logs import Logged, json_observer
 from resourced.site import Limits as SiteLimits
 from resourced.site import make_site
 from resourced.standby import Standby
-from resourced.store import SQLStore
+from resourced.store import SQLStore, Store
 from resourced.systemd import ServiceManager
 from resourced.web import ResourceAPI
 
@@ -93,13 +96,16 @@ def makeService(options: Options) -> IService:
     process = TwistdProcess(reactor)
     engine = dialect(config.store, config.store_timeout)
     database = Database(reactor, engine, max_body=config.max_body, max_pending=config.max_pending)
-    store = SQLStore(database, judge=not config.volatile_locks)
+    store: Store = SQLStore(database, judge=not config.volatile_locks)
+    if not config.stock:
+        store = CachedStore(store, reactor, belief=BELIEF)
     journal = Journal(
         reactor,
         store,
         dethroned=lambda error: process.fail(error.sentence),
         durable=not config.volatile_locks,
         belief=BELIEF,
+        soon=lambda work: reactor.callLater(0, work),
     )
     guard = guard_of(reactor, engine)
     watch = Watch(reactor, guard, store, journal)
@@ -119,7 +125,7 @@ def makeService(options: Options) -> IService:
         connections=config.max_connections,
         requests=config.max_requests,
     )
-    site = make_site(Standby(), reactor, limits)
+    site = (make_site if config.stock else make_express_site)(Standby(), reactor, limits)
     endpoint = serverFromString(reactor, with_backlog(config.listen))
     log.info("The store is {store}.", store=config.store.describe())
     daemon = Daemon(
@@ -130,7 +136,7 @@ def makeService(options: Options) -> IService:
         watch,
         endpoint,
         site,
-        api.app.resource(),
+        api.app.resource() if config.stock else Dispatch(api),
         locks,
         journal,
         store,

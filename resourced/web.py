@@ -12,7 +12,6 @@ from urllib.parse import quote
 from klein import Klein
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.iweb import IRequest
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -218,36 +217,14 @@ class ResourceAPI:
 
     # -- Errors: one way from an exception to an answer
 
-    @app.handle_errors(ResourcedError)
-    def refused(self, request: IRequest, failure: Failure) -> bytes:
-        """Answer what the server itself has to object."""
-        reason = cast(ResourcedError, failure.value)
-        status = next(status for kind, status in STATUSES if isinstance(reason, kind))
-        if status == 401:
-            request.setHeader(b"www-authenticate", b'Bearer realm="resourced"')
-        if status == 503:
-            request.setHeader(b"retry-after", b"%d" % RETRY_AFTER)
-        return error(request, status, reason)
-
-    @app.handle_errors(HTTPException)
-    def unrouted(self, request: IRequest, failure: Failure) -> bytes:
-        """Answer what Klein found wrong with the path or the method."""
-        reason = cast(HTTPException, failure.value)
-        if isinstance(reason, MethodNotAllowed):
-            methods = ", ".join(sorted(reason.valid_methods or ()))
-            request.setHeader(b"allow", methods.encode())
-            refusal = ResourcedError(f"This path knows only {methods}.")
-            refusal.code = "method_not_allowed"
-            return error(request, 405, refusal)
-        if reason.code == 404:
-            refusal = ResourcedError("There is nothing at this path.")
-            refusal.code = "unknown_path"
-            return error(request, 404, refusal)
-        return error(request, 400, BadRequest("The path is not percent-encoded UTF-8.", "bad_path"))
-
-    @app.handle_errors(Exception)
-    def broken(self, request: IRequest, failure: Failure) -> bytes:
-        """Log what must not happen, and say no more than that it did."""
+    @app.handle_errors(Exception)  # type: ignore[arg-type]
+    def failed(self, request: Request, failure: Failure) -> bytes:
+        """Answer an exception of whatever kind."""
+        reason = failure.value
+        if isinstance(reason, ResourcedError):
+            return _refused(request, reason)
+        if isinstance(reason, HTTPException):
+            return _unrouted(request, reason)
         log.failure("A request failed in a way that nobody thought of.", failure)
         refusal = ResourcedError("The server has failed. Its log says more.")
         refusal.code = "internal_error"
@@ -275,3 +252,28 @@ class ResourceAPI:
             owner=owner,
             retry="" if ticket else retry_of(request),
         )
+
+
+def _refused(request: Request, reason: ResourcedError) -> bytes:
+    """Answer what the server itself has to object."""
+    status = next(status for kind, status in STATUSES if isinstance(reason, kind))
+    if status == 401:
+        request.setHeader(b"www-authenticate", b'Bearer realm="resourced"')
+    if status == 503:
+        request.setHeader(b"retry-after", b"%d" % RETRY_AFTER)
+    return error(request, status, reason)
+
+
+def _unrouted(request: Request, reason: HTTPException) -> bytes:
+    """Answer what is wrong with the path or the method."""
+    if isinstance(reason, MethodNotAllowed):
+        methods = ", ".join(sorted(reason.valid_methods or ()))
+        request.setHeader(b"allow", methods.encode())
+        refusal = ResourcedError(f"This path knows only {methods}.")
+        refusal.code = "method_not_allowed"
+        return error(request, 405, refusal)
+    if reason.code == 404:
+        refusal = ResourcedError("There is nothing at this path.")
+        refusal.code = "unknown_path"
+        return error(request, 404, refusal)
+    return error(request, 400, BadRequest("The path is not percent-encoded UTF-8.", "bad_path"))

@@ -31,6 +31,7 @@ MAY_KNOW = {
     "migration": {"dialect", "takeover"},
     "database": {"condition", "dialect", "migration"},
     "store": {"database"},
+    "cache": {"store"},
     "journal": {"locktable", "store", "waiting"},
     "channel": set(),
     "routing": {"channel"},
@@ -39,6 +40,8 @@ MAY_KNOW = {
     "parse": {"auth", "jsontext"},
     "answers": {"jsontext", "locks"},
     "web": {"answers", "auth", "jsontext", "locks", "parse", "routing", "store", "waiting"},
+    "express": {"channel", "routing", "site"},
+    "dispatch": {"site", "waiting"},
     "testing": {"store"},
     "client": set(),
     "cli": {"client"},
@@ -49,13 +52,31 @@ MAY_KNOW = {
     "systemd": set(),
     "daemon": {"database", "guard", "journal", "locks", "site", "store", "systemd"},
     "tap": {
-        *("auth", "clock", "config", "daemon", "database", "dialect", "guard"),
+        *(
+            "auth",
+            "cache",
+            "channel",
+            "clock",
+            "config",
+            "daemon",
+            "database",
+            "dialect",
+            "dispatch",
+            "express",
+            "guard",
+        ),
         *("journal", "locks", "locktable", "logs", "site", "standby", "store", "systemd", "web"),
     },
 }
 
 #: Of these, only the protocols: what stands behind them is for ``tap`` to choose.
-ONLY_PROTOCOLS = {("web", "store"), ("journal", "store"), ("journal", "locktable"), ("testing", "store")}
+ONLY_PROTOCOLS = {
+    ("web", "store"),
+    ("cache", "store"),
+    ("journal", "store"),
+    ("journal", "locktable"),
+    ("testing", "store"),
+}
 
 PURE = ("errors", "model", "config", "auth", "waiting", "lockqueue", "tickets", "locktable", "locks")
 IMPURE = (

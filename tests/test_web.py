@@ -26,7 +26,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
 from resourced.auth import Keys
+from resourced.dispatch import Dispatch
 from resourced.errors import EpochLost, StoreUnavailable
+from resourced.express import make_express_site
 from resourced.journal import Journal
 from resourced.locks import LockManager
 from resourced.locktable import Limits, Times
@@ -35,6 +37,7 @@ from resourced.routing import Front
 from resourced.site import ResourcedSite, make_site
 from resourced.testing import MemoryStore
 from resourced.web import ResourceAPI
+from tests.daemon import STOCK
 
 READ, LOCK, WRITE = "read-key", "lock-key", "write-key"
 
@@ -78,6 +81,11 @@ NAMES = (
 NO_NAMES = (".", "..", "%2e", "%2E%2e", "%00", "a%0Ab", "%7F", "%C2%85", "x" * 256, quote("é" * 256), quote("🖨" * 256))
 
 Fields = Iterable[tuple[str, str]]
+
+
+def leaf_of(api: ResourceAPI) -> Any:
+    """The way to the handlers that is to be tested."""
+    return api.app.resource() if STOCK else Dispatch(api)
 
 
 class Answer(NamedTuple):
@@ -191,7 +199,7 @@ class WebTests(SynchronousTestCase):
         locks = LockManager(self.clock, journal, new_ticket=lambda: f"{next(numbers):032x}", times=times, limits=limits)
         self.successResultOf(Deferred.fromCoroutine(journal.open()))
         self.api = ResourceAPI(keys or Keys(READ, LOCK, WRITE), self.store, locks, longest_wait=50)
-        self.site = make_site(self.api.app.resource(), self.clock)
+        self.site = (make_site if STOCK else make_express_site)(leaf_of(self.api), self.clock)
 
     def begin(
         self,
