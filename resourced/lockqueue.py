@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 
 from sortedcontainers import SortedDict
 from twisted.internet.defer import Deferred
@@ -137,9 +137,9 @@ class LockQueue:
         self.key = key
         self.lease = lease
         self.holder: Entry | None = None
-        # Sorted by arrival.  A plain dict would do but for the position of a ticket, which is to be had
-        # without counting those before it.
-        self.waiting: SortedDict[int, Entry] = SortedDict()
+        # By arrival.  A plain dict does for one, which is all that most locks ever see; for more there is one that is sorted and
+        # knows the position of a ticket without counting those before it.
+        self.waiting: MutableMapping[int, Entry] = {}
         self.writes = 0
         self.calm: list[Deferred[None]] = []
         self.suspect = False
@@ -176,11 +176,13 @@ class LockQueue:
 
     def join(self, entry: Entry) -> None:
         """Put a place where its number belongs: a new one has the highest and comes last."""
+        if self.waiting and not isinstance(self.waiting, SortedDict):
+            self.waiting = SortedDict(self.waiting)
         self.waiting[entry.seq] = entry
 
     def position(self, entry: Entry) -> int:
         """Return the place in the line of one that waits; 1 is next."""
-        return self.waiting.index(entry.seq) + 1
+        return self.waiting.index(entry.seq) + 1 if isinstance(self.waiting, SortedDict) else 1
 
     def leave(self, entry: Entry) -> None:
         """Take out the holder, or one that waits."""
@@ -193,5 +195,5 @@ class LockQueue:
         """Make the first in line the holder if the lock is free; return it, or nothing if nobody came to hold it."""
         if self.holder is not None or not self.waiting:
             return None
-        _, self.holder = self.waiting.popitem(0)
+        self.holder = self.waiting.pop(next(iter(self.waiting)))
         return self.holder
