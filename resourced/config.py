@@ -141,7 +141,7 @@ SETTINGS: Final = (
     Setting("store-wait", "RESOURCED_STORE_WAIT", "0", _switch, "If the store cannot be reached at the start, wait for it instead of ending", flag=True),
     Setting("log-format", "RESOURCED_LOG_FORMAT", "text", _log_format, "How the log is written: text, or json for a line of JSON each"),
     Setting("standby", "RESOURCED_STANDBY", "0", _switch, "If another daemon serves the store, wait until it is gone and take over", flag=True),
-    Setting("stock", "RESOURCED_STOCK", "0", _switch, "Go the slower ways of Klein, twisted.web and the database alone", flag=True),
+    Setting("fast", "RESOURCED_FAST", "0", _switch, "Answer plain requests by a shorter way, and reads from memory; an experiment", flag=True),
     Setting("volatile-locks", "RESOURCED_VOLATILE_LOCKS", "0", _switch, "Keep locks in memory only: faster, and a restart forgets them", flag=True),
 )
 # fmt: on
@@ -258,7 +258,7 @@ class Config:
     store_wait: bool
     log_format: str
     standby: bool
-    stock: bool
+    fast: bool
     volatile_locks: bool
 
     @classmethod

@@ -61,7 +61,7 @@ class PrecedenceTests(SynchronousTestCase):
                 store_wait=False,
                 log_format="text",
                 standby=False,
-                stock=False,
+                fast=False,
                 volatile_locks=False,
             ),
         )
@@ -91,7 +91,7 @@ class PrecedenceTests(SynchronousTestCase):
             "store-wait": "1",
             "log-format": "json",
             "standby": "1",
-            "stock": "1",
+            "fast": "1",
             "volatile-locks": "1",
         }
         for setting in SETTINGS:

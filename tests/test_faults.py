@@ -33,9 +33,9 @@ def test_fault(scenario: Scenario):
     for kind, seen in outcome.seen.items():
         served = sum(count for status, count in seen.statuses.items() if status != 503)
         if kind in scenario.hurts:
-            # One answer may have been on its way when it began; and what is known is told until it shows that the store is silent.
+            # One answer may have been on its way when it began.
             assert seen.statuses[503] >= 1
-            assert served <= (6 if kind == "read" else 1), kind
+            assert served <= 1, kind
         elif kind == "read":
             assert seen.statuses[503] <= 1
     assert outcome.slowest < TIMEOUT + MARGIN
@@ -113,8 +113,6 @@ def test_slow_queries_do_not_pile_up(tmp_path):
     """
     with MariaDB() as server:
         environ = {"MYSQL_PORT": str(server.port), "MYSQL_DATABASE": "printers", "RESOURCED_STORE_TIMEOUT": "2"}
-        # Else the first read would be the last that asks the database.
-        environ["RESOURCED_STOCK"] = "1"
         with Daemon(tmp_path, environ) as daemon:
             daemon.create("printer")
             holder = daemon.post(f"{A4}/lock", key=LOCK)

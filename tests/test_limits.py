@@ -189,8 +189,7 @@ def test_twice_the_load(tmp_path):
     Under many more requests than it has room for the daemon goes on serving as many as before, refuses the rest quickly, and
     ``/health`` stays quick.
     """
-    # On the fast way a read that is known has nothing to wait for, and there never is more than one under way.
-    environ = {"RESOURCED_MAX_REQUESTS": "50", "RESOURCED_STOCK": "1"}
+    environ = {"RESOURCED_MAX_REQUESTS": "50"}
     with Daemon(tmp_path, environ) as daemon:
         daemon.create("printer")
         lock = daemon.post(f"{A4}/lock")

@@ -37,7 +37,7 @@ from resourced.routing import Front
 from resourced.site import ResourcedSite, make_site
 from resourced.testing import MemoryStore
 from resourced.web import ResourceAPI
-from tests.daemon import STOCK
+from tests.daemon import FAST
 
 READ, LOCK, WRITE = "read-key", "lock-key", "write-key"
 
@@ -85,7 +85,7 @@ Fields = Iterable[tuple[str, str]]
 
 def leaf_of(api: ResourceAPI) -> Any:
     """The way to the handlers that is to be tested."""
-    return api.app.resource() if STOCK else Dispatch(api)
+    return Dispatch(api) if FAST else api.app.resource()
 
 
 class Answer(NamedTuple):
@@ -199,7 +199,7 @@ class WebTests(SynchronousTestCase):
         locks = LockManager(self.clock, journal, new_ticket=lambda: f"{next(numbers):032x}", times=times, limits=limits)
         self.successResultOf(Deferred.fromCoroutine(journal.open()))
         self.api = ResourceAPI(keys or Keys(READ, LOCK, WRITE), self.store, locks, longest_wait=50)
-        self.site = (make_site if STOCK else make_express_site)(leaf_of(self.api), self.clock)
+        self.site = (make_express_site if FAST else make_site)(leaf_of(self.api), self.clock)
 
     def begin(
         self,
