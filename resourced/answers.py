@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.web.iweb import IRequest
 
 from resourced import jsontext
+from resourced.channel import error_body
 from resourced.errors import ResourcedError
 from resourced.locks import Held, Queued
 from resourced.model import Document
@@ -41,7 +42,7 @@ def waits(request: IRequest) -> None:
 
 def error(request: IRequest, status: int, reason: ResourcedError) -> bytes:
     """Answer with an error: a sentence for a person, and a word for a program."""
-    return answer(request, status, {"error": reason.sentence, "code": reason.code})
+    return sent(request, status, error_body(reason.code, reason.sentence))
 
 
 def document(request: IRequest, found: Document, *, raw: bool) -> bytes:

@@ -7,7 +7,6 @@ requests that never become one.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor, 
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, datetimeToString
 from twisted.web.iweb import IRequest
+
+from resourced import jsontext
 
 #: What ``Server`` says: no version, which would only help an attacker.
 SERVER = b"resourced"
@@ -110,8 +111,7 @@ def error_body(code: str, sentence: str) -> bytes:
     :param code: a word for a program.
     :param sentence: a sentence for a person.
     """
-    # A name from a JSON text may hold half a surrogate pair, which UTF-8 has no bytes for.
-    return json.dumps({"error": sentence, "code": code}, ensure_ascii=False).encode("utf-8", "replace")
+    return jsontext.write({"error": sentence, "code": code})
 
 
 def json_error(request: IRequest, status: int, code: str, sentence: str) -> bytes:

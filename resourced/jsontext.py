@@ -43,7 +43,8 @@ def read(body: bytes) -> object:
 
 def write(value: object) -> bytes:
     """Write a value the way every answer of this server is written."""
-    return _writing.encode(value).encode()
+    # A name from a JSON text may hold half a surrogate pair, which UTF-8 has no bytes for.
+    return _writing.encode(value).encode("utf-8", "replace")
 
 
 def _decode(decoder: json.JSONDecoder, body: bytes) -> tuple[str, object]:
