@@ -153,7 +153,6 @@ class ResourceAPI:
     async def get(self, request: Request, resource: str, selector: str) -> bytes:
         """Read, and unless that is not wanted take or keep the lock."""
         owner = self._authorize(request, Permission.READ)
-        # Klein lets a method pass in any case.
         lock = flag(request, b"lock", default=True) and request.method != b"HEAD"
         raw = flag(request, b"raw", default=False)
         if lock:
