@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from tests.frozen import freeze, thaw
+
 T = TypeVar("T")
 
 READ = "the-key-that-reads"
@@ -266,11 +268,11 @@ class Daemon:
 
     def freeze(self) -> None:
         """Let it do nothing any more."""
-        os.kill(self.pid, signal.SIGSTOP)
+        freeze(self.pid)
 
     def thaw(self) -> None:
         """Let it go on where it was."""
-        os.kill(self.pid, signal.SIGCONT)
+        thaw(self.pid)
 
     # -- Its clients
 

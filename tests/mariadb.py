@@ -15,6 +15,8 @@ from typing import Any, Self
 
 import pymysql
 
+from tests.frozen import freeze, thaw
+
 PLACES = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/usr/bin"
 
 
@@ -175,11 +177,11 @@ class MariaDB:
 
     def freeze(self) -> None:
         """Let the server do nothing any more; to its clients it looks as if the network were gone."""
-        os.kill(self.pid, signal.SIGSTOP)
+        freeze(self.pid)
 
     def thaw(self) -> None:
         """Let a frozen server go on where it was."""
-        os.kill(self.pid, signal.SIGCONT)
+        thaw(self.pid)
 
     def remove(self) -> None:
         """Kill the server and delete all that it had."""
