@@ -6,9 +6,10 @@ import hashlib
 import hmac
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Flag, auto
 
-from resourced.errors import NotAuthorized
+from resourced.errors import Forbidden, NotAuthorized
 
 
 class Permission(Flag):
@@ -17,6 +18,47 @@ class Permission(Flag):
     READ = auto()
     LOCK = auto()
     WRITE = auto()
+
+
+#: The name of the three keys of the environment, which are one party: the published API locks with one and writes with another.
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """
+    Who a request comes from, by its key.
+
+    :ivar name: the name of the key, for people; a ticket works for the name that it was given to.
+    :ivar prefixes: with one of which the names of the resources that it may touch begin; without any it may touch all.
+    """
+
+    name: str
+    permission: Permission
+    prefixes: tuple[str, ...] = ()
+
+    def allow(self, needed: Permission) -> None:
+        """
+        Let pass what is permitted.
+
+        :raises resourced.errors.NotAuthorized: something of ``needed`` is not.
+        """
+        if needed not in self.permission:
+            missing = " and ".join(str(permission.name).lower() for permission in needed & ~self.permission)
+            raise NotAuthorized(f"This key may not {missing}.")
+
+    def may_touch(self, resource: str) -> bool:
+        """Tell whether it may know of a resource, and do there what it may do at all."""
+        return not self.prefixes or resource.startswith(self.prefixes)
+
+    def require(self, resource: str) -> None:
+        """
+        Let pass what may touch a resource.
+
+        :raises resourced.errors.Forbidden: it may not.
+        """
+        if not self.may_touch(resource):
+            raise Forbidden("This key may not touch this resource.")
 
 
 def key_of(x_api_key: Sequence[bytes], authorization: Sequence[bytes]) -> bytes:
@@ -42,62 +84,42 @@ def _only(name: str, values: Sequence[bytes]) -> bytes:
     return distinct.pop() if distinct else b""
 
 
-def require(granted: Permission, needed: Permission) -> None:
-    """
-    Let pass what is permitted.
-
-    :raises resourced.errors.NotAuthorized: something of ``needed`` is not in ``granted``.
-    """
-    if needed not in granted:
-        missing = " and ".join(str(permission.name).lower() for permission in needed & ~granted)
-        raise NotAuthorized(f"This key may not {missing}.")
-
-
 def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
 
 
 class Keys:
-    """
-    The three keys of the server. A role whose key is empty is open to nobody; one key in two roles has both.
-
-    The name of a key is that of its strongest role: ``read``, ``read_lock`` or ``write``.
-    """
+    """The three keys of the server. A role whose key is empty is open to nobody; one key in two roles has both."""
 
     def __init__(self, read: str, read_lock: str, write: str) -> None:
         roles = (
-            ("read", Permission.READ, read),
-            ("read_lock", Permission.READ | Permission.LOCK, read_lock),
-            ("write", Permission.READ | Permission.LOCK | Permission.WRITE, write),
+            (Permission.READ, read),
+            (Permission.READ | Permission.LOCK, read_lock),
+            (Permission.READ | Permission.LOCK | Permission.WRITE, write),
         )
-        known = [(name, permission, _digest(key.encode())) for name, permission, key in roles if key]
-        self._digests = [digest for _, _, digest in known]
+        known = [(permission, _digest(key.encode())) for permission, key in roles if key]
+        self._digests = [digest for _, digest in known]
         # What it means to be equal to some of them, each with a bit for its place.
-        self._meanings = [("", Permission(0))]
-        for name, permission, _ in known:
-            self._meanings += [(name, permission | less) for _, less in self._meanings]
+        self._meanings = [Identity("", Permission(0))]
+        for permission, _ in known:
+            self._meanings += [Identity(DEFAULT, permission | less.permission) for less in self._meanings]
 
-    def permission_of(self, key: str | bytes) -> Permission:
-        """Return what a key may do: nothing, if it is unknown."""
-        return self._look_up(key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key)[1]
-
-    def authorize(self, presented: bytes, needed: Permission) -> str:
+    def authorize(self, presented: bytes, needed: Permission) -> Identity:
         """
         Let pass whoever may do what is needed.
 
         :param presented: the key as ``key_of`` picked it.
-        :return: the name of the key, for people.
         :raises resourced.errors.NotAuthorized: there is no key, or it is unknown, or it may not.
         """
         if not presented:
             raise NotAuthorized("A key is needed: send it in the x-api-key header.")
-        name, granted = self._look_up(presented)
-        if not granted:
+        identity = self._look_up(presented)
+        if not identity.permission:
             raise NotAuthorized("This key is not known here.")
-        require(granted, needed)
-        return name
+        identity.allow(needed)
+        return identity
 
-    def _look_up(self, key: bytes) -> tuple[str, Permission]:
+    def _look_up(self, key: bytes) -> Identity:
         # Every key is compared, and by digests of one length: how long it takes says nothing about any of them.
         digest = _digest(key)
         bits = 0

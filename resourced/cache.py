@@ -7,6 +7,7 @@ store has shown a moment ago that it is there and that no other daemon reigns.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from typing import Generic, TypeVar
 
@@ -94,6 +95,27 @@ class CachedStore:
         self._resources.put(name, resource)
         return resource
 
+    async def change_resource(self, name: str, timeout: int) -> Resource:
+        # Until it is known what became of it, neither the old definition nor the new one is told from memory.
+        self._redefined(name)
+        try:
+            with self._witness(reigning=True):
+                return await self._store.change_resource(name, timeout)
+        except StoreUnavailable:
+            # It may yet be done.
+            self._settled = False
+            raise
+        finally:
+            self._redefined(name)
+
+    async def list_resources(self, prefix: str, after: str, limit: int) -> list[Resource]:
+        with self._witness():
+            return await self._store.list_resources(prefix, after, limit)
+
+    async def list_selectors(self, resource: Resource, prefix: str, after: str, limit: int) -> list[str]:
+        with self._witness():
+            return await self._store.list_selectors(resource, prefix, after, limit)
+
     async def find_resource(self, name: str) -> Resource:
         known = self._resources.get(name)
         if known is not None and self._sure:
@@ -136,7 +158,9 @@ class CachedStore:
 
     async def commit(self, batch: Batch) -> None:
         # Until it is known what became of it, neither the old document nor the new one is told from memory.
-        newest = {(write.resource_id, write.key.selector): write.data for write in batch.writes}
+        newest = {(write.resource_id, write.key.selector): write for write in batch.writes}
+        for resource in batch.removed:
+            self._redefined(resource.name)
         known = {where: self._documents.drop(where) for where in newest}
         for where in newest:
             self._reads.pop(where, None)
@@ -148,15 +172,17 @@ class CachedStore:
             self._settled = False
             raise
         finally:
+            for resource in batch.removed:
+                self._redefined(resource.name)
             for where in newest:
                 self._writes[where] -= 1
                 if not self._writes[where]:
                     del self._writes[where]
         for where, document in known.items():
             # Of a document that is new, only the store knows the id.
-            if document is not None and where not in self._writes and self._settled:
-                data = newest[where]
-                new = Document(document.id, document.resource_id, document.selector, data)
+            data = newest[where].data
+            if document is not None and data is not None and where not in self._writes and self._settled:
+                new = replace(document, data=data, version=newest[where].version)
                 self._documents.put(where, new, _OVERHEAD + len(data))
 
     async def close(self) -> None:
@@ -184,6 +210,11 @@ class CachedStore:
             self._forget()
         elif error is None:
             self._shown = max(self._shown, began)
+
+    def _redefined(self, name: str) -> None:
+        """Forget the definition of a resource, and what anyone is about to learn of it."""
+        self._resources.drop(name)
+        self._reigns += 1
 
     def _forget(self) -> None:
         self._shown = -inf

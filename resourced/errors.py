@@ -32,6 +32,12 @@ class NotAuthorized(ResourcedError):
     code = "unauthorized"
 
 
+class Forbidden(ResourcedError):
+    """The key is known, but it may not touch this resource."""
+
+    code = "forbidden_resource"
+
+
 class ResourceNotFound(ResourcedError):
     """There is no resource of this name."""
 
@@ -50,6 +56,12 @@ class ResourceExists(ResourcedError):
     code = "resource_exists"
 
 
+class ResourceInUse(ResourcedError):
+    """Something of this resource is locked or waited for."""
+
+    code = "in_use"
+
+
 class TicketRequired(ResourcedError):
     """The request needs a ticket and has none."""
 
@@ -66,6 +78,18 @@ class NotHolder(ResourcedError):
     """The ticket is alive but does not hold this lock."""
 
     code = "locked"
+
+
+class FenceMismatch(ResourcedError):
+    """The lock is not held under this fence, or not any more."""
+
+    code = "fence_mismatch"
+
+
+class PreconditionFailed(ResourcedError):
+    """The data is not what the client believes it to be."""
+
+    code = "precondition_failed"
 
 
 class BodyTooLarge(ResourcedError):

@@ -7,7 +7,7 @@ by all who need one at the time; databases know this as group commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from resourced.errors import EpochLost, StoreRefused, StoreUnavailable
 from resourced.locktable import Follower
-from resourced.model import Batch, Key, Place, Write
+from resourced.model import Batch, Event, EventKind, Key, Place, Resource, Step, Write
 from resourced.store import Store
 from resourced.waiting import waiter_in, wake
 
@@ -45,14 +45,24 @@ class Group:
     places: dict[int, Place] = field(default_factory=dict)
     gone: dict[int, Key] = field(default_factory=dict)
     writes: list[Write] = field(default_factory=list)
+    removed: list[Resource] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     fresh: set[int] = field(default_factory=set)
     waiters: list[Deferred[None]] = field(default_factory=list)
     reserves: bool = False
 
+    def take(self, step: Step) -> None:
+        """Add what of a step is kept in any case."""
+        if step.write is not None:
+            self.writes.append(step.write)
+        if step.removed is not None:
+            self.removed.append(step.removed)
+        self.events += step.events
+
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to commit."""
-        return not (self.places or self.gone or self.writes or self.reserves)
+        """Whether there is nothing to commit. For events alone there is no commit."""
+        return not (self.places or self.gone or self.writes or self.removed or self.reserves)
 
     def keys(self) -> set[Key]:
         """Name the locks that it is about."""
@@ -68,6 +78,7 @@ class Journal:
 
     :param durable: whether places are kept; if not, they live in memory only, and only data and fences are kept.
     :param dethroned: called once when another daemon has taken over the store.
+    :param happened: called with the events of each group after it was kept, in their order.
     :param soon: calls a function in a moment, when all that has arrived has been decided, so that it goes into one group.
     :param belief: for how many seconds this is believed to be the one writer after it last turned out to be so.
     """
@@ -80,6 +91,7 @@ class Journal:
         dethroned: Callable[[EpochLost], None],
         durable: bool = True,
         belief: float = inf,
+        happened: Callable[[Sequence[Event]], object] = lambda _: None,
         soon: Callable[[Callable[[], None]], object] = lambda work: work(),
     ) -> None:
         self.durable = durable
@@ -97,6 +109,7 @@ class Journal:
         # The highest place and the highest fence that were ever given out.
         self._seq = 0
         self._fence = 0
+        self._event = 0
         # Where places are not kept: the fences that are set aside, and the group that says so.
         self._reserved = 0
         self._reserving = 0
@@ -106,6 +119,7 @@ class Journal:
         # Places of groups that failed, of which no client was told; until a group is kept that gives them up.
         self._untold: set[int] = set()
         self._idle: list[Deferred[None]] = []
+        self._happened = happened
         self._soon = soon
         self._called = False
 
@@ -157,14 +171,10 @@ class Journal:
         if self._recovery is not None:
             self._recovery.cancel()
 
-    def append(self, places: list[Place], gone: list[Place], write: Write | None, untold: int) -> int:
-        """
-        Keep all of this in one transaction; return the number of the group that it goes into.
-
-        :param untold: a place, by ``seq``, that is to be given up if this is not kept, because no client knows of it; or 0.
-        """
+    def append(self, step: Step) -> int:
+        """Keep all of a step in one transaction; return the number of the group that it goes into."""
         group = self._open
-        for place in places:
+        for place in step.places:
             self._fence = max(self._fence, place.fence)
             if place.seq > self._seq:
                 self._seq = place.seq
@@ -172,20 +182,22 @@ class Journal:
             elif self._committing is not None and place.seq in self._committing.fresh:
                 # It changed before anyone was told of it, and who asked for it waits for this group now.
                 group.fresh.add(place.seq)
-        if untold:
-            group.fresh.add(untold)
-        if write is not None:
-            group.writes.append(write)
+        if step.untold:
+            group.fresh.add(step.untold)
+        group.take(step)
+        if step.events:
+            self._event = step.events[-1].id
         if self.durable:
-            for place in places:
+            for place in step.places:
                 group.places[place.seq] = place
                 group.gone.pop(place.seq, None)
-            group.gone.update((place.seq, place.key) for place in gone)
+            group.gone.update((place.seq, place.key) for place in step.gone)
         elif self._fence > self._reserved:
             self._reserve()
             group.reserves = True
             self._reserving = group.number
-        elif write is None:
+        elif step.write is None and step.removed is None:
+            self._tell_events()
             return self._reserving
         self._commit_soon()
         return group.number
@@ -232,6 +244,10 @@ class Journal:
             list(group.places.values()),
             list(group.gone),
             group.writes,
+            group.removed,
+            # Where places are not kept, neither is what happens to them.
+            group.events if self.durable else [event for event in group.events if event.kind is EventKind.WRITE],
+            self._event,
         )
         Deferred.fromCoroutine(self._store.commit(batch)).addCallbacks(
             self._succeeded, self._failed, callbackArgs=(group,), errbackArgs=(group,)
@@ -245,8 +261,18 @@ class Journal:
         # First the next commit, so that the store has work while those who waited are answered.
         self._commit()
         wake(group.waiters)
+        if group.events:
+            self._happened(group.events)
+        self._tell_events()
         if self._committing is None:
             wake(self._idle)
+
+    def _tell_events(self) -> None:
+        """Tell of events that no commit carries, after all that came before them."""
+        group = self._open
+        if group.events and group.empty and self._committing is None:
+            events, group.events = group.events, []
+            self._happened(events)
 
     def _failed(self, failure: Failure, group: Group) -> None:
         """Tell all whose decisions may not have been kept, and look what became of them."""
@@ -301,10 +327,13 @@ class Journal:
         reign = await self._store.reign()
         self._fence = max(self._fence, reign.fence)
         self._seq = max(self._seq, max((place.seq for place in reign.places), default=0))
+        self._event = max(self._event, reign.event)
         if not self.durable:
             self._reserve()
             # Places of a time in which they were kept must not come back to life some day.
-            await self._store.commit(Batch(self._reserved, gone=[place.seq for place in reign.places]))
+            await self._store.commit(
+                Batch(self._reserved, gone=[place.seq for place in reign.places], event=self._event)
+            )
             reign = reign._replace(places=[])
             keys = None if keys is None else set()
         if self._abdicated:

@@ -19,14 +19,16 @@ class Ticket:
 
     :ivar entries: by selector, those that are lost among them.
     :ivar retry: what the request that made the ticket could be known by again, or empty.
+    :ivar party: who it was given to, and works for.
     """
 
-    __slots__ = ("entries", "name", "resource", "retry")
+    __slots__ = ("entries", "name", "party", "resource", "retry")
 
-    def __init__(self, name: str, resource: str, retry: str = "") -> None:
+    def __init__(self, name: str, resource: str, retry: str = "", party: str = "") -> None:
         self.name = name
         self.resource = resource
         self.retry = retry
+        self.party = party
         self.entries: dict[str, Entry] = {}
 
     @property
@@ -58,11 +60,14 @@ class Entry:
     :ivar group: the number of the journal's group that carries its last change.
     :ivar requests: how many requests with this ticket are open here.
     :ivar deadline: when its lease, its place or its claim window runs out, by the clock of the lock manager.
+    :ivar since: when it began to stand as it does, by the clock of the lock manager.
+    :ivar at: the same in milliseconds of Unix time.
     :ivar used: whether a client came for the lock, or was told how long it has it.
     :ivar watchers: who wants to know when the lock falls to it or it ends.
     """
 
     __slots__ = (
+        "at",
         "deadline",
         "ended",
         "fence",
@@ -72,6 +77,7 @@ class Entry:
         "queue",
         "requests",
         "seq",
+        "since",
         "standing",
         "ticket",
         "timer",
@@ -91,6 +97,8 @@ class Entry:
         self.group = 0
         self.requests = 0
         self.deadline = 0.0
+        self.since = 0.0
+        self.at = 0
         self.timer: IDelayedCall | None = None
         self.used = False
         self.watchers: list[Deferred[None]] = []
@@ -116,9 +124,35 @@ class Entry:
 
     def place(self) -> Place:
         """Say it as the store keeps it."""
+        ticket = self.ticket
         return Place(
-            self.seq, self.queue.key, self.ticket.name, self.standing, self.fence, self.owner, self.ticket.retry
+            self.seq,
+            self.queue.key,
+            ticket.name,
+            self.standing,
+            self.fence,
+            self.owner,
+            ticket.retry,
+            ticket.party,
+            self.at,
         )
+
+
+class Scope:
+    """
+    The locks of one resource that somebody holds or waits for.
+
+    :ivar queues: by selector, in their order, so that a page of them costs no more than it is long.
+    :ivar held: how many of them are held.
+    :ivar waiting: how many tickets wait for them.
+    """
+
+    __slots__ = ("held", "queues", "waiting")
+
+    def __init__(self) -> None:
+        self.queues: SortedDict[str, LockQueue] = SortedDict()
+        self.held = 0
+        self.waiting = 0
 
 
 class LockQueue:
@@ -128,20 +162,23 @@ class LockQueue:
     :ivar lease: how long a holder may be silent, in seconds.
     :ivar writes: how many writes of the holder are under way; the lock does not change hands before they end.
     :ivar calm: who waits for those writes to end.
+    :ivar checking: whether one of those writes looks at the data first; no other may begin before that is over.
     :ivar suspect: whether the store may know better than this queue; nothing may be decided by it then.
     """
 
-    __slots__ = ("calm", "holder", "key", "lease", "suspect", "waiting", "writes")
+    __slots__ = ("calm", "checking", "holder", "key", "lease", "scope", "suspect", "waiting", "writes")
 
-    def __init__(self, key: Key, lease: float) -> None:
+    def __init__(self, key: Key, lease: float, scope: Scope) -> None:
         self.key = key
         self.lease = lease
+        self.scope = scope
         self.holder: Entry | None = None
         # By arrival.  A plain dict does for one, which is all that most locks ever see; for more there is one that is sorted and
         # knows the position of a ticket without counting those before it.
         self.waiting: MutableMapping[int, Entry] = {}
         self.writes = 0
         self.calm: list[Deferred[None]] = []
+        self.checking = False
         self.suspect = False
 
     def __iter__(self) -> Iterator[Entry]:
@@ -179,6 +216,18 @@ class LockQueue:
         if self.waiting and not isinstance(self.waiting, SortedDict):
             self.waiting = SortedDict(self.waiting)
         self.waiting[entry.seq] = entry
+        self.scope.waiting += 1
+
+    def hold(self, entry: Entry) -> None:
+        """Make a place the holder's."""
+        self.holder = entry
+        self.scope.held += 1
+
+    def line(self, start: int, end: int) -> list[Entry]:
+        """Return those who wait from one position up to another, counted from 0."""
+        if isinstance(self.waiting, SortedDict):
+            return list(self.waiting.values()[start:end])
+        return list(self.waiting.values())[start:end]
 
     def position(self, entry: Entry) -> int:
         """Return the place in the line of one that waits; 1 is next."""
@@ -188,12 +237,16 @@ class LockQueue:
         """Take out the holder, or one that waits."""
         if self.holder is entry:
             self.holder = None
+            self.scope.held -= 1
         else:
             del self.waiting[entry.seq]
+            self.scope.waiting -= 1
 
     def pass_on(self) -> Entry | None:
         """Make the first in line the holder if the lock is free; return it, or nothing if nobody came to hold it."""
         if self.holder is not None or not self.waiting:
             return None
-        self.holder = self.waiting.pop(next(iter(self.waiting)))
-        return self.holder
+        entry = self.waiting.pop(next(iter(self.waiting)))
+        self.scope.waiting -= 1
+        self.hold(entry)
+        return entry

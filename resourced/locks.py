@@ -6,7 +6,7 @@ The table decides in one step; whoever is told about it is told after the journa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as WaitOver
 from twisted.internet.interfaces import IReactorTime
 
-from resourced.errors import NotHolder, TicketEnded
+from resourced.errors import FenceMismatch, NotHolder, TicketEnded
 from resourced.lockqueue import Entry
 from resourced.locktable import Journal, Limits, LockTable, Times, doubtful
-from resourced.model import Key, Write
+from resourced.model import EventKind, Key, Resource, Standing, Write
 from resourced.waiting import shielded
 
 
@@ -32,6 +32,7 @@ class Held:
     ticket: str
     fence: int
     fresh: bool
+    party: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,68 @@ class Queued:
     position: int
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """
+    Who has a lock, as people are told.
+
+    :ivar held: for how many seconds.
+    :ivar left: in how many seconds it ends if the ticket is not used.
+    :ivar claimed: whether its client has come for it.
+    """
+
+    owner: str
+    fence: int
+    held: float
+    left: float
+    claimed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """
+    Who waits for a lock, as people are told.
+
+    :ivar position: 1 is next in line.
+    :ivar waited: for how many seconds.
+    :ivar left: in how many seconds the place ends if nobody asks for it.
+    """
+
+    position: int
+    owner: str
+    waited: float
+    left: float
+
+
+@dataclass(frozen=True, slots=True)
+class LockState:
+    """
+    A lock as it stands.
+
+    :ivar waiting: how many wait for it.
+    :ivar line: those of them who were asked for, in their order.
+    """
+
+    holder: Holder | None
+    waiting: int
+    line: list[Waiter]
+
+
+@dataclass(frozen=True, slots=True)
+class Standings:
+    """How many locks are held, and how many tickets wait, at a selector or in a whole resource."""
+
+    held: int
+    waiting: int
+
+
 class LockManager:
     """
     All locks of the daemon, and the requests that wait for them.
 
     :param new_ticket: makes the name of a ticket; nobody may be able to guess it.
     :param succession: for how many seconds an earlier daemon may go on telling clients what it believes.
+    :param wall: tells Unix time in seconds, for people; without it the clock does.
     """
 
     def __init__(
@@ -59,6 +116,7 @@ class LockManager:
         times: Times | None = None,
         limits: Limits | None = None,
         succession: float = 0.0,
+        wall: Callable[[], float] | None = None,
     ) -> None:
         self._clock = clock
         self._journal = journal
@@ -69,6 +127,7 @@ class LockManager:
             times=times or Times(),
             limits=limits or Limits(),
             succession=succession,
+            wall=wall or clock.seconds,
         )
         self._closing = False
 
@@ -83,6 +142,7 @@ class LockManager:
         wait: float = 0.0,
         owner: str = "",
         retry: str = "",
+        party: str = "",
     ) -> Held | Queued:
         """
         Take the lock, keep it, or keep the place in the queue.
@@ -91,6 +151,7 @@ class LockManager:
         :param ticket: the client's ticket; without one it gets a new one.
         :param wait: how long to wait for the lock, in seconds.
         :param retry: what makes a request without a ticket known again: it gets the ticket that it got before.
+        :param party: who asks; a ticket works only for whom it was given to.
         :raises resourced.errors.TicketEnded: the ticket has no claim to this lock any more, or never was.
         :raises resourced.errors.Overloaded: too many wait.
         :raises resourced.errors.StoreUnavailable: the answer could not be kept; it must not be believed.
@@ -98,7 +159,7 @@ class LockManager:
         until = self._clock.seconds() + wait
         self._table.check(key)
         try:
-            entry = self._table.enter(key, lease, ticket, owner, retry)
+            entry = self._table.enter(key, lease, ticket, owner, retry, party)
         except TicketEnded:
             await self._all_kept()
             raise
@@ -117,7 +178,7 @@ class LockManager:
                 left = until - self._clock.seconds()
                 answered = entry.holds or left <= 0 or self._closing
                 if entry.holds:
-                    return Held(entry.ticket.name, entry.fence, fresh)
+                    return Held(entry.ticket.name, entry.fence, fresh, party)
                 if answered:
                     return Queued(entry.ticket.name, entry.queue.position(entry))
                 if entry.queue.suspect:
@@ -160,30 +221,122 @@ class LockManager:
 
     async def withdraw(self, key: Key, held: Held) -> None:
         """Take a lock back because its client gets no answer, unless it can come for it all the same."""
-        entry = self._table.find(key, held.ticket)
+        entry = self._table.find(key, held.ticket, held.party)
         if entry is not None and not entry.named:
-            await self.unlock(key, held.ticket)
+            await self.unlock(key, held.ticket, party=held.party)
 
-    def write(self, key: Key, resource_id: str, ticket: str, data: str, *, unlock: bool = False) -> Deferred[None]:
+    def write(
+        self,
+        key: Key,
+        resource_id: str,
+        ticket: str,
+        data: str | None,
+        *,
+        unlock: bool = False,
+        party: str = "",
+        check: Callable[[], Awaitable[None]] | None = None,
+    ) -> Deferred[int]:
         """
         Write as the holder, and so renew the lease, or release the lock in the same step.
 
         A client that goes away changes nothing about it: once begun it goes on to its end.
 
+        :param data: the JSON text to keep, or nothing, to have none there any more.
+        :param check: looks at the data that is there, which cannot change meanwhile, and raises if it is not to be replaced.
+        :returns: the version of the data.
         :raises resourced.errors.NotHolder: the ticket is alive, but the lock is not its own.
         :raises resourced.errors.TicketEnded: the ticket has no claim to this lock any more, or never was.
         :raises resourced.errors.StoreUnavailable: it is not known whether the data was written.
         """
-        return shielded(self._write(key, resource_id, ticket, data, unlock=unlock))
+        return shielded(self._write(key, resource_id, ticket, data, unlock=unlock, party=party, check=check))
 
-    def unlock(self, key: Key, ticket: str) -> Deferred[bool]:
+    def unlock(self, key: Key, ticket: str, *, party: str = "") -> Deferred[bool]:
         """
         Release a lock, or give up a place in the queue; once begun it goes on to its end.
 
         :returns: whether there was anything to let go of.
         :raises resourced.errors.StoreUnavailable: it is not known whether the lock was released.
         """
-        return shielded(self._unlock(key, ticket))
+        return shielded(self._unlock(key, ticket, party))
+
+    def break_lock(self, key: Key, fence: int) -> Deferred[None]:
+        """
+        Take a lock from its holder; once begun it goes on to its end. A write of the holder that is under way is waited for.
+
+        :raises resourced.errors.FenceMismatch: the lock is not held under this fence, or not any more.
+        :raises resourced.errors.StoreUnavailable: it is not known whether the lock was taken from it.
+        """
+        return shielded(self._break(key, fence))
+
+    def remove(self, resource: Resource) -> Deferred[None]:
+        """
+        Remove a resource of which nobody holds or waits for anything, with all its data; once begun it goes on to its end.
+
+        :raises resourced.errors.ResourceInUse: somebody does.
+        :raises resourced.errors.StoreUnavailable: it is not known whether it was removed.
+        """
+        return shielded(self._remove(resource))
+
+    @property
+    def removals(self) -> int:
+        """How often a resource may have been removed: one that was found before may be no more."""
+        return self._table.removals
+
+    # -- What people ask for; nothing here is told before it is kept
+
+    async def state(self, key: Key, after: int, limit: int) -> LockState:
+        """
+        Say who has a lock and who waits for it.
+
+        :param after: the position after which to begin to list those who wait.
+        :raises resourced.errors.StoreUnavailable: it cannot be known at present.
+        """
+        self._table.check(key)
+        queue = self._table.queue(key)
+        now = self._clock.seconds()
+        if queue is None:
+            state = LockState(None, 0, [])
+        else:
+            line = [
+                Waiter(position, entry.owner, now - entry.since, max(0.0, entry.deadline - now))
+                for position, entry in enumerate(queue.line(after, after + limit), start=after + 1)
+            ]
+            holder = None if queue.holder is None else _described(queue.holder, now)
+            state = LockState(holder, len(queue.waiting), line)
+        await self._all_kept()
+        return state
+
+    async def standings(self, resources: list[str]) -> list[Standings]:
+        """
+        Say how many locks are held in each of some resources, and how many tickets wait there.
+
+        :raises resourced.errors.StoreUnavailable: it cannot be known at present.
+        """
+        self._journal.check()
+        scopes = [self._table.scope(name) for name in resources]
+        standings = [Standings(scope.held, scope.waiting) for scope in scopes]
+        await self._all_kept()
+        return standings
+
+    async def selectors(self, resource: str, prefix: str, after: str, limit: int) -> dict[str, Standings]:
+        """
+        Name the selectors of a resource that somebody holds or waits for, in their order, and say how many do.
+
+        :param prefix: what they begin with.
+        :param after: after which one to begin.
+        :raises resourced.errors.StoreUnavailable: it cannot be known at present.
+        """
+        self._journal.check()
+        queues = self._table.scope(resource).queues
+        found: dict[str, Standings] = {}
+        for selector in queues.irange(max(prefix, after)):
+            if not selector.startswith(prefix) or len(found) == limit:
+                break
+            if selector != after:
+                queue = queues[selector]
+                found[selector] = Standings(int(queue.holder is not None), len(queue.waiting))
+        await self._all_kept()
+        return found
 
     def check(self) -> None:
         """
@@ -201,46 +354,85 @@ class LockManager:
 
     # -- How it is done
 
-    async def _write(self, key: Key, resource_id: str, name: str, data: str, *, unlock: bool) -> None:
-        self._table.check(key)
-        try:
-            entry = self._table.holder(key, name)
-        except (NotHolder, TicketEnded):
-            await self._all_kept()
-            raise
+    async def _write(
+        self,
+        key: Key,
+        resource_id: str,
+        name: str,
+        data: str | None,
+        *,
+        unlock: bool,
+        party: str,
+        check: Callable[[], Awaitable[None]] | None,
+    ) -> int:
+        entry = await self._writer(key, name, party, alone=check is not None)
         queue = entry.queue
-        self._table.claim(entry)
-        write = Write(key, resource_id, entry.seq, name, entry.fence, data)
-        if unlock and self._journal.durable:
-            self._table.release(entry)
-            await self._kept(self._table.settle(queue, write))
-            return
         queue.writes += 1
-        kept = False
+        released = unlock and self._journal.durable
+        done = False
         try:
-            await self._kept(self._table.settle(queue, write))
-            kept = True
+            if check is not None:
+                await self._checked(entry, check)
+            self._table.claim(entry)
+            version = self._table.note(EventKind.WRITE, entry)
+            write = Write(key, resource_id, entry.seq, name, entry.fence, data, version)
+            if released:
+                self._table.release(entry)
+            group = self._table.settle(queue, write)
+            if not released:
+                await self._kept(group)
+            done = True
         finally:
             queue.write_over()
-            if not kept:
+            if not done:
                 self._table.look_again(entry)
+        if released:
+            await self._kept(group)
+            return version
         while unlock and queue.writes:
             await queue.calmed()
         if entry.ended:
-            return
+            return version
         if unlock:
             self._table.release(entry)
             self._table.settle(queue)
         else:
             self._table.renew(entry)
+        return version
 
-    async def _unlock(self, key: Key, name: str) -> bool:
+    async def _writer(self, key: Key, name: str, party: str, *, alone: bool) -> Entry:
+        """Find the holder that may write now: while one of its writes looks at the data no other may begin."""
+        while True:
+            self._table.check(key)
+            try:
+                entry = self._table.holder(key, name, party)
+            except (NotHolder, TicketEnded):
+                await self._all_kept()
+                raise
+            if not entry.queue.checking and not (alone and entry.queue.writes):
+                return entry
+            await entry.queue.calmed()
+
+    async def _checked(self, entry: Entry, check: Callable[[], Awaitable[None]]) -> None:
+        """Look at the data that a holder is about to replace; nobody can change it, or take the lock, meanwhile."""
+        queue = entry.queue
+        self._table.renew(entry)
+        queue.checking = True
+        try:
+            await check()
+        finally:
+            queue.checking = False
+        if entry.ended or queue.suspect:
+            raise doubtful()
+        self._journal.check()
+
+    async def _unlock(self, key: Key, name: str, party: str) -> bool:
         self._table.check(key)
-        entry = self._table.find(key, name)
+        entry = self._table.find(key, name, party)
         while entry is not None and entry.holds and entry.queue.writes:
             await entry.queue.calmed()
             self._table.check(key)
-            entry = self._table.find(key, name)
+            entry = self._table.find(key, name, party)
         if entry is None:
             await self._all_kept()
             return False
@@ -248,6 +440,25 @@ class LockManager:
         self._table.settle(entry.queue)
         await self._kept(entry.group)
         return True
+
+    async def _break(self, key: Key, fence: int) -> None:
+        while True:
+            self._table.check(key)
+            queue = self._table.queue(key)
+            entry = None if queue is None else queue.holder
+            if queue is None or entry is None or entry.fence != fence:
+                await self._all_kept()
+                raise FenceMismatch("The lock is not held under this fence, or not any more.")
+            if not queue.writes:
+                break
+            await queue.calmed()
+        self._table.end(entry, EventKind.BREAK)
+        await self._kept(self._table.settle(queue))
+
+    async def _remove(self, resource: Resource) -> None:
+        self._journal.check()
+        await self._kept(self._table.seal(resource))
+        self._table.unseal(resource.name)
 
     def _request_over(self, entry: Entry, *, answered: bool) -> None:
         """Go on with the deadline of a place, now that a request with its ticket has ended."""
@@ -259,7 +470,7 @@ class LockManager:
             self._table.look_again(entry)
 
     def _still_held(self, key: Key, held: Held) -> Entry:
-        entry = self._table.find(key, held.ticket)
+        entry = self._table.find(key, held.ticket, held.party)
         if entry is not None and entry.queue.suspect:
             raise doubtful()
         if entry is None or not entry.holds or entry.fence != held.fence:
@@ -275,3 +486,9 @@ class LockManager:
         """Wait until everything that was decided so far is kept, and it is certain that nobody else has decided since."""
         await self._kept(self._journal.newest)
         await self._journal.reigns()
+
+
+def _described(entry: Entry, now: float) -> Holder:
+    """Say of a holder what people may know."""
+    left = max(0.0, entry.deadline - now)
+    return Holder(entry.owner, entry.fence, now - entry.since, left, entry.standing is Standing.HOLDING)

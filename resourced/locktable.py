@@ -14,9 +14,9 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from resourced.errors import NotHolder, Overloaded, StoreUnavailable, TicketEnded
-from resourced.lockqueue import Entry, LockQueue, Ticket
-from resourced.model import Key, Place, Reign, Standing, Write
+from resourced.errors import NotHolder, Overloaded, ResourceInUse, StoreUnavailable, TicketEnded
+from resourced.lockqueue import Entry, LockQueue, Scope, Ticket
+from resourced.model import Event, EventKind, Key, Place, Reign, Resource, Standing, Step, Write
 from resourced.tickets import Tickets
 
 
@@ -87,12 +87,8 @@ class Journal(Protocol):
         :raises resourced.errors.StoreUnavailable: the store is away.
         """
 
-    def append(self, places: list[Place], gone: list[Place], write: Write | None, untold: int) -> int:
-        """
-        Keep all of this, in one transaction; return the number of the group that it goes into.
-
-        :param untold: a place, by ``seq``, that is to be given up if this is not kept, because no client knows of it; or 0.
-        """
+    def append(self, step: Step) -> int:
+        """Keep all of a step, in one transaction; return the number of the group that it goes into."""
 
     def committed(self, group: int) -> Deferred[None]:
         """Wait until a group is kept; fails with ``StoreUnavailable`` if it could not be."""
@@ -112,6 +108,7 @@ class LockTable:
     :param new_ticket: makes the name of a ticket; nobody may be able to guess it.
     :param succession: for how many seconds an earlier daemon may go on telling clients what it believes; until then no time passes
         for what is taken over from it.
+    :param wall: tells Unix time in seconds; it is only shown to people.
     """
 
     def __init__(
@@ -123,16 +120,23 @@ class LockTable:
         times: Times,
         limits: Limits,
         succession: float,
+        wall: Callable[[], float],
     ) -> None:
         self._clock = clock
+        self._wall = wall
         self._journal = journal
         self._times = times
         self._limits = limits
         self._succession = succession
         self._queues: dict[Key, LockQueue] = {}
+        self._scopes: dict[str, Scope] = {}
+        # Resources that are being removed, and how often one may have been.
+        self._sealed: set[str] = set()
+        self.removals = 0
         self._tickets = Tickets(new_ticket)
         self._seq = 0
         self._fence = 0
+        self._event = 0
         self._waiting = 0
         # The highest place that an earlier daemon may know of, and when it has nothing to tell about it any more.
         self._inherited = 0
@@ -140,6 +144,7 @@ class LockTable:
         # What was decided since the journal was last told.
         self._changed: list[Entry] = []
         self._gone: list[Entry] = []
+        self._events: list[Event] = []
         journal.follow(self)
 
     def __iter__(self) -> Iterator[Entry]:
@@ -160,19 +165,27 @@ class LockTable:
             raise doubtful()
         self._journal.check()
 
-    def find(self, key: Key, name: str) -> Entry | None:
+    def find(self, key: Key, name: str, party: str) -> Entry | None:
         """Return where a ticket holds or waits."""
-        ticket = self._tickets.find(key.resource, name)
+        ticket = self._tickets.find(key.resource, name, party)
         return None if ticket is None else ticket.live_at(key.selector)
 
-    def holder(self, key: Key, name: str) -> Entry:
+    def queue(self, key: Key) -> LockQueue | None:
+        """Return who holds a lock and who waits for it, if anyone."""
+        return self._queues.get(key)
+
+    def scope(self, resource: str) -> Scope:
+        """Return the locks of a resource that somebody holds or waits for."""
+        return self._scopes.get(resource) or Scope()
+
+    def holder(self, key: Key, name: str, party: str) -> Entry:
         """
         Return the place of a ticket that must be the holder.
 
         :raises resourced.errors.NotHolder: it is alive, but the lock is not its own.
         :raises resourced.errors.TicketEnded: it has no claim to this lock any more, or never was.
         """
-        ticket = self._tickets.get(key.resource, name)
+        ticket = self._tickets.get(key.resource, name, party)
         entry = ticket.live_at(key.selector)
         if entry is not None and entry.holds:
             return entry
@@ -184,7 +197,7 @@ class LockTable:
 
     # -- Decisions
 
-    def enter(self, key: Key, lease: float, name: str, owner: str, retry: str) -> Entry:
+    def enter(self, key: Key, lease: float, name: str, owner: str, retry: str, party: str) -> Entry:
         """
         Find the place of a ticket at a lock and renew it, or make one at the end of the line.
 
@@ -194,9 +207,9 @@ class LockTable:
         """
         lease = lease or self._times.lease
         if name:
-            ticket = self._tickets.get(key.resource, name)
+            ticket = self._tickets.get(key.resource, name, party)
         else:
-            ticket = self._tickets.issue(key.resource, key.selector, retry)
+            ticket = self._tickets.issue(key.resource, key.selector, retry, party)
         if ticket.lost_at(key.selector):
             raise TicketEnded("This ticket has lost its lock or its place here. Ask again without it.")
         entry = ticket.live_at(key.selector)
@@ -210,9 +223,11 @@ class LockTable:
         return entry
 
     def _join(self, key: Key, lease: float, ticket: Ticket, owner: str) -> Entry:
+        if key.resource in self._sealed:
+            raise StoreUnavailable("This resource is being removed. Try again.")
         queue = self._queues.get(key)
         if queue is None:
-            queue = self._queues[key] = LockQueue(key, lease)
+            queue = self._open(key, lease)
         elif len(queue.waiting) >= self._limits.queue or self._waiting >= self._limits.waiting:
             raise Overloaded("Too many tickets wait already. Try again later.")
         queue.lease = lease
@@ -223,6 +238,7 @@ class LockTable:
         self._seq += 1
         entry = Entry(queue, ticket, self._seq, owner)
         ticket.entries[key.selector] = entry
+        self._stand(entry)
         queue.join(entry)
         self._waiting += 1
         if queue.holder is not None:
@@ -230,6 +246,54 @@ class LockTable:
             self._arm(entry, self._times.place)
         self._changed.append(entry)
         return entry
+
+    def _open(self, key: Key, lease: float) -> LockQueue:
+        """Return the queue of a lock, a new one if there is none."""
+        queue = self._queues.get(key)
+        if queue is None:
+            scope = self._scopes.get(key.resource)
+            if scope is None:
+                scope = self._scopes[key.resource] = Scope()
+            queue = self._queues[key] = scope.queues[key.selector] = LockQueue(key, lease, scope)
+        return queue
+
+    def _close(self, queue: LockQueue) -> None:
+        """Forget a queue."""
+        key = queue.key
+        del self._queues[key], queue.scope.queues[key.selector]
+        if not queue.scope.queues:
+            del self._scopes[key.resource]
+
+    def _stand(self, entry: Entry) -> None:
+        """Let a place stand as it does from now on."""
+        entry.since = self._clock.seconds()
+        entry.at = int(self._wall() * 1000)
+
+    def note(self, kind: EventKind, entry: Entry) -> int:
+        """Remember what happens to a place; return the id of the event."""
+        at = int(self._wall() * 1000)
+        # Where not every event is kept, they go on from the time, so that none has the id of one in another life.
+        self._event = max(self._event, 0 if self._journal.durable else at * 1000) + 1
+        seconds = self._clock.seconds() - entry.since
+        self._events.append(Event(self._event, kind, at, entry.queue.key, entry.owner, entry.fence, seconds))
+        return self._event
+
+    def seal(self, resource: Resource) -> int:
+        """
+        Remove a resource, and let nobody lock anything of it before that is kept and ``unseal`` is called, or the store says that it is not.
+
+        :returns: the number of the journal's group that carries it.
+        :raises resourced.errors.ResourceInUse: somebody holds or waits for something of it.
+        """
+        if resource.name in self._scopes or resource.name in self._sealed:
+            raise ResourceInUse("Something of this resource is locked or waited for.")
+        self._sealed.add(resource.name)
+        return self._journal.append(Step([], [], [], removed=resource))
+
+    def unseal(self, name: str) -> None:
+        """Let a resource of this name be locked again, now that an earlier one is removed for good."""
+        self._sealed.discard(name)
+        self.removals += 1
 
     def claim(self, entry: Entry) -> None:
         """Count the use of a ticket that holds: from its first use on it has its lease."""
@@ -241,6 +305,7 @@ class LockTable:
 
     def release(self, entry: Entry) -> None:
         """End a place as its client wishes; the ticket can be sent again."""
+        self.note(EventKind.RELEASE, entry)
         self._end(entry)
         ticket = entry.ticket
         del ticket.entries[entry.queue.key.selector]
@@ -265,7 +330,7 @@ class LockTable:
             # That it ended could not be kept.  It may end late, but not in memory alone.
             entry.timer = self._clock.callLater(1, self._due, entry)
             return
-        self._lapse(entry)
+        self.end(entry, EventKind.EXPIRY)
         self.settle(entry.queue)
 
     def look_again(self, entry: Entry) -> None:
@@ -273,8 +338,9 @@ class LockTable:
         if not entry.ended and not entry.queue.suspect and self._clock.seconds() >= entry.deadline:
             self._due(entry)
 
-    def _lapse(self, entry: Entry) -> None:
+    def end(self, entry: Entry, why: EventKind) -> None:
         """End a place against its client's wish; the ticket is of no use here any more."""
+        self.note(why, entry)
         self._end(entry)
         ticket = entry.ticket
         entry.standing = Standing.LOST
@@ -326,10 +392,12 @@ class LockTable:
             self._fence += 1
             heir.fence = self._fence
             heir.standing = Standing.HOLDING if heir.requests else Standing.GRANTED
+            self.note(EventKind.GRANT, heir)
+            self._stand(heir)
             self._arm(heir, self._times.claim)
             self._changed.append(heir)
         if queue.empty and not queue.suspect and self._queues.get(queue.key) is queue:
-            del self._queues[queue.key]
+            self._close(queue)
 
     def _record(self, write: Write | None = None, untold: Entry | None = None) -> int:
         """
@@ -339,13 +407,17 @@ class LockTable:
         """
         changed, self._changed = self._changed, []
         gone, self._gone = self._gone, []
+        events, self._events = self._events, []
         if not changed and not gone and write is None:
             return self._journal.newest
         group = self._journal.append(
-            [entry.place() for entry in changed],
-            [entry.place() for entry in gone],
-            write,
-            untold.seq if untold is not None and not untold.named else 0,
+            Step(
+                [entry.place() for entry in changed],
+                [entry.place() for entry in gone],
+                events,
+                write,
+                untold.seq if untold is not None and not untold.named else 0,
+            )
         )
         for entry in (*changed, *gone):
             entry.group = group
@@ -371,7 +443,7 @@ class LockTable:
     def distrust(self, keys: Iterable[Key]) -> None:
         """Decide nothing more about ``keys``: what was decided last may not have been kept."""
         for key in keys:
-            self._queues.setdefault(key, LockQueue(key, self._times.lease)).distrust()
+            self._open(key, self._times.lease).distrust()
 
     def restore(self, reign: Reign, keys: Iterable[Key] | None, untold: Collection[int]) -> None:
         """Replace what is believed about ``keys``, or about everything, by what the store knows."""
@@ -379,19 +451,20 @@ class LockTable:
         for key in replaced:
             self._drop(key)
         self._fence = max(self._fence, reign.fence)
+        self._event = max(self._event, reign.event)
+        self._unseal_all()
         if keys is None:
-            self._inherited = max((place.seq for place in reign.places), default=0)
-            self._alone = self._clock.seconds() + self._succession
+            self._inherit(reign)
         loaded: dict[Key, LockQueue] = {}
         lost: list[Ticket] = []
         for place in reign.places:
             self._seq = max(self._seq, place.seq)
             if keys is None or place.key in replaced:
                 timeout = reign.timeouts.get(place.key.resource, 0)
-                queue = self._queues.setdefault(place.key, LockQueue(place.key, timeout or self._times.lease))
+                queue = self._open(place.key, timeout or self._times.lease)
                 loaded[place.key] = queue
                 if place.seq in untold:
-                    self._gone.append(Entry(queue, Ticket(place.ticket, place.key.resource), place.seq, place.owner))
+                    self._give_up(queue, place)
                     continue
                 entry = self._load(queue, place)
                 if entry.ended:
@@ -404,12 +477,24 @@ class LockTable:
             self._pass_on(queue)
         self._record()
 
+    def _unseal_all(self) -> None:
+        for name in list(self._sealed):
+            self.unseal(name)
+
+    def _inherit(self, reign: Reign) -> None:
+        """Let no time pass for what an earlier daemon may still tell its clients of."""
+        self._inherited = max((place.seq for place in reign.places), default=0)
+        self._alone = self._clock.seconds() + self._succession
+
     def _drop(self, key: Key) -> None:
         """Forget what is believed about a lock."""
-        queue = self._queues.pop(key, None)
+        queue = self._queues.get(key)
         if queue is None:
             return
+        self._close(queue)
         self._waiting -= len(queue.waiting)
+        queue.scope.waiting -= len(queue.waiting)
+        queue.scope.held -= queue.holder is not None
         for entry in queue:
             entry.ended = True
             entry.disarm()
@@ -418,13 +503,28 @@ class LockTable:
             if not ticket.alive:
                 self._tickets.release(ticket)
 
-    def _load(self, queue: LockQueue, place: Place) -> Entry:
-        """Believe what the store knows about a place, and give it its full time anew."""
-        ticket = self._tickets.load(place.key.resource, place.ticket, place.retry)
-        self._tickets.revive(ticket)
-        entry = Entry(queue, ticket, place.seq, place.owner)
+    def _give_up(self, queue: LockQueue, place: Place) -> None:
+        """End a place that the store knows of, and no client."""
+        entry = Entry(queue, Ticket(place.ticket, place.key.resource), place.seq, place.owner)
+        self._recall(entry, place)
+        self.note(EventKind.RELEASE, entry)
+        self._gone.append(entry)
+
+    def _recall(self, entry: Entry, place: Place) -> None:
+        """Let a place stand as the store says."""
         entry.standing = place.standing
         entry.fence = place.fence
+        self._stand(entry)
+        if place.since:
+            entry.since -= max(0, entry.at - place.since) / 1000
+            entry.at = place.since
+
+    def _load(self, queue: LockQueue, place: Place) -> Entry:
+        """Believe what the store knows about a place, and give it its full time anew."""
+        ticket = self._tickets.load(place.key.resource, place.ticket, place.retry, place.party)
+        self._tickets.revive(ticket)
+        entry = Entry(queue, ticket, place.seq, place.owner)
+        self._recall(entry, place)
         ticket.entries[place.key.selector] = entry
         if place.standing is Standing.LOST:
             entry.ended = True
@@ -433,7 +533,7 @@ class LockTable:
             self._waiting += 1
             self._arm(entry, self._times.place)
         else:
-            queue.holder = entry
+            queue.hold(entry)
             seconds = queue.lease if place.standing is Standing.HOLDING else self._times.claim
             self._arm(entry, seconds)
         return entry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -34,12 +35,28 @@ class Document:
     What is kept at a selector.
 
     :ivar data: the JSON text, just as it was written.
+    :ivar version: which writing of it this is; no two are the same at a selector, whatever happens to it in between.
     """
 
     id: str
     resource_id: str
     selector: str
     data: str
+    version: int = 0
+
+    @property
+    def etag(self) -> str:
+        """What tells this document from any other that was or will be at its selector (RFC 9110), without the quotes."""
+        return etag_of(self.version, self.data)
+
+
+def etag_of(version: int, data: str) -> str:
+    """
+    Return the entity tag of data: 16 hex digits.
+
+    The data itself is in it, because somebody may have changed it in the database by hand.
+    """
+    return hashlib.blake2b(data.encode(), digest_size=8, salt=b"%x" % version).hexdigest()
 
 
 class Standing(IntEnum):
@@ -61,6 +78,8 @@ class Place(NamedTuple):
     :ivar fence: the fence of the lock, 0 while it waits.
     :ivar owner: who the client says it is, for people.
     :ivar retry: what a client's ``Idempotency-Key`` came to (64 hex digits), or empty.
+    :ivar party: the name of the key that the ticket was given to, and that it works for.
+    :ivar since: when it began to stand as it does, in milliseconds of Unix time; only shown to people.
     """
 
     seq: int
@@ -70,6 +89,8 @@ class Place(NamedTuple):
     fence: int
     owner: str
     retry: str
+    party: str = ""
+    since: int = 0
 
 
 class Write(NamedTuple):
@@ -77,7 +98,8 @@ class Write(NamedTuple):
     New data for a selector, by the ticket that holds its lock.
 
     :ivar seq: the holder's ``Place.seq``.
-    :ivar data: the JSON text to keep.
+    :ivar data: the JSON text to keep, or nothing, to have none there any more.
+    :ivar version: the id of the event that tells of it.
     """
 
     key: Key
@@ -85,7 +107,56 @@ class Write(NamedTuple):
     seq: int
     ticket: str
     fence: int
-    data: str
+    data: str | None
+    version: int = 0
+
+
+class EventKind(IntEnum):
+    """What has happened. The numbers are stored: never change them."""
+
+    GRANT = 1
+    RELEASE = 2
+    EXPIRY = 3
+    BREAK = 4
+    WRITE = 5
+
+
+class Event(NamedTuple):
+    """
+    Something that has happened to a lock, or to the data under it.
+
+    :ivar id: grows from each event to the next, with gaps.
+    :ivar at: when, in milliseconds of Unix time.
+    :ivar fence: the fence of the lock; 0 if it was about a ticket that waited.
+    :ivar seconds: how long the ticket had waited when it got the lock, or when it stopped to wait; else how long it had held the lock.
+    """
+
+    id: int
+    kind: EventKind
+    at: int
+    key: Key
+    owner: str
+    fence: int
+    seconds: float
+
+
+class Step(NamedTuple):
+    """
+    What was decided at once, and must be kept together.
+
+    :ivar places: places that are new or have changed.
+    :ivar gone: places that are no more.
+    :ivar events: what to remember of it.
+    :ivar untold: a place, by ``seq``, that is to be given up if this is not kept, because no client knows of it; or 0.
+    :ivar removed: a resource that is to be no more.
+    """
+
+    places: list[Place]
+    gone: list[Place]
+    events: list[Event]
+    write: Write | None = None
+    untold: int = 0
+    removed: Resource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +170,19 @@ class Batch:
 
     :ivar places: places to insert or to replace, by ``seq``; a ``seq`` occurs once.
     :ivar gone: the ``seq`` of places to forget.
+    :ivar removed: resources that are no more, with all their data. Nobody holds or waits for anything of them.
+    :ivar events: what to remember of it all, by ``id``.
     :ivar fence: the highest fence that was ever given out, this batch included.
+    :ivar event: the highest id of an event that was ever given out, this batch included.
     """
 
     fence: int
     places: list[Place] = field(default_factory=list)
     gone: list[int] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
+    removed: list[Resource] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    event: int = 0
 
 
 class Reign(NamedTuple):
@@ -116,12 +193,14 @@ class Reign(NamedTuple):
     :ivar fence: the highest fence that was ever given out.
     :ivar places: every ticket's place, by ``seq``.
     :ivar timeouts: the timeout of each resource that has places, by its name.
+    :ivar event: the highest id of an event that was ever given out.
     """
 
     epoch: int
     fence: int
     places: list[Place]
     timeouts: dict[str, int]
+    event: int = 0
 
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")

@@ -6,7 +6,7 @@ import secrets
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from resourced.database import Database, DuplicateKey, Transaction
 from resourced.errors import DataNotFound, EpochLost, ResourceExists, ResourceNotFound, StoreRefused, StoreUnavailable
@@ -28,6 +28,25 @@ class Store(Protocol):
         :raises resourced.errors.ResourceExists: there is one of exactly this name.
         :raises resourced.errors.EpochLost: another daemon reigns.
         """
+
+    async def change_resource(self, name: str, timeout: int) -> Resource:
+        """
+        Give a resource another timeout.
+
+        :raises resourced.errors.ResourceNotFound: there is none of this name.
+        :raises resourced.errors.EpochLost: another daemon reigns.
+        """
+
+    async def list_resources(self, prefix: str, after: str, limit: int) -> list[Resource]:
+        """
+        Name resources, sorted by the code points of their names.
+
+        :param prefix: what their names begin with.
+        :param after: after which name to begin; there need not be one of it.
+        """
+
+    async def list_selectors(self, resource: Resource, prefix: str, after: str, limit: int) -> list[str]:
+        """Name the selectors of a resource at which there is data, sorted by code points; see ``list_resources``."""
 
     async def find_resource(self, name: str) -> Resource:
         """
@@ -81,11 +100,11 @@ class _Spelling:
 
 _SPELLINGS: Final[Mapping[str, _Spelling]] = {
     "mysql": _Spelling(
-        keep="ON DUPLICATE KEY UPDATE data = VALUES(data)",
+        keep="ON DUPLICATE KEY UPDATE data = VALUES(data), version = VALUES(version)",
         locked=" FOR UPDATE",
     ),
     "sqlite": _Spelling(
-        keep="ON CONFLICT (id_resource, selector) DO UPDATE SET data = excluded.data",
+        keep="ON CONFLICT (id_resource, selector) DO UPDATE SET data = excluded.data, version = excluded.version",
         # Its one writer at a time needs no more.
         locked="",
     ),
@@ -93,6 +112,9 @@ _SPELLINGS: Final[Mapping[str, _Spelling]] = {
 
 #: How many rows one ``IN (...)`` names at most.
 _CHUNK: Final = 1000
+
+#: What the names of removed resources begin with, while their data is being deleted; no client can say such a name.
+_REMOVED: Final = "\x01"
 
 _LOST: Final = "Another daemon has taken over this store, so this one must stop."
 
@@ -118,7 +140,7 @@ class SQLStore:
         epoch = self._epoch
 
         def create(transaction: Transaction) -> None:
-            self._claim(transaction, epoch, 0)
+            self._claim(transaction, epoch)
             transaction.execute(
                 "INSERT INTO resource (id, name, timeout) VALUES (%s, %s, %s)", (resource.id, name, timeout)
             )
@@ -129,25 +151,59 @@ class SQLStore:
             raise ResourceExists(f"There is a resource named {name!r} already.") from None
         return resource
 
+    async def change_resource(self, name: str, timeout: int) -> Resource:
+        epoch = self._epoch
+
+        def change(transaction: Transaction) -> list[tuple[Any, ...]]:
+            self._claim(transaction, epoch)
+            transaction.execute("UPDATE resource SET timeout = %s WHERE name = %s", (timeout, name))
+            return transaction.query("SELECT id FROM resource WHERE name = %s", (name,))
+
+        rows = await self._database.write(change)
+        if not rows:
+            raise _unknown(name)
+        return Resource(rows[0][0], name, timeout)
+
+    async def list_resources(self, prefix: str, after: str, limit: int) -> list[Resource]:
+        within, bounds = _between("name", prefix, after)
+        rows = await self._database.read(
+            lambda transaction: transaction.query(
+                f"SELECT id, name, timeout FROM resource WHERE {within} ORDER BY name LIMIT %s", (*bounds, limit)
+            )
+        )
+        return [Resource(id_, _text(name), _timeout(timeout)) for id_, name, timeout in rows]
+
+    async def list_selectors(self, resource: Resource, prefix: str, after: str, limit: int) -> list[str]:
+        within, bounds = _between("selector", prefix, after)
+        rows = await self._database.read(
+            lambda transaction: transaction.query(
+                f"SELECT selector FROM resource_data WHERE id_resource = %s AND {within} AND data IS NOT NULL "
+                "ORDER BY selector LIMIT %s",
+                (resource.id, *bounds, limit),
+            )
+        )
+        return [_text(selector) for (selector,) in rows]
+
     async def find_resource(self, name: str) -> Resource:
         rows = await self._database.read(
             lambda transaction: transaction.query("SELECT id, timeout FROM resource WHERE name = %s", (name,))
         )
         if not rows:
-            raise ResourceNotFound(f"There is no resource named {name!r}.")
+            raise _unknown(name)
         return Resource(rows[0][0], name, _timeout(rows[0][1]))
 
     async def read(self, resource: Resource, selector: str) -> Document:
         rows = await self._database.read(
             lambda transaction: transaction.query(
                 # An original server's column may allow NULL, which is no data.
-                "SELECT id, data FROM resource_data WHERE id_resource = %s AND selector = %s AND data IS NOT NULL",
+                "SELECT id, data, version FROM resource_data WHERE id_resource = %s AND selector = %s AND data IS NOT NULL",
                 (resource.id, selector),
             )
         )
         if not rows:
             raise DataNotFound(f"There is no data at selector {selector!r} of resource {resource.name!r} yet.")
-        return Document(rows[0][0], resource.id, selector, rows[0][1])
+        ((id_, data, version),) = rows
+        return Document(id_, resource.id, selector, data, version)
 
     async def ping(self) -> None:
         reigned = self._epoch
@@ -180,11 +236,13 @@ class SQLStore:
         return int(epoch)
 
     def _survey(self, transaction: Transaction) -> Reign:
-        ((epoch, owner, fence),) = transaction.query("SELECT epoch, owner, fence FROM server WHERE id = 1")
+        ((epoch, owner, fence, event),) = transaction.query(
+            "SELECT epoch, owner, fence, event FROM server WHERE id = 1"
+        )
         if (epoch, _text(owner)) != (self._epoch, self._owner):
             raise EpochLost(_LOST)
         places = transaction.query(
-            "SELECT seq, resource, selector, ticket, standing, fence, owner, retry FROM place ORDER BY seq"
+            "SELECT seq, resource, selector, ticket, standing, fence, owner, retry, party, since FROM place ORDER BY seq"
         )
         timeouts = transaction.query(
             "SELECT name, timeout FROM resource WHERE name IN (SELECT DISTINCT resource FROM place)"
@@ -201,18 +259,21 @@ class SQLStore:
                     grant,
                     _text(who),
                     _text(retry),
+                    _text(party),
+                    since,
                 )
-                for seq, name, part, ticket, standing, grant, who, retry in places
+                for seq, name, part, ticket, standing, grant, who, retry, party, since in places
             ],
             timeouts={_text(name): _timeout(timeout) for name, timeout in timeouts},
+            event=event,
         )
 
-    def _claim(self, transaction: Transaction, epoch: int, fence: int) -> None:
+    def _claim(self, transaction: Transaction, epoch: int, fence: int = 0, event: int = 0) -> None:
         """Lock the row of the reign until the transaction ends, so that no other reign begins before that."""
         if transaction.execute(
-            "UPDATE server SET fence = CASE WHEN fence < %s THEN %s ELSE fence END "
-            "WHERE id = 1 AND epoch = %s AND owner = %s",
-            (fence, fence, epoch, self._owner),
+            "UPDATE server SET fence = CASE WHEN fence < %s THEN %s ELSE fence END, "
+            "event = CASE WHEN event < %s THEN %s ELSE event END WHERE id = 1 AND epoch = %s AND owner = %s",
+            (fence, fence, event, event, epoch, self._owner),
         ):
             return
         rows = transaction.query("SELECT owner FROM server WHERE id = 1")
@@ -221,27 +282,49 @@ class SQLStore:
         raise EpochLost(_LOST)
 
     def _apply(self, transaction: Transaction, epoch: int, batch: Batch) -> None:
-        self._claim(transaction, epoch, batch.fence)
+        self._claim(transaction, epoch, batch.fence, batch.event)
         if batch.places:
             transaction.executemany(
-                "REPLACE INTO place (seq, resource, selector, ticket, standing, fence, owner, retry) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
-                [
-                    (place.seq, *place.key, place.ticket, int(place.standing), place.fence, place.owner, place.retry)
-                    for place in batch.places
-                ],
+                "REPLACE INTO place (seq, resource, selector, ticket, standing, fence, owner, retry, party, since) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                [(seq, *key, ticket, int(standing), *rest) for seq, key, ticket, standing, *rest in batch.places],
             )
         if batch.writes:
             if self._judge:
                 self._check_holders(transaction, batch.writes)
-            newest = {(write.resource_id, write.key.selector): write.data for write in batch.writes}
+            self._write(transaction, batch.writes)
+        if batch.removed:
             transaction.executemany(
-                # A row that is there already keeps its id.
-                f"INSERT INTO resource_data (id, id_resource, selector, data) VALUES (%s, %s, %s, %s) {self._spelling.keep}",
-                [(str(uuid.uuid4()), *where, data) for where, data in newest.items()],
+                "UPDATE resource SET name = %s WHERE id = %s",
+                [(_REMOVED + resource.id, resource.id) for resource in batch.removed],
+            )
+        if batch.events:
+            transaction.executemany(
+                "INSERT INTO event (id, kind, at, resource, selector, owner, fence, seconds) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                [(id_, int(kind), at, *key, *rest) for id_, kind, at, key, *rest in batch.events],
             )
         for chunk in _chunks(batch.gone):
             transaction.execute(f"DELETE FROM place WHERE seq IN ({_marks(chunk)})", chunk)
+
+    def _write(self, transaction: Transaction, writes: list[Write]) -> None:
+        """Do the last of the writes at each selector."""
+        newest = {(write.resource_id, write.key.selector): write for write in writes}
+        kept = [
+            (str(uuid.uuid4()), *where, write.data, write.version)
+            for where, write in newest.items()
+            if write.data is not None
+        ]
+        if kept:
+            transaction.executemany(
+                # A row that is there already keeps its id.
+                "INSERT INTO resource_data (id, id_resource, selector, data, version) VALUES (%s, %s, %s, %s, %s) "
+                f"{self._spelling.keep}",
+                kept,
+            )
+        for where, write in newest.items():
+            if write.data is None:
+                transaction.execute("DELETE FROM resource_data WHERE id_resource = %s AND selector = %s", where)
 
     def _check_holders(self, transaction: Transaction, writes: list[Write]) -> None:
         holders: dict[int, tuple[Key, str, int]] = {}
@@ -257,6 +340,28 @@ class SQLStore:
         for write in writes:
             if holders.get(write.seq) != (write.key, write.ticket, write.fence):
                 raise StoreRefused("In the store this ticket does not hold the lock, so nothing was written.")
+
+
+def _unknown(name: str) -> ResourceNotFound:
+    return ResourceNotFound(f"There is no resource named {name!r}.")
+
+
+def _between(column: str, prefix: str, after: str) -> tuple[str, list[str]]:
+    """Return a condition, and its parameters, for names that begin with a prefix and come after some name; never for removed ones."""
+    within, bounds = f"{column} >= %s AND {column} > %s", [prefix or " ", after]
+    if end := _end(prefix):
+        return f"{within} AND {column} < %s", [*bounds, end]
+    return within, bounds
+
+
+def _end(prefix: str) -> str:
+    """Return the first name, by code points, after all that begin with a prefix; empty if there is no such name."""
+    rest = prefix.rstrip("\U0010ffff")
+    if not rest:
+        return ""
+    last = ord(rest[-1]) + 1
+    # Half a pair is no character, and UTF-8 has no bytes for it.
+    return rest[:-1] + chr(0xE000 if last == 0xD800 else last)
 
 
 def _text(value: str | bytes) -> str:

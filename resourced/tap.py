@@ -8,6 +8,7 @@ import re
 import resource
 import secrets
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -116,6 +117,7 @@ def makeService(options: Options) -> IService:
         times=Times(lease=config.lease, place=config.place, claim=config.claim),
         limits=LockLimits(queue=config.max_queue, waiting=config.max_waiting),
         succession=guard.lag,
+        wall=time.time,
     )
     keys = Keys(config.resource_read, config.resource_read_lock, config.resource_write)
     api = ResourceAPI(keys, store, locks, longest_wait=config.max_wait, fault=database.fault)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import islice
 from uuid import uuid4
 
 from resourced.errors import DataNotFound, ResourceExists, ResourceNotFound, StoreRefused
-from resourced.model import Batch, Document, Key, Place, Reign, Resource, Standing
+from resourced.model import Batch, Document, Event, Key, Place, Reign, Resource, Standing
 
 
 class MemoryStore:
@@ -20,6 +22,8 @@ class MemoryStore:
         self.resources: dict[str, Resource] = {}
         self.documents: dict[Key, Document] = {}
         self.places: dict[int, Place] = {}
+        self.events: dict[int, Event] = {}
+        self.event = 0
         self.epoch = 0
         self.fence = 0
 
@@ -35,6 +39,19 @@ class MemoryStore:
         except KeyError:
             raise ResourceNotFound("There is no resource of this name.") from None
 
+    async def change_resource(self, name: str, timeout: int) -> Resource:
+        found = await self.find_resource(name)
+        resource = self.resources[name] = replace(found, timeout=timeout)
+        return resource
+
+    async def list_resources(self, prefix: str, after: str, limit: int) -> list[Resource]:
+        names = (name for name in sorted(self.resources) if name.startswith(prefix) and name > after)
+        return [self.resources[name] for name in islice(names, limit)]
+
+    async def list_selectors(self, resource: Resource, prefix: str, after: str, limit: int) -> list[str]:
+        names = (key.selector for key in sorted(self.documents) if key.resource == resource.name)
+        return list(islice((name for name in names if name.startswith(prefix) and name > after), limit))
+
     async def read(self, resource: Resource, selector: str) -> Document:
         try:
             return self.documents[Key(resource.name, selector)]
@@ -48,7 +65,7 @@ class MemoryStore:
         self.epoch += 1
         places = sorted(self.places.values())
         timeouts = {name: resource.timeout for name, resource in self.resources.items()}
-        return Reign(self.epoch, self.fence, places, timeouts)
+        return Reign(self.epoch, self.fence, places, timeouts, self.event)
 
     async def commit(self, batch: Batch) -> None:
         places = self.places | {place.seq: place for place in batch.places}
@@ -61,10 +78,18 @@ class MemoryStore:
             ):
                 raise StoreRefused("The writer does not hold the lock.")
         for write in batch.writes:
-            known = self.documents.get(write.key)
-            self.documents[write.key] = Document(
-                known.id if known else str(uuid4()), write.resource_id, write.key.selector, write.data
-            )
+            known = self.documents.pop(write.key, None)
+            if write.data is not None:
+                id_ = known.id if known else str(uuid4())
+                self.documents[write.key] = Document(
+                    id_, write.resource_id, write.key.selector, write.data, write.version
+                )
+        for resource in batch.removed:
+            del self.resources[resource.name]
+            for key in [key for key in self.documents if key.resource == resource.name]:
+                del self.documents[key]
+        self.events |= {event.id: event for event in batch.events}
+        self.event = max(self.event, batch.event)
         self.places = {seq: place for seq, place in places.items() if seq not in set(batch.gone)}
         self.fence = max(self.fence, batch.fence)
 

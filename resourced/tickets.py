@@ -29,34 +29,34 @@ class Tickets:
         # Mostly one for each word; more if the first has lost a selector and the request for that came again.
         self._retries: dict[tuple[str, str], dict[str, Ticket]] = {}
 
-    def find(self, resource: str, name: str) -> Ticket | None:
-        """Look a ticket of a resource up, whether it is alive or let go of."""
+    def find(self, resource: str, name: str, party: str) -> Ticket | None:
+        """Look a ticket of a resource up, whether it is alive or let go of. To others than whom it was given to it is unknown."""
         ticket = self._known.get(name)
-        return ticket if ticket is not None and ticket.resource == resource else None
+        return ticket if ticket is not None and ticket.resource == resource and ticket.party == party else None
 
-    def get(self, resource: str, name: str) -> Ticket:
+    def get(self, resource: str, name: str, party: str) -> Ticket:
         """
         Look a ticket of a resource up.
 
-        :raises resourced.errors.TicketEnded: there is no such ticket.
+        :raises resourced.errors.TicketEnded: there is no such ticket, or it was given to somebody else.
         """
-        ticket = self.find(resource, name)
+        ticket = self.find(resource, name, party)
         if ticket is None:
             raise TicketEnded("This ticket has ended or was never given out. Ask again without it.")
         return ticket
 
-    def issue(self, resource: str, selector: str, retry: str) -> Ticket:
+    def issue(self, resource: str, selector: str, retry: str, party: str) -> Ticket:
         """Make a ticket, or find the one that the same request got before if that has not lost this selector."""
         known = self._retries.get((resource, retry), {}) if retry else {}
-        able = [ticket for ticket in known.values() if not ticket.lost_at(selector)]
+        able = [ticket for ticket in known.values() if ticket.party == party and not ticket.lost_at(selector)]
         for ticket in able:
             if ticket.live_at(selector) is not None:
                 return ticket
-        return able[0] if able else Ticket(self._new_name(), resource, retry)
+        return able[0] if able else Ticket(self._new_name(), resource, retry, party)
 
-    def load(self, resource: str, name: str, retry: str) -> Ticket:
+    def load(self, resource: str, name: str, retry: str, party: str) -> Ticket:
         """Find a ticket that the store knows, or make it anew."""
-        ticket = self.find(resource, name) or Ticket(name, resource)
+        ticket = self.find(resource, name, party) or Ticket(name, resource, party=party)
         ticket.retry = ticket.retry or retry
         return ticket
 

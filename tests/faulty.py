@@ -22,6 +22,10 @@ from resourced.testing import MemoryStore
 T = TypeVar("T")
 
 
+#: When each life begins, in Unix time.
+MIDNIGHT = 1_700_000_000.0
+
+
 class Outcome(Enum):
     """What becomes of a commit."""
 
@@ -111,6 +115,18 @@ class FaultyStore:
         self._reach()
         return await self.disk.create_resource(name, timeout)
 
+    async def change_resource(self, name: str, timeout: int) -> Resource:
+        self._reach()
+        return await self.disk.change_resource(name, timeout)
+
+    async def list_resources(self, prefix: str, after: str, limit: int) -> list[Resource]:
+        self._reach()
+        return await self.disk.list_resources(prefix, after, limit)
+
+    async def list_selectors(self, resource: Resource, prefix: str, after: str, limit: int) -> list[str]:
+        self._reach()
+        return await self.disk.list_selectors(resource, prefix, after, limit)
+
     async def find_resource(self, name: str) -> Resource:
         self._reach()
         return await self.disk.find_resource(name)
@@ -161,6 +177,7 @@ class Life:
             times=times,
             limits=limits,
             succession=belief if isfinite(belief) else 0.0,
+            wall=lambda: MIDNIGHT + self.clock.seconds(),
         )
 
     def open(self) -> Deferred[None]:

@@ -39,7 +39,8 @@ MAY_KNOW = {
     "jsontext": set(),
     "parse": {"auth", "jsontext"},
     "answers": {"channel", "jsontext", "locks"},
-    "web": {"answers", "auth", "jsontext", "locks", "parse", "routing", "store", "waiting"},
+    "routes": {"answers", "auth", "locks", "parse", "routing", "store"},
+    "web": {"answers", "auth", "jsontext", "locks", "parse", "routes", "store", "waiting"},
     "express": {"channel", "routing", "site"},
     "dispatch": {"site", "waiting"},
     "testing": {"store"},
@@ -71,6 +72,7 @@ MAY_KNOW = {
 
 #: Of these, only the protocols: what stands behind them is for ``tap`` to choose.
 ONLY_PROTOCOLS = {
+    ("routes", "store"),
     ("web", "store"),
     ("cache", "store"),
     ("journal", "store"),

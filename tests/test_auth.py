@@ -8,11 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.auth import Keys, Permission, key_of, require
-from resourced.errors import NotAuthorized
+from resourced.auth import DEFAULT, Identity, Keys, Permission, key_of
+from resourced.errors import Forbidden, NotAuthorized
 
 READ, LOCK, WRITE = Permission.READ, Permission.LOCK, Permission.WRITE
 NOTHING = Permission(0)
+
+
+def permission(keys: Keys, key: bytes) -> Permission:
+    """What a key may do."""
+    try:
+        return keys.authorize(key, NOTHING).permission
+    except NotAuthorized:
+        return NOTHING
 
 
 class RoleTests(SynchronousTestCase):
@@ -21,34 +29,32 @@ class RoleTests(SynchronousTestCase):
 
     def test_roles(self):
         """Each key may do what its variable stands for."""
-        self.assertEqual(self.keys.permission_of("r"), READ)
-        self.assertEqual(self.keys.permission_of("l"), READ | LOCK)
-        self.assertEqual(self.keys.permission_of(b"w"), READ | LOCK | WRITE)
+        self.assertEqual(permission(self.keys, b"r"), READ)
+        self.assertEqual(permission(self.keys, b"l"), READ | LOCK)
+        self.assertEqual(permission(self.keys, b"w"), READ | LOCK | WRITE)
 
     def test_unknown_key(self):
         """A key that is only nearly right may do nothing."""
-        for key in ("", "x", "R", "rr", "r ", "\udcff", b"r\x00", b"\xff"):
-            self.assertEqual(self.keys.permission_of(key), NOTHING)
+        for key in (b"", b"x", b"R", b"rr", b"r ", b"r\x00", b"\xff"):
+            self.assertEqual(permission(self.keys, key), NOTHING)
 
     def test_unset_role(self):
         """A role without a key is open to nobody, also not to the empty key."""
         keys = Keys("r", "", "")
-        self.assertEqual(keys.permission_of(""), NOTHING)
-        self.assertEqual(keys.permission_of(b""), NOTHING)
+        self.assertEqual(permission(keys, b""), NOTHING)
         self.assertRaises(NotAuthorized, keys.authorize, b"", READ)
         self.assertRaises(NotAuthorized, keys.authorize, b"r", WRITE)
 
     def test_one_key_in_two_roles(self):
-        """A key in two roles has both of them, and the name of the stronger."""
-        keys = Keys("same", "same", "other")
-        self.assertEqual(keys.permission_of("same"), READ | LOCK)
-        self.assertEqual(keys.authorize(b"same", READ), "read_lock")
+        """A key in two roles has both of them."""
+        self.assertEqual(permission(Keys("same", "same", "other"), b"same"), READ | LOCK)
 
-    def test_name(self):
-        """Who passes has the name of the role."""
-        self.assertEqual(self.keys.authorize(b"r", READ), "read")
-        self.assertEqual(self.keys.authorize(b"l", READ | LOCK), "read_lock")
-        self.assertEqual(self.keys.authorize(b"w", WRITE), "write")
+    def test_one_party(self):
+        """The three keys are one party, who may touch everything."""
+        for key in (b"r", b"l", b"w"):
+            identity = self.keys.authorize(key, READ)
+            self.assertEqual(identity.name, DEFAULT)
+            self.assertTrue(identity.may_touch("printer"))
 
     def test_refusals(self):
         """No key, an unknown key and a key without the permission are all unauthorized, and no key is repeated."""
@@ -64,11 +70,20 @@ class RoleTests(SynchronousTestCase):
             self.assertIn(part, error.sentence)
             self.assertNotIn("topsecret", error.sentence)
 
-    def test_require(self):
+    def test_allow(self):
         """All that is needed must be granted, not just some of it."""
-        require(READ | LOCK, LOCK)
-        self.assertRaises(NotAuthorized, require, READ | LOCK, LOCK | WRITE)
-        self.assertRaises(NotAuthorized, require, NOTHING, READ)
+        identity = Identity("ci", READ | LOCK)
+        identity.allow(LOCK)
+        self.assertRaises(NotAuthorized, identity.allow, LOCK | WRITE)
+        self.assertRaises(NotAuthorized, Identity("ci", NOTHING).allow, READ)
+
+    def test_prefixes(self):
+        """A key may be for some resources only, by how their names begin."""
+        identity = Identity("ci", READ, ("ci/", "test"))
+        for name in ("ci/1", "ci/", "test", "tests"):
+            identity.require(name)
+        for name in ("ci", "printer", "", "Test"):
+            self.assertRaises(Forbidden, identity.require, name)
 
     def test_every_key_is_compared(self):
         """Whichever key is presented, it is compared with each of the three, in constant time and at equal length."""
@@ -82,13 +97,13 @@ class RoleTests(SynchronousTestCase):
         self.patch(hmac, "compare_digest", compare)
         for key in (b"r", b"l", b"w", b"unknown", b"x" * 10000):
             compared.clear()
-            self.keys.permission_of(key)
+            permission(self.keys, key)
             self.assertEqual(compared, [(32, 32)] * 3)
 
     @given(st.binary(max_size=40))
     def test_only_the_three_keys(self, key):
         """Whatever bytes are presented, only the three keys open anything."""
-        self.assertEqual(self.keys.permission_of(key) == NOTHING, key not in {b"r", b"l", b"w"})
+        self.assertEqual(permission(self.keys, key) == NOTHING, key not in {b"r", b"l", b"w"})
 
 
 class PresentedKeyTests(SynchronousTestCase):

@@ -91,7 +91,7 @@ class JournalTestCase(SynchronousTestCase):
         assert isinstance(queued, Queued), queued
         return queued
 
-    def write(self, ticket: str, data: str = "1", key: Key = A4, *, unlock: bool = False) -> Deferred[None]:
+    def write(self, ticket: str, data: str = "1", key: Key = A4, *, unlock: bool = False) -> Deferred[int]:
         return self.life.heard(self.locks.write(key, "id", ticket, data, unlock=unlock))
 
     def unlock(self, ticket: str, key: Key = A4) -> bool:
@@ -175,7 +175,7 @@ class GroupCommitTests(JournalTestCase):
         writing = self.write(self.holder, "1")
         self.assertNoResult(writing)
         self.store.finish()
-        self.assertIsNone(self.successResultOf(writing))
+        self.assertGreater(self.successResultOf(writing), 0)
         self.assertEqual(self.data(), "1")
 
     def test_ended(self):
@@ -600,7 +600,7 @@ class DoubtTests(JournalTestCase):
         self.lose_store()
         self.clock.pump([1] * int(LEASE))
         self.assertIn(self.other, [place.ticket for place in self.disk.places.values()])
-        self.assertIsNotNone(self.locks._table.find(GLASS, self.other))
+        self.assertIsNotNone(self.locks._table.find(GLASS, self.other, ""))
         self.store.heal()
         self.clock.advance(PAUSE)
         self.clock.advance(1)
@@ -972,7 +972,7 @@ class WriteTests(JournalTestCase):
         self.clock.advance(LEASE * 1.5)
         self.assertNoResult(self.waiting)
         self.store.finish()
-        self.assertIsNone(self.successResultOf(writing))
+        self.assertGreater(self.successResultOf(writing), 0)
         self.clock.advance(LEASE / 2 - 1)
         self.assertNoResult(self.waiting)
         self.clock.advance(LEASE / 2 + 1)
@@ -994,11 +994,11 @@ class WriteTests(JournalTestCase):
         first, second = self.write(self.holder, "1"), self.write(self.holder, "2")
         self.clock.advance(LEASE)
         self.store.finish()
-        self.assertIsNone(self.successResultOf(first))
+        self.assertGreater(self.successResultOf(first), 0)
         self.clock.advance(LEASE)
         self.assertNoResult(self.waiting)
         self.store.finish()
-        self.assertIsNone(self.successResultOf(second))
+        self.assertGreater(self.successResultOf(second), 0)
         self.assertEqual(self.data(), "2")
         self.lock(ticket=self.holder)
 
@@ -1008,7 +1008,7 @@ class WriteTests(JournalTestCase):
         release = self.locks.unlock(A4, self.holder)
         self.assertNoResult(release)
         self.store.finish()
-        self.assertIsNone(self.successResultOf(writing))
+        self.assertGreater(self.successResultOf(writing), 0)
         self.assertNoResult(release)
         self.assertNoResult(self.waiting)
         self.store.finish()
@@ -1069,7 +1069,7 @@ class WriteTests(JournalTestCase):
         writing = self.write(self.holder, "1", unlock=True)
         self.assertNoResult(self.waiting)
         self.store.finish()
-        self.assertIsNone(self.successResultOf(writing))
+        self.assertGreater(self.successResultOf(writing), 0)
         self.told(self.waiting)
         (batch,) = self.store.batches
         self.assertEqual((len(batch.writes), len(batch.places), len(batch.gone)), (1, 1, 1))
@@ -1079,10 +1079,10 @@ class WriteTests(JournalTestCase):
         first = self.write(self.holder, "1")
         second = self.write(self.holder, "2", unlock=True)
         self.store.finish()
-        self.assertIsNone(self.successResultOf(first))
+        self.assertGreater(self.successResultOf(first), 0)
         self.assertNoResult(self.waiting)
         self.store.finish()
-        self.assertIsNone(self.successResultOf(second))
+        self.assertGreater(self.successResultOf(second), 0)
         self.assertEqual(self.data(), "2")
         self.told(self.waiting)
 
@@ -1094,8 +1094,8 @@ class WriteTests(JournalTestCase):
         second = self.write(heir, "2")
         self.store.finish()
         self.store.finish()
-        self.assertIsNone(self.successResultOf(first))
-        self.assertIsNone(self.successResultOf(second))
+        self.assertGreater(self.successResultOf(first), 0)
+        self.assertGreater(self.successResultOf(second), 0)
         self.assertEqual(self.data(), "2")
         self.told(self.waiting)
 
@@ -1202,7 +1202,7 @@ class VolatileTests(JournalTestCase):
         writing = self.write(held.ticket, "1")
         self.assertNoResult(writing)
         self.store.finish()
-        self.assertIsNone(self.successResultOf(writing))
+        self.assertGreater(self.successResultOf(writing), 0)
         self.assertEqual(self.data(), "1")
         self.assertEqual(self.disk.places, {})
 
@@ -1215,7 +1215,7 @@ class VolatileTests(JournalTestCase):
         self.clock.advance(LEASE - 1)
         self.assertNoResult(waiting)
         self.store.finish()
-        self.assertIsNone(self.successResultOf(writing))
+        self.assertGreater(self.successResultOf(writing), 0)
         self.told(waiting)
 
     def test_unlock_waits(self):
@@ -1228,7 +1228,7 @@ class VolatileTests(JournalTestCase):
         self.assertNoResult(release)
         self.assertNoResult(waiting)
         self.store.finish()
-        self.assertIsNone(self.successResultOf(writing))
+        self.assertGreater(self.successResultOf(writing), 0)
         self.assertTrue(self.successResultOf(release))
         self.told(waiting)
 
@@ -1242,8 +1242,8 @@ class VolatileTests(JournalTestCase):
         self.assertNoResult(first)
         self.assertNoResult(waiting)
         self.store.finish()
-        self.assertIsNone(self.successResultOf(second))
-        self.assertIsNone(self.successResultOf(first))
+        self.assertGreater(self.successResultOf(second), 0)
+        self.assertGreater(self.successResultOf(first), 0)
         self.told(waiting)
 
     def test_failed_write(self):
@@ -1288,7 +1288,7 @@ class VolatileTests(JournalTestCase):
         self.store.slow = False
         self.store.outcome = Outcome.FAILED
         self.store.finish()
-        self.assertIsNone(self.successResultOf(first))
+        self.assertGreater(self.successResultOf(first), 0)
         self.assert_away(second)
         heir = self.successResultOf(waiting)
         self.store.heal()

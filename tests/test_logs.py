@@ -67,7 +67,7 @@ def test_fields_of_a_request(tmp_path):
         assert (locked["fence"], locked["status"], locked["uri"]) == (lock.fence, 404, path)
         assert 0 < locked["ms"] < 20_000
         assert locked["bytes"] == len(lock.body)
-        assert (put["method"], put["status"], put["owner"]) == ("PUT", 204, "write")
+        assert (put["method"], put["status"], put["owner"]) == ("PUT", 204, "default")
         assert (refused["status"], "owner" in refused) == (401, False)
         assert (nowhere["status"], "route" in nowhere) == (404, False)
         assert lines(daemon.log)[-1]["route"] == "/health"

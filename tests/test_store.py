@@ -253,7 +253,7 @@ async def test_empty_batch(backend: Backend) -> None:
     store = await backend.store()
     await store.reign()
     await store.commit(Batch(0))
-    assert (await store.reign())[1:] == (0, [], {})
+    assert (await store.reign())[1:] == (0, [], {}, 0)
 
 
 @pytest.mark.parametrize("standing", [Standing.HOLDING, Standing.GRANTED])
@@ -366,7 +366,7 @@ async def test_nobody_writes_before_reigning(backend: Backend) -> None:
         await store.commit(Batch(1, [place(1)]))
     with pytest.raises(EpochLost):
         await store.create_resource("printer", 0)
-    assert (await store.reign())[1:] == (0, [], {})
+    assert (await store.reign())[1:] == (0, [], {}, 0)
 
 
 async def test_batch_of_an_earlier_reign(backend: Backend) -> None:
@@ -467,7 +467,7 @@ async def test_old_timeouts(backend: Backend) -> None:
 STATEMENTS = {
     "find": ("SELECT id, timeout FROM resource WHERE name = 'n500'", "resource"),
     "read": (
-        "SELECT id, data FROM resource_data WHERE id_resource = 'i500' AND selector = 's500' AND data IS NOT NULL",
+        "SELECT id, data, version FROM resource_data WHERE id_resource = 'i500' AND selector = 's500' AND data IS NOT NULL",
         "resource_data",
     ),
     "judge": ("SELECT seq FROM place WHERE seq IN (500, 501)", "place"),
@@ -524,7 +524,7 @@ async def test_statements_are_those_that_were_explained(mysql: MySQLBackend) -> 
     sent = [statement for (statement,) in log]
     for start in (
         "SELECT id, timeout FROM resource WHERE name = ",
-        "SELECT id, data FROM resource_data WHERE id_resource = ",
+        "SELECT id, data, version FROM resource_data WHERE id_resource = ",
         "SELECT seq, resource, selector, ticket, fence, standing FROM place WHERE seq IN (1) FOR UPDATE",
         "DELETE FROM place WHERE seq IN (1)",
     ):

@@ -976,7 +976,7 @@ class LockTests(WebTests):
         """The owner is what the client says, else the name of its key."""
         self.lock(headers=[("X-Owner", "press 7 é".encode().decode("latin-1"))])
         self.lock(f"{PRINTER}/A3")
-        self.assertEqual([place.owner for place in self.store.places.values()], ["press 7 é", "write"])
+        self.assertEqual([place.owner for place in self.store.places.values()], ["press 7 é", "default"])
 
     def test_lost_answer(self):
         """With the same Idempotency-Key under the same key, a request that is sent again gets the ticket it got before."""

@@ -12,11 +12,12 @@ The other arguments are those of ``resourced``.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 from resourced import tap
 from resourced.database import Transaction
 from resourced.guard import BELIEF, Guard
-from resourced.model import Write
+from resourced.model import Batch, Write
 from resourced.store import SQLStore
 
 
@@ -26,10 +27,14 @@ class UnfencedStore(SQLStore):
     async def ping(self) -> None:
         await self._database.read(lambda transaction: transaction.query("SELECT owner FROM server WHERE id = 1"))
 
-    def _claim(self, transaction: Transaction, epoch: int, fence: int) -> None:
+    def _claim(self, transaction: Transaction, epoch: int, fence: int = 0, event: int = 0) -> None:
         transaction.execute(
             "UPDATE server SET fence = CASE WHEN fence < %s THEN %s ELSE fence END WHERE id = 1", (fence, fence)
         )
+
+    def _apply(self, transaction: Transaction, epoch: int, batch: Batch) -> None:
+        # An event of its id may be there already: that is a fence too.
+        super()._apply(transaction, epoch, replace(batch, events=[]))
 
     def _check_holders(self, transaction: Transaction, writes: list[Write]) -> None:
         """Let everyone write."""

@@ -1,0 +1,169 @@
+"""What all routes share: the one Klein app, who may use it, and the one way from an exception to an answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from klein import Klein
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from resourced.answers import RETRY_AFTER, error, noted
+from resourced.auth import Identity, Keys, Permission
+from resourced.errors import (
+    BadRequest,
+    BodyTooLarge,
+    DataNotFound,
+    EpochLost,
+    FenceMismatch,
+    Forbidden,
+    NotAuthorized,
+    NotHolder,
+    Overloaded,
+    PreconditionFailed,
+    ResourcedError,
+    ResourceExists,
+    ResourceInUse,
+    ResourceNotFound,
+    StoreUnavailable,
+    TicketEnded,
+    TicketRequired,
+)
+from resourced.locks import LockManager
+from resourced.model import Resource
+from resourced.parse import presented_key
+from resourced.routing import Segment
+from resourced.store import Store
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+log = Logger()
+
+#: From an error to its status: the first line that fits.
+STATUSES: tuple[tuple[type[ResourcedError], int], ...] = (
+    (BadRequest, 400),
+    (NotAuthorized, 401),
+    (Forbidden, 403),
+    (ResourceNotFound, 404),
+    (DataNotFound, 404),
+    (ResourceExists, 409),
+    (TicketEnded, 410),
+    (FenceMismatch, 412),
+    (PreconditionFailed, 412),
+    (BodyTooLarge, 413),
+    (NotHolder, 423),
+    (ResourceInUse, 423),
+    (TicketRequired, 428),
+    (Overloaded, 503),
+    (EpochLost, 503),
+    (StoreUnavailable, 503),
+    (ResourcedError, 500),
+)
+
+
+def _klein() -> Klein:
+    app = Klein()
+    app.url_map.converters["name"] = Segment
+    # An empty segment is no name, and must not be mended by a redirect.
+    app.url_map.merge_slashes = False
+    return app
+
+
+class Routes:
+    """
+    The base of every group of routes.
+
+    All groups are parts of one object, and their routes of one app.
+    """
+
+    app = _klein()
+
+    def __init__(self, keys: Keys, store: Store, locks: LockManager) -> None:
+        self.keys = keys
+        self.store = store
+        self.locks = locks
+
+    def authorize(self, request: Request, needed: Permission, resource: str = "") -> Identity:
+        """
+        Let pass whoever may do what is needed.
+
+        :param resource: what it is about, if it is about one resource.
+        :raises resourced.errors.NotAuthorized: there is no key, or it is unknown, or it may not.
+        :raises resourced.errors.Forbidden: the key may do this, but not to this resource.
+        """
+        identity = self.keys.authorize(presented_key(request), needed)
+        noted(request, owner=identity.name)
+        if resource:
+            identity.require(resource)
+        return identity
+
+    async def find(self, name: str) -> Resource:
+        """
+        Look a resource up, so that it is there when this returns, as far as this server knows.
+
+        :raises resourced.errors.ResourceNotFound: there is none of this name.
+        """
+        while True:
+            removals = self.locks.removals
+            found = await self.store.find_resource(name)
+            if removals == self.locks.removals:
+                return found
+
+    @app.handle_errors(Exception)  # type: ignore[arg-type]
+    def failed(self, request: Request, failure: Failure) -> bytes:
+        """Answer an exception of whatever kind."""
+        reason = failure.value
+        if isinstance(reason, ResourcedError):
+            return _refused(request, reason)
+        if isinstance(reason, HTTPException):
+            return _unrouted(request, reason)
+        log.failure("A request failed in a way that nobody thought of.", failure)
+        refusal = ResourcedError("The server has failed. Its log says more.")
+        refusal.code = "internal_error"
+        return error(request, 500, refusal)
+
+
+def route(pattern: str, methods: list[str]) -> Callable[[Handler], Handler]:
+    """Register a route whose requests are known by it in the access log, and by the names in their paths."""
+    label = re.sub(r"<\w+:(\w+)>", r"{\1}", pattern)
+
+    def register(handler: Handler) -> Handler:
+        @wraps(handler)
+        def handle(api: Routes, request: Request, **names: str) -> Any:
+            noted(request, route=label, **names)
+            return handler(api, request, **names)
+
+        Routes.app.route(pattern, methods=methods)(cast(Any, handle))
+        return cast("Handler", handle)
+
+    return register
+
+
+def _refused(request: Request, reason: ResourcedError) -> bytes:
+    """Answer what the server itself has to object."""
+    status = next(status for kind, status in STATUSES if isinstance(reason, kind))
+    if status == 401:
+        request.setHeader(b"www-authenticate", b'Bearer realm="resourced"')
+    if status == 503:
+        request.setHeader(b"retry-after", b"%d" % RETRY_AFTER)
+    return error(request, status, reason)
+
+
+def _unrouted(request: Request, reason: HTTPException) -> bytes:
+    """Answer what is wrong with the path or the method."""
+    if isinstance(reason, MethodNotAllowed):
+        methods = ", ".join(sorted(reason.valid_methods or ()))
+        request.setHeader(b"allow", methods.encode())
+        refusal = ResourcedError(f"This path knows only {methods}.")
+        refusal.code = "method_not_allowed"
+        return error(request, 405, refusal)
+    if reason.code == 404:
+        refusal = ResourcedError("There is nothing at this path.")
+        refusal.code = "unknown_path"
+        return error(request, 404, refusal)
+    return error(request, 400, BadRequest("The path is not percent-encoded UTF-8.", "bad_path"))
