@@ -327,8 +327,9 @@ class LockTable:
         try:
             self._journal.check()
         except StoreUnavailable:
-            # That it ended could not be kept.  It may end late, but not in memory alone.
-            entry.timer = self._clock.callLater(1, self._due, entry)
+            # That it ended could not be kept, and its client could not renew it. Both will do so when the store is back, and
+            # the client needs a moment to find that out.
+            self._arm(entry, min(self._times.claim, entry.queue.lease))
             return
         self.end(entry, EventKind.EXPIRY)
         self.settle(entry.queue)

@@ -596,16 +596,25 @@ class DoubtTests(JournalTestCase):
         self.assertEqual(self.queue(ticket=self.waiting), Queued(self.waiting, 1))
 
     def test_no_end_in_memory_only(self):
-        """A lease that ends while the store is away does so when that can be kept."""
+        """A lease that ends while the store is away does so when that can be kept, and its client has had time to come back."""
         self.lose_store()
-        self.clock.pump([1] * int(LEASE))
+        self.clock.pump([1] * (int(LEASE) + 1))
         self.assertIn(self.other, [place.ticket for place in self.disk.places.values()])
         self.assertIsNotNone(self.locks._table.find(GLASS, self.other, ""))
         self.store.heal()
         self.clock.advance(PAUSE)
-        self.clock.advance(1)
+        self.clock.pump([1] * int(CLAIM))
         self.assert_agreement()
         self.assert_ended(self.other, GLASS)
+
+    def test_lease_outlasts_the_outage(self):
+        """A client that could not renew its lease because the store was away still can when it is back."""
+        self.lose_store()
+        self.clock.pump([1] * (int(SCANNER) + 1))
+        self.store.heal()
+        self.clock.advance(PAUSE)
+        self.clock.pump([1] * (int(SCANNER) - 2))
+        self.assertEqual(self.lock(GLASS, self.other).ticket, self.other)
 
     def test_long_poll(self):
         """A client that waits for a lock that is in doubt is told so, and finds its place again."""
@@ -1274,7 +1283,8 @@ class VolatileTests(JournalTestCase):
         self.store.finish(Outcome.FAILED)
         self.assert_away(writing)
         self.store.heal()
-        self.clock.pump([PAUSE, 1, 1])
+        self.clock.advance(PAUSE)
+        self.clock.advance(CLAIM)
         self.told(waiting)
         self.assert_ended(held.ticket)
 
