@@ -9,7 +9,7 @@ the routes is left to werkzeug, so that both ways have one judge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from klein import Klein
@@ -33,11 +33,17 @@ Handler = Callable[..., Handling]
 
 
 class API(Protocol):
-    """An object with a Klein app, each of whose endpoints is the coroutine method of that name."""
+    """
+    A Klein app, and what it is made of.
+
+    :ivar handlers: the coroutine function that answers each endpoint.
+    """
 
     @property
-    def app(self) -> Klein:
-        """The app."""
+    def app(self) -> Klein: ...
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]: ...
 
     def failed(self, request: Request, failure: Failure) -> bytes:
         """Make an answer of an exception."""
@@ -76,7 +82,7 @@ class Dispatch(Resource):
         self._map = api.app.url_map
         # No rule depends on the host, but werkzeug does not take every one; most clients have the same.
         self._judges: dict[tuple[bytes | None, int], MapAdapter] = {}
-        self._handlers: dict[str, Handler] = {name: getattr(api, name) for name in api.app.endpoints}
+        self._handlers = api.handlers
         self._routes: dict[int, list[Route]] = {}
         for rule in self._map.iter_rules():
             self._enter(rule)

@@ -1,9 +1,9 @@
-"""What all routes share: the one Klein app, who may use it, and the one way from an exception to an answer."""
+"""What all routes share: the Klein app that they make together, who may use it, and the one way from an exception to an answer."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -40,7 +40,8 @@ from resourced.parse import presented_key
 from resourced.routing import Segment
 from resourced.store import Store
 
-Handler = TypeVar("Handler", bound=Callable[..., Any])
+Handling = Callable[..., Coroutine[Any, Any, bytes]]
+Handler = TypeVar("Handler", bound=Handling)
 
 log = Logger()
 
@@ -66,22 +67,12 @@ STATUSES: tuple[tuple[type[ResourcedError], int], ...] = (
 )
 
 
-def _klein() -> Klein:
-    app = Klein()
-    app.url_map.converters["name"] = Segment
-    # An empty segment is no name, and must not be mended by a redirect.
-    app.url_map.merge_slashes = False
-    return app
+#: What a method that answers a route has its rule under.
+_RULE = "rule"
 
 
 class Routes:
-    """
-    The base of every group of routes.
-
-    All groups are parts of one object, and their routes of one app.
-    """
-
-    app = _klein()
+    """The base of every group of routes."""
 
     def __init__(self, keys: Keys, store: Store, locks: LockManager) -> None:
         self.keys = keys
@@ -114,7 +105,35 @@ class Routes:
             if removals == self.locks.removals:
                 return found
 
-    @app.handle_errors(Exception)  # type: ignore[arg-type]
+    def rules(self) -> Iterator[tuple[str, list[str], Handling]]:
+        """Return the pattern and the methods of each route, and what answers it."""
+        for name in dir(type(self)):
+            rule = getattr(getattr(type(self), name), _RULE, None)
+            if rule is not None:
+                yield (*rule, getattr(self, name))
+
+
+class ResourceAPI:
+    """
+    All groups of routes as one Klein app.
+
+    :ivar app: the app.
+    :ivar handlers: what answers each of its endpoints.
+    """
+
+    def __init__(self, *groups: Routes) -> None:
+        self.app = Klein()
+        self.app.url_map.converters["name"] = Segment
+        # An empty segment is no name, and must not be mended by a redirect.
+        self.app.url_map.merge_slashes = False
+        self.handlers: dict[str, Handling] = {}
+        for group in groups:
+            for pattern, methods, handler in group.rules():
+                endpoint = f"{type(group).__name__}.{handler.__name__}"
+                self.handlers[endpoint] = handler
+                self.app.route(pattern, methods=methods, endpoint=endpoint)(handler)
+        self.app.handle_errors(Exception)(cast(Any, self.failed))
+
     def failed(self, request: Request, failure: Failure) -> bytes:
         """Answer an exception of whatever kind."""
         reason = failure.value
@@ -129,16 +148,16 @@ class Routes:
 
 
 def route(pattern: str, methods: list[str]) -> Callable[[Handler], Handler]:
-    """Register a route whose requests are known by it in the access log, and by the names in their paths."""
+    """Let a coroutine method answer a route; its requests are known by that in the access log, and by the names in their paths."""
     label = re.sub(r"<\w+:(\w+)>", r"{\1}", pattern)
 
     def register(handler: Handler) -> Handler:
         @wraps(handler)
-        def handle(api: Routes, request: Request, **names: str) -> Any:
+        def handle(group: Routes, request: Request, **names: str) -> Any:
             noted(request, route=label, **names)
-            return handler(api, request, **names)
+            return handler(group, request, **names)
 
-        Routes.app.route(pattern, methods=methods)(cast(Any, handle))
+        setattr(handle, _RULE, (pattern, methods))
         return cast("Handler", handle)
 
     return register

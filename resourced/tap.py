@@ -34,12 +34,13 @@ from resourced.locks import LockManager
 from resourced.locktable import Limits as LockLimits
 from resourced.locktable import Times
 from resourced.logs import Logged, json_observer
+from resourced.routes import ResourceAPI
 from resourced.site import Limits as SiteLimits
 from resourced.site import make_site
 from resourced.standby import Standby
 from resourced.store import SQLStore, Store
 from resourced.systemd import ServiceManager
-from resourced.web import ResourceAPI
+from resourced.web import Published
 
 log = Logger()
 
@@ -120,7 +121,9 @@ def makeService(options: Options) -> IService:
         wall=time.time,
     )
     keys = Keys(config.resource_read, config.resource_read_lock, config.resource_write)
-    api = ResourceAPI(keys, store, locks, longest_wait=config.max_wait, fault=database.fault)
+    api = ResourceAPI(
+        Published(keys, store, locks, longest_wait=config.max_wait, fault=database.fault),
+    )
     limits = SiteLimits(
         max_body=config.max_body,
         request=config.request_deadline,

@@ -33,7 +33,7 @@ from resourced.waiting import Shared
 LATELY = 0.5
 
 
-class ResourceAPI(Routes):
+class Published(Routes):
     """
     The published API.
 

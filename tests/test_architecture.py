@@ -66,7 +66,7 @@ MAY_KNOW = {
             "express",
             "guard",
         ),
-        *("journal", "locks", "locktable", "logs", "site", "standby", "store", "systemd", "web"),
+        *("journal", "locks", "locktable", "logs", "site", "routes", "standby", "store", "systemd", "web"),
     },
 }
 

@@ -31,9 +31,10 @@ from resourced.dispatch import Dispatch
 from resourced.express import make_express_site, plain
 from resourced.journal import Journal
 from resourced.locks import LockManager
+from resourced.routes import ResourceAPI
 from resourced.site import make_site
 from resourced.testing import MemoryStore
-from resourced.web import ResourceAPI
+from resourced.web import Published
 
 KEY = b"x-api-key: write-key"
 
@@ -54,7 +55,8 @@ class Server:
         journal = Journal(self.clock, store, dethroned=case.fail)
         locks = LockManager(self.clock, journal, new_ticket=lambda: f"{next(tickets):032x}")
         case.successResultOf(Deferred.fromCoroutine(journal.open()))
-        self.api = ResourceAPI(Keys("read-key", "lock-key", "write-key"), store, locks, longest_wait=50)
+        parts = (Keys("read-key", "lock-key", "write-key"), store, locks)
+        self.api = ResourceAPI(Published(*parts, longest_wait=50))
         leaf = Dispatch(self.api) if fast else self.api.app.resource()
         limits = Limits(max_body=2000, max_headers=1000)
         self.site = (make_express_site if fast else make_site)(leaf, self.clock, limits)

@@ -33,10 +33,11 @@ from resourced.journal import Journal
 from resourced.locks import LockManager
 from resourced.locktable import Limits, Times
 from resourced.model import Batch, Document, Reign, Resource, valid_name
+from resourced.routes import ResourceAPI
 from resourced.routing import Front
 from resourced.site import ResourcedSite, make_site
 from resourced.testing import MemoryStore
-from resourced.web import ResourceAPI
+from resourced.web import Published
 from tests.daemon import FAST
 
 READ, LOCK, WRITE = "read-key", "lock-key", "write-key"
@@ -198,7 +199,8 @@ class WebTests(SynchronousTestCase):
         numbers = itertools.count(1)
         locks = LockManager(self.clock, journal, new_ticket=lambda: f"{next(numbers):032x}", times=times, limits=limits)
         self.successResultOf(Deferred.fromCoroutine(journal.open()))
-        self.api = ResourceAPI(keys or Keys(READ, LOCK, WRITE), self.store, locks, longest_wait=50)
+        parts = (keys or Keys(READ, LOCK, WRITE), self.store, locks)
+        self.api = ResourceAPI(Published(*parts, longest_wait=50))
         self.site = (make_express_site if FAST else make_site)(leaf_of(self.api), self.clock)
 
     def begin(
