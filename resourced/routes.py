@@ -163,9 +163,14 @@ def route(pattern: str, methods: list[str]) -> Callable[[Handler], Handler]:
     return register
 
 
+def status_of(kind: type[ResourcedError]) -> int:
+    """Return the status that an error becomes."""
+    return next(status for known, status in STATUSES if issubclass(kind, known))
+
+
 def _refused(request: Request, reason: ResourcedError) -> bytes:
     """Answer what the server itself has to object."""
-    status = next(status for kind, status in STATUSES if isinstance(reason, kind))
+    status = status_of(type(reason))
     if status == 401:
         request.setHeader(b"www-authenticate", b'Bearer realm="resourced"')
     if status == 503:

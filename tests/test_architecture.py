@@ -39,6 +39,8 @@ MAY_KNOW = {
     "jsontext": set(),
     "parse": {"auth", "jsontext"},
     "answers": {"channel", "jsontext", "locks"},
+    "apiparts": set(),
+    "apidoc": {"answers", "apiparts", "auth", "locks", "routes", "store"},
     "routes": {"answers", "auth", "locks", "parse", "routing", "store"},
     "web": {"answers", "auth", "jsontext", "locks", "parse", "routes", "store", "waiting"},
     "express": {"channel", "routing", "site"},

@@ -1,0 +1,272 @@
+"""The parts of the API's description that its operations share: what names, times, answers and headers look like. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+Part = dict[str, Any]
+
+#: The largest number that every JSON reader keeps exact.
+_EXACT: Final = 2**53 - 1
+_NO_CONTROL: Final = r"[^\u0000-\u001f\u007f-\u009f]"
+
+
+def ref(kind: str, name: str) -> Part:
+    """Point to a part by its kind, such as ``schemas``, and its name."""
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def _object(description: str, **fields: Part) -> Part:
+    """An object that has just these fields."""
+    return {
+        "description": description,
+        "type": "object",
+        "required": list(fields),
+        "additionalProperties": False,
+        "properties": fields,
+    }
+
+
+def _list(item: str) -> Part:
+    return {"type": "array", "items": ref("schemas", item)}
+
+
+def _says(description: str, part: Part) -> Part:
+    return {"description": description, **part}
+
+
+_TEXT: Final[Part] = {"type": "string"}
+_BOOLEAN: Final[Part] = {"type": "boolean"}
+_NAME: Final = ref("schemas", "Name")
+_TIMEOUT: Final = ref("schemas", "Timeout")
+_COUNT: Final[Part] = {"type": "integer", "minimum": 0}
+_POSITION: Final[Part] = {"type": "integer", "minimum": 1, "description": "1 is next in line."}
+_SECONDS: Final = ref("schemas", "Seconds")
+_NEXT: Final[Part] = {
+    "type": ["string", "null"],
+    "description": "What to send as `after` for the next page, if there is one.",
+}
+_HELD: Final = _says("How many of its locks are held.", _COUNT)
+_WAITING: Final = _says("How many tickets wait.", _COUNT)
+_DEFINITION: Final[Part] = {"id": _TEXT, "name": _NAME, "timeout": _TIMEOUT}
+
+SCHEMAS: Final[Mapping[str, Part]] = {
+    "Error": _object(
+        "What went wrong.",
+        error=_says("A sentence for a person; it may change.", {"type": "string", "minLength": 1}),
+        code=_says("A word for a program; it never changes.", {"type": "string", "pattern": "^[a-z_]+$"}),
+    ),
+    "Name": {
+        "description": "The name of a resource or of a selector. It is exact: nothing is folded, trimmed or normalized.",
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 255,
+        "pattern": rf"^(?!\.{{1,2}}$){_NO_CONTROL}+$",
+    },
+    "Timeout": {
+        "description": "The lease of the resource's locks in whole seconds; 0 means the server's default.",
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 2**31 - 1,
+    },
+    "Seconds": _says("Whole seconds, rounded down.", _COUNT),
+    "Fence": {
+        "description": "A number that grows with every grant at a selector and is never used twice.",
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 2**63 - 1,
+    },
+    "NewResource": {
+        "type": "object",
+        "required": ["name"],
+        "properties": {"name": _NAME, "timeout": _TIMEOUT},
+    },
+    "Change": {"type": "object", "required": ["timeout"], "properties": {"timeout": _TIMEOUT}},
+    "Resource": _object("A resource as it is defined.", **_DEFINITION),
+    "Resources": _object(
+        "A page of resources, by the code points of their names.", resources=_list("Listed"), next=_NEXT
+    ),
+    "Listed": _object("A resource, and how much it is used.", **_DEFINITION, held=_HELD, waiting=_WAITING),
+    "ResourceState": _object(
+        "A resource, how much it is used, and a page of its selectors that have data or are locked.",
+        **_DEFINITION,
+        held=_HELD,
+        waiting=_WAITING,
+        selectors=_list("Selector"),
+        next=_NEXT,
+    ),
+    "Selector": _object(
+        "A selector that has data or is locked.",
+        selector=_NAME,
+        data=_says("Whether there is data.", _BOOLEAN),
+        held=_says("Whether somebody has the lock.", _BOOLEAN),
+        waiting=_WAITING,
+    ),
+    "Document": _object(
+        "What is kept at a selector.",
+        id=_TEXT,
+        idResource=_TEXT,
+        selector=_NAME,
+        data=_says("The stored JSON text, byte for byte: it has to be decoded once more.", _TEXT),
+    ),
+    "Queued": _object("Someone else has the lock.", unavailable={"const": True}, position=_POSITION),
+    "Locked": _object("The lock is the client's.", locked={"const": True}),
+    "NotLocked": _object("Someone else has the lock.", locked={"const": False}, position=_POSITION),
+    "Unlocked": _object("The end of a turn.", unlocked=_says("Whether there was anything to let go of.", _BOOLEAN)),
+    "LockState": _object(
+        "Who has a lock, and who waits for it.",
+        resource=_NAME,
+        selector=_NAME,
+        locked=_BOOLEAN,
+        holder={"oneOf": [ref("schemas", "Holder"), {"type": "null"}]},
+        waiting=_WAITING,
+        queue=_list("Waiter"),
+        next={
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "description": "What to send as `after` for more of the queue, if there is more.",
+        },
+    ),
+    "Holder": _object(
+        "Who has a lock.",
+        owner=_TEXT,
+        fence=ref("schemas", "Fence"),
+        held=_SECONDS,
+        left=_SECONDS,
+        claimed=_says("Whether the client has come for it.", _BOOLEAN),
+    ),
+    "Waiter": _object("Who waits for a lock.", position=_POSITION, owner=_TEXT, waited=_SECONDS, left=_SECONDS),
+    "Events": _object(
+        "A page of what has happened, the newest first.",
+        events=_list("Event"),
+        next={"type": ["integer", "null"], "description": "What to send as `before` for older ones, if there are any."},
+    ),
+    "Event": _object(
+        "Something that has happened.",
+        id=_says("Grows from each event to the next, with gaps.", {"type": "integer", "minimum": 1}),
+        at={"type": "string", "format": "date-time"},
+        event={"enum": ["grant", "release", "expiry", "break", "write"]},
+        resource=_NAME,
+        selector=_NAME,
+        owner=_TEXT,
+        fence=_says("The fence of the lock; 0 if it is about a ticket that only waited.", _COUNT),
+        seconds=_says("How long the ticket had waited, or had held the lock.", {"type": "number", "minimum": 0}),
+    ),
+    "Health": _object("The server can do its work.", health={"const": "ok"}),
+}
+
+
+def _header(description: str, example: object, schema: Part) -> Part:
+    return {"description": description, "schema": schema, "example": example}
+
+
+_TICKET: Final[Part] = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+_ETAG: Final[Part] = {"type": "string", "pattern": '^"[0-9a-f]{16}"$'}
+
+HEADERS: Final[Mapping[str, Part]] = {
+    "x-ticket": _header("The client's place: in the queue, then as holder.", "0f" * 16, _TICKET),
+    "x-fence": _header("The fence of the lock.", 12, ref("schemas", "Fence")),
+    "x-lease": _header("Seconds that are left unless the ticket is used, rounded down.", 300, _COUNT),
+    "ETag": _header("What tells this data from any other at its selector.", '"4f1d9c0a7be35520"', _ETAG),
+    "Retry-After": _header("Seconds after which to try again.", 1, {"type": "integer", "minimum": 1}),
+    "Preference-Applied": _header(
+        "How long the request may have waited.", "wait=20", {"type": "string", "pattern": "^wait=[0-9]+$"}
+    ),
+    "Location": _header("The path of the new resource.", "/resource/printer", _TEXT),
+    "WWW-Authenticate": _header("How to present a key.", 'Bearer realm="resourced"', _TEXT),
+}
+
+
+def _parameter(
+    where: str, name: str, description: str, example: object, schema: Part, *, required: bool = False
+) -> Part:
+    return {
+        "name": name,
+        "in": where,
+        "description": description,
+        "required": required,
+        "schema": schema,
+        "example": example,
+    }
+
+
+_FLAG: Final[Part] = {"type": "string", "enum": ["0", "1"]}
+_ANY_NAME: Final[Part] = {"type": "string", "maxLength": 255, "pattern": f"^{_NO_CONTROL}*$"}
+_WAIT: Final[Part] = {"type": "string", "pattern": "^[0-9]{1,4}$"}
+
+PARAMETERS: Final[Mapping[str, Part]] = {
+    "resource": _parameter("path", "resource", "The name of the resource.", "printer", _NAME, required=True),
+    "selector": _parameter("path", "selector", "The name of the selector.", "A4", _NAME, required=True),
+    "lock": _parameter(
+        "query", "lock", "1 takes or keeps the lock, which is what happens without it; 0 only reads.", "0", _FLAG
+    ),
+    "raw": _parameter("query", "raw", "1 answers with the stored JSON itself.", "1", _FLAG),
+    "unlock": _parameter("query", "unlock", "1 releases the lock in the same step.", "1", _FLAG),
+    "wait": _parameter(
+        "query", "wait", "How many seconds to wait for the lock, as far as the server lets it.", "0", _WAIT
+    ),
+    "Prefer": _parameter(
+        "header",
+        "Prefer",
+        "The same, as RFC 7240 has it.",
+        "wait=0",
+        {"type": "string", "pattern": "^wait=[0-9]{1,4}$"},
+    ),
+    "ticket": _parameter("header", "x-ticket", "The client's ticket, if it has one.", "0f" * 16, _TICKET),
+    "neededTicket": _parameter("header", "x-ticket", "The client's ticket.", "0f" * 16, _TICKET, required=True),
+    "owner": _parameter(
+        "header",
+        "x-owner",
+        "Who the client is, for people.",
+        "press 7",
+        {"type": "string", "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+    ),
+    "Idempotency-Key": _parameter(
+        "header",
+        "Idempotency-Key",
+        "A request without a ticket that has the same one gets the same ticket, while that lives.",
+        "7d1b3c2e",
+        {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    ),
+    "If-Match": _parameter(
+        "header",
+        "If-Match",
+        "Do it only if the data is still this.",
+        "*",
+        {"type": "string", "pattern": r'^(\*|"[0-9a-f]{16}")$'},
+    ),
+    "If-None-Match": _parameter(
+        "header",
+        "If-None-Match",
+        "Send the data only if it is not this.",
+        '"4f1d9c0a7be35520"',
+        {"type": "string", "pattern": r'^(\*|"[0-9a-f]{16}")$'},
+    ),
+    "absent": _parameter("header", "If-None-Match", "Write only if there is no data yet.", "*", {"const": "*"}),
+    "prefix": _parameter("query", "prefix", "What the names begin with.", "print", _ANY_NAME),
+    "after": _parameter("query", "after", "After which name to begin; there need not be one of it.", "A", _ANY_NAME),
+    "limit": _parameter(
+        "query", "limit", "How many at most; 100 without it.", 100, {"type": "integer", "minimum": 1, "maximum": 1000}
+    ),
+    "position": _parameter(
+        "query",
+        "after",
+        "After which position of the queue to begin.",
+        0,
+        {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
+    ),
+    "before": _parameter(
+        "query", "before", "Before which event to begin.", 1234, {"type": "integer", "minimum": 1, "maximum": _EXACT}
+    ),
+    "fence": _parameter(
+        "query", "fence", "The fence that the lock is held under.", 12, ref("schemas", "Fence"), required=True
+    ),
+    "Last-Event-ID": _parameter(
+        "header",
+        "Last-Event-ID",
+        "The last event that the client has seen.",
+        "1234",
+        {"type": "string", "pattern": "^[0-9]{1,15}$"},
+    ),
+}
