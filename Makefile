@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What holds the daemon against its description wants versions of its own.
+API := .venv-api
 PACKAGING := setup.cfg setup.py pyproject.toml
 # Debian keeps servers, mariadbd among them, where only root looks.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin
@@ -14,15 +16,17 @@ UNITS = $(shell grep -l 'import SynchronousTestCase' tests/test_*.py)
 WIRE := tests/test_web.py tests/test_site.py tests/test_fuzz.py tests/test_process.py tests/test_outage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench profile dist clean
+.PHONY: help run test check format bench profile docs api dist clean
 
 help:
 	@echo 'make run     start the server on SQLite, with example keys'
 	@echo 'make test    lint, types and all tests, on SQLite and on a MariaDB server of their own'
+	@echo 'make api     hold the server against its own description'
 	@echo 'make check   lint and types only'
 	@echo 'make format  put the code into shape'
 	@echo 'make bench   measure the daemon, beside two yardsticks; takes some minutes'
 	@echo 'make profile a flame graph of the daemon under load, in profile.svg'
+	@echo 'make docs    the pages and the man page, in docs/_build'
 	@echo 'make dist    build the wheel and the sdist into dist/'
 	@echo 'make clean   remove what the others made'
 
@@ -41,7 +45,7 @@ run: $(VENV)/installed
 	export RESOURCED_STORE="$${RESOURCED_STORE:-sqlite:resourced.sqlite}"; \
 	exec $(BIN)/resourced
 
-test: check mariadb
+test: check docs mariadb
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 	RESOURCED_FAST=1 $(BIN)/pytest --numprocesses 2 --dist loadfile $(WIRE)
 	$(BIN)/python -m twisted.trial $(UNITS)
@@ -50,6 +54,14 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+api: $(API)/installed $(VENV)/installed-dev
+	$(BIN)/python -m tests.schemathesis $(API)/bin
+
+$(API)/installed: tests/schemathesis/requirements.txt | $(BIN)/pip
+	$(PYTHON) -m venv $(API)
+	$(API)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix
@@ -61,11 +73,15 @@ bench: $(VENV)/installed-dev mariadb
 profile: $(VENV)/installed-dev mariadb
 	$(BIN)/python -m bench.profile $(PROFILE)
 
+docs: $(VENV)/installed-dev
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --builder html docs docs/_build/html
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --builder man docs docs/_build/man
+
 dist: $(VENV)/installed-dev
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info profile.svg _trial_temp* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(API) build dist docs/_build *.egg-info profile.svg _trial_temp* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find resourced twisted tests bench -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps are older than the packaging when there may be something new to install.
@@ -74,7 +90,7 @@ $(VENV)/installed: $(PACKAGING) | $(BIN)/pip
 	@touch $@
 
 $(VENV)/installed-dev: $(PACKAGING) | $(BIN)/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
 	@touch $@ $(VENV)/installed
 
 # As root or through sudo: `$(call apt,packages)`.

@@ -162,6 +162,8 @@ def _header(description: str, example: object, schema: Part) -> Part:
 
 
 _TICKET: Final[Part] = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+#: What is no ticket is just one that never was.
+_ANY_TICKET: Final[Part] = {"type": "string", "pattern": "^[!-~]+$"}
 _ETAG: Final[Part] = {"type": "string", "pattern": '^"[0-9a-f]{16}"$'}
 
 HEADERS: Final[Mapping[str, Part]] = {
@@ -213,8 +215,8 @@ PARAMETERS: Final[Mapping[str, Part]] = {
         "wait=0",
         {"type": "string", "pattern": "^wait=[0-9]{1,4}$"},
     ),
-    "ticket": _parameter("header", "x-ticket", "The client's ticket, if it has one.", "0f" * 16, _TICKET),
-    "neededTicket": _parameter("header", "x-ticket", "The client's ticket.", "0f" * 16, _TICKET, required=True),
+    "ticket": _parameter("header", "x-ticket", "The client's ticket, if it has one.", "0f" * 16, _ANY_TICKET),
+    "neededTicket": _parameter("header", "x-ticket", "The client's ticket.", "0f" * 16, _ANY_TICKET, required=True),
     "owner": _parameter(
         "header",
         "x-owner",

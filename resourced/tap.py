@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.scripts import twistd
 
+from resourced.apidoc import Described
 from resourced.auth import Keys
 from resourced.cache import CachedStore
 from resourced.clock import count_monotonically
@@ -123,6 +124,7 @@ def makeService(options: Options) -> IService:
     keys = Keys(config.resource_read, config.resource_read_lock, config.resource_write)
     api = ResourceAPI(
         Published(keys, store, locks, longest_wait=config.max_wait, fault=database.fault),
+        Described(keys, store, locks),
     )
     limits = SiteLimits(
         max_body=config.max_body,

@@ -56,6 +56,7 @@ MAY_KNOW = {
     "daemon": {"database", "guard", "journal", "locks", "site", "store", "systemd"},
     "tap": {
         *(
+            "apidoc",
             "auth",
             "cache",
             "channel",

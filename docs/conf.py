@@ -1,0 +1,20 @@
+"""How Sphinx makes the pages and the man page, by ``make docs``."""
+
+from importlib.metadata import version as version_of
+
+project = "resourced"
+author = "resourced contributors"
+project_copyright = "resourced contributors"
+version = release = version_of("resourced")
+
+extensions = ["sphinx.ext.autodoc"]
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = f"resourced {release}"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_class_signature = "separated"
+
+man_pages = [("resourcectl", "resourcectl", "share named things between programs", "", 1)]
