@@ -16,5 +16,3 @@ html_title = f"resourced {release}"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_class_signature = "separated"
-
-man_pages = [("resourcectl", "resourcectl", "share named things between programs", "", 1)]

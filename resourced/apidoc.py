@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -39,7 +39,7 @@ Errors = Iterable[type[ResourcedError]]
 JSON: Final = "application/json"
 
 #: What each kind of error says, as an example.
-SENTENCES: Final[dict[type[ResourcedError], str]] = {
+SENTENCES: Final[Mapping[type[ResourcedError], str]] = {
     BadRequest: "The name of the selector is longer than 255 characters.",
     NotAuthorized: "This key is not known here.",
     Forbidden: "This key may not touch this resource.",
@@ -58,10 +58,10 @@ SENTENCES: Final[dict[type[ResourcedError], str]] = {
 }
 
 #: What goes with an error of a status.
-_WITH: Final = {401: ("WWW-Authenticate",), 503: ("Retry-After",)}
+_WITH: Final[Mapping[int, tuple[str, ...]]] = {401: ("WWW-Authenticate",), 503: ("Retry-After",)}
 
 #: What the edge may answer before any route is asked, besides 400 and 503.
-_EDGE: Final = {
+_EDGE: Final[Mapping[str, tuple[str, str, str]]] = {
     "408": ("The request took too long to arrive.", "request_timeout", "The request took longer than 60 s."),
     "431": ("The head of the request is too large.", "headers_too_large", "The headers are larger than 16384 bytes."),
 }
@@ -72,8 +72,8 @@ _FAULTS: Final = ("unreachable", "silent", "crowded", "read_only", "full", "pack
 _HELD: Final = ("x-ticket", "x-fence", "x-lease", "Preference-Applied")
 _QUEUED: Final = ("x-ticket", "Retry-After", "Preference-Applied")
 
-_PRINTER: Final = {"id": "1c7e", "name": "printer", "timeout": 300}
-_EVENT: Final = {
+_PRINTER: Final[Mapping[str, object]] = {"id": "1c7e", "name": "printer", "timeout": 300}
+_EVENT: Final[Mapping[str, object]] = {
     "id": 1234,
     "at": "2026-01-31T17:10:00.123Z",
     "event": "grant",
