@@ -91,7 +91,7 @@ def _headers(names: Iterable[str]) -> Part:
 
 def _answer(description: str, schema: str = "", example: object = None, *, headers: Iterable[str] = ()) -> Part:
     """An answer that is no error: in JSON of a schema, or with nothing in it."""
-    part: Part = {"description": description}
+    part: dict[str, Any] = {"description": description}
     if headers:
         part["headers"] = _headers(headers)
     if schema:
@@ -161,7 +161,7 @@ def _operation(
     if body is not None:
         kinds.append(BodyTooLarge)
     edge = {status: _failure(why, {code: sentence}) for status, (why, code, sentence) in _EDGE.items()}
-    part: Part = {"operationId": name, "summary": summary}
+    part: dict[str, Any] = {"operationId": name, "summary": summary}
     if parameters:
         part["parameters"] = [ref("parameters", parameter) for parameter in parameters]
     if body is not None:
@@ -172,17 +172,17 @@ def _operation(
     return part
 
 
-def _looked_at(operation: Part, **changes: Any) -> dict[str, Part]:
+def _looked_at(operation: Part) -> dict[str, Part]:
     """A GET, and the HEAD that goes with it, which has the same headers and no body."""
     responses = {
         status: {key: value for key, value in answer.items() if key != "content"}
         for status, answer in operation["responses"].items()
     }
-    head = {**operation, "operationId": f"{operation['operationId']}Head", "responses": responses, **changes}
+    head = {**operation, "operationId": f"{operation['operationId']}Head", "responses": responses}
     return {"get": operation, "head": head}
 
 
-def _resources() -> Part:
+def _resources() -> dict[str, Part]:
     page = ("prefix", "after", "limit")
     used = {**_PRINTER, "held": 1, "waiting": 2}
     listed = _answer("A page of them.", "Resources", {"resources": [used], "next": None})
@@ -226,7 +226,7 @@ def _resources() -> Part:
     }
 
 
-def _data() -> Part:
+def _data() -> dict[str, Part]:
     unmodified = _answer("The client has this data already.", headers=["ETag"])
     document = {"id": "8f0f", "idResource": "1c7e", "selector": "A4", "data": '{"status": "ready"}'}
     read = {
@@ -254,7 +254,7 @@ def _data() -> Part:
         parameters=("lock", "raw", "wait", "Prefer", "ticket", "owner", "Idempotency-Key", "If-None-Match"),
     )
     head = _operation(
-        "readDataHead",
+        "readData",
         "Look for data, without the lock",
         {"200": _answer("There is data.", headers=["ETag"]), "304": unmodified},
         [ResourceNotFound, DataNotFound],
@@ -264,7 +264,7 @@ def _data() -> Part:
         "/resource/{resource}/{selector}": {
             "parameters": [ref("parameters", "resource"), ref("parameters", "selector")],
             "get": get,
-            "head": _looked_at(head)["head"] | {"operationId": "readDataHead"},
+            "head": _looked_at(head)["head"],
             "put": _operation(
                 "writeData",
                 "Write as the holder",
@@ -284,7 +284,7 @@ def _data() -> Part:
     }
 
 
-def _locks() -> Part:
+def _locks() -> dict[str, Part]:
     here = [ref("parameters", "resource"), ref("parameters", "selector")]
 
     def lock(name: str) -> Part:
@@ -347,7 +347,7 @@ def _locks() -> Part:
     }
 
 
-def _history() -> Part:
+def _history() -> dict[str, Part]:
     page = _answer("A page, the newest first.", "Events", {"events": [_EVENT], "next": None})
     frame = f"id: 1234\nevent: grant\ndata: {json.dumps(_EVENT)}\n\n"
     return {
@@ -368,7 +368,7 @@ def _history() -> Part:
     }
 
 
-def _server() -> Part:
+def _server() -> dict[str, Part]:
     away = _failure(
         "The store cannot be used; the code says what is wrong with it.",
         {f"store_{fault}": "The store cannot be used at present." for fault in _FAULTS},

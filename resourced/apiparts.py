@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-Part = dict[str, Any]
+Part = Mapping[str, Any]
 
 #: The largest number that every JSON reader keeps exact.
 _EXACT: Final = 2**53 - 1
@@ -36,20 +36,20 @@ def _says(description: str, part: Part) -> Part:
     return {"description": description, **part}
 
 
-_TEXT: Final[Part] = {"type": "string"}
-_BOOLEAN: Final[Part] = {"type": "boolean"}
+_TEXT: Final[Mapping[str, Any]] = {"type": "string"}
+_BOOLEAN: Final[Mapping[str, Any]] = {"type": "boolean"}
 _NAME: Final = ref("schemas", "Name")
 _TIMEOUT: Final = ref("schemas", "Timeout")
-_COUNT: Final[Part] = {"type": "integer", "minimum": 0}
-_POSITION: Final[Part] = {"type": "integer", "minimum": 1, "description": "1 is next in line."}
+_COUNT: Final[Mapping[str, Any]] = {"type": "integer", "minimum": 0}
+_POSITION: Final[Mapping[str, Any]] = {"type": "integer", "minimum": 1, "description": "1 is next in line."}
 _SECONDS: Final = ref("schemas", "Seconds")
-_NEXT: Final[Part] = {
+_NEXT: Final[Mapping[str, Any]] = {
     "type": ["string", "null"],
     "description": "What to send as `after` for the next page, if there is one.",
 }
 _HELD: Final = _says("How many of its locks are held.", _COUNT)
 _WAITING: Final = _says("How many tickets wait.", _COUNT)
-_DEFINITION: Final[Part] = {"id": _TEXT, "name": _NAME, "timeout": _TIMEOUT}
+_DEFINITION: Final[Mapping[str, Any]] = {"id": _TEXT, "name": _NAME, "timeout": _TIMEOUT}
 
 SCHEMAS: Final[Mapping[str, Part]] = {
     "Error": _object(
@@ -161,10 +161,10 @@ def _header(description: str, example: object, schema: Part) -> Part:
     return {"description": description, "schema": schema, "example": example}
 
 
-_TICKET: Final[Part] = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+_TICKET: Final[Mapping[str, Any]] = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
 #: What is no ticket is just one that never was.
-_ANY_TICKET: Final[Part] = {"type": "string", "pattern": "^[!-~]+$"}
-_ETAG: Final[Part] = {"type": "string", "pattern": '^"[0-9a-f]{16}"$'}
+_ANY_TICKET: Final[Mapping[str, Any]] = {"type": "string", "pattern": "^[!-~]+$"}
+_ETAG: Final[Mapping[str, Any]] = {"type": "string", "pattern": '^"[0-9a-f]{16}"$'}
 
 HEADERS: Final[Mapping[str, Part]] = {
     "x-ticket": _header("The client's place: in the queue, then as holder.", "0f" * 16, _TICKET),
@@ -193,9 +193,9 @@ def _parameter(
     }
 
 
-_FLAG: Final[Part] = {"type": "string", "enum": ["0", "1"]}
-_ANY_NAME: Final[Part] = {"type": "string", "maxLength": 255, "pattern": f"^{_NO_CONTROL}*$"}
-_WAIT: Final[Part] = {"type": "string", "pattern": "^[0-9]{1,4}$"}
+_FLAG: Final[Mapping[str, Any]] = {"type": "string", "enum": ["0", "1"]}
+_ANY_NAME: Final[Mapping[str, Any]] = {"type": "string", "maxLength": 255, "pattern": f"^{_NO_CONTROL}*$"}
+_WAIT: Final[Mapping[str, Any]] = {"type": "string", "pattern": "^[0-9]{1,4}$"}
 
 PARAMETERS: Final[Mapping[str, Part]] = {
     "resource": _parameter("path", "resource", "The name of the resource.", "printer", _NAME, required=True),
