@@ -24,9 +24,26 @@ def sent(request: IRequest, status: int, body: bytes) -> bytes:
     request.setResponseCode(status)
     request.setHeader(b"content-type", b"application/json")
     request.setHeader(b"content-length", b"%d" % len(body))
-    # Whatever it says of a lock may be wrong a moment later.
-    request.setHeader(b"cache-control", b"no-store")
+    _never_store(request)
     return body
+
+
+def done(request: IRequest, status: int = 204) -> bytes:
+    """Give an answer without a body: it is done, or nothing has changed."""
+    request.setResponseCode(status)
+    if status == 304:
+        _never_store(request)
+    return b""
+
+
+def tagged(request: IRequest, etag: str) -> None:
+    """Name the data that is there by its entity tag."""
+    request.setHeader(b"etag", b'"%s"' % etag.encode())
+
+
+def _never_store(request: IRequest) -> None:
+    """Keep caches away: whatever an answer says of a lock may be wrong a moment later."""
+    request.setHeader(b"cache-control", b"no-store")
 
 
 def noted(request: IRequest, **fields: object) -> None:
@@ -47,6 +64,7 @@ def error(request: IRequest, status: int, reason: ResourcedError) -> bytes:
 
 def document(request: IRequest, found: Document, *, raw: bool) -> bytes:
     """Answer with what is kept at a selector, or just with the JSON that was written there."""
+    tagged(request, found.etag)
     if raw:
         return sent(request, 200, found.data.encode())
     return answer(

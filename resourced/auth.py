@@ -51,6 +51,16 @@ class Identity:
         """Tell whether it may know of a resource, and do there what it may do at all."""
         return not self.prefixes or resource.startswith(self.prefixes)
 
+    def within(self, prefix: str) -> list[str]:
+        """Return what the names begin with that it may know of, out of all that begin with a prefix; in order, and none of them twice."""
+        if self.may_touch(prefix):
+            return [prefix]
+        found: list[str] = []
+        for own in sorted(self.prefixes):
+            if own.startswith(prefix) and not (found and own.startswith(found[-1])):
+                found.append(own)
+        return found
+
     def require(self, resource: str) -> None:
         """
         Let pass what may touch a resource.

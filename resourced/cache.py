@@ -185,6 +185,10 @@ class CachedStore:
                 new = replace(document, data=data, version=newest[where].version)
                 self._documents.put(where, new, _OVERHEAD + len(data))
 
+    async def sweep(self) -> bool:
+        with self._witness():
+            return await self._store.sweep()
+
     async def close(self) -> None:
         await self._store.close()
 

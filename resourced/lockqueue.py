@@ -142,14 +142,16 @@ class Scope:
     """
     The locks of one resource that somebody holds or waits for.
 
+    :ivar lease: how long a holder may be silent, in seconds.
     :ivar queues: by selector, in their order, so that a page of them costs no more than it is long.
     :ivar held: how many of them are held.
     :ivar waiting: how many tickets wait for them.
     """
 
-    __slots__ = ("held", "queues", "waiting")
+    __slots__ = ("held", "lease", "queues", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, lease: float) -> None:
+        self.lease = lease
         self.queues: SortedDict[str, LockQueue] = SortedDict()
         self.held = 0
         self.waiting = 0
@@ -159,18 +161,16 @@ class LockQueue:
     """
     The holder of one lock and those who wait for it, first come first served.
 
-    :ivar lease: how long a holder may be silent, in seconds.
     :ivar writes: how many writes of the holder are under way; the lock does not change hands before they end.
     :ivar calm: who waits for those writes to end.
     :ivar checking: whether one of those writes looks at the data first; no other may begin before that is over.
     :ivar suspect: whether the store may know better than this queue; nothing may be decided by it then.
     """
 
-    __slots__ = ("calm", "checking", "holder", "key", "lease", "scope", "suspect", "waiting", "writes")
+    __slots__ = ("calm", "checking", "holder", "key", "scope", "suspect", "waiting", "writes")
 
-    def __init__(self, key: Key, lease: float, scope: Scope) -> None:
+    def __init__(self, key: Key, scope: Scope) -> None:
         self.key = key
-        self.lease = lease
         self.scope = scope
         self.holder: Entry | None = None
         # By arrival.  A plain dict does for one, which is all that most locks ever see; for more there is one that is sorted and

@@ -277,10 +277,14 @@ class LockManager:
         """
         return shielded(self._remove(resource))
 
+    def redefine(self, resource: Resource) -> None:
+        """Let the leases of a resource's locks be as it says now, each from its next renewal on."""
+        self._table.redefine(resource)
+
     @property
-    def removals(self) -> int:
-        """How often a resource may have been removed: one that was found before may be no more."""
-        return self._table.removals
+    def changes(self) -> int:
+        """How often a resource may have been removed, or was changed: one that was found before may be no more as it was."""
+        return self._table.changes
 
     # -- What people ask for; nothing here is told before it is kept
 

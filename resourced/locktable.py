@@ -130,9 +130,9 @@ class LockTable:
         self._succession = succession
         self._queues: dict[Key, LockQueue] = {}
         self._scopes: dict[str, Scope] = {}
-        # Resources that are being removed, and how often one may have been.
+        # Resources that are being removed, and how often one may have been, or was changed.
         self._sealed: set[str] = set()
-        self.removals = 0
+        self.changes = 0
         self._tickets = Tickets(new_ticket)
         self._seq = 0
         self._fence = 0
@@ -176,7 +176,7 @@ class LockTable:
 
     def scope(self, resource: str) -> Scope:
         """Return the locks of a resource that somebody holds or waits for."""
-        return self._scopes.get(resource) or Scope()
+        return self._scopes.get(resource) or Scope(self._times.lease)
 
     def holder(self, key: Key, name: str, party: str) -> Entry:
         """
@@ -215,7 +215,7 @@ class LockTable:
         entry = ticket.live_at(key.selector)
         if entry is None:
             return self._join(key, lease, ticket, owner)
-        entry.queue.lease = lease
+        entry.queue.scope.lease = lease
         if entry.holds:
             self.claim(entry)
         else:
@@ -230,7 +230,7 @@ class LockTable:
             queue = self._open(key, lease)
         elif len(queue.waiting) >= self._limits.queue or self._waiting >= self._limits.waiting:
             raise Overloaded("Too many tickets wait already. Try again later.")
-        queue.lease = lease
+        queue.scope.lease = lease
         if not ticket.alive:
             # What it lost before it came back stays lost, after a restart too.
             self._changed.extend(ticket.lost())
@@ -253,8 +253,8 @@ class LockTable:
         if queue is None:
             scope = self._scopes.get(key.resource)
             if scope is None:
-                scope = self._scopes[key.resource] = Scope()
-            queue = self._queues[key] = scope.queues[key.selector] = LockQueue(key, lease, scope)
+                scope = self._scopes[key.resource] = Scope(lease)
+            queue = self._queues[key] = scope.queues[key.selector] = LockQueue(key, scope)
         return queue
 
     def _close(self, queue: LockQueue) -> None:
@@ -293,12 +293,19 @@ class LockTable:
     def unseal(self, name: str) -> None:
         """Let a resource of this name be locked again, now that an earlier one is removed for good."""
         self._sealed.discard(name)
-        self.removals += 1
+        self.changes += 1
+
+    def redefine(self, resource: Resource) -> None:
+        """Let the leases of a resource's locks be as it says now, each from its next renewal on."""
+        scope = self._scopes.get(resource.name)
+        if scope is not None:
+            scope.lease = resource.timeout or self._times.lease
+        self.changes += 1
 
     def claim(self, entry: Entry) -> None:
         """Count the use of a ticket that holds: from its first use on it has its lease."""
         entry.used = True
-        self._arm(entry, entry.queue.lease)
+        self._arm(entry, entry.queue.scope.lease)
         if entry.standing is Standing.GRANTED:
             entry.standing = Standing.HOLDING
             self._changed.append(entry)
@@ -329,7 +336,7 @@ class LockTable:
         except StoreUnavailable:
             # That it ended could not be kept, and its client could not renew it. Both will do so when the store is back, and
             # the client needs a moment to find that out.
-            self._arm(entry, min(self._times.claim, entry.queue.lease))
+            self._arm(entry, min(self._times.claim, entry.queue.scope.lease))
             return
         self.end(entry, EventKind.EXPIRY)
         self.settle(entry.queue)
@@ -369,10 +376,10 @@ class LockTable:
         if not entry.holds:
             seconds = self._times.place
         elif claimed:
-            seconds = entry.queue.lease
+            seconds = entry.queue.scope.lease
         else:
             # Not longer than a lease: to use the ticket must never shorten what its client was told.
-            seconds = min(self._times.claim, entry.queue.lease)
+            seconds = min(self._times.claim, entry.queue.scope.lease)
         self._arm(entry, seconds)
         return seconds
 
@@ -462,7 +469,8 @@ class LockTable:
             self._seq = max(self._seq, place.seq)
             if keys is None or place.key in replaced:
                 timeout = reign.timeouts.get(place.key.resource, 0)
-                queue = self._open(place.key, timeout or self._times.lease)
+                queue = self._open(place.key, self._times.lease)
+                queue.scope.lease = timeout or self._times.lease
                 loaded[place.key] = queue
                 if place.seq in untold:
                     self._give_up(queue, place)
@@ -535,7 +543,7 @@ class LockTable:
             self._arm(entry, self._times.place)
         else:
             queue.hold(entry)
-            seconds = queue.lease if place.standing is Standing.HOLDING else self._times.claim
+            seconds = queue.scope.lease if place.standing is Standing.HOLDING else self._times.claim
             self._arm(entry, seconds)
         return entry
 

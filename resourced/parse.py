@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from twisted.web.server import Request
 
@@ -12,9 +12,41 @@ from resourced import jsontext
 from resourced.auth import key_of
 from resourced.errors import BadRequest, TicketRequired
 from resourced.model import Key, valid_name
+from resourced.precondition import Precondition, precondition
 
 #: The longest lease that fits into the store, in seconds.
 LONGEST = 2**31 - 1
+#: The highest number of any kind that the store can keep.
+HIGHEST = 2**63 - 1
+#: How long a page of a list is if nothing is said about it, and at most.
+USUAL, MOST = 100, 1000
+
+
+class Page(NamedTuple):
+    """
+    Which part of a list is wanted.
+
+    :ivar prefix: what the names begin with.
+    :ivar after: after which name to begin.
+    :ivar limit: how many names to show at most.
+    """
+
+    prefix: str
+    after: str
+    limit: int
+
+
+class Writing(NamedTuple):
+    """
+    How data is to be replaced.
+
+    :ivar unlock: whether to release the lock in the same step.
+    :ivar conditions: what has to be true of the data that is there.
+    """
+
+    ticket: str
+    unlock: bool
+    conditions: tuple[Precondition, ...]
 
 
 def header(request: Request, name: bytes) -> str:
@@ -67,6 +99,51 @@ def flag(request: Request, name: bytes, *, default: bool) -> bool:
     return value == "1"
 
 
+def whole(request: Request, name: bytes, default: int, *, least: int = 0, most: int = HIGHEST) -> int:
+    """
+    Return an argument of the query that is a whole number.
+
+    :raises BadRequest: it is something else, or out of its bounds.
+    """
+    value = argument(request, name)
+    if value is None:
+        return default
+    if re.fullmatch("[0-9]{1,19}", value) is None or not least <= int(value) <= most:
+        word = name.decode()
+        raise BadRequest(f"{word} in the query is not a whole number from {least} to {most}.", f"bad_{word}")
+    return int(value)
+
+
+def limit_of(request: Request) -> int:
+    """
+    Return how long the page of a list may be.
+
+    :raises BadRequest: nobody gets as much, or as little.
+    """
+    return whole(request, b"limit", USUAL, least=1, most=MOST)
+
+
+def page_of(request: Request) -> Page:
+    """
+    Return which part of a list of names is wanted.
+
+    :raises BadRequest: the query does not say it clearly.
+    """
+    return Page(argument(request, b"prefix") or "", argument(request, b"after") or "", limit_of(request))
+
+
+def fence_of(request: Request) -> int:
+    """
+    Return the fence of the lock that is to be broken.
+
+    :raises BadRequest: there is none, or it cannot be one.
+    """
+    fence = whole(request, b"fence", 0)
+    if not fence:
+        raise BadRequest("This needs the fence of the lock: say ?fence=N.", "bad_fence")
+    return fence
+
+
 def presented_key(request: Request) -> bytes:
     """Return the API key that a request carries."""
     headers = request.requestHeaders
@@ -83,6 +160,41 @@ def needed_ticket(request: Request) -> str:
     if not ticket:
         raise TicketRequired("This needs the ticket of the lock in the x-ticket header.")
     return ticket
+
+
+def unless_of(request: Request) -> tuple[Precondition, ...]:
+    """
+    Return what the client has of the data already.
+
+    :raises BadRequest: its ``If-None-Match`` makes no sense.
+    """
+    return _conditions(request, b"if-none-match", wanted=False)
+
+
+def writing_of(request: Request) -> Writing:
+    """
+    Return how data is to be replaced.
+
+    :raises BadRequest: the request does not say it clearly.
+    :raises TicketRequired: it has no ticket.
+    """
+    unlock = flag(request, b"unlock", default=False)
+    ticket = needed_ticket(request)
+    return Writing(ticket, unlock, _conditions(request, b"if-match", wanted=True) + unless_of(request))
+
+
+def _conditions(request: Request, name: bytes, *, wanted: bool) -> tuple[Precondition, ...]:
+    fields = request.requestHeaders.getRawHeaders(name)
+    if fields is None:
+        return ()
+    try:
+        # It is a list, and may come in parts.
+        return (precondition(b",".join(fields), wanted=wanted),)
+    except ValueError:
+        word = name.decode()
+        raise BadRequest(
+            f"The {word.title()} header is neither * nor a list of entity tags.", f"bad_{word.replace('-', '_')}"
+        ) from None
 
 
 def owner_of(request: Request) -> str:
@@ -109,16 +221,28 @@ def retry_of(request: Request) -> str:
     return hashlib.sha256(presented_key(request) + b"\0" + retry.encode()).hexdigest() if retry else ""
 
 
+def resource_named(name: str) -> str:
+    """
+    Return the name of a resource in a path.
+
+    :raises BadRequest: it cannot be one.
+    """
+    return _checked("resource", name)
+
+
 def named(resource: str, selector: str) -> Key:
     """
     Return what a path names.
 
     :raises BadRequest: one of the names cannot be one.
     """
-    for kind, name in (("resource", resource), ("selector", selector)):
-        if why := valid_name(name):
-            raise BadRequest(f"The name of the {kind} {why}.", "bad_name")
-    return Key(resource, selector)
+    return Key(_checked("resource", resource), _checked("selector", selector))
+
+
+def _checked(kind: str, name: str) -> str:
+    if why := valid_name(name):
+        raise BadRequest(f"The name of the {kind} {why}.", "bad_name")
+    return name
 
 
 def body_of(request: Request) -> bytes:
@@ -134,17 +258,33 @@ def definition(body: bytes) -> tuple[str, int]:
 
     :raises BadRequest: the body does not say them.
     """
+    fields = _fields(body)
+    name = fields.get("name")
+    if not isinstance(name, str):
+        raise BadRequest("The body has no name, or one that is not a string.", "bad_name")
+    return _checked("resource", name), _timeout(fields.get("timeout", 0))
+
+
+def timeout_of(body: bytes) -> int:
+    """
+    Return the timeout that a resource is to have from now on.
+
+    :raises BadRequest: the body does not say it.
+    """
+    return _timeout(_fields(body).get("timeout"))
+
+
+def _fields(body: bytes) -> dict[str, object]:
     fields = jsontext.read(body)
     if not isinstance(fields, dict):
         raise BadRequest("The body is not a JSON object.", "bad_body")
-    name, timeout = fields.get("name"), fields.get("timeout", 0)
-    if not isinstance(name, str):
-        raise BadRequest("The body has no name, or one that is not a string.", "bad_name")
-    if why := valid_name(name):
-        raise BadRequest(f"The name of the resource {why}.", "bad_name")
+    return fields
+
+
+def _timeout(timeout: object) -> int:
     if type(timeout) is not int or not 0 <= timeout <= LONGEST:
         raise BadRequest(f"timeout is not a whole number of seconds from 0 to {LONGEST}.", "bad_timeout")
-    return name, timeout
+    return timeout
 
 
 def wait_of(request: Request, longest: float) -> float:

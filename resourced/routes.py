@@ -35,8 +35,8 @@ from resourced.errors import (
     TicketRequired,
 )
 from resourced.locks import LockManager
-from resourced.model import Resource
-from resourced.parse import presented_key
+from resourced.model import Key, Resource
+from resourced.parse import Writing, presented_key
 from resourced.routing import Segment
 from resourced.store import Store
 
@@ -100,10 +100,38 @@ class Routes:
         :raises resourced.errors.ResourceNotFound: there is none of this name.
         """
         while True:
-            removals = self.locks.removals
+            changes = self.locks.changes
             found = await self.store.find_resource(name)
-            if removals == self.locks.removals:
+            if changes == self.locks.changes:
                 return found
+
+    async def write(self, key: Key, writing: Writing, data: str | None, identity: Identity) -> int:
+        """
+        Replace what is kept at a selector, as the holder of its lock.
+
+        :param data: the JSON text to keep, or nothing, to have none there any more.
+        :returns: the version of the data.
+        :raises resourced.errors.PreconditionFailed: what is there is not what the client believes.
+        """
+        found = await self.find(key.resource)
+
+        async def check() -> None:
+            try:
+                etag = (await self.store.read(found, key.selector)).etag
+            except DataNotFound:
+                etag = ""
+            if not all(condition.passes(etag) for condition in writing.conditions):
+                raise PreconditionFailed("The data is not what the request expects it to be, so it was left as it is.")
+
+        return await self.locks.write(
+            key,
+            found.id,
+            writing.ticket,
+            data,
+            unlock=writing.unlock,
+            party=identity.name,
+            check=check if writing.conditions else None,
+        )
 
     def rules(self) -> Iterator[tuple[str, list[str], Handling]]:
         """Return the pattern and the methods of each route, and what answers it."""

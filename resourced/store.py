@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -86,6 +86,14 @@ class Store(Protocol):
         :raises resourced.errors.StoreRefused: a write does not come from the holder.
         """
 
+    async def sweep(self) -> bool:
+        """
+        Delete a little of what removed resources have left.
+
+        :returns: whether there may be more.
+        :raises resourced.errors.EpochLost: another daemon reigns.
+        """
+
     async def close(self) -> None:
         """Let go of every connection, after the work under way has ended."""
 
@@ -115,6 +123,10 @@ _CHUNK: Final = 1000
 
 #: What the names of removed resources begin with, while their data is being deleted; no client can say such a name.
 _REMOVED: Final = "\x01"
+#: What comes before every name that a client can say, and after those.
+_FIRST: Final = " "
+#: How many rows of removed data are deleted in one transaction: while it lasts no lock changes hands.
+_SWEPT: Final = 100
 
 _LOST: Final = "Another daemon has taken over this store, so this one must stop."
 
@@ -220,6 +232,29 @@ class SQLStore:
     async def commit(self, batch: Batch) -> None:
         epoch = self._epoch
         await self._database.write(lambda transaction: self._apply(transaction, epoch, batch))
+
+    async def sweep(self) -> bool:
+        removed = await self._database.read(
+            lambda transaction: transaction.query(
+                "SELECT id FROM resource WHERE name >= %s AND name < %s LIMIT 1", (_REMOVED, _FIRST)
+            )
+        )
+        if not removed:
+            return False
+        ((id_,),) = removed
+        epoch = self._epoch
+
+        def sweep(transaction: Transaction) -> None:
+            self._claim(transaction, epoch)
+            rows = transaction.query("SELECT id FROM resource_data WHERE id_resource = %s LIMIT %s", (id_, _SWEPT))
+            if rows:
+                swept = [row for (row,) in rows]
+                transaction.execute(f"DELETE FROM resource_data WHERE id IN ({_marks(swept)})", swept)
+            else:
+                transaction.execute("DELETE FROM resource WHERE id = %s", (id_,))
+
+        await self._database.write(sweep)
+        return True
 
     async def close(self) -> None:
         await self._database.close()
@@ -348,7 +383,7 @@ def _unknown(name: str) -> ResourceNotFound:
 
 def _between(column: str, prefix: str, after: str) -> tuple[str, list[str]]:
     """Return a condition, and its parameters, for names that begin with a prefix and come after some name; never for removed ones."""
-    within, bounds = f"{column} >= %s AND {column} > %s", [prefix or " ", after]
+    within, bounds = f"{column} >= %s AND {column} > %s", [max(prefix, _FIRST), after]
     if end := _end(prefix):
         return f"{within} AND {column} < %s", [*bounds, end]
     return within, bounds
@@ -379,5 +414,5 @@ def _chunks(numbers: list[int]) -> Iterator[list[int]]:
         yield numbers[start : start + _CHUNK]
 
 
-def _marks(chunk: list[int]) -> str:
+def _marks(chunk: Sequence[object]) -> str:
     return ", ".join(["%s"] * len(chunk))

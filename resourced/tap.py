@@ -39,6 +39,7 @@ from resourced.routes import ResourceAPI
 from resourced.site import Limits as SiteLimits
 from resourced.site import make_site
 from resourced.standby import Standby
+from resourced.steering import Steering
 from resourced.store import SQLStore, Store
 from resourced.systemd import ServiceManager
 from resourced.web import Published
@@ -124,6 +125,7 @@ def makeService(options: Options) -> IService:
     keys = Keys(config.resource_read, config.resource_read_lock, config.resource_write)
     api = ResourceAPI(
         Published(keys, store, locks, longest_wait=config.max_wait, fault=database.fault),
+        Steering(keys, store, locks),
         Described(keys, store, locks),
     )
     limits = SiteLimits(

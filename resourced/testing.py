@@ -93,5 +93,9 @@ class MemoryStore:
         self.places = {seq: place for seq, place in places.items() if seq not in set(batch.gone)}
         self.fence = max(self.fence, batch.fence)
 
+    async def sweep(self) -> bool:
+        # A removed resource leaves nothing here.
+        return False
+
     async def close(self) -> None:
         return

@@ -9,11 +9,11 @@ from urllib.parse import quote
 from twisted.web.server import Request
 
 from resourced import jsontext
-from resourced.answers import answer, document, error, held, noted, queued, waits
+from resourced.answers import answer, document, done, error, held, noted, queued, tagged, waits
 from resourced.auth import Identity, Keys, Permission
 from resourced.errors import DataNotFound, StoreUnavailable
 from resourced.locks import Held, LockManager, Queued
-from resourced.model import Key, Resource
+from resourced.model import Key, Resource, etag_of
 from resourced.parse import (
     body_of,
     definition,
@@ -23,7 +23,9 @@ from resourced.parse import (
     needed_ticket,
     owner_of,
     retry_of,
+    unless_of,
     wait_of,
+    writing_of,
 )
 from resourced.routes import Routes, route
 from resourced.store import Store
@@ -88,9 +90,14 @@ class Published(Routes):
         if lock:
             identity.allow(Permission.LOCK)
         key = named(resource, selector)
+        unless = () if lock else unless_of(request)
         found = await self.find(resource)
         if not lock:
-            return document(request, await self.store.read(found, selector), raw=raw)
+            read = await self.store.read(found, selector)
+            if all(condition.passes(read.etag) for condition in unless):
+                return document(request, read, raw=raw)
+            tagged(request, read.etag)
+            return done(request, 304)
         outcome = await self._acquire(request, key, found, identity)
         if isinstance(outcome, Queued):
             return queued(request, outcome, {"unavailable": True, "position": outcome.position})
@@ -125,14 +132,11 @@ class Published(Routes):
     async def update(self, request: Request, resource: str, selector: str) -> bytes:
         """Write as the holder, and release the lock in the same step if that is wanted."""
         identity = self.authorize(request, Permission.WRITE, resource)
-        unlock = flag(request, b"unlock", default=False)
         key = named(resource, selector)
-        ticket = needed_ticket(request)
+        writing = writing_of(request)
         data = jsontext.check(body_of(request))
-        found = await self.find(resource)
-        await self.locks.write(key, found.id, ticket, data, unlock=unlock, party=identity.name)
-        request.setResponseCode(204)
-        return b""
+        tagged(request, etag_of(await self.write(key, writing, data, identity), data))
+        return done(request)
 
     @route("/resource/<name:resource>/<name:selector>/unlock", ["PUT", "POST"])
     async def unlock(self, request: Request, resource: str, selector: str) -> bytes:

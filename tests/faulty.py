@@ -138,6 +138,10 @@ class FaultyStore:
     async def ping(self) -> None:
         self._reach()
 
+    async def sweep(self) -> bool:
+        self._reach()
+        return await self.disk.sweep()
+
     async def close(self) -> None:
         return
 

@@ -20,6 +20,7 @@ MAY_KNOW = {
     "model": set(),
     "config": set(),
     "auth": set(),
+    "precondition": set(),
     "waiting": set(),
     "lockqueue": {"waiting"},
     "tickets": {"lockqueue"},
@@ -37,12 +38,13 @@ MAY_KNOW = {
     "routing": {"channel"},
     "site": {"channel", "routing"},
     "jsontext": set(),
-    "parse": {"auth", "jsontext"},
+    "parse": {"auth", "jsontext", "precondition"},
     "answers": {"channel", "jsontext", "locks"},
     "apiparts": set(),
     "apidoc": {"answers", "apiparts", "auth", "locks", "routes", "store"},
     "routes": {"answers", "auth", "locks", "parse", "routing", "store"},
     "web": {"answers", "auth", "jsontext", "locks", "parse", "routes", "store", "waiting"},
+    "steering": {"answers", "auth", "locks", "parse", "routes", "store"},
     "express": {"channel", "routing", "site"},
     "dispatch": {"site", "waiting"},
     "testing": {"store"},
@@ -69,7 +71,7 @@ MAY_KNOW = {
             "express",
             "guard",
         ),
-        *("journal", "locks", "locktable", "logs", "site", "routes", "standby", "store", "systemd", "web"),
+        *("journal", "locks", "locktable", "logs", "site", "routes", "standby", "steering", "store", "systemd", "web"),
     },
 }
 
@@ -83,7 +85,7 @@ ONLY_PROTOCOLS = {
     ("testing", "store"),
 }
 
-PURE = ("errors", "model", "config", "auth", "waiting", "lockqueue", "tickets", "locktable", "locks")
+PURE = ("errors", "model", "config", "auth", "precondition", "waiting", "lockqueue", "tickets", "locktable", "locks")
 IMPURE = (
     "klein",
     "werkzeug",

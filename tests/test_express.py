@@ -33,6 +33,7 @@ from resourced.journal import Journal
 from resourced.locks import LockManager
 from resourced.routes import ResourceAPI
 from resourced.site import make_site
+from resourced.steering import Steering
 from resourced.testing import MemoryStore
 from resourced.web import Published
 
@@ -56,7 +57,7 @@ class Server:
         locks = LockManager(self.clock, journal, new_ticket=lambda: f"{next(tickets):032x}")
         case.successResultOf(Deferred.fromCoroutine(journal.open()))
         parts = (Keys("read-key", "lock-key", "write-key"), store, locks)
-        self.api = ResourceAPI(Published(*parts, longest_wait=50))
+        self.api = ResourceAPI(Published(*parts, longest_wait=50), Steering(*parts))
         leaf = Dispatch(self.api) if fast else self.api.app.resource()
         limits = Limits(max_body=2000, max_headers=1000)
         self.site = (make_express_site if fast else make_site)(leaf, self.clock, limits)

@@ -36,6 +36,7 @@ from resourced.model import Batch, Document, Reign, Resource, valid_name
 from resourced.routes import ResourceAPI
 from resourced.routing import Front
 from resourced.site import ResourcedSite, make_site
+from resourced.steering import Steering
 from resourced.testing import MemoryStore
 from resourced.web import Published
 from tests.daemon import FAST
@@ -48,9 +49,10 @@ A4 = "/resource/printer/A4"
 #: Every path of the API, with its methods.
 ROUTES = {
     "/health": {"GET", "HEAD"},
-    "/resource": {"POST"},
-    A4: {"GET", "HEAD", "PUT"},
-    f"{A4}/lock": {"POST", "PUT"},
+    "/resource": {"GET", "HEAD", "POST"},
+    "/resource/printer": {"DELETE", "GET", "HEAD", "PATCH"},
+    A4: {"DELETE", "GET", "HEAD", "PUT"},
+    f"{A4}/lock": {"DELETE", "GET", "HEAD", "POST", "PUT"},
     f"{A4}/unlock": {"POST", "PUT"},
 }
 
@@ -200,7 +202,7 @@ class WebTests(SynchronousTestCase):
         locks = LockManager(self.clock, journal, new_ticket=lambda: f"{next(numbers):032x}", times=times, limits=limits)
         self.successResultOf(Deferred.fromCoroutine(journal.open()))
         parts = (keys or Keys(READ, LOCK, WRITE), self.store, locks)
-        self.api = ResourceAPI(Published(*parts, longest_wait=50))
+        self.api = ResourceAPI(Published(*parts, longest_wait=50), Steering(*parts))
         self.site = (make_express_site if FAST else make_site)(leaf_of(self.api), self.clock)
 
     def begin(
@@ -1647,7 +1649,7 @@ class ErrorTests(WebTests):
 
     def test_allow_without_a_body(self):
         """HEAD where there is no GET is 405 too, and has no body."""
-        self.assertEqual(self.ask("HEAD", f"{A4}/lock").headers["Allow"], "POST, PUT")
+        self.assertEqual(self.ask("HEAD", f"{A4}/unlock").headers["Allow"], "POST, PUT")
 
     def test_server_as_a_whole(self):
         """The asterisk is no resource."""
@@ -2048,7 +2050,7 @@ class TreqTests(WebTests):
         self.assertEqual(ask("POST", f"{A4}/unlock", first), (200, "", '{"unlocked": true}'))
         self.assertEqual(ask("GET", f"{A4}?raw=1", second), (200, second, '{"status": "ready"}'))
         self.assertEqual(ask("PUT", f"{PRINTER}/a%2Fb/lock", second), (200, second, '{"locked": true}'))
-        self.assertEqual(ask("DELETE", A4)[0], 405)
+        self.assertEqual(ask("TRACE", A4)[0], 405)
 
     def test_hang_up(self):
         """A client that stops waiting keeps its place, and the next one is behind it."""
