@@ -24,6 +24,7 @@ from twisted.web.resource import IResource
 from resourced.database import Database
 from resourced.errors import ConfigurationError, EpochLost, ResourcedError, StoreUnavailable
 from resourced.guard import PERIOD, Guard, Watch
+from resourced.housekeeping import Housekeeping
 from resourced.journal import Journal
 from resourced.locks import LockManager
 from resourced.site import ResourcedSite
@@ -63,6 +64,7 @@ class Daemon(Service):
         manager: ServiceManager,
         guard: Guard,
         watch: Watch,
+        housekeeping: Housekeeping,
         endpoint: IStreamServerEndpoint,
         site: ResourcedSite,
         api: IResource,
@@ -80,6 +82,7 @@ class Daemon(Service):
         self._manager = manager
         self._guard = guard
         self._watch = watch
+        self._housekeeping = housekeeping
         self._endpoint = endpoint
         self._site = site
         self._api = api
@@ -110,6 +113,7 @@ class Daemon(Service):
     async def _start(self) -> None:
         await self._reign()
         self._watch.start()
+        self._housekeeping.start()
         self._site.serve(self._api)
         await self._listen()
         self._process.settle()
@@ -194,6 +198,7 @@ class Daemon(Service):
         # First the word to the connections, so that the answers to those who wait say that they are the last.
         drained = self._site.drain(self._grace)
         self._watch.stop()
+        self._housekeeping.stop()
         self._locks.stop_waiting()
         try:
             await drained

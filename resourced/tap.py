@@ -30,6 +30,7 @@ from resourced.dispatch import Dispatch
 from resourced.errors import ConfigurationError
 from resourced.express import make_express_site
 from resourced.guard import BELIEF, Watch, guard_of
+from resourced.housekeeping import Housekeeping
 from resourced.journal import Journal
 from resourced.locks import LockManager
 from resourced.locktable import Limits as LockLimits
@@ -113,6 +114,7 @@ def makeService(options: Options) -> IService:
     )
     guard = guard_of(reactor, engine)
     watch = Watch(reactor, guard, store, journal)
+    housekeeping = Housekeeping(reactor, [store.sweep])
     locks = LockManager(
         reactor,
         journal,
@@ -143,6 +145,7 @@ def makeService(options: Options) -> IService:
         ServiceManager.of(reactor, os.environ, os.getpid()),
         guard,
         watch,
+        housekeeping,
         endpoint,
         site,
         Dispatch(api) if config.fast else api.app.resource(),

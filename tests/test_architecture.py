@@ -53,9 +53,10 @@ MAY_KNOW = {
     "clock": set(),
     "guard": {"dialect", "journal", "store"},
     "standby": {"answers"},
+    "housekeeping": set(),
     "logs": set(),
     "systemd": set(),
-    "daemon": {"database", "guard", "journal", "locks", "site", "store", "systemd"},
+    "daemon": {"database", "guard", "housekeeping", "journal", "locks", "site", "store", "systemd"},
     "tap": {
         *(
             "apidoc",
@@ -71,7 +72,20 @@ MAY_KNOW = {
             "express",
             "guard",
         ),
-        *("journal", "locks", "locktable", "logs", "site", "routes", "standby", "steering", "store", "systemd", "web"),
+        *(
+            "housekeeping",
+            "journal",
+            "locks",
+            "locktable",
+            "logs",
+            "site",
+            "routes",
+            "standby",
+            "steering",
+            "store",
+            "systemd",
+            "web",
+        ),
     },
 }
 
