@@ -234,7 +234,9 @@ def _data() -> dict[str, Part]:
         "headers": _headers([*_HELD, "ETag"]),
         "content": {
             JSON: {
-                "schema": {"description": "A `Document`, or with `raw=1` the stored JSON itself."},
+                "schema": {
+                    "anyOf": [ref("schemas", "Document"), {"description": "With `raw=1`: the stored JSON itself."}]
+                },
                 "examples": {"document": {"value": document}, "raw": {"value": {"status": "ready"}}},
             }
         },

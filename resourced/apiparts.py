@@ -7,8 +7,6 @@ from typing import Any, Final
 
 Part = Mapping[str, Any]
 
-#: The largest number that every JSON reader keeps exact.
-_EXACT: Final = 2**53 - 1
 _NO_CONTROL: Final = r"[^\u0000-\u001f\u007f-\u009f]"
 
 
@@ -194,7 +192,6 @@ def _parameter(
 
 
 _FLAG: Final[Mapping[str, Any]] = {"type": "string", "enum": ["0", "1"]}
-_ANY_NAME: Final[Mapping[str, Any]] = {"type": "string", "maxLength": 255, "pattern": f"^{_NO_CONTROL}*$"}
 _WAIT: Final[Mapping[str, Any]] = {"type": "string", "pattern": "^[0-9]{1,4}$"}
 
 PARAMETERS: Final[Mapping[str, Part]] = {
@@ -236,18 +233,18 @@ PARAMETERS: Final[Mapping[str, Part]] = {
         "If-Match",
         "Do it only if the data is still this.",
         "*",
-        {"type": "string", "pattern": r'^(\*|"[0-9a-f]{16}")$'},
+        {"anyOf": [{"const": "*"}, _ETAG]},
     ),
     "If-None-Match": _parameter(
         "header",
         "If-None-Match",
         "Send the data only if it is not this.",
         '"4f1d9c0a7be35520"',
-        {"type": "string", "pattern": r'^(\*|"[0-9a-f]{16}")$'},
+        {"anyOf": [{"const": "*"}, _ETAG]},
     ),
     "absent": _parameter("header", "If-None-Match", "Write only if there is no data yet.", "*", {"const": "*"}),
-    "prefix": _parameter("query", "prefix", "What the names begin with.", "print", _ANY_NAME),
-    "after": _parameter("query", "after", "After which name to begin; there need not be one of it.", "A", _ANY_NAME),
+    "prefix": _parameter("query", "prefix", "What the names begin with.", "print", _TEXT),
+    "after": _parameter("query", "after", "After which name to begin; there need not be one of it.", "A", _TEXT),
     "limit": _parameter(
         "query", "limit", "How many at most; 100 without it.", 100, {"type": "integer", "minimum": 1, "maximum": 1000}
     ),
@@ -256,10 +253,10 @@ PARAMETERS: Final[Mapping[str, Part]] = {
         "after",
         "After which position of the queue to begin.",
         0,
-        {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
+        {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
     ),
     "before": _parameter(
-        "query", "before", "Before which event to begin.", 1234, {"type": "integer", "minimum": 1, "maximum": _EXACT}
+        "query", "before", "Before which event to begin.", 1234, {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
     ),
     "fence": _parameter(
         "query", "fence", "The fence that the lock is held under.", 12, ref("schemas", "Fence"), required=True

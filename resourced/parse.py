@@ -282,6 +282,9 @@ def _fields(body: bytes) -> dict[str, object]:
 
 
 def _timeout(timeout: object) -> int:
+    if isinstance(timeout, float) and timeout.is_integer():
+        # JSON knows only one kind of number.
+        timeout = int(timeout)
     if type(timeout) is not int or not 0 <= timeout <= LONGEST:
         raise BadRequest(f"timeout is not a whole number of seconds from 0 to {LONGEST}.", "bad_timeout")
     return timeout

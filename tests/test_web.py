@@ -379,9 +379,15 @@ class CreateTests(WebTests):
         self.assertRefused(400, "bad_name", self.ask("POST", "/resource", b'{"Name": "printer"}'))
         self.assertEqual(self.store.resources, {})
 
+    def test_whole_timeouts(self):
+        """A timeout may be written as JSON writes a whole number, in whatever way."""
+        for timeout in ("300", "300.0", "3e2"):
+            answer = self.ask("POST", "/resource", f'{{"name": "{timeout}", "timeout": {timeout}}}')
+            self.assertEqual((answer.status, answer.json["timeout"]), (201, 300))
+
     def test_bad_timeouts(self):
         """A timeout is a whole number of seconds that is not negative, and nothing that only looks like one."""
-        for timeout in ("true", "false", "1.5", "1.0", "1e2", "-1", "null", '"300"', "[1]", str(2**31), "1" * 5000):
+        for timeout in ("true", "false", "1.5", "1e-2", "-1", "null", '"300"', "[1]", str(2**31), "1" * 5000):
             answer = self.ask("POST", "/resource", f'{{"name": "printer", "timeout": {timeout}}}')
             self.assertRefused(400, "bad_timeout", answer)
         self.assertEqual(self.store.resources, {})

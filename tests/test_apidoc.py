@@ -1,0 +1,102 @@
+"""The API's description says all that there is, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from resourced import tap
+from resourced.apidoc import SENTENCES, description
+from resourced.routes import STATUSES, Routes, status_of
+
+
+def references(part: Any) -> Iterator[str]:
+    """Every part that is pointed to."""
+    if isinstance(part, dict):
+        if "$ref" in part:
+            yield part["$ref"]
+        for value in part.values():
+            yield from references(value)
+    elif isinstance(part, list | tuple):
+        for value in part:
+            yield from references(value)
+
+
+class DescriptionTests(SynchronousTestCase):
+    def setUp(self):
+        self.description = json.loads(json.dumps(description()))
+        self.operations = {
+            (path, method.upper()): operation
+            for path, item in self.description["paths"].items()
+            for method, operation in item.items()
+            if method != "parameters"
+        }
+
+    def test_every_route(self):
+        """Each route of the daemon is described, with each of its methods, and no other."""
+        self.assertTrue(tap)
+        served = set()
+        for group in Routes.__subclasses__():
+            for name in dir(group):
+                pattern, methods = getattr(getattr(group, name), "rule", (None, ()))
+                path = re.sub(r"<\w+:(\w+)>", r"{\1}", pattern or "")
+                served |= {(path, method) for method in methods}
+                served |= {(path, "HEAD") for method in methods if method == "GET"}
+        self.assertLessEqual(served, set(self.operations))
+
+    def test_references(self):
+        """Whatever is pointed to is there, and nothing is there for nobody."""
+        known = {
+            f"#/components/{kind}/{name}"
+            for kind, parts in self.description["components"].items()
+            if kind != "securitySchemes"
+            for name in parts
+        }
+        self.assertEqual(set(references(self.description)), known)
+
+    def test_names(self):
+        """Each operation has a name of its own."""
+        names = [operation["operationId"] for operation in self.operations.values()]
+        self.assertEqual(len(set(names)), len(names))
+
+    def test_path_parameters(self):
+        """Each name in a path is described as such."""
+        for path, item in self.description["paths"].items():
+            named = [ref["$ref"].rpartition("/")[2] for ref in item.get("parameters", [])]
+            self.assertEqual(named, re.findall(r"{(\w+)}", path))
+
+    def test_examples(self):
+        """Everything that is sent or answered has an example."""
+        for where, operation in self.operations.items():
+            bodies = [*operation["responses"].values(), operation.get("requestBody", {})]
+            for body in bodies:
+                for kind, content in body.get("content", {}).items():
+                    self.assertTrue("example" in content or "examples" in content, f"{where} {kind}")
+        for header in self.description["components"]["headers"].values():
+            self.assertIn("example", header)
+        for parameter in self.description["components"]["parameters"].values():
+            self.assertIn("example", parameter)
+
+    def test_what_always_may_happen(self):
+        """Every operation says what becomes of a bad request and of a store that is away, and who may do it."""
+        for (path, method), operation in self.operations.items():
+            said = set(operation["responses"])
+            self.assertTrue({"400", "408", "431", "503"} <= said, (path, method))
+            self.assertEqual("401" in said, operation.get("security") != [], (path, method))
+            self.assertEqual("413" in said, "requestBody" in operation, (path, method))
+
+    def test_every_error(self):
+        """Each kind of error that a client can meet is part of it."""
+        said = json.dumps(self.description["paths"])
+        for kind in SENTENCES:
+            self.assertIn(f'"code": "{kind.code}"', said)
+        self.assertEqual({status for _, status in STATUSES} - {500}, {status_of(kind) for kind in SENTENCES})
+
+    def test_version(self):
+        """It is the description of this very version."""
+        self.assertEqual(self.description["info"]["version"], version("resourced"))
