@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
 
@@ -94,12 +94,17 @@ def _only(name: str, values: Sequence[bytes]) -> bytes:
     return distinct.pop() if distinct else b""
 
 
-def _digest(key: bytes) -> bytes:
+def digest_of(key: bytes) -> bytes:
+    """Return what stands for a key wherever keys are compared or written down: its SHA-256."""
     return hashlib.sha256(key).digest()
 
 
 class Keys:
-    """The three keys of the server. A role whose key is empty is open to nobody; one key in two roles has both."""
+    """
+    Every key of the server: the three of the environment, and those that it was given beside them.
+
+    A role whose variable is empty is open to nobody; one key in two of them has both roles.
+    """
 
     def __init__(self, read: str, read_lock: str, write: str) -> None:
         roles = (
@@ -107,12 +112,28 @@ class Keys:
             (Permission.READ | Permission.LOCK, read_lock),
             (Permission.READ | Permission.LOCK | Permission.WRITE, write),
         )
-        known = [(permission, _digest(key.encode())) for permission, key in roles if key]
+        known = [(permission, digest_of(key.encode())) for permission, key in roles if key]
         self._digests = [digest for _, digest in known]
         # What it means to be equal to some of them, each with a bit for its place.
         self._meanings = [Identity("", Permission(0))]
         for permission, _ in known:
             self._meanings += [Identity(DEFAULT, permission | less.permission) for less in self._meanings]
+
+        self._others: Mapping[bytes, Identity] = {}
+
+    def adopt(self, others: Mapping[bytes, Identity]) -> None:
+        """
+        Have these keys beside the three, in place of those before: all of them at once, or on an error none.
+
+        :param others: by the digest of each; nobody may change it any more.
+        :raises ValueError: it says, as the end of a sentence, why they cannot be.
+        """
+        for digest, identity in others.items():
+            if digest in self._digests:
+                raise ValueError(f"a key of {identity.name} is the key of a variable too")
+        if not (others or self._digests):
+            raise ValueError("there is no key in it, and none in a variable")
+        self._others = others
 
     def authorize(self, presented: bytes, needed: Permission) -> Identity:
         """
@@ -130,9 +151,10 @@ class Keys:
         return identity
 
     def _look_up(self, key: bytes) -> Identity:
-        # Every key is compared, and by digests of one length: how long it takes says nothing about any of them.
-        digest = _digest(key)
+        # Each of the three is compared, and by digests of one length: how long it takes says nothing about any of them.
+        digest = digest_of(key)
         bits = 0
         for place, known in enumerate(self._digests):
             bits |= hmac.compare_digest(digest, known) << place
-        return self._meanings[bits]
+        # The others are found by their digests; why that is safe stands in ``resourced.keyfile``.
+        return self._others.get(digest, self._meanings[bits])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.auth import DEFAULT, Identity, Keys, Permission, key_of
+from resourced.auth import DEFAULT, Identity, Keys, Permission, digest_of, key_of
 from resourced.errors import Forbidden, NotAuthorized
 
 READ, LOCK, WRITE = Permission.READ, Permission.LOCK, Permission.WRITE
@@ -95,7 +95,8 @@ class RoleTests(SynchronousTestCase):
 
         hmac_compare = hmac.compare_digest
         self.patch(hmac, "compare_digest", compare)
-        for key in (b"r", b"l", b"w", b"unknown", b"x" * 10000):
+        self.keys.adopt({digest_of(b"other"): Identity("ci", READ)})
+        for key in (b"r", b"l", b"w", b"other", b"unknown", b"x" * 10000):
             compared.clear()
             permission(self.keys, key)
             self.assertEqual(compared, [(32, 32)] * 3)
@@ -104,6 +105,46 @@ class RoleTests(SynchronousTestCase):
     def test_only_the_three_keys(self, key):
         """Whatever bytes are presented, only the three keys open anything."""
         self.assertEqual(permission(self.keys, key) == NOTHING, key not in {b"r", b"l", b"w"})
+
+
+class OtherKeysTests(SynchronousTestCase):
+    def setUp(self):
+        self.keys = Keys("r", "", "")
+
+    def test_beside_the_three(self):
+        """A key that was given beside the three is known by its own name, role and prefixes; the three stay what they are."""
+        ci = Identity("ci", READ | LOCK, ("test-",))
+        self.keys.adopt({digest_of(b"k"): ci})
+        self.assertEqual(self.keys.authorize(b"k", LOCK), ci)
+        self.assertRaises(NotAuthorized, self.keys.authorize, b"k", WRITE)
+        self.assertEqual(self.keys.authorize(b"r", READ).name, DEFAULT)
+
+    def test_in_place_of_those_before(self):
+        """What is given later replaces all that was given before."""
+        self.keys.adopt({digest_of(b"old"): Identity("ci", READ), digest_of(b"kept"): Identity("ci", READ)})
+        self.keys.adopt({digest_of(b"kept"): Identity("ci", READ | LOCK), digest_of(b"new"): Identity("qa", READ)})
+        self.assertEqual(permission(self.keys, b"old"), NOTHING)
+        self.assertEqual(permission(self.keys, b"kept"), READ | LOCK)
+        self.assertEqual(self.keys.authorize(b"new", READ).name, "qa")
+        self.keys.adopt({})
+        self.assertEqual(permission(self.keys, b"kept"), NOTHING)
+
+    def test_the_key_of_a_variable(self):
+        """A key that a variable has too would have two names: it is refused, and all is as before."""
+        self.keys.adopt({digest_of(b"old"): Identity("ci", READ)})
+        others = {digest_of(b"new"): Identity("qa", READ), digest_of(b"r"): Identity("ops", READ)}
+        error = self.assertRaises(ValueError, self.keys.adopt, others)
+        self.assertIn("ops", str(error))
+        self.assertEqual(permission(self.keys, b"old"), READ)
+        self.assertEqual(permission(self.keys, b"new"), NOTHING)
+
+    def test_no_key_at_all(self):
+        """Without any variable there must be a key at least, now and later."""
+        keys = Keys("", "", "")
+        self.assertRaises(ValueError, keys.adopt, {})
+        keys.adopt({digest_of(b"k"): Identity("ci", READ)})
+        self.assertRaises(ValueError, keys.adopt, {})
+        self.assertEqual(permission(keys, b"k"), READ)
 
 
 class PresentedKeyTests(SynchronousTestCase):
