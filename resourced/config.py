@@ -32,6 +32,12 @@ def _store(value: str) -> str:
     return value
 
 
+def _path(value: str) -> str:
+    if not value.isprintable() or value != value.strip():
+        raise ValueError("a path")
+    return value
+
+
 def _api_key(value: str) -> str:
     # It travels in a header: what is not visible ASCII would not arrive as it left.
     if re.fullmatch(r"[!-~]*", value) is None:
@@ -125,6 +131,7 @@ SETTINGS: Final = (
     Setting("resource-read", "RESOURCE_READ", "", _api_key, f"Key that may read{_IN_PS}", secret=True),
     Setting("resource-read-lock", "RESOURCE_READ_LOCK", "", _api_key, f"Key that may read and lock{_IN_PS}", secret=True),
     Setting("resource-write", "RESOURCE_WRITE", "", _api_key, f"Key that may read, lock and write{_IN_PS}", secret=True),
+    Setting("keys", "RESOURCED_KEYS", "", _path, "File of further keys, each with a name; see resourced key --help"),
     Setting("lease", "RESOURCED_LEASE", "300", _seconds(366 * DAY), "Seconds that an unused lock lasts, where its resource does not say"),
     Setting("place", "RESOURCED_PLACE", "60", _seconds(DAY), "Seconds that an unused place in a queue lasts"),
     Setting("claim", "RESOURCED_CLAIM", "30", _seconds(DAY), "Seconds within which a lock that fell to an absent client must be used"),
@@ -234,7 +241,7 @@ class Config:
     """
     Everything that can be set, checked. What a field means stands in ``SETTINGS``; times are in seconds, sizes in bytes.
 
-    An empty key opens nothing.
+    An empty key opens nothing. ``keys`` is an absolute path, or empty.
     """
 
     listen: str
@@ -242,6 +249,7 @@ class Config:
     resource_read: str = field(repr=False)
     resource_read_lock: str = field(repr=False)
     resource_write: str = field(repr=False)
+    keys: str
     lease: float
     place: float
     claim: float
@@ -275,10 +283,13 @@ class Config:
         """
         source = _Source(options, environ)
         values = {f.name: source.value(f.name.replace("_", "-")) for f in fields(cls) if f.name != "store"}
+        if values["keys"]:
+            values["keys"] = str(PurePath(cwd, values["keys"]))
         config = cls(store=source.store(cwd), **values)
-        if not (config.resource_read or config.resource_read_lock or config.resource_write):
+        if not (config.resource_read or config.resource_read_lock or config.resource_write or config.keys):
             raise ConfigurationError(
                 "No key is set, so nobody could use the server:"
-                " set one or more of RESOURCE_READ, RESOURCE_READ_LOCK and RESOURCE_WRITE to keys of your choice."
+                " set one or more of RESOURCE_READ, RESOURCE_READ_LOCK and RESOURCE_WRITE to keys of your choice,"
+                " or RESOURCED_KEYS to a key file."
             )
         return config

@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from resourced.errors import ConfigurationError, EpochLost, ResourcedError, Stor
 from resourced.guard import PERIOD, Guard, Watch
 from resourced.housekeeping import Housekeeping
 from resourced.journal import Journal
+from resourced.keyfile import KeyFile
 from resourced.locks import LockManager
 from resourced.site import ResourcedSite
 from resourced.store import Store
@@ -46,10 +48,13 @@ class Process(Protocol):
     def settle(self) -> None:
         """Take note that what is in memory by now will stay there."""
 
+    def when_told_to_reload(self, reload: Callable[[], None]) -> None:
+        """Do this whenever somebody asks the process to read its files again."""
+
 
 class Daemon(Service):
     """
-    First the guard, then the database, then the locks, then the port; and the other way round at the end.
+    First the keys, then the guard, then the database, then the locks, then the port; and the other way round at the end.
 
     :param manager: who is told how the daemon does.
     :param standby: wait for the guard, with the port open, if another daemon holds it.
@@ -62,6 +67,7 @@ class Daemon(Service):
         clock: IReactorTime,
         process: Process,
         manager: ServiceManager,
+        key_file: KeyFile,
         guard: Guard,
         watch: Watch,
         housekeeping: Housekeeping,
@@ -80,6 +86,7 @@ class Daemon(Service):
         self._clock = clock
         self._process = process
         self._manager = manager
+        self._key_file = key_file
         self._guard = guard
         self._watch = watch
         self._housekeeping = housekeeping
@@ -111,6 +118,8 @@ class Daemon(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _start(self) -> None:
+        self._key_file.load()
+        self._process.when_told_to_reload(self._key_file.reload)
         await self._reign()
         self._watch.start()
         self._housekeeping.start()
@@ -242,6 +251,10 @@ class TwistdProcess:
     def _again(self, number: int, _: object) -> None:
         # Not here and now, in the middle of whatever it has interrupted.
         self._reactor.callFromThread(log.info, "{name}: the daemon is being stopped already.", name=_name(number))
+
+    def when_told_to_reload(self, reload: Callable[[], None]) -> None:
+        """Do this on SIGHUP, which would end the process otherwise."""
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(reload))
 
     def settle(self) -> None:
         """Let the cyclic collector pass over all that was loaded, and come less often: a request leaves nothing for it."""

@@ -32,6 +32,8 @@ from resourced.express import make_express_site
 from resourced.guard import BELIEF, Watch, guard_of
 from resourced.housekeeping import Housekeeping
 from resourced.journal import Journal
+from resourced.keycommand import run as run_key_command
+from resourced.keyfile import KeyFile
 from resourced.locks import LockManager
 from resourced.locktable import Limits as LockLimits
 from resourced.locktable import Times
@@ -70,7 +72,9 @@ class Options(usage.Options):
 
     def getSynopsis(self) -> str:
         """Say how the command that was called is used."""
-        return "Usage: resourced [options]" if Path(sys.argv[0]).name == "resourced" else super().getSynopsis()
+        if Path(sys.argv[0]).name != "resourced":
+            return super().getSynopsis()
+        return "Usage: resourced [options], or to make a key: resourced key [options] name"
 
     def postOptions(self) -> None:
         """
@@ -143,6 +147,7 @@ def makeService(options: Options) -> IService:
         reactor,
         process,
         ServiceManager.of(reactor, os.environ, os.getpid()),
+        KeyFile(config.keys, keys),
         guard,
         watch,
         housekeeping,
@@ -187,6 +192,9 @@ def allow_many_connections() -> None:
 
 
 def main() -> None:
-    """Run ``twistd resourced`` in the foreground."""
+    """Run ``twistd resourced`` in the foreground; or make a key."""
+    if sys.argv[1:2] == ["key"]:
+        run_key_command(sys.argv[2:])
+        return
     sys.argv[1:1] = ["--nodaemon", "--pidfile=", "resourced"]
     twistd.run()

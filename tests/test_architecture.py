@@ -21,6 +21,8 @@ MAY_KNOW = {
     "config": set(),
     "auth": set(),
     "precondition": set(),
+    "keyfile": {"auth"},
+    "keycommand": {"auth", "keyfile"},
     "waiting": set(),
     "lockqueue": {"waiting"},
     "tickets": {"lockqueue"},
@@ -56,7 +58,7 @@ MAY_KNOW = {
     "housekeeping": set(),
     "logs": set(),
     "systemd": set(),
-    "daemon": {"database", "guard", "housekeeping", "journal", "locks", "site", "store", "systemd"},
+    "daemon": {"database", "guard", "housekeeping", "journal", "keyfile", "locks", "site", "store", "systemd"},
     "tap": {
         *(
             "apidoc",
@@ -75,6 +77,8 @@ MAY_KNOW = {
         *(
             "housekeeping",
             "journal",
+            "keycommand",
+            "keyfile",
             "locks",
             "locktable",
             "logs",

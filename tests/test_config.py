@@ -45,6 +45,7 @@ class PrecedenceTests(SynchronousTestCase):
                 resource_read="",
                 resource_read_lock="",
                 resource_write="a-write-key",
+                keys="",
                 lease=300.0,
                 place=60.0,
                 claim=30.0,
@@ -244,6 +245,17 @@ class WrongValueTests(SynchronousTestCase):
         self.assertEqual(store, SQLiteSettings(str(PurePosixPath("/srv") / path)))
 
 
+class KeyFileTests(SynchronousTestCase):
+    def test_path(self):
+        """The path of the key file starts from the working directory; what cannot be one is refused."""
+        self.assertEqual(load("--keys etc/keys.toml", STATE_DIRECTORY="/var").keys, "/srv/etc/keys.toml")
+        self.assertEqual(load(RESOURCED_KEYS="/etc/keys.toml").keys, "/etc/keys.toml")
+        self.assertEqual(load("--keys=", RESOURCED_KEYS="/etc/keys.toml").keys, "")
+        for wrong in (" ", "a\x00b", " /etc/keys.toml", "\udcff"):
+            error = self.assertRaises(ConfigurationError, load, RESOURCED_KEYS=wrong)
+            self.assertIn("RESOURCED_KEYS must be a path", error.sentence)
+
+
 class SecretTests(SynchronousTestCase):
     def test_no_key(self):
         """Without any key the daemon does not start, and says why and what to do."""
@@ -252,8 +264,11 @@ class SecretTests(SynchronousTestCase):
         for variable in ("RESOURCE_READ", "RESOURCE_READ_LOCK", "RESOURCE_WRITE"):
             self.assertIn(variable, error.sentence)
 
+        self.assertIn("RESOURCED_KEYS", error.sentence)
+
     def test_one_key_suffices(self):
-        """Any one of the keys suffices, by variable or by option."""
+        """Any one of the keys suffices, by variable or by option; so does a file of them."""
+        self.assertEqual(Config.load({}, {"RESOURCED_KEYS": "keys.toml"}, "/srv").keys, "/srv/keys.toml")
         for variable in ("RESOURCE_READ", "RESOURCE_READ_LOCK", "RESOURCE_WRITE"):
             Config.load({}, {variable: "k"}, "/srv")
         self.assertEqual(Config.load({"resource-read": "k"}, {}, "/srv").resource_read, "k")

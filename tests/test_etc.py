@@ -61,11 +61,12 @@ class ReadmeTests(SynchronousTestCase):
 
 class UnitTests(SynchronousTestCase):
     def test_service(self):
-        """systemd is told when the daemon is ready and alive, gives it time to end, and files enough for its connections."""
+        """systemd is told when the daemon is ready and alive, and how to reload; gives it time to end, and files enough for its connections."""
         service = unit("resourced.service")["Service"]
         self.assertEqual(service["Type"], ["notify"])
         self.assertEqual(service["DynamicUser"], ["yes"])
         self.assertEqual(service["StateDirectory"], ["resourced"])
+        self.assertEqual(service["ExecReload"], ["kill -HUP $MAINPID"])
         self.assertEqual(service["EnvironmentFile"], ["-/etc/default/resourced"])
         self.assertGreater(float(service["WatchdogSec"][0]), 10)
         self.assertGreater(float(service["TimeoutStopSec"][0]), LONGEST_STOP)
