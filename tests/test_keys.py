@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from subprocess import run
 
 import pytest
 
+import resourced.tap  # noqa: F401 - brings all groups of routes
 from resourced.auth import digest_of
 from resourced.keyfile import entry
-from tests.daemon import READ, RESOURCED, TWISTD, WRITE, Daemon, eventually
+from resourced.routes import Routes
+from tests.daemon import LOCK, READ, RESOURCED, TWISTD, WRITE, Daemon, eventually
+from tests.mariadb import MariaDB
 
 A4 = "/resource/printer/A4"
 CI, QA, OPS = "the-key-of-ci", "the-key-of-qa", "the-key-of-ops"
@@ -53,6 +57,16 @@ def reload(daemon: Daemon) -> str:
         lambda: "".join(line for line in daemon.log[before:].splitlines(True) if any(text in line for text in told)),
         what="a line about the keys",
     )
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def store(request) -> Iterator[dict[str, str]]:
+    """The variables for a store of each kind."""
+    if request.param == "sqlite":
+        yield {}
+    else:
+        with MariaDB() as server:
+            yield {"MYSQL_PORT": str(server.port)}
 
 
 def status(daemon: Daemon, key: str, target: str = f"{A4}?lock=0") -> int:
@@ -198,3 +212,195 @@ def test_key_that_is_removed_while_its_client_waits(tmp_path):
             got = client.answer()
             assert (got.status, got.json) == (200, {"locked": True})
             assert client.ask("POST", f"{A4}/lock", key=CI, ticket=got.ticket).answer().status == 401
+
+
+class TestParties:
+    """A ticket works only for the name that it was given to."""
+
+    def never_was(self, daemon: Daemon, key: str, ticket: str) -> None:
+        """Whatever somebody tries with a ticket of somebody else, for them there is none, and it stays what it is."""
+        for answer in (
+            daemon.get(A4, key=key, ticket=ticket),
+            daemon.post(f"{A4}/lock", key=key, ticket=ticket),
+            daemon.get("/resource/printer/B5", key=key, ticket=ticket),
+            daemon.put(A4, "2", key=key, ticket=ticket),
+            daemon.put(f"{A4}?unlock=1", "2", key=key, ticket=ticket),
+            daemon.request("DELETE", A4, key=key, ticket=ticket),
+        ):
+            assert (answer.status, answer.code) == (410, "ticket_ended")
+            assert "x-ticket" not in answer.headers
+        assert daemon.post(f"{A4}/unlock", key=key, ticket=ticket).json == {"unlocked": False}
+
+    def test_two_names(self, tmp_path):
+        """The ticket of one name, be it the holder's or a waiting one, does nothing for another name, and nothing to its owner."""
+        keys = KeyFile(tmp_path, named("ci", "write", CI), named("qa", "write", QA))
+        with Daemon(tmp_path, keys.environ) as daemon:
+            daemon.create("printer")
+            held = daemon.post(f"{A4}/lock", key=CI)
+            waits = daemon.post(f"{A4}/lock", key=QA)
+            assert (held.status, waits.status) == (200, 202)
+            for stranger in (QA, WRITE):
+                self.never_was(daemon, stranger, held.ticket)
+            for stranger in (CI, WRITE):
+                self.never_was(daemon, stranger, waits.ticket)
+            assert daemon.put(A4, "1", key=CI, ticket=held.ticket).status == 204
+            assert daemon.post(f"{A4}/lock", key=QA, ticket=waits.ticket).json == {"locked": False, "position": 1}
+            assert daemon.post(f"{A4}/unlock", key=CI, ticket=held.ticket).json == {"unlocked": True}
+            read = daemon.get(A4, key=QA, ticket=waits.ticket)
+            assert (read.status, read.json["data"]) == (200, "1")
+
+    def test_a_ticket_that_ended(self, tmp_path):
+        """What a stranger hears of a ticket that was, is the same as of one that never was."""
+        keys = KeyFile(tmp_path, named("ci", "write", CI), named("qa", "write", QA))
+        with Daemon(tmp_path, keys.environ) as daemon:
+            daemon.create("printer")
+            ticket = daemon.post(f"{A4}/lock", key=CI).ticket
+            alive = daemon.post(f"{A4}/lock", key=QA, ticket=ticket)
+            assert daemon.post(f"{A4}/unlock", key=CI, ticket=ticket).json == {"unlocked": True}
+            ended = daemon.post(f"{A4}/lock", key=QA, ticket=ticket)
+            never = daemon.post(f"{A4}/lock", key=QA, ticket="0" * 32)
+            assert alive.status == 410
+            assert alive.body == ended.body == never.body
+
+    def test_keys_of_one_name(self, tmp_path):
+        """Several keys of one name share their tickets, each within its role: so one can take over from another."""
+        keys = KeyFile(tmp_path, named("ci", "lock", CI), named("ci", "write", OPS), named("qa", "write", QA))
+        with Daemon(tmp_path, keys.environ) as daemon:
+            daemon.create("printer")
+            ticket = daemon.post(f"{A4}/lock", key=CI).ticket
+            assert daemon.put(A4, "1", key=CI, ticket=ticket).status == 401
+            assert daemon.put(A4, "1", key=OPS, ticket=ticket).status == 204
+            # The old key is taken away; the new one goes on with what the old one began.
+            keys.reload(daemon, named("ci", "write", OPS), named("qa", "write", QA))
+            assert daemon.post(f"{A4}/unlock", key=CI, ticket=ticket).status == 401
+            self.never_was(daemon, QA, ticket)
+            assert daemon.post(f"{A4}/unlock", key=OPS, ticket=ticket).json == {"unlocked": True}
+
+    def test_the_three_variables(self, tmp_path):
+        """The three variables are one name: one locks, another writes, a third lets go. An entry may have that name too."""
+        keys = KeyFile(tmp_path, named("default", "write", CI), named("qa", "write", QA))
+        with Daemon(tmp_path, keys.environ) as daemon:
+            daemon.create("printer")
+            ticket = daemon.get(A4, key=LOCK).ticket
+            assert daemon.put(A4, "1", key=WRITE, ticket=ticket).status == 204
+            self.never_was(daemon, QA, ticket)
+            assert daemon.put(A4, "2", key=CI, ticket=ticket).status == 204
+            assert daemon.post(f"{A4}/unlock", key=READ, ticket=ticket).json == {"unlocked": True}
+
+    def test_across_a_restart(self, tmp_path, store):
+        """After a crash each ticket still works for its name, whatever its key is by then, and for no other."""
+        keys = KeyFile(tmp_path, named("ci", "write", CI), named("qa", "write", QA))
+        with Daemon(tmp_path, {**store, **keys.environ}) as daemon:
+            daemon.create("printer")
+            held = daemon.post(f"{A4}/lock", key=CI, headers={"x-owner": "qa"}).ticket
+            waits = daemon.post(f"{A4}/lock", key=WRITE).ticket
+            daemon.kill()
+            keys.write(named("ci", "write", OPS), named("qa", "write", QA))
+            daemon.start()
+            # To call oneself by the name of somebody else makes one nobody else.
+            self.never_was(daemon, QA, held)
+            self.never_was(daemon, WRITE, held)
+            self.never_was(daemon, OPS, waits)
+            assert daemon.put(f"{A4}?unlock=1", "1", key=OPS, ticket=held).status == 204
+            assert daemon.get(A4, key=LOCK, ticket=waits).json["data"] == "1"
+
+    def test_same_idempotency_key(self, tmp_path):
+        """Two parties that happen to use the same ``Idempotency-Key`` get a ticket each."""
+        keys = KeyFile(tmp_path, named("ci", "lock", CI), named("qa", "lock", QA))
+        with Daemon(tmp_path, keys.environ) as daemon:
+            daemon.create("printer")
+            tickets = [
+                daemon.post(f"{A4}/lock", key=key, headers={"idempotency-key": "1"}).ticket for key in (CI, QA, CI, QA)
+            ]
+            assert tickets[:2] == tickets[2:]
+            assert tickets[0] != tickets[1]
+
+
+class TestPrefixes:
+    """A key may be held to some resources, by what their names begin with."""
+
+    def test_every_route(self, tmp_path):
+        """On every route there is about a resource, one that the key may not touch is 403, whether it exists or not."""
+        keys = KeyFile(tmp_path, named("ci", "write", CI, "test-", "print"))
+        rules = [
+            handler.rule
+            for group in Routes.__subclasses__()
+            for handler in vars(group).values()
+            if "<name:resource>" in getattr(handler, "rule", [""])[0]
+        ]
+        routes = [
+            (method, pattern.replace("<name:resource>", "{}").replace("<name:selector>", "A4"))
+            for pattern, methods in rules
+            for method in {*methods, *(["HEAD"] if "GET" in methods else [])}
+        ]
+        assert len(routes) > 5
+        with Daemon(tmp_path, keys.environ) as daemon:
+            daemon.create("scanner")
+            with closing(daemon.connect()) as client:
+                for method, path in routes:
+                    for name in ("scanner", "nothing", "Test-1", "%20test-1"):
+                        answer = client.ask(method, path.format(name), key=CI, body=b"").answer()
+                        assert answer.status == 403, (method, path, name)
+                        assert method == "HEAD" or answer.code == "forbidden_resource"
+                    # Who is not known at all is told so first.
+                    assert client.ask(method, path.format("scanner"), key=QA, body=b"").answer().status == 401
+
+    def test_create(self, tmp_path):
+        """Nobody creates what they may not touch, nor learns whether it is there."""
+        keys = KeyFile(tmp_path, named("ci", "write", CI, "test-"))
+        with Daemon(tmp_path, keys.environ) as daemon:
+            daemon.create("printer")
+            for name in ("printer", "nothing", "tes"):
+                answer = daemon.post("/resource", f'{{"name": "{name}"}}', key=CI)
+                assert (answer.status, answer.code) == (403, "forbidden_resource")
+            assert daemon.get("/resource/nothing/A4?lock=0").code == "unknown_resource"
+            assert daemon.post("/resource", '{"name": "test-1"}', key=CI).status == 201
+
+    def test_what_is_allowed(self, tmp_path):
+        """Within its prefixes a key does what its role says."""
+        keys = KeyFile(tmp_path, named("ci", "write", CI, "test-", "Gerät/"), named("ro", "read", QA, "test-"))
+        with Daemon(tmp_path, keys.environ) as daemon:
+            for name, path in (("test-1", "test-1"), ("Gerät/7", "Ger%C3%A4t%2F7")):
+                assert daemon.post("/resource", f'{{"name": "{name}"}}'.encode(), key=CI).status == 201
+                ticket = daemon.get(f"/resource/{path}/A4", key=CI).ticket
+                assert daemon.put(f"/resource/{path}/A4", "1", key=CI, ticket=ticket).status == 204
+            assert daemon.get("/resource/test-1/A4?lock=0", key=QA).status == 200
+            assert daemon.get("/resource/test-1/A4", key=QA).status == 401
+            assert daemon.get("/resource/Ger%C3%A4t%2F7/A4?lock=0", key=QA).status == 403
+
+    def test_list(self, tmp_path):
+        """A list has what the key may touch, in order and once each, whatever its prefixes, and pages go on within that."""
+        keys = KeyFile(tmp_path, named("ci", "read", CI, "test-", "b", "test-1", "z"))
+        with Daemon(tmp_path, keys.environ) as daemon, closing(daemon.connect()) as client:
+            for name in ("a", "b", "bb", "c", "test-", "test-1", "test-12", "test-2", "tes", "Test-1", "y"):
+                assert client.ask("POST", "/resource", body=f'{{"name": "{name}"}}').answer().status == 201
+
+            def listed(query: str) -> tuple[list[str], str | None]:
+                page = client.ask("GET", f"/resource?{query}", key=CI).answer().json
+                return [resource["name"] for resource in page["resources"]], page["next"]
+
+            mine = ["b", "bb", "test-", "test-1", "test-12", "test-2"]
+            assert listed("") == (mine, None)
+            for size in range(1, 7):
+                pages = [listed(f"limit={size}")]
+                while after := pages[-1][1]:
+                    pages.append(listed(f"limit={size}&after={after}"))
+                assert [name for names, _ in pages for name in names] == mine
+                assert all(len(names) == size for names, _ in pages[:-1])
+            assert listed("prefix=test-1") == (["test-1", "test-12"], None)
+            assert listed("prefix=t") == (mine[2:], None)
+            assert listed("prefix=a") == ([], None)
+            assert listed("prefix=z") == ([], None)
+            assert listed("after=tes") == (mine[2:], None)
+            assert listed("after=y") == ([], None)
+
+    def test_prefixes_change(self, tmp_path):
+        """When the prefixes of a name are changed, its tickets beyond them are of no use to it until they are changed back."""
+        keys = KeyFile(tmp_path, named("ci", "write", CI))
+        with Daemon(tmp_path, keys.environ) as daemon:
+            daemon.create("printer")
+            ticket = daemon.post(f"{A4}/lock", key=CI).ticket
+            keys.reload(daemon, named("ci", "write", CI, "test-"))
+            assert daemon.put(A4, "1", key=CI, ticket=ticket).code == "forbidden_resource"
+            keys.reload(daemon, named("ci", "write", CI, "print"))
+            assert daemon.put(A4, "1", key=CI, ticket=ticket).status == 204
