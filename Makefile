@@ -16,7 +16,7 @@ UNITS = $(shell grep -l 'import SynchronousTestCase' tests/test_*.py)
 WIRE := tests/test_web.py tests/test_site.py tests/test_fuzz.py tests/test_process.py tests/test_outage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench profile docs api dist clean
+.PHONY: help run test check format bench bench-peers profile docs api dist clean
 
 help:
 	@echo 'make run     start the server on SQLite, with example keys'
@@ -24,7 +24,8 @@ help:
 	@echo 'make api     hold the server against its own description'
 	@echo 'make check   lint and types only'
 	@echo 'make format  put the code into shape'
-	@echo 'make bench   measure the daemon, beside two yardsticks; takes some minutes'
+	@echo 'make bench   measure the daemon, beside two yardsticks; takes a quarter of an hour'
+	@echo 'make bench-peers  the same beside etcd, ZooKeeper and Redis'
 	@echo 'make profile a flame graph of the daemon under load, in profile.svg'
 	@echo 'make docs    the pages and the man page, in docs/_build'
 	@echo 'make dist    build the wheel and the sdist into dist/'
@@ -67,8 +68,13 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/installed-dev mariadb
-	$(BIN)/python -m bench.throughput $(BENCH)
+bench: $(VENV)/installed-bench mariadb
+	$(BIN)/python -m bench --output build/bench $(BENCH)
+
+bench-peers: $(VENV)/installed-bench mariadb
+	@test -e /usr/share/java/zookeeper.jar -a -e /usr/bin/etcd -a -e /usr/bin/redis-server \
+		|| { $(call apt,etcd-server redis-server zookeeper default-jre-headless); }
+	$(BIN)/python -m bench --peers --output build/bench $(BENCH)
 
 profile: $(VENV)/installed-dev mariadb
 	$(BIN)/python -m bench.profile $(PROFILE)
@@ -91,6 +97,10 @@ $(VENV)/installed: $(PACKAGING) | $(BIN)/pip
 $(VENV)/installed-dev: $(PACKAGING) | $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
 	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-bench: $(PACKAGING) $(VENV)/installed-dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
 
 # As root or through sudo: `$(call apt,packages)`.
 apt = \

@@ -1,28 +1,24 @@
 """
 What it costs to hold thousands of requests open that wait for a lock: memory, and what others notice of it.
 
-    .venv/bin/python -m bench.parked [--polls 5000] [--mysql]
-
-The daemon is on an SQLite file, or with ``--mysql`` on a MariaDB server of its own. Each poll waits at a selector of its own, of
-which another ticket has the lock; while they wait another client asks for other things, one after the other.
+Each poll waits at one of some selectors, of which another ticket has the lock; while they wait another client asks, one request
+after the other, for what needs nothing but the reactor, so what it waits for is the reactor's lag.
 """
 
 from __future__ import annotations
 
-import argparse
+import gc
 import resource
 import selectors
 import socket
-import statistics
-import sys
-import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from bench.load import quantile
 from bench.start import memory
 from tests.daemon import LOCK, Daemon
-from tests.mariadb import MariaDB
 
 #: Selectors at which the polls wait in equal numbers.
 SELECTORS = 50
@@ -39,7 +35,7 @@ def park(daemon: Daemon, number: int, polls: list[socket.socket], stack: ExitSta
     for start in range(0, number, STEP):
         for poll in range(start, min(start + STEP, number)):
             client = stack.enter_context(closing(socket.create_connection(("127.0.0.1", daemon.port), 30)))
-            client.sendall(request(f"/resource/printer/{poll % SELECTORS}?wait=50"))
+            client.sendall(request(f"/resource/printer/{poll % SELECTORS}?wait=300"))
             polls.append(client)
         # What came after them has been answered, so they are in.
         daemon.healthy()
@@ -53,69 +49,52 @@ def answered(polls: list[socket.socket]) -> int:
         return len(selector.select(0))
 
 
-def ask_others(daemon: Daemon, seconds: float) -> tuple[list[float], int]:
-    """Take, and let go of, locks that nobody waits for; return how long each request took, and how many were refused."""
+def lag(daemon: Daemon, seconds: float) -> list[float]:
+    """Ask again and again, with a pause, for what costs nothing; return the seconds that each answer took, in their order."""
     taken: list[float] = []
-    refused = 0
+    ask = request("/no/such/path")
     end = time.perf_counter() + seconds
-    with closing(daemon.connect()) as client:
+    # Our own collector would be taken for the daemon's.
+    gc.disable()
+    with closing(socket.create_connection(("127.0.0.1", daemon.port), 30)) as client:
         while time.perf_counter() < end:
-            ticket = ""
-            for target in ("lock", "unlock"):
-                began = time.perf_counter()
-                answer = client.ask("POST", f"/resource/printer/other/{target}", key=LOCK, ticket=ticket).answer()
-                taken.append((time.perf_counter() - began) * 1000)
-                ticket = answer.headers.get("x-ticket", "")
-                refused += answer.status == 503
-    return taken, refused
+            began = time.perf_counter()
+            client.sendall(ask)
+            client.recv(4096)
+            taken.append(time.perf_counter() - began)
+            time.sleep(0.001)
+    gc.enable()
+    return sorted(taken)
 
 
-def processor(pid: int) -> float:
-    """Read how many seconds of processor time a process has had."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
+def measure(folder: Path, environ: Mapping[str, str], polls: int, seconds: float) -> dict[str, float]:
+    """
+    Park polls.
 
-
-def latency(what: str, taken: list[float], refused: int) -> str:
-    cuts = statistics.quantiles(taken, n=100)
-    return f"{what:<34} p50 {cuts[49]:6.2f} ms   p99 {cuts[98]:6.2f} ms   {len(taken)} requests, {refused} refused"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure what requests cost that wait for a lock.")
-    parser.add_argument("--polls", type=int, default=5000, help="how many (default 5000)")
-    parser.add_argument("--mysql", action="store_true", help="on a MariaDB server")
-    options = parser.parse_args()
+    :returns: ``polls``; ``kib``, the memory of one; ``lag_p50``, ``lag_p99`` and ``lag_worst`` while they are parked, and ``idle_p99`` and
+        ``idle_worst`` before, in milliseconds.
+    """
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    with ExitStack() as stack, ExitStack() as clients:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        environ = {}
-        if options.mysql:
-            environ["MYSQL_PORT"] = str(stack.enter_context(MariaDB()).port)
-        daemon = stack.enter_context(Daemon(Path(folder), environ))
+    options = (f"--max-connections={polls + 100}", "--max-wait=300", f"--max-queue={polls + 100}")
+    with Daemon(folder, environ, options) as daemon, ExitStack() as clients:
         daemon.create("printer", timeout=3600)
         for selector in range(SELECTORS):
             daemon.post(f"/resource/printer/{selector}/lock", key=LOCK)
-        print(latency("others, before", *ask_others(daemon, 3)))
+        idle = lag(daemon, seconds)
         before = memory(daemon.pid)
-        polls: list[socket.socket] = []
-        began = time.perf_counter()
-        park(daemon, options.polls, polls, clients)
-        parking = time.perf_counter() - began
-        refused = answered(polls)
+        parked: list[socket.socket] = []
+        park(daemon, polls, parked, clients)
         after = memory(daemon.pid)
-        if refused:
-            sys.exit(f"{refused} of {options.polls} polls were answered at once.")
-        print(f"{options.polls} polls parked in {parking:.1f} s, all of them held open")
-        print(
-            f"memory: {before:.1f} MB before, {after:.1f} MB with them: {(after - before) * 1024 / len(polls):.1f} kB each"
-        )
-        used = processor(daemon.pid)
-        time.sleep(5)
-        print(f"processor while nobody else asks:  {(processor(daemon.pid) - used) / 5 * 100:.1f} % of one")
-        print(latency("others, with them parked", *ask_others(daemon, 3)))
-
-
-if __name__ == "__main__":
-    main()
+        under = lag(daemon, seconds)
+        if refused := answered(parked):
+            raise RuntimeError(f"{refused} of {polls} polls were answered at once")
+        return {
+            "polls": polls,
+            "kib": (after - before) * 1024 / polls,
+            "lag_p50": quantile(under, 0.5),
+            "lag_p99": quantile(under, 0.99),
+            "lag_worst": quantile(under, 1),
+            "idle_p99": quantile(idle, 0.99),
+            "idle_worst": quantile(idle, 1),
+        }

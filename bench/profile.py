@@ -15,13 +15,13 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.load import CLIENTS
-from bench.throughput import Servers
+from bench.clients import KINDS
+from bench.servers import Servers
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", nargs="?", default="cycle", choices=[kind for kind in CLIENTS if kind != "leaf"])
+    parser.add_argument("kind", nargs="?", default="cycle", choices=[kind for kind in KINDS if kind != "leaf"])
     parser.add_argument("--store", default="volatile", choices=["volatile", "sqlite", "mariadb"])
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=int, default=5)

@@ -1,0 +1,52 @@
+"""The bench measures: each kind of server and of load once, for a moment."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from bench.throughput import WORKS
+from tests.mariadb import PLACES
+
+
+def bench(folder, *options):
+    """Run it once; return what it wrote for programs."""
+    subprocess.run(
+        [sys.executable, "-m", "bench", "--rounds", "1", "--output", folder, *options], check=True, timeout=120
+    )
+    [written] = folder.glob("*.json")
+    assert written.with_suffix(".txt").read_text().startswith("=")
+    return json.loads(written.read_text())
+
+
+def test_beside_yardsticks(tmp_path):
+    """The daemon and the yardsticks do what they are asked; parked polls and a crowd are measured too."""
+    only = "sqlite put,mariadb cycle 1,volatile parked,volatile crowd"
+    report = bench(tmp_path, "--seconds", "0.1", "--only", only, "--polls", "30", "--crowd", "40")
+    assert [result["work"] for result in report["results"]] == [
+        work.name for work in WORKS if any(part in work.name for part in only.split(","))
+    ]
+    for result in report["results"]:
+        [figures] = result["rounds"]
+        assert set(figures) == {"ours", "leaf", "plain"}
+        for name, figure in figures.items():
+            assert figure["requests"] > 0
+            assert 0 < figure["cpu"] <= 1.1
+            assert (figure["turns"] > 0) == (name != "leaf")
+    assert len(report["alone"]) == 1
+    assert report["parked"]["volatile"]["kib"] > 0
+    assert report["crowd"]["volatile"]["cycle"] > 0
+
+
+@pytest.mark.skipif(not shutil.which("etcd", path=PLACES), reason="the others are only there after make bench-peers")
+def test_peers(tmp_path):
+    """The other servers have their locks taken, and handed on."""
+    report = bench(tmp_path, "--peers", "--seconds", "0.4", "--only", "volatile one lock 500")
+    assert len(report["results"]) == 1
+    for result in report["results"]:
+        [figures] = result["rounds"]
+        assert all(figures[peer]["turns"] > 0 for peer in ("etcd", "zookeeper", "redis"))
