@@ -12,7 +12,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 # The test modules that are trial's as much as pytest's, and must pass under either.
 UNITS = $(shell grep -l 'import SynchronousTestCase' tests/test_*.py)
 
-# The test modules that see the wire: once more on the fast ways through the house.
+# The test modules that see the wire: once more without the short ways through the house.
 WIRE := tests/test_web.py tests/test_site.py tests/test_fuzz.py tests/test_process.py tests/test_outage.py
 
 .DEFAULT_GOAL := help
@@ -48,7 +48,7 @@ run: $(VENV)/installed
 
 test: check docs mariadb
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
-	RESOURCED_FAST=1 $(BIN)/pytest --numprocesses 2 --dist loadfile $(WIRE)
+	RESOURCED_STOCK=1 $(BIN)/pytest --numprocesses 2 --dist loadfile $(WIRE)
 	$(BIN)/python -m twisted.trial $(UNITS)
 
 check: $(VENV)/installed-dev

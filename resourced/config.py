@@ -148,7 +148,7 @@ SETTINGS: Final = (
     Setting("store-wait", "RESOURCED_STORE_WAIT", "0", _switch, "If the store cannot be reached at the start, wait for it instead of ending", flag=True),
     Setting("log-format", "RESOURCED_LOG_FORMAT", "text", _log_format, "How the log is written: text, or json for a line of JSON each"),
     Setting("standby", "RESOURCED_STANDBY", "0", _switch, "If another daemon serves the store, wait until it is gone and take over", flag=True),
-    Setting("fast", "RESOURCED_FAST", "0", _switch, "Answer plain requests by a shorter way, and reads from memory; an experiment", flag=True),
+    Setting("stock", "RESOURCED_STOCK", "0", _switch, "Go without the short ways for plain requests, and ask the store for everything: slower", flag=True),
     Setting("volatile-locks", "RESOURCED_VOLATILE_LOCKS", "0", _switch, "Keep locks in memory only: faster, and a restart forgets them", flag=True),
 )
 # fmt: on
@@ -266,7 +266,7 @@ class Config:
     store_wait: bool
     log_format: str
     standby: bool
-    fast: bool
+    stock: bool
     volatile_locks: bool
 
     @classmethod

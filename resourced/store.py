@@ -6,11 +6,12 @@ import secrets
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from resourced.database import Database, DuplicateKey, Transaction
 from resourced.errors import DataNotFound, EpochLost, ResourceExists, ResourceNotFound, StoreRefused, StoreUnavailable
 from resourced.model import Batch, Document, Key, Place, Reign, Resource, Standing, Write
+from resourced.waiting import Gathered
 
 
 class Store(Protocol):
@@ -59,6 +60,9 @@ class Store(Protocol):
         """
         Fetch what is kept at a selector.
 
+        The resource is looked up again by its name: whoever was told of it may have been told some time ago.
+
+        :raises resourced.errors.ResourceNotFound: there is none of this name any more.
         :raises resourced.errors.DataNotFound: nothing was ever written there.
         """
 
@@ -118,6 +122,10 @@ _SPELLINGS: Final[Mapping[str, _Spelling]] = {
     ),
 }
 
+#: How many selectors are looked at in one statement, SQLite takes 500; and fewer if they have more than so many characters.
+_TOGETHER: Final = 100
+_MUCH: Final = 4 << 20
+
 #: How many rows one ``IN (...)`` names at most.
 _CHUNK: Final = 1000
 
@@ -129,6 +137,15 @@ _FIRST: Final = " "
 _SWEPT: Final = 100
 
 _LOST: Final = "Another daemon has taken over this store, so this one must stop."
+
+
+class _Row(NamedTuple):
+    """A row about a resource, and about the data at one of its selectors if there is any."""
+
+    resource_id: str
+    id: str
+    data: str | None
+    version: int
 
 
 class SQLStore:
@@ -146,6 +163,7 @@ class SQLStore:
         self._judge = judge
         self._spelling = _SPELLINGS[database.dialect.name]
         self._epoch = 0
+        self._reads = Gathered(self._look_at, _TOGETHER)
 
     async def create_resource(self, name: str, timeout: int) -> Resource:
         resource = Resource(str(uuid.uuid4()), name, timeout)
@@ -205,17 +223,12 @@ class SQLStore:
         return Resource(rows[0][0], name, _timeout(rows[0][1]))
 
     async def read(self, resource: Resource, selector: str) -> Document:
-        rows = await self._database.read(
-            lambda transaction: transaction.query(
-                # An original server's column may allow NULL, which is no data.
-                "SELECT id, data, version FROM resource_data WHERE id_resource = %s AND selector = %s AND data IS NOT NULL",
-                (resource.id, selector),
-            )
-        )
-        if not rows:
+        found = await self._reads.get(Key(resource.name, selector))
+        if found is None:
+            raise _unknown(resource.name)
+        if found.data is None:
             raise DataNotFound(f"There is no data at selector {selector!r} of resource {resource.name!r} yet.")
-        ((id_, data, version),) = rows
-        return Document(id_, resource.id, selector, data, version)
+        return Document(found.id, found.resource_id, selector, found.data, found.version)
 
     async def ping(self) -> None:
         reigned = self._epoch
@@ -258,6 +271,24 @@ class SQLStore:
 
     async def close(self) -> None:
         await self._database.close()
+
+    async def _look_at(self, keys: list[Key]) -> dict[Key, _Row]:
+        """Fetch what is kept at some selectors, as far as their resources exist, in one statement."""
+        each = (
+            "SELECT {} AS number, r.id, d.id, d.data, d.version FROM resource AS r "
+            # An original server's column may allow NULL, which is no data.
+            "LEFT JOIN resource_data AS d ON d.id_resource = r.id AND d.selector = %s AND d.data IS NOT NULL "
+            "WHERE r.name = %s"
+        )
+        statement = " UNION ALL ".join(each.format(number) for number in range(len(keys)))
+        names = [name for key in keys for name in (key.selector, key.resource)]
+        rows = await self._database.read(lambda transaction: transaction.query(statement, names))
+        found = {keys[number]: _Row(*row) for number, *row in rows}
+        if sum(len(row.data or "") for row in found.values()) > _MUCH:
+            self._reads.most = max(1, self._reads.most // 2)
+        elif len(keys) == self._reads.most:
+            self._reads.most = min(_TOGETHER, self._reads.most * 2)
+        return found
 
     def _rise(self, transaction: Transaction) -> int:
         # Only the first time from whoever it may be: else two daemons would take it from each other for ever.

@@ -106,7 +106,7 @@ def makeService(options: Options) -> IService:
     engine = dialect(config.store, config.store_timeout)
     database = Database(reactor, engine, max_body=config.max_body, max_pending=config.max_pending)
     store: Store = SQLStore(database, judge=not config.volatile_locks)
-    if config.fast:
+    if not config.stock:
         store = CachedStore(store, reactor, belief=BELIEF)
     journal = Journal(
         reactor,
@@ -140,7 +140,7 @@ def makeService(options: Options) -> IService:
         connections=config.max_connections,
         requests=config.max_requests,
     )
-    site = (make_express_site if config.fast else make_site)(Standby(), reactor, limits)
+    site = (make_site if config.stock else make_express_site)(Standby(), reactor, limits)
     endpoint = serverFromString(reactor, with_backlog(config.listen))
     log.info("The store is {store}.", store=config.store.describe())
     daemon = Daemon(
@@ -153,7 +153,7 @@ def makeService(options: Options) -> IService:
         housekeeping,
         endpoint,
         site,
-        Dispatch(api) if config.fast else api.app.resource(),
+        api.app.resource() if config.stock else Dispatch(api),
         locks,
         journal,
         store,

@@ -53,6 +53,8 @@ class MemoryStore:
         return list(islice((name for name in names if name.startswith(prefix) and name > after), limit))
 
     async def read(self, resource: Resource, selector: str) -> Document:
+        if resource.name not in self.resources:
+            raise ResourceNotFound("There is no resource of this name any more.")
         try:
             return self.documents[Key(resource.name, selector)]
         except KeyError:

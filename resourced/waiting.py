@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -11,34 +12,35 @@ from twisted.python.failure import Failure
 
 from resourced.errors import ResourcedError
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 log = Logger()
 
 
-def waiter_in(waiters: list[Deferred[None]]) -> Deferred[None]:
+def waiter_in(waiters: list[Deferred[T]]) -> Deferred[T]:
     """Join those who wait; one that is cancelled leaves."""
 
-    def leave(waiter: Deferred[None]) -> None:
+    def leave(waiter: Deferred[T]) -> None:
         if waiter in waiters:
             waiters.remove(waiter)
 
-    waiter: Deferred[None] = Deferred(leave)
+    waiter: Deferred[T] = Deferred(leave)
     waiters.append(waiter)
     return waiter
 
 
-def wake(waiters: list[Deferred[None]], error: Exception | None = None) -> None:
-    """Tell all who wait that it has come, or that it will not; meanwhile others may join for the next time, or leave."""
+def wake(waiters: list[Deferred[Any]], outcome: object = None) -> None:
+    """Tell all who wait what has come of it, which may be an exception; meanwhile others may join for the next time, or leave."""
     woken = waiters[:]
     waiters.clear()
     for waiter in woken:
         if waiter.called:
             continue
-        if error is None:
-            waiter.callback(None)
+        if isinstance(outcome, Exception):
+            waiter.errback(outcome)
         else:
-            waiter.errback(error)
+            waiter.callback(outcome)
 
 
 class Running(Generic[T]):
@@ -135,3 +137,48 @@ class Shared:
         except Exception as caught:  # noqa: BLE001 - it is raised where it is waited for
             error = caught
         wake(self._waiters, error)
+
+
+class Gathered(Generic[K, T]):
+    """
+    Many questions that are asked at once: those that come up while an answer is under way are asked together after it.
+
+    So each is answered by something that was asked after it had come up.
+
+    :param ask: answers some of them; what is missing in its answer is nothing.
+    :ivar most: how many are asked at once.
+    """
+
+    def __init__(self, ask: Callable[[list[K]], Coroutine[Any, Any, dict[K, T]]], most: int) -> None:
+        self._ask = ask
+        self.most = most
+        self._waiting: dict[K, list[Deferred[T | None]]] = {}
+        self._asking = False
+
+    def get(self, question: K) -> Deferred[T | None]:
+        """Ask; the answer is nothing if there is none, and fails as asking does."""
+        waiter = waiter_in(self._waiting.setdefault(question, []))
+        if not self._asking:
+            self._go_on()
+        return waiter
+
+    def _go_on(self) -> None:
+        asked = dict(islice(self._waiting.items(), self.most))
+        for question in asked:
+            del self._waiting[question]
+        self._asking = bool(asked)
+        if asked:
+            Deferred.fromCoroutine(self._ask(list(asked))).addCallbacks(
+                self._answered, self._failed, callbackArgs=(asked,), errbackArgs=(asked,)
+            )
+
+    def _answered(self, answers: dict[K, T], asked: dict[K, list[Deferred[T | None]]]) -> None:
+        # First the next questions, so that whoever is asked has work while the answers are passed on.
+        self._go_on()
+        for question, waiters in asked.items():
+            wake(waiters, answers.get(question))
+
+    def _failed(self, failure: Failure, asked: dict[K, list[Deferred[T | None]]]) -> None:
+        self._go_on()
+        for waiters in asked.values():
+            wake(waiters, failure.value)

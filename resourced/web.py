@@ -11,7 +11,7 @@ from twisted.web.server import Request
 from resourced import jsontext
 from resourced.answers import answer, document, done, error, held, noted, queued, tagged, waits
 from resourced.auth import Identity, Keys, Permission
-from resourced.errors import DataNotFound, StoreUnavailable
+from resourced.errors import DataNotFound, ResourceNotFound, StoreUnavailable
 from resourced.locks import Held, LockManager, Queued
 from resourced.model import Key, Resource, etag_of
 from resourced.parse import (
@@ -110,7 +110,7 @@ class Published(Routes):
             )
             held(request, outcome, lease)
             return error(request, 404, nothing)
-        except StoreUnavailable:
+        except (ResourceNotFound, StoreUnavailable):
             await self.locks.withdraw(key, outcome)
             raise
         held(request, outcome, self.locks.confirm(key, outcome))

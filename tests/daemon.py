@@ -27,8 +27,8 @@ LOCK = "the-key-that-locks"
 WRITE = "the-key-that-writes"
 KEYS: Mapping[str, str] = {"RESOURCE_READ": READ, "RESOURCE_READ_LOCK": LOCK, "RESOURCE_WRITE": WRITE}
 
-#: Whether the fast ways are to be tested, instead of those of Klein, twisted.web and the database alone.
-FAST = os.environ.get("RESOURCED_FAST") == "1"
+#: Whether the ways of Klein, twisted.web and the database alone are to be tested, instead of the short ones.
+STOCK = os.environ.get("RESOURCED_STOCK") == "1"
 
 #: Beside the interpreter, so that no environment has to be activated.
 RESOURCED = (str(Path(sys.executable).with_name("resourced")),)
@@ -199,7 +199,7 @@ class Daemon:
         """All variables that it has; of those of this process only what any program needs."""
         base = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         listen = self.listen or f"tcp:{self.port}:interface=127.0.0.1"
-        return {**base, **KEYS, "RESOURCED_LISTEN": listen, "RESOURCED_FAST": str(int(FAST)), **self.environ}
+        return {**base, **KEYS, "RESOURCED_LISTEN": listen, "RESOURCED_STOCK": str(int(STOCK)), **self.environ}
 
     def launch(self) -> Self:
         """Start it, and do not wait for it."""

@@ -33,7 +33,7 @@ MAY_KNOW = {
     "takeover": set(),
     "migration": {"dialect", "takeover"},
     "database": {"condition", "dialect", "migration"},
-    "store": {"database"},
+    "store": {"database", "waiting"},
     "cache": {"store"},
     "journal": {"locktable", "store", "waiting"},
     "channel": {"jsontext"},

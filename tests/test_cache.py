@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.cache import CachedStore
-from resourced.errors import DataNotFound, EpochLost, ResourceNotFound, StoreRefused, StoreUnavailable
+from resourced.errors import EpochLost, ResourceNotFound, StoreUnavailable
 from resourced.model import Batch, Document, Key, Place, Resource, Standing, Write
 from resourced.testing import MemoryStore
 
@@ -50,6 +50,9 @@ class SlowStore(MemoryStore):
     async def find_resource(self, name: str) -> Resource:
         return await self._do("find", super().find_resource, name)
 
+    async def change_resource(self, name: str, timeout: int) -> Resource:
+        return await self._do("change", super().change_resource, name, timeout)
+
     async def read(self, resource: Resource, selector: str) -> Document:
         return await self._do("read", super().read, resource, selector)
 
@@ -67,8 +70,7 @@ class CacheTests(SynchronousTestCase):
         self.store = CachedStore(self.inner, self.clock, belief=5)
         self.now(self.store.reign())
         self.printer = self.now(self.store.create_resource("printer", 0))
-        self.now(self.store.commit(Batch(1, [HOLDER])))
-        self.write("1")
+        self.assertEqual(self.find(), self.printer)
         self.inner.asked.clear()
 
     def begin(self, work: Coroutine[Any, Any, T]) -> Deferred[T]:
@@ -77,135 +79,147 @@ class CacheTests(SynchronousTestCase):
     def now(self, work: Coroutine[Any, Any, T]) -> T:
         return self.successResultOf(self.begin(work))
 
-    def batch(self, data: str) -> Batch:
-        return Batch(1, writes=[Write(A4, self.printer.id, 1, "t", 1, data)])
+    def find(self) -> Resource:
+        return self.now(self.store.find_resource("printer"))
 
-    def write(self, data: str) -> None:
-        self.now(self.store.commit(self.batch(data)))
+    def asked_for(self, times: int) -> None:
+        """Look the resource up some times; the store must be asked so often."""
+        self.inner.asked.clear()
+        for _ in range(3):
+            self.find()
+        self.assertEqual(self.inner.asked, ["find"] * times)
 
-    def read(self) -> str:
-        return self.now(self.store.read(self.printer, "A4")).data
+    def test_a_definition_is_not_asked_for_again(self):
+        self.asked_for(0)
 
-    def test_what_is_known_is_not_asked_again(self):
-        """A definition and a document are asked for once; a document that is written is known."""
-        self.assertEqual(self.now(self.store.find_resource("printer")), self.printer)
-        self.assertEqual([self.read(), self.read()], ["1", "1"])
-        self.write("2")
-        self.assertEqual(self.read(), "2")
-        self.assertEqual(self.inner.asked, ["read", "commit"])
+    def test_data_is_asked_for_each_time(self):
+        """A read is answered by the store, whatever is remembered."""
+        self.now(self.store.commit(Batch(1, [HOLDER], writes=[Write(A4, self.printer.id, 1, "t", 1, "1")])))
+        self.inner.asked.clear()
+        for _ in range(2):
+            self.assertEqual(self.now(self.store.read(self.printer, "A4")).data, "1")
+        self.assertEqual(self.inner.asked, ["read"] * 2)
+        self.inner.error = StoreUnavailable("away")
+        self.failureResultOf(self.begin(self.store.read(self.printer, "A4")), StoreUnavailable)
 
     def test_what_is_not_there_is_asked_for_each_time(self):
         """Someone may create it any moment."""
         for _ in range(2):
             self.failureResultOf(self.begin(self.store.find_resource("nothing")), ResourceNotFound)
-            self.failureResultOf(self.begin(self.store.read(self.printer, "A5")), DataNotFound)
-        self.assertEqual(self.inner.asked, ["find", "read"] * 2)
+        self.assertEqual(self.inner.asked, ["find"] * 2)
 
     def test_belief_ends(self):
-        """When the store has not shown for some seconds that it is there, it is asked; a ping shows it."""
-        self.read()
+        """When the store has not shown for some seconds that it is there, it is asked; a ping shows it, a look-up does not."""
         self.clock.advance(5)
-        self.read()
-        self.assertEqual(self.inner.asked, ["read"])
+        self.asked_for(0)
         self.clock.advance(0.1)
-        self.read()
-        self.assertEqual(self.inner.asked, ["read"] * 2)
+        self.asked_for(3)
         self.now(self.store.ping())
-        self.read()
-        self.assertEqual(self.inner.asked, ["read", "read", "ping"])
+        self.asked_for(0)
 
     def test_a_store_that_is_away_is_noticed(self):
         """After any error of the store nothing is told from memory; nor when someone else reigns."""
         for error in (StoreUnavailable("away"), EpochLost("lost")):
-            self.read()
             self.inner.error = error
             self.failureResultOf(self.begin(self.store.ping()), type(error))
-            self.failureResultOf(self.begin(self.store.read(self.printer, "A4")), type(error))
+            self.failureResultOf(self.begin(self.store.find_resource("printer")), type(error))
             self.inner.error = None
             self.now(self.store.reign())
+            self.asked_for(1)
 
     def test_a_silent_store_is_noticed(self):
         """While the store owes an answer for some time nothing is told from memory; when it has answered, all is as before."""
-        self.read()
         gate = self.inner.before["ping"] = Deferred()
         pinging = self.begin(self.store.ping())
         self.clock.advance(0.1)
-        self.read()
+        self.asked_for(0)
         self.clock.advance(0.1)
-        self.read()
+        self.asked_for(3)
         gate.callback(None)
         self.successResultOf(pinging)
-        self.read()
-        self.assertEqual(self.inner.asked, ["read", "ping", "read"])
+        self.asked_for(0)
 
-    def test_a_read_that_a_write_overtakes_is_not_remembered(self):
-        """What a read saw before a write does not count after it."""
-        gate = self.inner.after["read"] = Deferred()
-        reading = self.begin(self.store.read(self.printer, "A4"))
-        self.write("2")
+    def test_a_change_counts_at_once(self):
+        """Neither what was remembered before nor what was asked for meanwhile is told after it."""
+        asking = self.inner.after["find"] = Deferred()
+        self.clock.advance(6)
+        old = self.begin(self.store.find_resource("printer"))
+        self.assertEqual(self.now(self.store.change_resource("printer", 7)).timeout, 7)
+        asking.callback(None)
+        self.assertEqual(self.successResultOf(old).timeout, 0)
+        self.assertEqual([self.find().timeout for _ in range(2)], [7, 7])
+
+    def test_during_a_change_the_store_is_asked(self):
+        """Neither the old nor the new definition is told from memory while it is not known what is true."""
+        gate = self.inner.after["change"] = Deferred()
+        changing = self.begin(self.store.change_resource("printer", 7))
+        self.asked_for(3)
         gate.callback(None)
-        self.assertEqual(self.successResultOf(reading).data, "1")
-        self.assertEqual(self.read(), "2")
+        self.successResultOf(changing)
+        self.asked_for(1)
 
-    def test_during_a_write_the_store_is_asked(self):
-        """Neither the old nor the new document is told from memory while it is not known what is true."""
-        self.read()
-        gate = self.inner.after["commit"] = Deferred()
-        writing = self.begin(self.store.commit(self.batch("2")))
-        self.assertEqual([self.read(), self.read()], ["2", "2"])
-        gate.callback(None)
-        self.successResultOf(writing)
-        self.assertEqual(self.read(), "2")
-        self.assertEqual(self.inner.asked, ["read", "commit", "read", "read"])
-
-    def test_a_failed_write_leaves_doubt_until_the_next_reign(self):
+    def test_a_failed_change_leaves_doubt_until_the_next_reign(self):
         """It may be done yet: so the store is asked each time, whatever it has shown, until a reign has settled it."""
-        self.read()
-        wrong = Batch(1, writes=[Write(A4, self.printer.id, 7, "t", 1, "2")])
-        self.failureResultOf(self.begin(self.store.commit(wrong)), StoreRefused)
+        self.inner.error = StoreUnavailable("away")
+        self.failureResultOf(self.begin(self.store.change_resource("printer", 7)), StoreUnavailable)
+        self.inner.error = None
         self.now(self.store.ping())
-        self.inner.asked.clear()
-        self.read()
-        self.read()
-        self.assertEqual(self.inner.asked, ["read"] * 2)
+        self.asked_for(3)
         self.now(self.store.reign())
-        self.read()
-        self.read()
-        self.assertEqual(self.inner.asked, ["read"] * 3)
+        self.asked_for(1)
 
-    def test_a_read_from_before_a_reign_is_not_remembered(self):
-        """A reign settles what may have changed behind everyone's back; what was read before may be old."""
-        gate = self.inner.after["read"] = Deferred()
-        reading = self.begin(self.store.read(self.printer, "A4"))
+    def test_a_change_that_fails_while_a_reign_begins_is_not_settled_by_it(self):
+        """The store may have come to it after the reign."""
+        gate = self.inner.before["change"] = Deferred()
+        changing = self.begin(self.store.change_resource("printer", 7))
+        self.now(self.store.reign())
+        gate.errback(StoreUnavailable("away"))
+        self.failureResultOf(changing, StoreUnavailable)
+        self.now(self.store.ping())
+        self.asked_for(3)
+
+    def test_a_removed_resource_is_forgotten(self):
+        """From the moment on in which it may be gone; but another stays known."""
+        self.now(self.store.create_resource("stapler", 0))
+        self.now(self.store.find_resource("stapler"))
+        gate = self.inner.after["commit"] = Deferred()
+        removing = self.begin(self.store.commit(Batch(1, removed=[self.printer])))
+        self.failureResultOf(self.begin(self.store.find_resource("printer")), ResourceNotFound)
+        gate.callback(None)
+        self.successResultOf(removing)
+        self.failureResultOf(self.begin(self.store.find_resource("printer")), ResourceNotFound)
+        self.inner.asked.clear()
+        self.now(self.store.find_resource("stapler"))
+        self.assertEqual(self.inner.asked, [])
+
+    def test_a_look_up_from_before_a_reign_is_not_remembered(self):
+        """A reign settles what may have changed behind everyone's back; what was found before may be old."""
+        self.clock.advance(6)
+        gate = self.inner.after["find"] = Deferred()
+        finding = self.begin(self.store.find_resource("printer"))
         self.now(self.store.reign())
         gate.callback(None)
-        self.successResultOf(reading)
-        self.inner.asked.clear()
-        self.read()
-        self.assertEqual(self.inner.asked, ["read"])
+        self.successResultOf(finding)
+        self.asked_for(1)
 
     def test_a_client_that_hangs_up_spoils_nothing(self):
-        """A read that is cancelled changes nothing for the others."""
-        self.read()
+        """A look-up that is cancelled changes nothing for the others."""
         self.inner.before["find"] = Deferred()
-        self.inner.asked.clear()
         asking = self.begin(self.store.find_resource("other"))
         asking.addErrback(lambda _: None)
         asking.cancel()
-        self.read()
-        self.assertEqual(self.inner.asked, ["find"])
+        self.asked_for(0)
 
     def test_it_does_not_grow_without_end(self):
-        """What came first is forgotten first, and nothing that is larger than all there is room for is kept."""
-        store = CachedStore(self.inner, self.clock, belief=5, definitions=2, characters=1100)
+        """What came first is forgotten first."""
+        store = CachedStore(self.inner, self.clock, belief=5, definitions=2)
         self.now(store.reign())
         for name in ("a", "b", "c"):
             self.now(store.create_resource(name, 0))
-        self.inner.asked.clear()
-        for name in ("a", "c"):
             self.now(store.find_resource(name))
+        self.inner.asked.clear()
+        for name in ("c", "b"):
+            self.now(store.find_resource(name))
+        self.assertEqual(self.inner.asked, [])
+        self.now(store.find_resource("a"))
         self.assertEqual(self.inner.asked, ["find"])
-        self.write("7" * 2000)
-        for _ in range(2):
-            self.now(store.read(self.printer, "A4"))
-        self.assertEqual(self.inner.asked[-2:], ["read"] * 2)

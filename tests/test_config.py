@@ -62,7 +62,7 @@ class PrecedenceTests(SynchronousTestCase):
                 store_wait=False,
                 log_format="text",
                 standby=False,
-                fast=False,
+                stock=False,
                 volatile_locks=False,
             ),
         )
@@ -92,7 +92,7 @@ class PrecedenceTests(SynchronousTestCase):
             "store-wait": "1",
             "log-format": "json",
             "standby": "1",
-            "fast": "1",
+            "stock": "1",
             "volatile-locks": "1",
         }
         for setting in SETTINGS:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from tests.daemon import LOCK, Daemon, eventually, free_port
+from tests.daemon import Daemon, eventually, free_port
 from tests.faults import SCENARIOS, TIMEOUT, Scenario, run
 from tests.mariadb import MariaDB
 
@@ -108,30 +108,29 @@ def test_standby_survives_a_database_that_is_gone(tmp_path):
 
 def test_slow_queries_do_not_pile_up(tmp_path):
     """
-    With a database that takes a second for each read, many more readers than it can serve are answered within a bounded time:
+    With a database that takes half a second for each look-up, many more clients than it can serve are answered within a bounded time:
     those whom it cannot serve get 503. ``/health`` is not held up by them.
     """
     with MariaDB() as server:
         environ = {"MYSQL_PORT": str(server.port), "MYSQL_DATABASE": "printers", "RESOURCED_STORE_TIMEOUT": "2"}
         with Daemon(tmp_path, environ) as daemon:
-            daemon.create("printer")
-            holder = daemon.post(f"{A4}/lock", key=LOCK)
-            assert daemon.put(A4, "1", ticket=holder.ticket).status == 204
-            # Every read of a resource has to wait for this.
+            for number in range(60):
+                daemon.create(f"printer{number}")
+            # Every look-up of a resource has to wait for this.
             server.run("RENAME TABLE resource TO slow", database="printers")
             server.run(
                 "CREATE VIEW resource AS SELECT id, name, timeout FROM slow WHERE SLEEP(0.5) = 0", database="printers"
             )
             began = time.monotonic()
-            readers = [daemon.ask("GET", f"{A4}?lock=0") for _ in range(60)]
-            eventually(lambda: daemon.log.count("lock=0") >= 1, what="the first reader is served")
+            clients = [daemon.ask("POST", f"/resource/printer{number}/A4/lock") for number in range(60)]
+            eventually(lambda: "A4/lock 200" in daemon.log, what="the first client is served")
             asked = time.monotonic()
             assert daemon.healthy()
             assert time.monotonic() - asked < 0.5
             statuses = []
-            for reader in readers:
-                with closing(reader):
-                    statuses.append(reader.answer().status)
+            for client in clients:
+                with closing(client):
+                    statuses.append(client.answer().status)
             assert time.monotonic() - began < 2 + MARGIN
             assert set(statuses) == {200, 503}
             # Four at a time, half a second each, for the two seconds that anyone may wait in line.

@@ -142,6 +142,23 @@ def test_frozen_server(daemon, mariadb):
     all_works_again(daemon, holder, second, third)
 
 
+def test_reads_are_never_old(daemon, mariadb):
+    """A read without lock tells what is in the store, also if another daemon has put it there a moment ago, unnoticed as yet."""
+    holder = daemon.post(f"{A4}/lock")
+    assert daemon.put(A4, '"before"', ticket=holder.ticket).status == 204
+    assert daemon.get(f"{A4}?lock=0").json["data"] == '"before"'
+    for statement, status, data in (
+        ("UPDATE server SET epoch = epoch + 1", 200, '"before"'),
+        ("""UPDATE resource_data SET data = '"after"'""", 200, '"after"'),
+        ("DELETE FROM resource_data", 404, None),
+        ("DELETE FROM resource", 404, None),
+    ):
+        mariadb.run(statement, database="printers")
+        answer = daemon.get(f"{A4}?lock=0")
+        assert (answer.status, answer.json.get("data")) == (status, data), statement
+    assert answer.code == "unknown_resource"
+
+
 def test_waiting_requests_outlast_the_outage(daemon, mariadb):
     """A request that waits through an outage is answered, and gets the lock when it is released after it."""
     holder, second, _ = three_clients(daemon)

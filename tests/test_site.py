@@ -41,7 +41,7 @@ from resourced.channel import Channel
 from resourced.express import make_express_site
 from resourced.routing import Segment
 from resourced.site import GATHER, EdgeRequest, Limits, ResourcedSite, error_body, json_error, make_site
-from tests.daemon import FAST
+from tests.daemon import STOCK
 
 GOOD = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PUT = b"PUT /echo HTTP/1.1\r\nHost: localhost\r\n"
@@ -245,7 +245,7 @@ class Edge:
         self.clock = Clock()
         self.clock.advance(12)
         self.api = API()
-        self.site: ResourcedSite = (make_express_site if FAST else make_site)(
+        self.site: ResourcedSite = (make_site if STOCK else make_express_site)(
             self.api.app.resource(), self.clock, Limits(**limits)
         )
         self.lines: list[LogEvent] = []

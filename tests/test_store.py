@@ -17,8 +17,8 @@ from resourced.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from resourced.model import Batch, Key, Reign, Standing, valid_name
-from resourced.store import SQLStore
+from resourced.model import Batch, Key, Reign, Resource, Standing, valid_name
+from resourced.store import SQLStore, Store
 from tests.stores import (  # noqa: F401 - fixtures
     Backend,
     MySQLBackend,
@@ -129,6 +129,68 @@ async def test_selectors_are_exact(backend: Backend) -> None:
     for seq, name in enumerate(NAMES, 1):
         document = await store.read(printer, name)
         assert (document.resource_id, document.selector, document.data) == (printer.id, name, str(seq))
+
+
+async def test_many_are_read_at_once(backend: Backend) -> None:
+    """Each gets what is at its own selector, also if there are more than one statement takes, and some have nothing."""
+    store = await backend.store()
+    await store.reign()
+    printer = await store.create_resource("printer", 0)
+    places = [holder(seq, Key("printer", str(seq)), fence=seq) for seq in range(1, 251)]
+    await store.commit(Batch(250, places, writes=[write(held, printer.id, str(held.seq)) for held in places]))
+    other = Resource("no-such-id", "plotter", 0)
+    asked = [(printer, str(seq)) for seq in range(260)] + [(other, "1")]
+    answers = await gatherResults(
+        [ensureDeferred(_data_or_error(store, resource, selector)) for resource, selector in asked]
+    )
+    assert answers == [DataNotFound, *map(str, range(1, 251)), *[DataNotFound] * 9, ResourceNotFound]
+
+
+async def test_large_data_is_read_in_smaller_lots(backend: Backend) -> None:
+    """So that no answer of the database is much larger than what is asked for at once needs be."""
+    store = await backend.store()
+    await store.reign()
+    printer = await store.create_resource("printer", 0)
+    for seq in range(1, 7):
+        held = holder(seq, Key("printer", str(seq)), fence=seq)
+        await store.commit(Batch(seq, [held], writes=[write(held, printer.id, '"' + "x" * 999_998 + '"')]))
+
+    async def read_all() -> None:
+        await gatherResults([ensureDeferred(store.read(printer, str(seq))) for seq in range(1, 7)])
+
+    await read_all()
+    most = [store._reads.most]
+    for _ in range(4):
+        await read_all()
+        most.append(store._reads.most)
+    assert most[0] == 50
+    assert 1 <= most[-1] <= 8
+
+
+async def _data_or_error(store: Store, resource: Resource, selector: str) -> object:
+    try:
+        return (await store.read(resource, selector)).data
+    except (DataNotFound, ResourceNotFound) as error:
+        return type(error)
+
+
+async def test_a_read_looks_the_resource_up_again(backend: Backend) -> None:
+    """Whoever knows of a resource from before learns that there is another one of its name, or none any more."""
+    store = await backend.store()
+    await store.reign()
+    old = await store.create_resource("printer", 0)
+    held = holder(1, fence=1)
+    await store.commit(Batch(1, [held], writes=[write(held, old.id, "1")], gone=[held.seq]))
+    await store.commit(Batch(1, removed=[old]))
+    with pytest.raises(ResourceNotFound):
+        await store.read(old, "A4")
+    new = await store.create_resource("printer", 0)
+    with pytest.raises(DataNotFound):
+        await store.read(old, "A4")
+    held = holder(2, fence=2)
+    await store.commit(Batch(2, [held], writes=[write(held, new.id, "2")]))
+    document = await store.read(old, "A4")
+    assert (document.resource_id, document.data) == (new.id, "2")
 
 
 async def test_places_are_exact(backend: Backend) -> None:
@@ -467,7 +529,11 @@ async def test_old_timeouts(backend: Backend) -> None:
 STATEMENTS = {
     "find": ("SELECT id, timeout FROM resource WHERE name = 'n500'", "resource"),
     "read": (
-        "SELECT id, data, version FROM resource_data WHERE id_resource = 'i500' AND selector = 's500' AND data IS NOT NULL",
+        (
+            "SELECT 0 AS number, r.id, d.id, d.data, d.version FROM resource AS r "
+            "LEFT JOIN resource_data AS d ON d.id_resource = r.id AND d.selector = 's500' AND d.data IS NOT NULL "
+            "WHERE r.name = 'n500'"
+        ),
         "resource_data",
     ),
     "judge": ("SELECT seq FROM place WHERE seq IN (500, 501)", "place"),
@@ -495,10 +561,10 @@ async def test_cost_does_not_grow(backend: Backend, what: str) -> None:
     statement, table = STATEMENTS[what]
     if backend.kind == "mysql":
         backend.rows(f"ANALYZE TABLE {table}")
-        (plan,) = backend.rows(f"EXPLAIN {statement}")
-        key, examined = plan[5], plan[8]
-        assert key is not None
-        assert int(examined) <= 2
+        for plan in backend.rows(f"EXPLAIN {statement}"):
+            key, examined = plan[5], plan[8]
+            assert key is not None
+            assert int(examined) <= 2
     else:
         plans = [row[3] for row in backend.rows(f"EXPLAIN QUERY PLAN {statement}")]
         assert plans
@@ -524,7 +590,7 @@ async def test_statements_are_those_that_were_explained(mysql: MySQLBackend) -> 
     sent = [statement for (statement,) in log]
     for start in (
         "SELECT id, timeout FROM resource WHERE name = ",
-        "SELECT id, data, version FROM resource_data WHERE id_resource = ",
+        "SELECT 0 AS number, r.id, d.id, d.data, d.version FROM resource AS r LEFT JOIN resource_data AS d ON d.id_resource = ",
         "SELECT seq, resource, selector, ticket, fence, standing FROM place WHERE seq IN (1) FOR UPDATE",
         "DELETE FROM place WHERE seq IN (1)",
     ):

@@ -39,7 +39,7 @@ from resourced.site import ResourcedSite, make_site
 from resourced.steering import Steering
 from resourced.testing import MemoryStore
 from resourced.web import Published
-from tests.daemon import FAST
+from tests.daemon import STOCK
 
 READ, LOCK, WRITE = "read-key", "lock-key", "write-key"
 
@@ -88,7 +88,7 @@ Fields = Iterable[tuple[str, str]]
 
 def leaf_of(api: ResourceAPI) -> Any:
     """The way to the handlers that is to be tested."""
-    return Dispatch(api) if FAST else api.app.resource()
+    return api.app.resource() if STOCK else Dispatch(api)
 
 
 class Answer(NamedTuple):
@@ -203,7 +203,7 @@ class WebTests(SynchronousTestCase):
         self.successResultOf(Deferred.fromCoroutine(journal.open()))
         parts = (keys or Keys(READ, LOCK, WRITE), self.store, locks)
         self.api = ResourceAPI(Published(*parts, longest_wait=50), Steering(*parts))
-        self.site = (make_express_site if FAST else make_site)(leaf_of(self.api), self.clock)
+        self.site = (make_site if STOCK else make_express_site)(leaf_of(self.api), self.clock)
 
     def begin(
         self,
