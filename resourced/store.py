@@ -108,17 +108,20 @@ class _Spelling:
 
     keep: str
     locked: str
+    along: str
 
 
 _SPELLINGS: Final[Mapping[str, _Spelling]] = {
     "mysql": _Spelling(
         keep="ON DUPLICATE KEY UPDATE data = VALUES(data), version = VALUES(version)",
         locked=" FOR UPDATE",
+        along=" FORCE INDEX (resource_data_selector)",
     ),
     "sqlite": _Spelling(
         keep="ON CONFLICT (id_resource, selector) DO UPDATE SET data = excluded.data, version = excluded.version",
         # Its one writer at a time needs no more.
         locked="",
+        along="",
     ),
 }
 
@@ -207,8 +210,8 @@ class SQLStore:
         within, bounds = _between("selector", prefix, after)
         rows = await self._database.read(
             lambda transaction: transaction.query(
-                f"SELECT selector FROM resource_data WHERE id_resource = %s AND {within} AND data IS NOT NULL "
-                "ORDER BY selector LIMIT %s",
+                f"SELECT selector FROM resource_data{self._spelling.along} "
+                f"WHERE id_resource = %s AND {within} AND data IS NOT NULL ORDER BY selector LIMIT %s",
                 (resource.id, *bounds, limit),
             )
         )
@@ -263,7 +266,7 @@ class SQLStore:
             if rows:
                 swept = [row for (row,) in rows]
                 transaction.execute(f"DELETE FROM resource_data WHERE id IN ({_marks(swept)})", swept)
-            else:
+            if len(rows) < _SWEPT:
                 transaction.execute("DELETE FROM resource WHERE id = %s", (id_,))
 
         await self._database.write(sweep)

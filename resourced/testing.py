@@ -2,32 +2,77 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from uuid import uuid4
 
-from resourced.errors import DataNotFound, ResourceExists, ResourceNotFound, StoreRefused
+from resourced.errors import (
+    DataNotFound,
+    EpochLost,
+    ResourceExists,
+    ResourceNotFound,
+    StoreRefused,
+)
 from resourced.model import Batch, Document, Event, Key, Place, Reign, Resource, Standing
+
+
+@dataclass(slots=True)
+class Server:
+    """What all daemons share beside the tables: who reigns, and the highest numbers that were given out."""
+
+    epoch: int = 0
+    owner: object = None
+    fence: int = 0
+    event: int = 0
 
 
 class MemoryStore:
     """
     A ``resourced.store.Store`` that forgets everything with its process, for tests.
 
-    :param judge: check of each write that its ticket holds the lock; off where places are not kept (volatile locks).
+    :ivar judge: whether each write is checked to come from the holder; not so where places are not kept (volatile locks).
     """
 
     def __init__(self, *, judge: bool = True) -> None:
-        self._judge = judge
+        self.judge = judge
         self.resources: dict[str, Resource] = {}
         self.documents: dict[Key, Document] = {}
         self.places: dict[int, Place] = {}
         self.events: dict[int, Event] = {}
-        self.event = 0
-        self.epoch = 0
-        self.fence = 0
+        self.server = Server()
+        # Under which epoch this daemon reigns, and as whom.
+        self._epoch = 0
+        self._owner = object()
+
+    def another(self) -> MemoryStore:
+        """Return the way of another daemon to what is kept here."""
+        other = MemoryStore(judge=self.judge)
+        other.resources, other.documents = self.resources, self.documents
+        other.places, other.events = self.places, self.events
+        other.server = self.server
+        return other
+
+    @property
+    def epoch(self) -> int:
+        """The number of the last reign."""
+        return self.server.epoch
+
+    @property
+    def fence(self) -> int:
+        """The highest fence that was ever given out."""
+        return self.server.fence
+
+    def _claim(self) -> None:
+        """
+        Return if this daemon reigns.
+
+        :raises EpochLost: it does not.
+        """
+        if not self._epoch or self.server.owner is not self._owner:
+            raise EpochLost("Another daemon has taken over this store.")
 
     async def create_resource(self, name: str, timeout: int) -> Resource:
+        self._claim()
         if name in self.resources:
             raise ResourceExists("There is a resource of this name already.")
         resource = self.resources[name] = Resource(str(uuid4()), name, timeout)
@@ -40,6 +85,7 @@ class MemoryStore:
             raise ResourceNotFound("There is no resource of this name.") from None
 
     async def change_resource(self, name: str, timeout: int) -> Resource:
+        self._claim()
         found = await self.find_resource(name)
         resource = self.resources[name] = replace(found, timeout=timeout)
         return resource
@@ -49,29 +95,37 @@ class MemoryStore:
         return [self.resources[name] for name in islice(names, limit)]
 
     async def list_selectors(self, resource: Resource, prefix: str, after: str, limit: int) -> list[str]:
-        names = (key.selector for key in sorted(self.documents) if key.resource == resource.name)
+        names = sorted(found.selector for found in self.documents.values() if found.resource_id == resource.id)
         return list(islice((name for name in names if name.startswith(prefix) and name > after), limit))
 
     async def read(self, resource: Resource, selector: str) -> Document:
         if resource.name not in self.resources:
             raise ResourceNotFound("There is no resource of this name any more.")
-        try:
-            return self.documents[Key(resource.name, selector)]
-        except KeyError:
-            raise DataNotFound("Nothing was written at this selector yet.") from None
+        document = self.documents.get(Key(resource.name, selector))
+        if document is None:
+            raise DataNotFound("Nothing was written at this selector yet.")
+        return document
 
     async def ping(self) -> None:
-        return
+        if self._epoch:
+            self._claim()
 
     async def reign(self) -> Reign:
-        self.epoch += 1
+        if self._epoch:
+            self._claim()
+        server = self.server
+        server.epoch += 1
+        server.owner = self._owner
+        self._epoch = server.epoch
         places = sorted(self.places.values())
-        timeouts = {name: resource.timeout for name, resource in self.resources.items()}
-        return Reign(self.epoch, self.fence, places, timeouts, self.event)
+        used = {place.key.resource for place in places}
+        timeouts = {name: resource.timeout for name, resource in self.resources.items() if name in used}
+        return Reign(server.epoch, server.fence, places, timeouts, server.event)
 
     async def commit(self, batch: Batch) -> None:
+        self._claim()
         places = self.places | {place.seq: place for place in batch.places}
-        for write in batch.writes if self._judge else ():
+        for write in batch.writes if self.judge else ():
             holder = places.get(write.seq)
             if (
                 holder is None
@@ -79,7 +133,7 @@ class MemoryStore:
                 or (holder.key, holder.ticket, holder.fence) != (write.key, write.ticket, write.fence)
             ):
                 raise StoreRefused("The writer does not hold the lock.")
-        for write in batch.writes:
+        for write in {write.key: write for write in batch.writes}.values():
             known = self.documents.pop(write.key, None)
             if write.data is not None:
                 id_ = known.id if known else str(uuid4())
@@ -87,13 +141,17 @@ class MemoryStore:
                     id_, write.resource_id, write.key.selector, write.data, write.version
                 )
         for resource in batch.removed:
-            del self.resources[resource.name]
-            for key in [key for key in self.documents if key.resource == resource.name]:
-                del self.documents[key]
+            if self.resources.get(resource.name, resource).id == resource.id:
+                self.resources.pop(resource.name, None)
+            for key, document in list(self.documents.items()):
+                if document.resource_id == resource.id:
+                    del self.documents[key]
         self.events |= {event.id: event for event in batch.events}
-        self.event = max(self.event, batch.event)
-        self.places = {seq: place for seq, place in places.items() if seq not in set(batch.gone)}
-        self.fence = max(self.fence, batch.fence)
+        self.places.update((place.seq, place) for place in batch.places)
+        for seq in batch.gone:
+            self.places.pop(seq, None)
+        self.server.event = max(self.server.event, batch.event)
+        self.server.fence = max(self.server.fence, batch.fence)
 
     async def sweep(self) -> bool:
         # A removed resource leaves nothing here.

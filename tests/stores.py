@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import pytest_twisted
@@ -15,8 +15,9 @@ import pytest_twisted
 from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.database import Database
 from resourced.dialect import Dialect, MySQL, SQLite
-from resourced.model import Batch, Key, Place, Standing, Write
-from resourced.store import SQLStore
+from resourced.model import Batch, Event, EventKind, Key, Place, Standing, Write
+from resourced.store import SQLStore, Store
+from resourced.testing import MemoryStore
 from tests.mariadb import MariaDB
 
 #: Seconds that the stores of tests wait for their database.
@@ -102,6 +103,25 @@ class SQLiteBackend(Backend):
             return connection.execute(statement.replace("%s", "?"), parameters).fetchall()
 
 
+class MemoryBackend:
+    """What is kept in memory, for each of whose daemons there is a store."""
+
+    def __init__(self) -> None:
+        self._first = MemoryStore()
+
+    async def store(self, *, judge: bool = True) -> MemoryStore:
+        """Make a store that nobody reigns by yet."""
+        store = self._first.another()
+        store.judge = judge
+        return store
+
+
+class AnyBackend(Protocol):
+    """What the tests start from that know nothing of databases."""
+
+    async def store(self, *, judge: bool = True) -> Store: ...
+
+
 @pytest_twisted.async_yield_fixture(name="mysql")
 async def mysql_fixture(mariadb: MariaDB) -> AsyncIterator[MySQLBackend]:
     backend = MySQLBackend(mariadb)
@@ -109,14 +129,27 @@ async def mysql_fixture(mariadb: MariaDB) -> AsyncIterator[MySQLBackend]:
     await backend.close()
 
 
+def _sql_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    if request.param == "sqlite":
+        return SQLiteBackend(tmp_path / "resourced.sqlite")
+    return MySQLBackend(request.getfixturevalue("mariadb"))
+
+
 @pytest_twisted.async_yield_fixture(name="backend", params=["sqlite", "mysql"])
 async def backend_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
     """Each test that has it runs on both kinds of database."""
-    backend: Backend
-    if request.param == "sqlite":
-        backend = SQLiteBackend(tmp_path / "resourced.sqlite")
-    else:
-        backend = MySQLBackend(request.getfixturevalue("mariadb"))
+    backend = _sql_backend(request, tmp_path)
+    yield backend
+    await backend.close()
+
+
+@pytest_twisted.async_yield_fixture(name="any_backend", params=["memory", "sqlite", "mysql"])
+async def any_backend_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AnyBackend]:
+    """Each test that has it runs on every kind of store."""
+    if request.param == "memory":
+        yield MemoryBackend()
+        return
+    backend = _sql_backend(request, tmp_path)
     yield backend
     await backend.close()
 
@@ -124,21 +157,27 @@ async def backend_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> Asy
 KEY = Key("printer", "A4")
 
 
-def place(seq: int, key: Key = KEY, *, fence: int = 0, standing: Standing = Standing.WAITING, **rest: str) -> Place:
+def place(
+    seq: int, key: Key = KEY, *, fence: int = 0, standing: Standing = Standing.WAITING, since: int = 0, **rest: str
+) -> Place:
     """A place as the journal would make it; its ticket is told apart by ``seq``."""
-    words = {"ticket": f"{seq:032x}", "owner": "someone", "retry": ""} | rest
-    return Place(seq, key, words["ticket"], standing, fence, words["owner"], words["retry"])
+    words = {"ticket": f"{seq:032x}", "owner": "someone", "retry": "", "party": "default"} | rest
+    return Place(seq, key, words["ticket"], standing, fence, words["owner"], words["retry"], words["party"], since)
 
 
 def holder(seq: int, key: Key = KEY, *, fence: int) -> Place:
     return place(seq, key, fence=fence, standing=Standing.HOLDING)
 
 
-def write(held: Place, resource_id: str, data: str) -> Write:
+def write(held: Place, resource_id: str, data: str | None, version: int = 0) -> Write:
     """What the ticket at a place writes."""
-    return Write(held.key, resource_id, held.seq, held.ticket, held.fence, data)
+    return Write(held.key, resource_id, held.seq, held.ticket, held.fence, data, version)
 
 
-async def give(store: SQLStore, held: Place, resource_id: str, data: str) -> None:
+def event(id_: int, kind: EventKind = EventKind.GRANT, key: Key = KEY) -> Event:
+    return Event(id_, kind, 1_700_000_000_000 + id_, key, "someone", id_, 0.125 * id_)
+
+
+async def give(store: Store, held: Place, resource_id: str, data: str | None) -> None:
     """Put data where a place is, in the least number of steps: take the lock, write, and be gone."""
     await store.commit(Batch(held.fence, [held], [held.seq], [write(held, resource_id, data)]))

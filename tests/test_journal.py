@@ -40,6 +40,7 @@ class JournalTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.disk = MemoryStore()
+        self.successResultOf(Deferred.fromCoroutine(self.disk.reign()))
         for name, timeout in (("printer", 0), ("scanner", SCANNER)):
             self.successResultOf(Deferred.fromCoroutine(self.disk.create_resource(name, timeout)))
         self.life = self.start()

@@ -191,6 +191,7 @@ class LockMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.disk = MemoryStore()
+        Deferred.fromCoroutine(self.disk.reign())
         for name, timeout in TIMEOUTS.items():
             Deferred.fromCoroutine(self.disk.create_resource(name, timeout))
         self.names = count(1)

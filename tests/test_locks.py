@@ -41,6 +41,7 @@ class LockTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.disk = MemoryStore()
+        self.successResultOf(Deferred.fromCoroutine(self.disk.reign()))
         for name in (A4.resource, GLASS.resource):
             self.successResultOf(Deferred.fromCoroutine(self.disk.create_resource(name, 0)))
         self.life = Life(self.disk, durable=self.durable, times=Times(LEASE, PLACE, CLAIM), limits=self.limits)

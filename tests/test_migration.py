@@ -191,6 +191,9 @@ async def test_take_over(mysql: MySQLBackend, charset: str) -> None:
             if id_resource == identity:
                 document = await store.read(resource, selector)
                 assert (document.id, document.data) == (data_id, text)
+        selectors = sorted(selector for _, id_resource, selector, _, _ in DATA if id_resource == identity)
+        assert await store.list_selectors(resource, "", "", 100) == selectors
+    assert [found.name for found in await store.list_resources("", "", 100)] == sorted(row[1] for row in RESOURCES)
 
 
 @pytest.mark.parametrize("charset", CHARSETS)
@@ -243,6 +246,9 @@ async def test_take_over_of_worn_tables(mysql: MySQLBackend) -> None:
         with pytest.raises(Exception, match="Duplicate entry"):
             mysql.rows(statement)
     await store.reign()
+    printer = await store.find_resource("printer")
+    assert "empty" not in await store.list_selectors(printer, "", "", 100)
+    assert "A4" in await store.list_selectors(printer, "", "", 100)
     await store.create_resource("PRINTER", 0)
 
 

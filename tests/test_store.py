@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 
+from resourced.database import Database, Transaction, Work
 from resourced.errors import (
     DataNotFound,
     EpochLost,
@@ -17,12 +20,15 @@ from resourced.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from resourced.model import Batch, Key, Reign, Resource, Standing, valid_name
+from resourced.model import Batch, EventKind, Key, Reign, Resource, Standing, valid_name
 from resourced.store import SQLStore, Store
 from tests.stores import (  # noqa: F401 - fixtures
+    AnyBackend,
     Backend,
     MySQLBackend,
+    any_backend_fixture,
     backend_fixture,
+    event,
     give,
     holder,
     mariadb_fixture,
@@ -82,27 +88,27 @@ TEXTS = [
 ]
 
 
-async def test_created_resource_is_found(backend: Backend) -> None:
+async def test_created_resource_is_found(any_backend: AnyBackend) -> None:
     """A resource is found under its name as it was created, also by another daemon, and has an id of its own."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     created = await store.create_resource("printer", 300)
     assert (created.name, created.timeout, str(uuid.UUID(created.id))) == ("printer", 300, created.id)
     assert await store.find_resource("printer") == created
-    assert await (await backend.store()).find_resource("printer") == created
+    assert await (await any_backend.store()).find_resource("printer") == created
     assert (await store.create_resource("plotter", 0)).id != created.id
 
 
-async def test_unknown_resource(backend: Backend) -> None:
+async def test_unknown_resource(any_backend: AnyBackend) -> None:
     """A resource that nobody created is not found."""
-    store = await backend.store()
+    store = await any_backend.store()
     with pytest.raises(ResourceNotFound):
         await store.find_resource("printer")
 
 
-async def test_resource_exists(backend: Backend) -> None:
+async def test_resource_exists(any_backend: AnyBackend) -> None:
     """A name is given once; the second attempt changes nothing."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     created = await store.create_resource("printer", 300)
     with pytest.raises(ResourceExists):
@@ -110,17 +116,17 @@ async def test_resource_exists(backend: Backend) -> None:
     assert await store.find_resource("printer") == created
 
 
-async def test_resource_names_are_exact(backend: Backend) -> None:
+async def test_resource_names_are_exact(any_backend: AnyBackend) -> None:
     """Names that look or sort alike are different resources, each with its own timeout."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     created = [await store.create_resource(name, number) for number, name in enumerate(NAMES)]
     assert [await store.find_resource(name) for name in NAMES] == created
 
 
-async def test_selectors_are_exact(backend: Backend) -> None:
+async def test_selectors_are_exact(any_backend: AnyBackend) -> None:
     """Selectors that look or sort alike hold each their own data."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     printer = await store.create_resource("printer", 0)
     places = [holder(seq, Key("printer", name), fence=seq) for seq, name in enumerate(NAMES, 1)]
@@ -131,9 +137,9 @@ async def test_selectors_are_exact(backend: Backend) -> None:
         assert (document.resource_id, document.selector, document.data) == (printer.id, name, str(seq))
 
 
-async def test_many_are_read_at_once(backend: Backend) -> None:
+async def test_many_are_read_at_once(any_backend: AnyBackend) -> None:
     """Each gets what is at its own selector, also if there are more than one statement takes, and some have nothing."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     printer = await store.create_resource("printer", 0)
     places = [holder(seq, Key("printer", str(seq)), fence=seq) for seq in range(1, 251)]
@@ -174,9 +180,9 @@ async def _data_or_error(store: Store, resource: Resource, selector: str) -> obj
         return type(error)
 
 
-async def test_a_read_looks_the_resource_up_again(backend: Backend) -> None:
+async def test_a_read_looks_the_resource_up_again(any_backend: AnyBackend) -> None:
     """Whoever knows of a resource from before learns that there is another one of its name, or none any more."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     old = await store.create_resource("printer", 0)
     held = holder(1, fence=1)
@@ -193,9 +199,9 @@ async def test_a_read_looks_the_resource_up_again(backend: Backend) -> None:
     assert (document.resource_id, document.data) == (new.id, "2")
 
 
-async def test_places_are_exact(backend: Backend) -> None:
+async def test_places_are_exact(any_backend: AnyBackend) -> None:
     """Every place is read as it was kept, with its names and words."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     places = [
         place(seq, Key(name, NAMES[-seq]), standing=Standing(seq % 4), fence=seq, owner=name, retry=f"{seq:064x}")
@@ -205,9 +211,9 @@ async def test_places_are_exact(backend: Backend) -> None:
     assert (await store.reign()).places == places
 
 
-async def test_no_data(backend: Backend) -> None:
+async def test_no_data(any_backend: AnyBackend) -> None:
     """A selector that nothing was written at has no data, even if another resource has some there."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     printer, plotter = await store.create_resource("printer", 0), await store.create_resource("plotter", 0)
     await give(store, holder(1, Key("plotter", "A4"), fence=1), plotter.id, "1")
@@ -216,9 +222,9 @@ async def test_no_data(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
-async def test_data_byte_for_byte(backend: Backend, text: str) -> None:
+async def test_data_byte_for_byte(any_backend: AnyBackend, text: str) -> None:
     """Data comes back as it was written, down to the last byte, also when it replaces other data."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     printer = await store.create_resource("printer", 0)
     held = holder(1, fence=1)
@@ -229,9 +235,9 @@ async def test_data_byte_for_byte(backend: Backend, text: str) -> None:
     assert (await store.read(printer, "A4")).data == text
 
 
-async def test_document_keeps_its_id(backend: Backend) -> None:
+async def test_document_keeps_its_id(any_backend: AnyBackend) -> None:
     """New data leaves the document's id as it is; other selectors have other ids."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     printer = await store.create_resource("printer", 0)
     a4, a5 = holder(1, fence=1), holder(2, Key("printer", "A5"), fence=2)
@@ -243,9 +249,9 @@ async def test_document_keeps_its_id(backend: Backend) -> None:
     assert other.id != first.id == str(uuid.UUID(first.id))
 
 
-async def test_last_write_wins(backend: Backend) -> None:
+async def test_last_write_wins(any_backend: AnyBackend) -> None:
     """Of two writes to one selector in a batch the later one stays."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     printer = await store.create_resource("printer", 0)
     held = holder(1, fence=1)
@@ -254,33 +260,261 @@ async def test_last_write_wins(backend: Backend) -> None:
     assert (await store.read(printer, "A4")).data == "3"
 
 
-async def test_first_reign(backend: Backend) -> None:
-    """In a new store the first reign finds nothing; each later one has a higher epoch."""
+async def test_changed_timeout(any_backend: AnyBackend) -> None:
+    """A resource with another timeout is the same resource, also for other daemons; the others stay as they are."""
+    store = await any_backend.store()
+    await store.reign()
+    printer, plotter = await store.create_resource("printer", 300), await store.create_resource("Printer", 7)
+    changed = await store.change_resource("printer", 60)
+    assert changed == Resource(printer.id, "printer", 60)
+    assert await store.change_resource("printer", 60) == changed
+    assert await (await any_backend.store()).find_resource("printer") == changed
+    assert await store.find_resource("Printer") == plotter
+    with pytest.raises(ResourceNotFound):
+        await store.change_resource("scanner", 60)
+    assert [found.name for found in await store.list_resources("", "", 9)] == ["Printer", "printer"]
+
+
+#: What names may begin with; no name begins with some of these.
+PREFIXES = ["", "A", "A4", "s", "\u00c1", "%", "_", "\\", "\U0001f600", "\U0001f5ff", "\U0010ffff" * 255, "\ud7ff"]
+PREFIXES += ["none", "\x01", "\x00", "x" * 300]
+
+
+async def pages(fetch: Callable[[str, int], Awaitable[list[str]]], limit: int) -> list[str]:
+    """Read a list page by page."""
+    found: list[str] = []
+    while True:
+        page = await fetch(found[-1] if found else "", limit)
+        assert len(page) <= limit
+        found += page
+        if len(page) < limit:
+            return found
+
+
+async def test_resources_are_listed(any_backend: AnyBackend) -> None:
+    """All resources, or those with a prefix, come sorted by code points, and the pages of a list are the list."""
+    store = await any_backend.store()
+    await store.reign()
+    created = {name: await store.create_resource(name, number) for number, name in enumerate(NAMES)}
+    assert await store.list_resources("", "", 1000) == [created[name] for name in sorted(NAMES)]
+
+    for prefix in PREFIXES:
+
+        async def fetch(after: str, limit: int, prefix: str = prefix) -> list[str]:
+            return [found.name for found in await store.list_resources(prefix, after, limit)]
+
+        for limit in (1, 3, 1000):
+            assert await pages(fetch, limit) == sorted(name for name in NAMES if name.startswith(prefix)), prefix
+    # A cursor need not be one of the names, nor have their prefix.
+    assert [found.name for found in await store.list_resources("", "A3", 2)] == ["A4", "A4 "]
+    assert [found.name for found in await store.list_resources("s", "A3", 9)] == ["ss"]
+    assert await store.list_resources("A", "B", 9) == []
+
+
+async def test_selectors_are_listed(any_backend: AnyBackend) -> None:
+    """Selectors that have data come sorted by code points, page by page, without those of other resources."""
+    store = await any_backend.store()
+    await store.reign()
+    printer, other = await store.create_resource("printer", 0), await store.create_resource("other", 0)
+    places = [holder(seq, Key("printer", name), fence=seq) for seq, name in enumerate(NAMES, 1)]
+    await store.commit(Batch(len(NAMES), places, writes=[write(held, printer.id, "1") for held in places]))
+    await give(store, holder(1000, Key("other", "A4.5"), fence=1000), other.id, "1")
+    for prefix in PREFIXES:
+
+        async def fetch(after: str, limit: int, prefix: str = prefix) -> list[str]:
+            return await store.list_selectors(printer, prefix, after, limit)
+
+        for limit in (1, 4, 1000):
+            assert await pages(fetch, limit) == sorted(name for name in NAMES if name.startswith(prefix)), prefix
+    assert await store.list_selectors(other, "", "", 9) == ["A4.5"]
+
+
+async def test_deleted_data(any_backend: AnyBackend) -> None:
+    """What is deleted is not read and not listed; what is written there later is another document."""
+    store = await any_backend.store()
+    await store.reign()
+    printer = await store.create_resource("printer", 0)
+    a4, a5 = holder(1, fence=1), holder(2, Key("printer", "A5"), fence=2)
+    await store.commit(Batch(2, [a4, a5], writes=[write(a4, printer.id, "1", 7), write(a5, printer.id, "5", 8)]))
+    before = await store.read(printer, "A4")
+    # Not even if there is nothing.
+    for version in (9, 10):
+        await store.commit(Batch(2, writes=[write(a4, printer.id, None, version)]))
+        with pytest.raises(DataNotFound):
+            await store.read(printer, "A4")
+        assert await store.list_selectors(printer, "", "", 9) == ["A5"]
+    await store.commit(Batch(2, writes=[write(a4, printer.id, "1", 11)]))
+    after = await store.read(printer, "A4")
+    assert (before.version, after.version, after.data) == (7, 11, "1")
+    assert after.id != before.id
+    assert after.etag != before.etag
+    assert (await store.read(printer, "A5")).version == 8
+
+
+async def test_last_of_writes_and_deletions_wins(any_backend: AnyBackend) -> None:
+    """Of a write and a deletion at one selector in a batch the later one counts."""
+    store = await any_backend.store()
+    await store.reign()
+    printer = await store.create_resource("printer", 0)
+    held = holder(1, fence=1)
+    await store.commit(Batch(1, [held], writes=[write(held, printer.id, text) for text in ("1", None, "2")]))
+    kept = await store.read(printer, "A4")
+    assert kept.data == "2"
+    await store.commit(Batch(1, writes=[write(held, printer.id, text) for text in (None, "3")]))
+    assert (await store.read(printer, "A4")).id == kept.id
+    await store.commit(Batch(1, writes=[write(held, printer.id, text) for text in ("4", None)]))
+    with pytest.raises(DataNotFound):
+        await store.read(printer, "A4")
+
+
+async def test_deletion_by_others_is_refused(any_backend: AnyBackend) -> None:
+    """Only the holder deletes."""
+    store = await any_backend.store()
+    await store.reign()
+    printer = await store.create_resource("printer", 0)
+    held = holder(1, fence=7)
+    await store.commit(Batch(7, [held], writes=[write(held, printer.id, "1")]))
+    with pytest.raises(StoreRefused):
+        await store.commit(Batch(7, writes=[write(held, printer.id, None)._replace(fence=6)]))
+    assert (await store.read(printer, "A4")).data == "1"
+
+
+async def test_parties_and_times_survive(any_backend: AnyBackend) -> None:
+    """Who a ticket was given to, and since when it stands as it does, are known to the next daemon."""
+    store = await any_backend.store()
+    await store.reign()
+    places = [place(seq, since=1_700_000_000_000 + seq, party=name) for seq, name in enumerate(NAMES, 1)]
+    await store.commit(Batch(0, places))
+    assert (await (await any_backend.store()).reign()).places == places
+
+
+async def test_events_survive(any_backend: AnyBackend) -> None:
+    """The highest id of an event never falls, be it kept or only given out, so that none is given twice."""
+    store = await any_backend.store()
+    await store.reign()
+    await store.commit(Batch(0, events=[event(1), event(5, EventKind.BREAK)], event=5))
+    assert (await store.reign()).event == 5
+    await store.commit(Batch(0, event=9))
+    await store.commit(Batch(0, event=3))
+    assert (await (await any_backend.store()).reign()).event == 9
+
+
+async def test_events_are_kept_as_they_happened(backend: Backend) -> None:
+    """Each event is kept with all that is known of it, byte for byte."""
     store = await backend.store()
+    await store.reign()
+    events = [event(seq, EventKind(1 + seq % 5), Key(name, NAMES[-seq])) for seq, name in enumerate(NAMES, 1)]
+    await store.commit(Batch(0, events=events, event=len(events)))
+    rows = backend.rows("SELECT id, kind, at, resource, selector, owner, fence, seconds FROM event ORDER BY id")
+    texts = [[value.decode() if isinstance(value, bytes) else value for value in row] for row in rows]
+    assert texts == [[id_, int(kind), at, *key, *rest] for id_, kind, at, key, *rest in events]
+
+
+async def test_events_are_undone_with_their_batch(any_backend: AnyBackend) -> None:
+    """What is refused has not happened."""
+    store = await any_backend.store()
+    await store.reign()
+    printer = await store.create_resource("printer", 0)
+    with pytest.raises(StoreRefused):
+        await store.commit(Batch(1, writes=[write(holder(1, fence=1), printer.id, "1")], events=[event(1)], event=1))
+    assert (await store.reign()).event == 0
+    await store.commit(Batch(0, events=[event(1)], event=1))
+
+
+async def swept(store: Store) -> int:
+    """Sweep until there is no more; return how many steps it took."""
+    steps = 1
+    while await store.sweep():
+        steps += 1
+    return steps
+
+
+async def test_removed_resource(any_backend: AnyBackend) -> None:
+    """A resource that is removed is not found or listed, and its name is free for one that has nothing of it; others have all."""
+    store = await any_backend.store()
+    await store.reign()
+    old, other = await store.create_resource("printer", 5), await store.create_resource("Printer", 6)
+    for resource in (old, other):
+        await give(store, holder(1, Key(resource.name, "A4"), fence=1), resource.id, "1")
+    await store.commit(Batch(1, removed=[old]))
+    with pytest.raises(ResourceNotFound):
+        await store.find_resource("printer")
+    with pytest.raises(ResourceNotFound):
+        await store.change_resource("printer", 1)
+    assert await store.list_resources("", "", 9) == [other]
+    new = await store.create_resource("printer", 7)
+    assert new.id != old.id
+    for _ in range(2):
+        # Before and after what it left is deleted.
+        assert await store.list_selectors(new, "", "", 9) == []
+        with pytest.raises(DataNotFound):
+            await store.read(new, "A4")
+        assert await store.list_resources("", "", 9) == [other, new]
+        await swept(store)
+    assert (await store.read(other, "A4")).data == "1"
+    # To be told so once more removes nothing else.
+    await store.commit(Batch(1, removed=[old]))
+    assert await store.find_resource("printer") == new
+
+
+async def test_what_is_removed_goes_in_small_pieces(backend: Backend) -> None:
+    """What a removed resource has left is deleted some rows at a time, and the next daemon goes on with it; the rest stays."""
+    store = await backend.store()
+    await store.reign()
+    assert await store.sweep() is False
+    removed = [await store.create_resource(name, 0) for name in ("printer", "plotter")]
+    kept = await store.create_resource("scanner", 0)
+    for number, resource in enumerate([*removed, kept]):
+        rows = ", ".join(f"('{number}-{row}', '{resource.id}', 's{row}', '1')" for row in range(250))
+        backend.rows(f"INSERT INTO resource_data (id, id_resource, selector, data) VALUES {rows}")
+    await store.commit(Batch(0, removed=removed))
+    left = 3 * 250
+    for daemon in (store, await backend.store()):
+        if daemon is not store:
+            await daemon.reign()
+        for _ in range(2):
+            assert await daemon.sweep() is True
+            ((now,),) = backend.rows("SELECT COUNT(*) FROM resource_data")
+            assert left - 100 <= now < left
+            left = now
+    with pytest.raises(EpochLost):
+        await store.sweep()
+    last = await backend.store()
+    await last.reign()
+    # The rest of either, and a look whether there is more.
+    assert await swept(last) == 2 + 1
+    assert backend.rows("SELECT COUNT(*) FROM resource_data") == [(250,)]
+    assert backend.rows("SELECT COUNT(*) FROM resource") == [(1,)]
+    assert len(await last.list_selectors(kept, "", "", 1000)) == 250
+
+
+async def test_first_reign(any_backend: AnyBackend) -> None:
+    """In a new store the first reign finds nothing; each later one has a higher epoch."""
+    store = await any_backend.store()
     first = await store.reign()
     assert first == Reign(first.epoch, 0, [], {})
     second = await store.reign()
-    third = await (await backend.store()).reign()
+    third = await (await any_backend.store()).reign()
     assert first.epoch < second.epoch < third.epoch
 
 
-async def test_reign_finds_what_was_committed(backend: Backend) -> None:
+async def test_reign_finds_what_was_committed(any_backend: AnyBackend) -> None:
     """The next daemon finds fence, places in the order of their arrival, and the timeouts of their resources."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     for name, timeout in (("printer", 300), ("plotter", 0), ("scanner", 7)):
         await store.create_resource(name, timeout)
     places = [holder(3, fence=8), place(1), place(2, Key("plotter", "A0")), place(10), place(9)]
     await store.commit(Batch(8, places))
-    reign = await (await backend.store()).reign()
+    reign = await (await any_backend.store()).reign()
     assert reign.fence == 8
     assert reign.places == sorted(places)
     assert reign.timeouts == {"printer": 300, "plotter": 0}
 
 
-async def test_places_are_replaced_and_forgotten(backend: Backend) -> None:
+async def test_places_are_replaced_and_forgotten(any_backend: AnyBackend) -> None:
     """A place that comes again replaces the one of its number, and a place that is gone is not there any more."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     await store.commit(Batch(1, [holder(1, fence=1), place(2), place(3)]))
     await store.commit(Batch(2, [holder(2, fence=2), place(4)], gone=[1, 4, 77]))
@@ -288,9 +522,9 @@ async def test_places_are_replaced_and_forgotten(backend: Backend) -> None:
     assert (reign.fence, reign.places) == (2, [holder(2, fence=2), place(3)])
 
 
-async def test_large_batch(backend: Backend) -> None:
+async def test_large_batch(any_backend: AnyBackend) -> None:
     """Thousands of places go in and out in one batch."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     places = [place(seq, Key("printer", f"s{seq}"), fence=seq, standing=Standing.HOLDING) for seq in range(1, 5001)]
     printer = await store.create_resource("printer", 0)
@@ -301,27 +535,27 @@ async def test_large_batch(backend: Backend) -> None:
     assert (await store.reign()).places == places[:1]
 
 
-async def test_fence_never_falls(backend: Backend) -> None:
+async def test_fence_never_falls(any_backend: AnyBackend) -> None:
     """The highest fence stays when a batch comes that knows a lower one, and it may have 63 bits."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     await store.commit(Batch((1 << 63) - 1))
     await store.commit(Batch(5, [place(1)]))
     assert (await store.reign()).fence == (1 << 63) - 1
 
 
-async def test_empty_batch(backend: Backend) -> None:
+async def test_empty_batch(any_backend: AnyBackend) -> None:
     """A batch of nothing is fine, and changes nothing."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     await store.commit(Batch(0))
     assert (await store.reign())[1:] == (0, [], {}, 0)
 
 
 @pytest.mark.parametrize("standing", [Standing.HOLDING, Standing.GRANTED])
-async def test_holder_writes(backend: Backend, standing: Standing) -> None:
+async def test_holder_writes(any_backend: AnyBackend, standing: Standing) -> None:
     """The ticket that has the lock may write, also one that has just been granted it, and release in the same batch."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     printer = await store.create_resource("printer", 0)
     held = place(1, fence=1, standing=standing)
@@ -351,9 +585,9 @@ async def test_holder_writes(backend: Backend, standing: Standing) -> None:
     ],
     ids=str,
 )
-async def test_writes_of_others_are_refused(backend: Backend, forged: dict[str, Any]) -> None:
+async def test_writes_of_others_are_refused(any_backend: AnyBackend, forged: dict[str, Any]) -> None:
     """A write that does not come from the holder, with its ticket and its fence, undoes its whole batch."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     printer = await store.create_resource("printer", 0)
     held = holder(1, fence=7)
@@ -371,9 +605,9 @@ async def test_writes_of_others_are_refused(backend: Backend, forged: dict[str, 
     assert (reign.fence, reign.places) == (7, [held, place(2), lost])
 
 
-async def test_refused_for_a_released_lock(backend: Backend) -> None:
+async def test_refused_for_a_released_lock(any_backend: AnyBackend) -> None:
     """Who has released the lock in an earlier batch can no longer write."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     printer = await store.create_resource("printer", 0)
     held = holder(1, fence=1)
@@ -383,22 +617,22 @@ async def test_refused_for_a_released_lock(backend: Backend) -> None:
         await store.commit(Batch(1, writes=[write(held, printer.id, "1")]))
 
 
-async def test_without_judge(backend: Backend) -> None:
+async def test_without_judge(any_backend: AnyBackend) -> None:
     """For locks that are kept in memory only a write needs no place, but still the epoch."""
-    store = await backend.store(judge=False)
+    store = await any_backend.store(judge=False)
     await store.reign()
     printer = await store.create_resource("printer", 0)
     await store.commit(Batch(1, writes=[write(holder(1, fence=1), printer.id, "1")]))
     assert (await store.read(printer, "A4")).data == "1"
-    await (await backend.store()).reign()
+    await (await any_backend.store()).reign()
     with pytest.raises(EpochLost):
         await store.commit(Batch(2, writes=[write(holder(2, fence=2), printer.id, "2")]))
     assert (await store.read(printer, "A4")).data == "1"
 
 
-async def test_usurped(backend: Backend) -> None:
+async def test_usurped(any_backend: AnyBackend) -> None:
     """Once another daemon reigns, the former one changes nothing any more, and can only learn that; but it may read."""
-    old, new = await backend.store(), await backend.store()
+    old, new = await any_backend.store(), await any_backend.store()
     await old.reign()
     printer = await old.create_resource("printer", 0)
     held = holder(1, fence=1)
@@ -409,6 +643,8 @@ async def test_usurped(backend: Backend) -> None:
         old.commit(Batch(2)),
         old.commit(Batch(2, writes=[write(held, printer.id, "2")])),
         old.create_resource("plotter", 0),
+        old.change_resource("printer", 5),
+        old.commit(Batch(2, removed=[printer])),
         old.reign(),
         old.reign(),
     ):
@@ -421,13 +657,14 @@ async def test_usurped(backend: Backend) -> None:
     assert (second.fence, second.places) == (first.fence, first.places) == (1, [held])
 
 
-async def test_nobody_writes_before_reigning(backend: Backend) -> None:
+async def test_nobody_writes_before_reigning(any_backend: AnyBackend) -> None:
     """A store that has not begun to reign changes nothing, in a new database too."""
-    store = await backend.store()
+    store = await any_backend.store()
     with pytest.raises(EpochLost):
         await store.commit(Batch(1, [place(1)]))
-    with pytest.raises(EpochLost):
-        await store.create_resource("printer", 0)
+    for attempt in (store.create_resource("printer", 0), store.change_resource("printer", 0)):
+        with pytest.raises(EpochLost):
+            await attempt
     assert (await store.reign())[1:] == (0, [], {}, 0)
 
 
@@ -483,9 +720,9 @@ async def test_reign_waits_for_a_transaction_under_way(backend: Backend) -> None
         await old.commit(Batch(8, [place(2)]))
 
 
-async def test_many_at_once(backend: Backend) -> None:
+async def test_many_at_once(any_backend: AnyBackend) -> None:
     """What is asked all at once is all done: reads, writes and creations."""
-    store = await backend.store()
+    store = await any_backend.store()
     await store.reign()
     names = [f"r{number}" for number in range(50)]
     created = await gatherResults([ensureDeferred(store.create_resource(name, 1)) for name in names])
@@ -538,6 +775,7 @@ STATEMENTS = {
     ),
     "judge": ("SELECT seq FROM place WHERE seq IN (500, 501)", "place"),
     "forget": ("DELETE FROM place WHERE seq IN (500, 501)", "place"),
+    "swept": ("DELETE FROM resource_data WHERE id IN ('d500', 'd501')", "resource_data"),
     "reign": ("UPDATE server SET fence = 5 WHERE id = 1 AND epoch = 1 AND owner = 'x'", "server"),
 }
 
@@ -569,6 +807,110 @@ async def test_cost_does_not_grow(backend: Backend, what: str) -> None:
         plans = [row[3] for row in backend.rows(f"EXPLAIN QUERY PLAN {statement}")]
         assert plans
         assert all(plan.startswith("SEARCH") for plan in plans), plans
+
+
+class Explained:
+    """A database that notes what it is asked to read."""
+
+    def __init__(self, database: Database) -> None:
+        self.dialect = database.dialect
+        self._database = database
+        self.asked: list[tuple[str, Sequence[Any]]] = []
+
+    async def read(self, work: Work[list[tuple[Any, ...]]]) -> list[tuple[Any, ...]]:
+        return await self._database.read(lambda transaction: work(cast(Transaction, Noted(self, transaction))))
+
+    async def plan(self) -> list[str]:
+        """Say how the last statement comes to its rows."""
+        statement, parameters = self.asked[-1]
+        explain = "EXPLAIN QUERY PLAN" if self.dialect.name == "sqlite" else "EXPLAIN"
+        rows = await self._database.read(lambda transaction: transaction.query(f"{explain} {statement}", parameters))
+        if self.dialect.name == "sqlite":
+            return [row[3] for row in rows]
+        return [f"{way} {key} {extra}" for _, _, _, way, _, key, _, _, _, extra in rows]
+
+
+class Noted:
+    def __init__(self, explained: Explained, transaction: Transaction) -> None:
+        self._explained = explained
+        self._transaction = transaction
+
+    def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        self._explained.asked.append((statement, parameters))
+        return self._transaction.query(statement, parameters)
+
+
+def reads(backend: Backend) -> int:
+    """How many rows the server has come by until now, on its way through any index or table."""
+    if not isinstance(backend, MySQLBackend):
+        return 0
+    rows = backend.server.run("SHOW GLOBAL STATUS WHERE Variable_name LIKE 'Handler_%%'")
+    # To ask for these is to read a table too, which counts as the one that is left out.
+    names = {"Handler_read_first", "Handler_read_key", "Handler_read_next", "Handler_read_rnd", "Handler_icp_attempts"}
+    return sum(int(count) for name, count in rows if name in names)
+
+
+@pytest.mark.parametrize("count", [30, 30_000])
+async def test_pages_cost_what_they_show(backend: Backend, count: int) -> None:
+    """A page of ten is one walk along an index, over ten rows, be there thirty names or many; so is the way to what is to be swept."""
+    database = backend.database()
+    await database.prepare()
+    explained = Explained(database)
+    store = SQLStore(cast(Database, explained))
+    for first in range(0, count, 10_000):
+        numbers = range(first, min(first + 10_000, count))
+        rows = ", ".join(f"('i{number}', 'n{number:06}', 0)" for number in numbers)
+        backend.rows(f"INSERT INTO resource (id, name, timeout) VALUES {rows}")
+        rows = ", ".join(f"('d{number}', 'i0', 's{number:06}', '1')" for number in numbers)
+        backend.rows(f"INSERT INTO resource_data (id, id_resource, selector, data) VALUES {rows}")
+    if isinstance(backend, MySQLBackend):
+        backend.rows("ANALYZE TABLE resource, resource_data")
+    printer = Resource("i0", "n000000", 0)
+    middle = f"{count // 2:06}"
+    for prefix, after in (("", ""), ("", "000009"), ("", middle), ("0", ""), ("0", middle), (middle[:4], middle)):
+        for what, letter in (("resources", "n"), ("selectors", "s")):
+            bounds = (f"{letter}{prefix}" if prefix else "", f"{letter}{after}" if after else "")
+            before = reads(backend)
+            if what == "resources":
+                page = [found.name for found in await store.list_resources(*bounds, 10)]
+            else:
+                page = await store.list_selectors(printer, *bounds, 10)
+            assert reads(backend) - before <= 2 * len(page) + 4, (what, bounds)
+            assert page
+            if count > 30:
+                # A server reads a short table as a whole.
+                judge(backend, await explained.plan())
+    assert await store.sweep() is False
+    judge(backend, await explained.plan())
+
+
+def judge(backend: Backend, plan: list[str]) -> None:
+    """The one step of a plan is a walk along a part of an index."""
+    (step,) = plan
+    if backend.kind == "mysql":
+        assert step.startswith("range "), step
+        assert "filesort" not in step
+    else:
+        assert re.match(r"SEARCH \w+ USING INDEX \w+ \((id_resource=\? AND )?(name|selector)>\?", step), step
+
+
+async def test_no_data_of_an_original_server(mysql: MySQLBackend) -> None:
+    """A row of the original server whose data is NULL has none: it is not listed, and stands in nobody's way."""
+    store = await mysql.store()
+    await store.reign()
+    printer = await store.create_resource("printer", 0)
+    for number in range(10):
+        data = "NULL" if number in {0, 3, 4, 5, 9} else "'1'"
+        mysql.rows(
+            f"INSERT INTO resource_data (id, id_resource, selector, data) VALUES ('{number}', %s, 's{number}', {data})",
+            printer.id,
+        )
+
+    async def fetch(after: str, limit: int) -> list[str]:
+        return await store.list_selectors(printer, "", after, limit)
+
+    for limit in (1, 2, 3, 5, 20):
+        assert await pages(fetch, limit) == ["s1", "s2", "s6", "s7", "s8"]
 
 
 async def test_statements_are_those_that_were_explained(mysql: MySQLBackend) -> None:
