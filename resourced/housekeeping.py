@@ -62,6 +62,8 @@ class Housekeeping:
     async def _has_more(self, chore: Chore) -> bool:
         try:
             return await chore()
+        except CancelledError:
+            raise
         except (StoreUnavailable, EpochLost):
             return False
         except Exception:  # noqa: BLE001 - the other chores are not to suffer

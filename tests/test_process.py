@@ -27,6 +27,7 @@ from tests.mariadb import MariaDB
 STORES = ("sqlite", "mariadb")
 A4 = "/resource/printer/A4"
 TICKET = re.compile("[0-9a-f]{32}")
+ETAG = re.compile('"[0-9a-f]{16}"')
 UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _numbers = itertools.count(1)
@@ -100,7 +101,9 @@ class TestWalk:
             data = '{"status":\t"ready", "paper": "\u00e9\\u00e9", "n": 1.0E+2}'
             put = first.ask("PUT", A4, ticket=empty.ticket, body=data).answer()
             assert (put.status, put.body) == (204, b"")
-            assert headers(put) == {}
+            etag = put.headers["etag"]
+            assert ETAG.fullmatch(etag)
+            assert headers(put) == {"etag": etag}
 
             waits = second.ask("GET", A4, key=LOCK).answer()
             assert (waits.status, waits.body) == (202, b'{"unavailable": true, "position": 1}')
@@ -117,7 +120,7 @@ class TestWalk:
             assert list(read.json) == ["id", "idResource", "selector", "data"]
             assert UUID.fullmatch(read.json["id"])
             assert read.json == {"id": read.json["id"], "idResource": resource, "selector": "A4", "data": data}
-            assert headers(read) == {"x-ticket": waits.ticket, "x-fence": "2", "x-lease": "300"}
+            assert headers(read) == {"x-ticket": waits.ticket, "x-fence": "2", "x-lease": "300", "etag": etag}
 
     def test_waiting_request_is_answered_at_unlock(self, tmp_path, store):
         """A request that waits gets the lock when it is released, not when its time is over."""
