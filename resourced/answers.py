@@ -19,10 +19,10 @@ def answer(request: IRequest, status: int, body: dict[str, object]) -> bytes:
     return sent(request, status, jsontext.write(body))
 
 
-def sent(request: IRequest, status: int, body: bytes) -> bytes:
-    """Give an answer whose body is JSON already."""
+def sent(request: IRequest, status: int, body: bytes, content_type: str = "application/json") -> bytes:
+    """Give an answer whose body is written already."""
     request.setResponseCode(status)
-    request.setHeader(b"content-type", b"application/json")
+    request.setHeader(b"content-type", content_type.encode("ascii"))
     request.setHeader(b"content-length", b"%d" % len(body))
     _never_store(request)
     return body
@@ -53,6 +53,7 @@ def noted(request: IRequest, **fields: object) -> None:
 
 def waits(request: IRequest) -> None:
     """Let the site know, if it counts, that a request is about to wait for others rather than to keep the server busy."""
+    noted(request, waited=True)
     if (stand_aside := getattr(request, "stand_aside", None)) is not None:
         stand_aside()
 

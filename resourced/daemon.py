@@ -60,6 +60,7 @@ class Daemon(Service):
     :param standby: wait for the guard, with the port open, if another daemon holds it.
     :param store_wait: wait for the store if it cannot be reached at the start.
     :param grace: how long requests under way may take to end, in seconds.
+    :ivar serving: whether it is the one that serves the store.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Daemon(Service):
         self._standby = standby
         self._store_wait = store_wait
         self._grace = grace
+        self.serving = False
         self._port: IListeningPort | None = None
         self._starting: Deferred[None] | None = None
         self._status = ""
@@ -124,6 +126,7 @@ class Daemon(Service):
         self._watch.start()
         self._housekeeping.start()
         self._site.serve(self._api)
+        self.serving = True
         await self._listen()
         self._process.settle()
         log.info("Serving.")

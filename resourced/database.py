@@ -74,6 +74,9 @@ class Transaction:
 
 Work = Callable[[Transaction], T]
 
+#: Is told of a piece of work that has ended: the pool that did it, its seconds, and whether it was done.
+Measure = Callable[[str, float, bool], object]
+
 
 class Database:
     """
@@ -87,6 +90,8 @@ class Database:
     :param max_body: the most bytes of data in one row, which the server must be ready to take.
     :param max_pending: how much work may be under way or in line.
     :param now: a clock in seconds that nobody sets.
+    :param measure: is told of each piece of work.
+    :ivar pending: how much work is under way or in line.
     """
 
     def __init__(
@@ -97,17 +102,18 @@ class Database:
         max_body: int = 1 << 20,
         max_pending: int = 5000,
         now: Callable[[], float] = time.monotonic,
+        measure: Measure = lambda _pool, _seconds, _done: None,
     ) -> None:
         self.dialect = dialect
         self._reactor = reactor
         self._max_body = max_body
         self._max_pending = max_pending
         self._condition = Condition(dialect.describe(), now)
-        pool = partial(_Pool, reactor, dialect, self._condition, now=now)
+        pool = partial(_Pool, reactor, dialect, self._condition, now=now, measure=measure)
         self._reads = pool("reads", size=dialect.readers)
         self._writes = pool("writes", writes=True)
         self._probes = pool("probes")
-        self._pending = 0
+        self.pending = 0
         self._closed = False
         self._idle: Deferred[None] = Deferred()
 
@@ -173,28 +179,28 @@ class Database:
         if self._closed:
             return
         self._closed = True
-        if self._pending:
+        if self.pending:
             with suppress(DeferredTimeout):
                 await self._idle.addTimeout(2 * self.dialect.timeout + 1, self._reactor)
         threads = self._reactor.getThreadPool()
         for pool in (self._reads, self._writes, self._probes):
             pool.detach()
             closed = deferToThreadPool(self._reactor, threads, pool.finalClose)
-            if not self._pending:
+            if not self.pending:
                 await closed
 
     async def _run(self, start: Callable[[], Deferred[T]], *, urgent: bool = False) -> T:
         if self._closed:
             raise StoreUnavailable("The store is closed.")
-        if self._pending >= self._max_pending and not urgent:
+        if self.pending >= self._max_pending and not urgent:
             raise StoreUnavailable(BUSY)
-        self._pending += 1
+        self.pending += 1
         # To cancel it only turns away from the work, which goes on and counts until its end.
         answer: Deferred[T] = Deferred(lambda _: None)
 
         def ended(result: T | Failure) -> None:
-            self._pending -= 1
-            if self._closed and not self._pending and not self._idle.called:
+            self.pending -= 1
+            if self._closed and not self.pending and not self._idle.called:
                 self._idle.callback(None)
             if not answer.called:
                 answer.callback(result)
@@ -219,6 +225,7 @@ class _Pool(adbapi.ConnectionPool):
         name: str,
         *,
         now: Callable[[], float],
+        measure: Measure,
         size: int = 1,
         writes: bool = False,
     ) -> None:
@@ -229,13 +236,21 @@ class _Pool(adbapi.ConnectionPool):
         self._condition = condition
         self._name = name
         self._now = now
+        self._measure = measure
         self._used: dict[int, float] = {}
         self._paused_until = now()
 
     def perform(self, work: Work[T]) -> Deferred[T]:
         """Do work in a thread, unless it has to wait for that so long that nobody can want it any more."""
-        done: Deferred[T] = self.runWithConnection(self._perform, work, self._now() + self.dialect.timeout)
-        return done
+        began = self._now()
+        done: Deferred[T] = self.runWithConnection(self._perform, work, began + self.dialect.timeout)
+        return done.addBoth(self._ended, began)
+
+    def _ended(self, result: T | Failure, began: float) -> T | Failure:
+        # That a row is there already, or is not, is an answer.
+        away = isinstance(result, Failure) and result.check(StoreUnavailable) is not None
+        self._measure(self._name, self._now() - began, not away)
+        return result
 
     def detach(self) -> None:
         """Let the reactor's end no longer close this pool: its owner does."""

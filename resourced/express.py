@@ -9,7 +9,7 @@ Twisted's parser as it came: what is taken here has to mean the same there.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from io import BytesIO
 from typing import Any, NamedTuple, cast
@@ -22,7 +22,7 @@ from twisted.web.http import Request, parse_qs
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 
-from resourced.channel import SERVER, Channel, Limits, Phase
+from resourced.channel import SERVER, Access, Channel, Limits, Phase
 from resourced.routing import HOST
 from resourced.site import EdgeRequest, ResourcedSite
 
@@ -130,7 +130,7 @@ class ExpressRequest(EdgeRequest):
         self.cookies = []
         self.notifications = []
         self.notes = {}
-        self._counted = False
+        self._busy = self._waiting = False
         self._answer_headers: dict[bytes, bytes] = {}
 
     @property
@@ -185,7 +185,7 @@ class ExpressRequest(EdgeRequest):
         lines += [b"%s: %s" % header for header in headers.items()]
         if self.code == 204:
             body = b""
-        self.stand_aside()
+        self.leave()
         channel, self.channel = self.channel, None  # type: ignore[assignment]
         self.startedWriting = self.finished = 1
         self.sentLength = len(body)
@@ -364,11 +364,18 @@ class ExpressSite(ResourcedSite):
 
     protocol = ExpressChannel
 
-    def __init__(self, resource: IResource, clock: IReactorTime, limits: Limits) -> None:
-        super().__init__(resource, clock, limits)
+    def __init__(
+        self, resource: IResource, clock: IReactorTime, limits: Limits, measure: Callable[[Access], object]
+    ) -> None:
+        super().__init__(resource, clock, limits, measure)
         self.outbox = Outbox()
 
 
-def make_express_site(resource: IResource, clock: IReactorTime, limits: Limits | None = None) -> ResourcedSite:
+def make_express_site(
+    resource: IResource,
+    clock: IReactorTime,
+    limits: Limits | None = None,
+    measure: Callable[[Access], object] = lambda _: None,
+) -> ResourcedSite:
     """Put the HTTP edge in front of a resource, as ``resourced.site.make_site`` does, and with the short way through it."""
-    return ExpressSite(resource, clock, limits or Limits())
+    return ExpressSite(resource, clock, limits or Limits(), measure)

@@ -39,6 +39,7 @@ class Group:
 
     :ivar fresh: the places that no client can have been told of before it is kept.
     :ivar reserves: whether it sets fences aside.
+    :ivar began: when its commit began, by the journal's clock.
     """
 
     number: int
@@ -50,6 +51,7 @@ class Group:
     fresh: set[int] = field(default_factory=set)
     waiters: list[Deferred[None]] = field(default_factory=list)
     reserves: bool = False
+    began: float = 0.0
 
     def take(self, step: Step) -> None:
         """Add what of a step is kept in any case."""
@@ -63,6 +65,11 @@ class Group:
     def empty(self) -> bool:
         """Whether there is nothing to commit. For events alone there is no commit."""
         return not (self.places or self.gone or self.writes or self.removed or self.reserves)
+
+    @property
+    def transitions(self) -> int:
+        """How many changes it carries."""
+        return len(self.places) + len(self.gone) + len(self.writes) + len(self.removed)
 
     def keys(self) -> set[Key]:
         """Name the locks that it is about."""
@@ -79,6 +86,7 @@ class Journal:
     :param durable: whether places are kept; if not, they live in memory only, and only data and fences are kept.
     :param dethroned: called once when another daemon has taken over the store.
     :param happened: called with the events of each group after it was kept, in their order.
+    :param measure: is told of each commit: how many changes it carried, its seconds, and whether it is known to be done.
     :param soon: calls a function in a moment, when all that has arrived has been decided, so that it goes into one group.
     :param belief: for how many seconds this is believed to be the one writer after it last turned out to be so.
     """
@@ -92,6 +100,7 @@ class Journal:
         durable: bool = True,
         belief: float = inf,
         happened: Callable[[Sequence[Event]], object] = lambda _: None,
+        measure: Callable[[int, float, bool], object] = lambda _transitions, _seconds, _done: None,
         soon: Callable[[Callable[[], None]], object] = lambda work: work(),
     ) -> None:
         self.durable = durable
@@ -120,6 +129,7 @@ class Journal:
         self._untold: set[int] = set()
         self._idle: list[Deferred[None]] = []
         self._happened = happened
+        self._measure = measure
         self._soon = soon
         self._called = False
 
@@ -238,6 +248,7 @@ class Journal:
         if self._committing is not None or self._open.empty or not self._ready:
             return
         group = self._committing = self._open
+        group.began = self._clock.seconds()
         self._open = Group(group.number + 1)
         batch = Batch(
             self._fence if self.durable else self._reserved,
@@ -254,6 +265,7 @@ class Journal:
         ).addErrback(lambda failure: log.failure("The journal has a bug.", failure))
 
     def _succeeded(self, _: None, group: Group) -> None:
+        self._measure(group.transitions, self._clock.seconds() - group.began, True)
         self.done = group.number
         self._committing = None
         self._pause = 0.0
@@ -276,6 +288,7 @@ class Journal:
 
     def _failed(self, failure: Failure, group: Group) -> None:
         """Tell all whose decisions may not have been kept, and look what became of them."""
+        self._measure(group.transitions, self._clock.seconds() - group.began, False)
         if failure.check(StoreRefused) is not None:
             log.warn(
                 "The store did not know the holder of a lock, so memory was wrong: {why}", why=failure.getErrorMessage()

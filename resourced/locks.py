@@ -282,6 +282,16 @@ class LockManager:
         self._table.redefine(resource)
 
     @property
+    def held(self) -> int:
+        """How many locks are held. While the store is away, those of which it is not known count too."""
+        return self._table.held
+
+    @property
+    def waiting(self) -> int:
+        """How many tickets wait, for all locks together."""
+        return self._table.waiting
+
+    @property
     def changes(self) -> int:
         """How often a resource may have been removed, or was changed: one that was found before may be no more as it was."""
         return self._table.changes

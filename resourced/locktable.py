@@ -109,6 +109,7 @@ class LockTable:
     :param succession: for how many seconds an earlier daemon may go on telling clients what it believes; until then no time passes
         for what is taken over from it.
     :param wall: tells Unix time in seconds; it is only shown to people.
+    :ivar waiting: how many tickets wait, for all locks together.
     """
 
     def __init__(
@@ -137,7 +138,7 @@ class LockTable:
         self._seq = 0
         self._fence = 0
         self._event = 0
-        self._waiting = 0
+        self.waiting = 0
         # The highest place that an earlier daemon may know of, and when it has nothing to tell about it any more.
         self._inherited = 0
         self._alone = 0.0
@@ -153,6 +154,12 @@ class LockTable:
             yield from list(queue)
 
     # -- Looking up
+
+    @property
+    def held(self) -> int:
+        """How many locks are held. While the store is away, those of which it is not known count too."""
+        # Nobody waits for a lock that nobody has.
+        return len(self._queues)
 
     def check(self, key: Key) -> None:
         """
@@ -228,7 +235,7 @@ class LockTable:
         queue = self._queues.get(key)
         if queue is None:
             queue = self._open(key, lease)
-        elif len(queue.waiting) >= self._limits.queue or self._waiting >= self._limits.waiting:
+        elif len(queue.waiting) >= self._limits.queue or self.waiting >= self._limits.waiting:
             raise Overloaded("Too many tickets wait already. Try again later.")
         queue.scope.lease = lease
         if not ticket.alive:
@@ -240,7 +247,7 @@ class LockTable:
         ticket.entries[key.selector] = entry
         self._stand(entry)
         queue.join(entry)
-        self._waiting += 1
+        self.waiting += 1
         if queue.holder is not None:
             # A free lock falls to it at once, and then it has another deadline.
             self._arm(entry, self._times.place)
@@ -360,7 +367,7 @@ class LockTable:
 
     def _end(self, entry: Entry) -> None:
         if not entry.holds:
-            self._waiting -= 1
+            self.waiting -= 1
         entry.queue.leave(entry)
         entry.ended = True
         entry.disarm()
@@ -396,7 +403,7 @@ class LockTable:
         """Give a free lock to the first in line; forget a queue that nobody is in."""
         heir = queue.pass_on()
         if heir is not None:
-            self._waiting -= 1
+            self.waiting -= 1
             self._fence += 1
             heir.fence = self._fence
             heir.standing = Standing.HOLDING if heir.requests else Standing.GRANTED
@@ -501,7 +508,7 @@ class LockTable:
         if queue is None:
             return
         self._close(queue)
-        self._waiting -= len(queue.waiting)
+        self.waiting -= len(queue.waiting)
         queue.scope.waiting -= len(queue.waiting)
         queue.scope.held -= queue.holder is not None
         for entry in queue:
@@ -539,7 +546,7 @@ class LockTable:
             entry.ended = True
         elif place.standing is Standing.WAITING:
             queue.join(entry)
-            self._waiting += 1
+            self.waiting += 1
             self._arm(entry, self._times.place)
         else:
             queue.hold(entry)

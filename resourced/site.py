@@ -8,7 +8,7 @@ Nothing here takes the time of day from the clock that it is given, because the 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any
@@ -52,7 +52,7 @@ class EdgeRequest(Request):
     def __init__(self, channel: Channel, *args: Any, **kwargs: Any) -> None:
         super().__init__(channel, *args, **kwargs)
         self.notes: dict[str, object] = {}
-        self._counted = False
+        self._busy = self._waiting = False
 
     def handleContentChunk(self, data: bytes) -> None:
         # A chunked body says nowhere in advance how long it is.
@@ -74,7 +74,7 @@ class EdgeRequest(Request):
     def admit(self) -> bool:
         """Count as busy, or answer that the server is too busy already."""
         site = self.channel.site
-        if self.path == b"/health":
+        if self.path in {b"/health", b"/metrics"}:
             # Whoever asks how the server does has to learn it above all when it does badly.
             return True
         if site.busy >= site.limits.requests:
@@ -82,22 +82,33 @@ class EdgeRequest(Request):
             self.setHeader(b"retry-after", b"1")
             self.answer(json_error(self, 503, "overloaded", "The server has too much to do. Try again later."))
             return False
-        self._counted = True
+        self._busy = True
         site.busy += 1
         return True
 
     def stand_aside(self) -> None:
         """Count as busy no longer: from here on this request waits for others, and costs nothing but memory."""
-        if self._counted:
-            self._counted = False
+        if self._busy:
+            self._busy = False
             self.site.busy -= 1
+            self._waiting = True
+            self.site.waiting += 1
+
+    def leave(self) -> None:
+        """Count neither as busy nor as waiting: it is over."""
+        if self._busy:
+            self._busy = False
+            self.site.busy -= 1
+        elif self._waiting:
+            self._waiting = False
+            self.site.waiting -= 1
 
     def finish(self) -> None:
-        self.stand_aside()
+        self.leave()
         super().finish()
 
     def connectionLost(self, reason: Failure) -> None:
-        self.stand_aside()
+        self.leave()
         super().connectionLost(reason)
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
@@ -141,13 +152,16 @@ class ResourcedSite(Site):
     :ivar limits: what clients may ask for.
     :ivar draining: whether it only finishes what has begun.
     :ivar busy: how many requests are being answered, without those that stand aside.
+    :ivar waiting: how many requests stand aside.
     """
 
     # Twisted's type names the wrapper that it puts around a channel for HTTP/2, which is not spoken here.
     protocol = Channel  # type: ignore[assignment]
     _log = Logger()
 
-    def __init__(self, resource: IResource, clock: IReactorTime, limits: Limits) -> None:
+    def __init__(
+        self, resource: IResource, clock: IReactorTime, limits: Limits, measure: Callable[[Access], object]
+    ) -> None:
         self.front = Front(resource)
         super().__init__(
             self.front,
@@ -159,6 +173,8 @@ class ResourcedSite(Site):
         self.limits = limits
         self.draining = False
         self.busy = 0
+        self.waiting = 0
+        self._measure = measure
         self._date = (0, b"")
         self._served: set[Channel] = set()
         self._refused: set[Channel] = set()
@@ -260,10 +276,12 @@ class ResourcedSite(Site):
 
     def access(self, access: Access) -> None:
         """
-        Put one request into the access log, or, when there are many, many at once: to write a line costs more than to answer.
+        Count one request, and put it into the access log; or, when there are many, many at once: to write a line costs more
+        than to answer.
 
         A line waits for at most ``GATHER`` seconds.
         """
+        self._measure(access)
         now = self.reactor.seconds()
         if now - self._window >= 1:
             self._window, self._lines = now, 0
@@ -317,11 +335,17 @@ def printable(text: str, most: int = 1000) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def make_site(resource: IResource, clock: IReactorTime, limits: Limits | None = None) -> ResourcedSite:
+def make_site(
+    resource: IResource,
+    clock: IReactorTime,
+    limits: Limits | None = None,
+    measure: Callable[[Access], object] = lambda _: None,
+) -> ResourcedSite:
     """
     Put the HTTP edge in front of a resource.
 
     :param resource: a leaf, such as ``Klein.resource()``.
     :param clock: what all timers run by; its ``seconds`` need not be the time of day.
+    :param measure: is told of each request that has ended.
     """
-    return ResourcedSite(resource, clock, limits or Limits())
+    return ResourcedSite(resource, clock, limits or Limits(), measure)

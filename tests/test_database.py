@@ -131,6 +131,32 @@ async def test_duplicate_key(backend: Backend) -> None:
     assert backend.rows("SELECT number FROM note") == [(1,)]
 
 
+async def test_measured(backend: Backend) -> None:
+    """Each piece of work is told of when it has ended: who did it, how long it took, and whether the database did its work."""
+    clock = Time()
+    told: list[tuple[str, float, bool]] = []
+    database = await noted(backend, now=clock, measure=lambda *what: told.append(what))
+
+    def slow(transaction: Transaction) -> int:
+        transaction.query("SELECT 1")
+        clock.now += 2
+        return database.pending
+
+    assert await database.read(slow) == 1
+    assert await database.write(slow) == 1
+    assert await database.probe(slow) == 1
+    assert database.pending == 0
+    assert told == [("reads", 2.0, True), ("writes", 2.0, True), ("probes", 2.0, True)]
+    told.clear()
+    await database.write(note(1))
+    # An answer, though not one that was hoped for.
+    with pytest.raises(DuplicateKey):
+        await database.write(note(1))
+    with log_lines(), pytest.raises(StoreUnavailable):
+        await database.write(lambda transaction: transaction.execute("INSERT INTO nowhere VALUES (1)"))
+    assert told == [("writes", 0.0, True), ("writes", 0.0, True), ("writes", 0.0, False)]
+
+
 async def test_refused_statement(backend: Backend) -> None:
     """Every other error of the driver becomes the one that is known outside, without the text of the statement."""
     database = await noted(backend)

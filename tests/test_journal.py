@@ -126,7 +126,9 @@ class JournalTestCase(SynchronousTestCase):
             for entry in queue:
                 self.assertIsNotNone(entry.timer)
         waiting = [place for place in self.disk.places.values() if place.standing is Standing.WAITING]
-        self.assertEqual(self.locks._table._waiting, len(waiting))
+        self.assertEqual(self.locks.waiting, len(waiting))
+        held = [place for place in self.disk.places.values() if place.standing in {Standing.GRANTED, Standing.HOLDING}]
+        self.assertEqual(self.locks.held, len(held))
 
 
 class GroupCommitTests(JournalTestCase):

@@ -374,7 +374,7 @@ class PlaceTests(LockTestCase):
         self.clock.advance(0)
         self.assert_ended(ticket)
         self.assert_ended(behind)
-        self.assertEqual(self.locks._table._waiting, 0)
+        self.assertEqual(self.locks.waiting, 0)
 
     def test_one_of_two_requests_hangs_up(self):
         """A place with two open requests does not end when one of them does."""
@@ -902,7 +902,7 @@ class CostTests(LockTestCase):
 
     def assert_nothing_left(self) -> None:
         self.assertEqual(self.locks._table._queues, {})
-        self.assertEqual(self.locks._table._waiting, 0)
+        self.assertEqual(self.locks.waiting, 0)
         self.assertEqual(self.locks._table._changed + self.locks._table._gone, [])
         self.assertEqual(self.locks._table._tickets._retries, {})
         self.assertEqual(self.clock.getDelayedCalls(), [])
