@@ -149,6 +149,7 @@ SETTINGS: Final = (
     Setting("log-format", "RESOURCED_LOG_FORMAT", "text", _log_format, "How the log is written: text, or json for a line of JSON each"),
     Setting("standby", "RESOURCED_STANDBY", "0", _switch, "If another daemon serves the store, wait until it is gone and take over", flag=True),
     Setting("stock", "RESOURCED_STOCK", "0", _switch, "Go without the short ways for plain requests, and ask the store for everything: slower", flag=True),
+    Setting("open-metrics", "RESOURCED_OPEN_METRICS", "0", _switch, "Let everyone read /metrics, without a key", flag=True),
     Setting("volatile-locks", "RESOURCED_VOLATILE_LOCKS", "0", _switch, "Keep locks in memory only: faster, and a restart forgets them", flag=True),
 )
 # fmt: on
@@ -267,6 +268,7 @@ class Config:
     log_format: str
     standby: bool
     stock: bool
+    open_metrics: bool
     volatile_locks: bool
 
     @classmethod

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from twisted.web.iweb import IRequest
-from twisted.web.resource import Resource
+from twisted.web.resource import IResource, Resource
 
 from resourced.answers import RETRY_AFTER, answer
 
 
 class Standby(Resource):
-    """The whole site of a daemon that waits: it has nothing to say but that."""
+    """
+    The whole site of a daemon that waits: it has nothing to say but that, and how it does.
+
+    :param metrics: a leaf that answers ``/metrics``.
+    """
 
     isLeaf = True
 
-    def render(self, request: IRequest) -> bytes:
+    def __init__(self, metrics: IResource) -> None:
+        super().__init__()
+        self._metrics = metrics
+
+    def render(self, request: IRequest) -> int | bytes:
+        if request.path == b"/metrics":
+            rendered: int | bytes = self._metrics.render(request)
+            return rendered
         request.setHeader(b"retry-after", b"%d" % RETRY_AFTER)
         if request.path == b"/health":
             return answer(request, 503, {"health": "standby"})

@@ -12,11 +12,12 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from twisted.application.service import IService
+from twisted.application.service import IService, MultiService
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python import usage
 from twisted.scripts import twistd
+from twisted.web.resource import IResource
 
 from resourced.apidoc import Described
 from resourced.auth import Keys
@@ -28,17 +29,22 @@ from resourced.database import Database
 from resourced.dialect import Dialect, MySQL, SQLite
 from resourced.dispatch import Dispatch
 from resourced.errors import ConfigurationError
+from resourced.exposition import Exposition
 from resourced.express import make_express_site
+from resourced.gauges import gauges_of
 from resourced.guard import BELIEF, Watch, guard_of
 from resourced.housekeeping import Housekeeping
 from resourced.journal import Journal
 from resourced.keycommand import run as run_key_command
 from resourced.keyfile import KeyFile
+from resourced.lag import Lag
 from resourced.locks import LockManager
 from resourced.locktable import Limits as LockLimits
 from resourced.locktable import Times
 from resourced.logs import Logged, json_observer
+from resourced.metrics import Metrics
 from resourced.routes import ResourceAPI
+from resourced.scrape import Scrape
 from resourced.site import Limits as SiteLimits
 from resourced.site import make_site
 from resourced.standby import Standby
@@ -104,7 +110,8 @@ def makeService(options: Options) -> IService:
 
     process = TwistdProcess(reactor)
     engine = dialect(config.store, config.store_timeout)
-    database = Database(reactor, engine, max_body=config.max_body, max_pending=config.max_pending)
+    metrics = Metrics()
+    database = Database(reactor, engine, max_body=config.max_body, max_pending=config.max_pending, measure=metrics.work)
     store: Store = SQLStore(database, judge=not config.volatile_locks)
     if not config.stock:
         store = CachedStore(store, reactor, belief=BELIEF)
@@ -114,6 +121,8 @@ def makeService(options: Options) -> IService:
         dethroned=lambda error: process.fail(error.sentence),
         durable=not config.volatile_locks,
         belief=BELIEF,
+        happened=metrics.happened,
+        measure=metrics.commit,
         soon=lambda work: reactor.callLater(0, work),
     )
     guard = guard_of(reactor, engine)
@@ -129,18 +138,24 @@ def makeService(options: Options) -> IService:
         wall=time.time,
     )
     keys = Keys(config.resource_read, config.resource_read_lock, config.resource_write)
+    exposition = Exposition(metrics)
+    scrape = Scrape(keys, store, locks, exposition, free=config.open_metrics)
     api = ResourceAPI(
         Published(keys, store, locks, longest_wait=config.max_wait, fault=database.fault),
         Steering(keys, store, locks),
         Described(keys, store, locks),
+        scrape,
     )
+    leaf_of = _stock if config.stock else Dispatch
     limits = SiteLimits(
         max_body=config.max_body,
         request=config.request_deadline,
         connections=config.max_connections,
         requests=config.max_requests,
     )
-    site = (make_site if config.stock else make_express_site)(Standby(), reactor, limits)
+    site = (make_site if config.stock else make_express_site)(
+        Standby(leaf_of(ResourceAPI(scrape))), reactor, limits, metrics.request
+    )
     endpoint = serverFromString(reactor, with_backlog(config.listen))
     log.info("The store is {store}.", store=config.store.describe())
     daemon = Daemon(
@@ -153,7 +168,7 @@ def makeService(options: Options) -> IService:
         housekeeping,
         endpoint,
         site,
-        api.app.resource() if config.stock else Dispatch(api),
+        leaf_of(api),
         locks,
         journal,
         store,
@@ -162,11 +177,16 @@ def makeService(options: Options) -> IService:
         store_wait=config.store_wait,
         grace=config.grace,
     )
-    if config.log_format == "text":
-        return daemon
-    logged = Logged(json_observer(options.parent or {}))
-    logged.addService(daemon)
-    return logged
+    exposition.add(gauges_of(config, site, locks, database, lambda: daemon.serving))
+    services = MultiService() if config.log_format == "text" else Logged(json_observer(options.parent or {}))
+    for service in (Lag(reactor, metrics.lag.observe), daemon):
+        services.addService(service)
+    return services
+
+
+def _stock(api: ResourceAPI) -> IResource:
+    """Leave the way from a request to the handler of its route to Klein."""
+    return api.app.resource()
 
 
 def dialect(settings: SQLiteSettings | MySQLSettings, timeout: float) -> Dialect:

@@ -63,6 +63,7 @@ class PrecedenceTests(SynchronousTestCase):
                 log_format="text",
                 standby=False,
                 stock=False,
+                open_metrics=False,
                 volatile_locks=False,
             ),
         )
@@ -93,6 +94,7 @@ class PrecedenceTests(SynchronousTestCase):
             "log-format": "json",
             "standby": "1",
             "stock": "1",
+            "open-metrics": "1",
             "volatile-locks": "1",
         }
         for setting in SETTINGS:
