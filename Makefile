@@ -46,7 +46,7 @@ run: $(VENV)/installed
 	export RESOURCED_STORE="$${RESOURCED_STORE:-sqlite:resourced.sqlite}"; \
 	exec $(BIN)/resourced
 
-test: check docs mariadb
+test: check docs mariadb promtool
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 	RESOURCED_STOCK=1 $(BIN)/pytest --numprocesses 2 --dist loadfile $(WIRE)
 	$(BIN)/python -m twisted.trial $(UNITS)
@@ -102,13 +102,14 @@ $(VENV)/installed-bench: $(PACKAGING) $(VENV)/installed-dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
+as_root = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
 # As root or through sudo: `$(call apt,packages)`.
 apt = \
 	if ! command -v apt-get >/dev/null; then echo 'Please install $(1), and run make again.' >&2; exit 1; fi; \
-	if [ "$$(id -u)" = 0 ]; then as_root=; else as_root=sudo; fi; \
 	echo 'Installing $(1) with apt-get'; \
-	$$as_root apt-get -qq update && \
-	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(1) >/dev/null
+	$(as_root) apt-get -qq update && \
+	$(as_root) env DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(1) >/dev/null
 
 # Debian keeps the half of venv that installs pip in a package of its own.
 $(BIN)/pip:
@@ -120,3 +121,18 @@ $(BIN)/pip:
 .PHONY: mariadb
 mariadb:
 	@command -v mariadbd >/dev/null || command -v mysqld >/dev/null || { $(call apt,mariadb-server); }
+
+# One file of a package, to lie beside the interpreter: `$(call fetch,package,file)`.
+fetch = \
+	if ! command -v apt-get >/dev/null; then echo 'Please install $(notdir $(2)), and run make again.' >&2; exit 1; fi; \
+	echo 'Fetching $(notdir $(2)) with apt-get'; \
+	download='apt-get -qq -o APT::Sandbox::User=root download $(1)'; \
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	(cd "$$folder" && { $$download 2>/dev/null || { $(as_root) apt-get -qq update && $$download; }; }) && \
+	dpkg-deb --fsys-tarfile "$$folder"/*.deb | tar -x -C "$$folder" ./$(2) && \
+	install "$$folder"/$(2) $(BIN)
+
+# It checks what is for Prometheus. Debian has it in the package of the server, which would be started if it were installed.
+.PHONY: promtool
+promtool: | $(BIN)/pip
+	@command -v promtool >/dev/null || test -x $(BIN)/promtool || { $(call fetch,prometheus,usr/bin/promtool); }
