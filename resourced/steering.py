@@ -116,7 +116,7 @@ class Steering(Routes):
                 "holder": None if state.holder is None else _seconds(state.holder),
                 "waiting": state.waiting,
                 "queue": [_seconds(waiter) for waiter in state.line],
-                "next": last if state.line and last < state.waiting else None,
+                "next": last if last < state.waiting else None,
             },
         )
 

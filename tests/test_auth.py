@@ -85,6 +85,16 @@ class RoleTests(SynchronousTestCase):
         for name in ("ci", "printer", "", "Test"):
             self.assertRaises(Forbidden, identity.require, name)
 
+    def test_within(self):
+        """What a key may know of, out of all names with a prefix, is a number of ranges that do not overlap, in order."""
+        everything = Identity("a", Permission.READ)
+        self.assertEqual([everything.within(""), everything.within("x")], [[""], ["x"]])
+        bound = Identity("a", Permission.READ, ("b", "ba", "d", "a\U0001f600", "a\uffff", "dd"))
+        self.assertEqual(bound.within(""), ["a\uffff", "a\U0001f600", "b", "d"])
+        self.assertEqual([bound.within(prefix) for prefix in ("b", "bb", "ddd")], [["b"], ["bb"], ["ddd"]])
+        self.assertEqual(bound.within("a"), ["a\uffff", "a\U0001f600"])
+        self.assertEqual(bound.within("c"), [])
+
     def test_every_key_is_compared(self):
         """Whichever key is presented, it is compared with each of the three, in constant time and at equal length."""
         compared = []
