@@ -151,7 +151,7 @@ class ListTests(SteeringTests):
                     self.assertEqual(len(page["resources"]), limit)
                 self.assertEqual(found, expected)
                 # What lies behind a page the next one does not ask for again.
-                self.assertLessEqual(questions, 2 * pages + 4)
+                self.assertLessEqual(questions, pages + 8)
 
     def test_forbidden(self):
         """What a key must not touch it can neither see nor change, by any route."""
