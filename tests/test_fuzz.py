@@ -77,6 +77,7 @@ class Drawn:
         target = {
             "health": "/health",
             "collection": "/resource",
+            "resource": f"/resource/{self.name.text}",
             "selector": f"/resource/{self.name.text}/{self.selector.text}",
             "lock": f"/resource/{self.name.text}/{self.selector.text}/lock",
             "unlock": f"/resource/{self.name.text}/{self.selector.text}/unlock",
@@ -165,11 +166,19 @@ QUERIES = st.lists(
         *(part(text, means="") for text in ("lock=1", "lock=0", "raw=1", "wait=0", "wait=99999", "", "x=y", "=", "&&", "%ff=%ff")),
         *(part(text, 400, means="get") for text in ("lock=2", "lock=", "lock=%ff", "raw=yes", "lock=1&lock=0")),
         *(part(text, 400, means="locking") for text in ("wait=-1", "wait=1.5", "wait=x", "wait=", "wait=1&wait=2")),
-        *(part(text, 400, means="update") for text in ("unlock=2", "unlock=")),
+        *(part(text, 400, means="writing") for text in ("unlock=2", "unlock=")),
+        *(part(text, means="") for text in ("limit=1", "limit=1000", "prefix=p", "prefix=%01", "fence=999999999", "after=0")),
+        *(part(text, 400, means="page") for text in ("limit=0", "limit=1001", "limit=", "limit=x", "limit=1&limit=2")),
+        *(part(text, 400, means="names") for text in ("prefix=%ff", "prefix=a&prefix=b", "after=%C0%AF")),
+        *(part(text, 400, means="state") for text in ("after=-1", "after=x", "after=99999999999999999999")),
+        *(part(text, 400, means="break") for text in ("fence=0", "fence=", "fence=x", "fence=1&fence=2", "fence=9223372036854775808")),
     ]),
     max_size=2,
     unique_by=lambda drawn: drawn.text.partition("=")[0],
 )  # fmt: skip
+
+#: Nobody holds a lock under any of these.
+FENCES = st.sampled_from([part("fence=999999999", means=""), part("fence=9223372036854775807", means="")])
 
 HEADERS = st.lists(
     st.sampled_from([
@@ -194,6 +203,10 @@ HEADERS = st.lists(
                 (b"x-owner", b"\xff"),
             )
         ),
+        *[part((b"If-Match", tags), means="") for tags in (b"*", b'"x"', b'W/"x", ,"y"')] * 4,
+        *[part((b"If-None-Match", tags), means="") for tags in (b"*", b'"x"')] * 8,
+        *(part((b"If-Match", tags), 400, means="writing") for tags in (b"", b"x", b'"', b'"a" "b"', b"*, *")),
+        *(part((b"If-None-Match", tags), 400, means="tagged") for tags in (b"x", b"\xff", b'w/"a"', b'"' * 999)),
         *(part((b"Idempotency-Key", key), 400, means="ticketless") for key in (b"x" * 256, b"\xfe\xff")),
     ]),
     max_size=2,
@@ -255,16 +268,39 @@ DEFINITIONS = st.one_of(
     TOO_LARGE,
 )
 
+#: None of them lets the printer's holder run out of time.
+CHANGES = st.one_of(
+    st.sampled_from([0, 300, 2**31 - 1]).map(lambda timeout: part(b'{"timeout": %d}' % timeout)),
+    st.sampled_from([b"-1", b"2147483648", b"1.5", b"1e400", b'"300"', b"null", b"true", b"[]"]).map(
+        lambda timeout: part(b'{"timeout": %s}' % timeout, 400)
+    ),
+    VALUES.filter(lambda value: not isinstance(value, dict) or "timeout" not in value).map(
+        lambda value: part(json.dumps(value).encode(), 400)
+    ),
+    NO_JSON,
+    TOO_LARGE,
+)
+
 # -- Requests
 
 #: What a method does at a path.
 ROUTES = {
     ("health", "GET"): "health",
     ("health", "HEAD"): "health",
+    ("collection", "GET"): "list",
+    ("collection", "HEAD"): "list",
     ("collection", "POST"): "create",
+    ("resource", "GET"): "show",
+    ("resource", "HEAD"): "show",
+    ("resource", "PATCH"): "change",
+    ("resource", "DELETE"): "remove",
     ("selector", "GET"): "get",
     ("selector", "HEAD"): "get",
     ("selector", "PUT"): "update",
+    ("selector", "DELETE"): "delete",
+    ("lock", "GET"): "state",
+    ("lock", "HEAD"): "state",
+    ("lock", "DELETE"): "break",
     ("lock", "POST"): "lock",
     ("lock", "PUT"): "lock",
     ("unlock", "POST"): "unlock",
@@ -290,12 +326,13 @@ NOWHERE = (
 OFTEN = st.sampled_from([True] * 4 + [False])
 WAYS = st.sampled_from([
     *ROUTES,
-    *[("selector", "GET")] * 3,
-    *[("selector", "PUT")] * 5,
-    *[("collection", "POST")] * 3,
+    *[("selector", "GET")] * 4,
+    *[("selector", "PUT")] * 8,
+    *[("collection", "POST")] * 4,
 ])  # fmt: skip
 STRAY = st.tuples(
-    st.sampled_from(["health", "collection", "selector", "lock", "unlock", *NOWHERE]), st.sampled_from(METHODS)
+    st.sampled_from(["health", "collection", "resource", "selector", "lock", "unlock", *NOWHERE]),
+    st.sampled_from(METHODS),
 )
 NOTHING = part(b"")
 
@@ -307,6 +344,8 @@ def requests(draw: st.DrawFn) -> Drawn:
     body = NOTHING
     if route == "create":
         body = draw(DEFINITIONS)
+    elif route == "change":
+        body = draw(CHANGES)
     elif route == "update" or not draw(OFTEN):
         body = draw(BODIES)
     return Drawn(
@@ -314,7 +353,7 @@ def requests(draw: st.DrawFn) -> Drawn:
         method,
         draw(segments(RESOURCE)),
         draw(segments(HELD)),
-        [] if draw(OFTEN) else draw(QUERIES),
+        [draw(FENCES)] if route == "break" and draw(OFTEN) else [] if draw(OFTEN) else draw(QUERIES),
         draw(KEYS),
         draw(TICKETS),
         [] if draw(OFTEN) else draw(HEADERS),
@@ -334,6 +373,8 @@ class World:
     #: Where the real tickets have been, so that there may be data.
     touched: set[str] = field(default_factory=lambda: {HELD})
     locked: set[tuple[str, str]] = field(default_factory=lambda: {(RESOURCE, HELD)})
+    #: Whether there is data at the selector that is held.
+    data: bool = True
     seen: Counter[int] = field(default_factory=Counter)
     _socket: socket.socket | None = None
 
@@ -363,6 +404,11 @@ class World:
         route = ROUTES.get((drawn.path, drawn.method))
         if route == "create" and answer.status == 201:
             self.resources.add(drawn.body.means)
+        if route == "remove" and answer.status == 204:
+            self.resources.remove(drawn.name.means)
+        if route in {"update", "delete"} and answer.status == 204 and drawn.ticket.means == "holder":
+            here = (drawn.name.means, drawn.selector.means) == (RESOURCE, HELD)
+            self.data = route == "update" if here else self.data
         if "x-ticket" in answer.headers:
             self.locked.add((drawn.name.means, drawn.selector.means))
             if drawn.ticket.means != "none":
@@ -378,12 +424,17 @@ def expected(world: World, drawn: Drawn) -> set[int]:
     if drawn.path.startswith("/"):
         return {404}
     if route is None:
-        named = drawn.path in {"selector", "lock", "unlock"}
-        return {405} | (set(drawn.name.complaints | drawn.selector.complaints) if named else set())
+        return {405} | names_in(drawn)
     asked = {argument.text for argument in drawn.query}
     locking = route == "lock" or (route == "get" and drawn.method == "GET" and "lock=0" not in asked)
     complaints = complaints_about(world, drawn, route, locking=locking)
     return complaints or right(world, drawn, route, locking=locking)
+
+
+def names_in(drawn: Drawn) -> set[int]:
+    """Say what is wrong with the names in a path, as far as there are any."""
+    name = drawn.name.complaints if drawn.path in {"resource", "selector", "lock", "unlock"} else frozenset[int]()
+    return set(name | (drawn.selector.complaints if drawn.path in {"selector", "lock", "unlock"} else frozenset()))
 
 
 def complaints_about(world: World, drawn: Drawn, route: str, *, locking: bool) -> set[int]:
@@ -391,26 +442,37 @@ def complaints_about(world: World, drawn: Drawn, route: str, *, locking: bool) -
     complaints: set[int] = set()
     if not needed(route, locking=locking) <= drawn.key.means:
         complaints.add(401)
-    ways = (
-        {route} | ({"locking"} if locking else set()) | ({"ticketless"} if locking and not drawn.ticket.text else set())
-    )
+    ways = {
+        route,
+        *(("locking",) if locking else ()),
+        *(("ticketless",) if locking and not drawn.ticket.text else ()),
+        *(("writing", "tagged") if route in {"update", "delete"} else ()),
+        *(("tagged",) if route == "get" and not locking else ()),
+        *(("page",) if route in {"list", "show", "state"} else ()),
+        *(("names",) if route in {"list", "show"} else ()),
+        # Where a position is wanted, what is not even text is none.
+        *(("names",) if route == "state" and any(argument.text == "after=%C0%AF" for argument in drawn.query) else ()),
+    }
     for looked_at in (*drawn.query, *drawn.headers):
         complaints |= looked_at.complaints if looked_at.means in ways else set()
-    if route in {"create", "update"}:
+    if route in {"create", "update", "change"}:
         complaints |= drawn.body.complaints
-    if route not in {"health", "create"}:
-        complaints |= drawn.name.complaints | drawn.selector.complaints
+    if route == "break" and not any(argument.text.startswith("fence=") for argument in drawn.query):
+        complaints.add(400)
+    if route not in {"health", "create", "list"}:
+        complaints |= names_in(drawn)
         if drawn.name.means not in world.resources:
             complaints.add(404)
-    if route in {"update", "unlock"} or locking:
+    if route in {"update", "delete", "unlock"} or locking:
         complaints |= drawn.ticket.complaints | refused_tickets(drawn, route)
     return complaints
 
 
 def needed(route: str, *, locking: bool) -> set[str]:
     """Name the permissions that a request needs."""
-    by_route = {"health": set[str](), "create": {"write"}, "update": {"write"}, "lock": {"lock"}}
-    return by_route.get(route, {"read"}) | ({"lock"} if locking else set())
+    changes = ("create", "update", "delete", "change", "remove", "break")
+    by_route = {"health": set[str](), "lock": {"lock"}}
+    return ({"write"} if route in changes else by_route.get(route, {"read"})) | ({"lock"} if locking else set())
 
 
 def refused_tickets(drawn: Drawn, route: str) -> set[int]:
@@ -418,23 +480,34 @@ def refused_tickets(drawn: Drawn, route: str) -> set[int]:
     stranger = drawn.ticket.means in {"holder", "waiter"} and drawn.name.means != RESOURCE
     if route != "unlock" and (stranger or drawn.ticket.means == "unknown"):
         return {410}
-    return {428} if route in {"update", "unlock"} and drawn.ticket.means == "none" else set()
+    return {428} if route in {"update", "delete", "unlock"} and drawn.ticket.means == "none" else set()
 
 
 def right(world: World, drawn: Drawn, route: str, *, locking: bool) -> set[int]:
     """Say how a request is answered that nothing is wrong with."""
+    if route in {"get", "lock"}:
+        return read(world, drawn, route, locking=locking)
     here = (drawn.name.means, drawn.selector.means)
     ticket = drawn.ticket.means
     if route == "create":
         return {409} if drawn.body.means in world.resources else {201}
-    if route == "update":
+    if route in {"update", "delete"}:
         if here == (RESOURCE, HELD):
-            return {204} if ticket == "holder" else {423}
-        return {423} if here not in world.locked else {204, 423}
-    if route in {"health", "unlock"}:
-        return {200}
+            return {204 if passes(drawn, data=world.data) else 412} if ticket == "holder" else {423}
+        return {423} if here not in world.locked else {204, 412, 423}
+    return {"remove": {423} if drawn.name.means == RESOURCE else {204, 423}, "break": {412}}.get(route, {200})
+
+
+def read(world: World, drawn: Drawn, route: str, *, locking: bool) -> set[int]:
+    """Say how a request is answered that reads or locks, and that nothing is wrong with."""
+    here = (drawn.name.means, drawn.selector.means)
+    ticket = drawn.ticket.means
     empty = {404} if route == "get" else {200}
-    found = {200} if here == (RESOURCE, HELD) else {200, 404} if drawn.selector.means in world.touched else empty
+    found = empty if here == (RESOURCE, HELD) and not world.data else {200}
+    if here != (RESOURCE, HELD):
+        found = {200, 404} if drawn.selector.means in world.touched else empty
+    if not locking and (b"If-None-Match", b"*") in [header.text for header in drawn.headers]:
+        found = {304 if status == 200 else status for status in found}
     if not locking or here not in world.locked:
         return found
     if ticket == "none" or here == (RESOURCE, HELD):
@@ -442,10 +515,18 @@ def right(world: World, drawn: Drawn, route: str, *, locking: bool) -> set[int]:
     return {202} | found | empty
 
 
+def passes(drawn: Drawn, *, data: bool) -> bool:
+    """Tell whether what a write wants to be true of the data is; nothing has a tag as short as those that are sent."""
+    conditions = dict(header.text for header in drawn.headers)
+    wanted, unwanted = conditions.get(b"If-Match"), conditions.get(b"If-None-Match")
+    return (wanted is None or (wanted == b"*" and data)) and not (unwanted == b"*" and data)
+
+
 def check(answer: Answer, method: str) -> None:
     """Hold an answer to what every answer must be."""
     assert answer.status < 500 or answer.status == 505
-    if answer.status == 204 or method == "HEAD":
+    assert ("etag" in answer.headers) <= (answer.status in {200, 204, 304})
+    if answer.status in {204, 304} or method == "HEAD":
         assert answer.body == b""
         return
     assert answer.headers["content-type"] == "application/json"
@@ -510,7 +591,7 @@ def test_broken_parts(world):
     send()
     assert world.seen.total() - before >= DRAWN
     # It has not come to nothing but refusals, nor to only a few kinds of them.
-    assert {200, 201, 202, 204, 400, 401, 404, 405, 409, 410, 413, 423, 428} <= set(world.seen)
+    assert {200, 201, 202, 204, 304, 400, 401, 404, 405, 409, 410, 412, 413, 423, 428} <= set(world.seen)
     walk(world.daemon, "after-all-the-parts")
     assert world.daemon.pid == pid
     assert "Traceback" not in world.daemon.log
