@@ -21,7 +21,7 @@ from math import inf
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.errors import EpochLost, ResourceNotFound, StoreUnavailable
-from resourced.model import Batch, Document, Reign, Resource
+from resourced.model import Batch, Document, Event, Key, Reign, Resource
 from resourced.store import Store
 
 #: How many definitions are kept in memory.
@@ -86,6 +86,15 @@ class CachedStore:
     async def read(self, resource: Resource, selector: str) -> Document:
         with self._asking():
             return await self._store.read(resource, selector)
+
+    async def events(self, key: Key, before: int, limit: int) -> list[Event]:
+        return await self._store.events(key, before, limit)
+
+    async def events_since(self, after: int, limit: int) -> list[Event]:
+        return await self._store.events_since(after, limit)
+
+    async def forget_events(self, before: int) -> bool:
+        return await self._store.forget_events(before)
 
     async def ping(self) -> None:
         with self._asking(reigning=True):

@@ -92,6 +92,12 @@ class PreconditionFailed(ResourcedError):
     code = "precondition_failed"
 
 
+class EventsForgotten(ResourcedError):
+    """Something that has happened is not kept any more, or cannot be told in its order."""
+
+    code = "events_forgotten"
+
+
 class BodyTooLarge(ResourcedError):
     """The request's body is larger than the limit."""
 

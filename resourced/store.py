@@ -9,8 +9,16 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 from resourced.database import Database, DuplicateKey, Transaction
-from resourced.errors import DataNotFound, EpochLost, ResourceExists, ResourceNotFound, StoreRefused, StoreUnavailable
-from resourced.model import Batch, Document, Key, Place, Reign, Resource, Standing, Write
+from resourced.errors import (
+    DataNotFound,
+    EpochLost,
+    EventsForgotten,
+    ResourceExists,
+    ResourceNotFound,
+    StoreRefused,
+    StoreUnavailable,
+)
+from resourced.model import Batch, Document, Event, EventKind, Key, Place, Reign, Resource, Standing, Write
 from resourced.waiting import Gathered
 
 
@@ -64,6 +72,29 @@ class Store(Protocol):
 
         :raises resourced.errors.ResourceNotFound: there is none of this name any more.
         :raises resourced.errors.DataNotFound: nothing was ever written there.
+        """
+
+    async def events(self, key: Key, before: int, limit: int) -> list[Event]:
+        """
+        Tell what has happened to a lock, the newest first.
+
+        :param before: before which event to begin, by its id; 0 to begin with the newest.
+        """
+
+    async def events_since(self, after: int, limit: int) -> list[Event]:
+        """
+        Tell what has happened, the oldest first.
+
+        :param after: after which event to begin, by its id.
+        :raises resourced.errors.EventsForgotten: something that has happened after it is not kept any more.
+        """
+
+    async def forget_events(self, before: int) -> bool:
+        """
+        Forget some of the oldest events, in a small transaction.
+
+        :param before: those of an earlier time, in milliseconds of Unix time.
+        :returns: whether there may be more of them.
         """
 
     async def ping(self) -> None:
@@ -138,6 +169,12 @@ _REMOVED: Final = "\x01"
 _FIRST: Final = " "
 #: How many rows of removed data are deleted in one transaction: while it lasts no lock changes hands.
 _SWEPT: Final = 100
+
+#: How many events are forgotten at once: whoever commits meanwhile waits for it.
+FORGET_AT_ONCE: Final = 500
+
+#: More than any id is.
+_ALL: Final = 2**63 - 1
 
 _LOST: Final = "Another daemon has taken over this store, so this one must stop."
 
@@ -232,6 +269,48 @@ class SQLStore:
         if found.data is None:
             raise DataNotFound(f"There is no data at selector {selector!r} of resource {resource.name!r} yet.")
         return Document(found.id, found.resource_id, selector, found.data, found.version)
+
+    async def events(self, key: Key, before: int, limit: int) -> list[Event]:
+        rows = await self._database.read(
+            lambda transaction: transaction.query(
+                "SELECT id, kind, at, resource, selector, owner, fence, seconds FROM event "
+                "WHERE resource = %s AND selector = %s AND id < %s ORDER BY id DESC LIMIT %s",
+                (*key, before or _ALL, limit),
+            )
+        )
+        return _events(rows)
+
+    async def events_since(self, after: int, limit: int) -> list[Event]:
+        def read(transaction: Transaction) -> tuple[list[tuple[Any, ...]], int]:
+            rows = transaction.query(
+                "SELECT id, kind, at, resource, selector, owner, fence, seconds FROM event "
+                "WHERE id > %s ORDER BY id LIMIT %s",
+                (after, limit),
+            )
+            # Looked at last: what is kept now was kept when the others were read. They are forgotten in their order.
+            ((newest, oldest),) = transaction.query(
+                "SELECT event, (SELECT MIN(id) FROM event) FROM server WHERE id = 1"
+            )
+            return rows, newest + 1 if oldest is None else oldest
+
+        rows, oldest = await self._database.read(read)
+        if after + 1 < oldest:
+            raise EventsForgotten("What has happened since is not kept any more.")
+        return _events(rows)
+
+    async def forget_events(self, before: int) -> bool:
+        ((count, last),) = await self._database.read(
+            lambda transaction: transaction.query(
+                "SELECT COUNT(*), MAX(CASE WHEN at < %s THEN id END) "
+                "FROM (SELECT id, at FROM event ORDER BY id LIMIT %s) AS oldest",
+                (before, FORGET_AT_ONCE),
+            )
+        )
+        if last is None:
+            return False
+        # Whatever a clock that was wrong has made of their times, none goes before an older one.
+        await self._database.write(lambda transaction: transaction.execute("DELETE FROM event WHERE id <= %s", (last,)))
+        return bool(count == FORGET_AT_ONCE)
 
     async def ping(self) -> None:
         reigned = self._epoch
@@ -413,6 +492,13 @@ class SQLStore:
 
 def _unknown(name: str) -> ResourceNotFound:
     return ResourceNotFound(f"There is no resource named {name!r}.")
+
+
+def _events(rows: list[tuple[Any, ...]]) -> list[Event]:
+    return [
+        Event(id_, EventKind(kind), at, Key(_text(name), _text(part)), _text(owner), fence, seconds)
+        for id_, kind, at, name, part, owner, fence, seconds in rows
+    ]
 
 
 def _between(column: str, prefix: str, after: str) -> tuple[str, list[str]]:

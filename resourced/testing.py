@@ -9,6 +9,7 @@ from uuid import uuid4
 from resourced.errors import (
     DataNotFound,
     EpochLost,
+    EventsForgotten,
     ResourceExists,
     ResourceNotFound,
     StoreRefused,
@@ -38,7 +39,7 @@ class MemoryStore:
         self.resources: dict[str, Resource] = {}
         self.documents: dict[Key, Document] = {}
         self.places: dict[int, Place] = {}
-        self.events: dict[int, Event] = {}
+        self.events_kept: dict[int, Event] = {}
         self.server = Server()
         # Under which epoch this daemon reigns, and as whom.
         self._epoch = 0
@@ -48,7 +49,7 @@ class MemoryStore:
         """Return the way of another daemon to what is kept here."""
         other = MemoryStore(judge=self.judge)
         other.resources, other.documents = self.resources, self.documents
-        other.places, other.events = self.places, self.events
+        other.places, other.events_kept = self.places, self.events_kept
         other.server = self.server
         return other
 
@@ -106,6 +107,21 @@ class MemoryStore:
             raise DataNotFound("Nothing was written at this selector yet.")
         return document
 
+    async def events(self, key: Key, before: int, limit: int) -> list[Event]:
+        found = (event for id_, event in sorted(self.events_kept.items(), reverse=True) if not before or id_ < before)
+        return list(islice((event for event in found if event.key == key), limit))
+
+    async def events_since(self, after: int, limit: int) -> list[Event]:
+        if after + 1 < min(self.events_kept, default=self.server.event + 1):
+            raise EventsForgotten("What has happened since is not kept any more.")
+        return list(islice((event for id_, event in sorted(self.events_kept.items()) if id_ > after), limit))
+
+    async def forget_events(self, before: int) -> bool:
+        last = max((event.id for event in self.events_kept.values() if event.at < before), default=0)
+        for id_ in [id_ for id_ in self.events_kept if id_ <= last]:
+            del self.events_kept[id_]
+        return False
+
     async def ping(self) -> None:
         if self._epoch:
             self._claim()
@@ -146,7 +162,7 @@ class MemoryStore:
             for key, document in list(self.documents.items()):
                 if document.resource_id == resource.id:
                     del self.documents[key]
-        self.events |= {event.id: event for event in batch.events}
+        self.events_kept |= {event.id: event for event in batch.events}
         self.places.update((place.seq, place) for place in batch.places)
         for seq in batch.gone:
             self.places.pop(seq, None)

@@ -16,7 +16,7 @@ from resourced.errors import EpochLost, StoreUnavailable
 from resourced.journal import Journal
 from resourced.locks import LockManager
 from resourced.locktable import Limits, Times
-from resourced.model import Batch, Document, Place, Reign, Resource, Standing
+from resourced.model import Batch, Document, Event, Key, Place, Reign, Resource, Standing
 from resourced.testing import MemoryStore
 
 T = TypeVar("T")
@@ -134,6 +134,18 @@ class FaultyStore:
     async def read(self, resource: Resource, selector: str) -> Document:
         self._reach()
         return await self.disk.read(resource, selector)
+
+    async def events(self, key: Key, before: int, limit: int) -> list[Event]:
+        self._reach()
+        return await self.disk.events(key, before, limit)
+
+    async def events_since(self, after: int, limit: int) -> list[Event]:
+        self._reach()
+        return await self.disk.events_since(after, limit)
+
+    async def forget_events(self, before: int) -> bool:
+        self._reach()
+        return await self.disk.forget_events(before)
 
     async def ping(self) -> None:
         self._reach()

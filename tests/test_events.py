@@ -1,0 +1,171 @@
+"""What every store promises about events: on SQLite, on a real MariaDB server, and in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from resourced.errors import EventsForgotten
+from resourced.model import Batch, Event, EventKind, Key
+from resourced.store import FORGET_AT_ONCE, Store
+from tests.stores import (  # noqa: F401 - fixtures
+    AnyBackend,
+    Backend,
+    any_backend_fixture,
+    backend_fixture,
+    mariadb_fixture,
+    place,
+)
+
+A4, A5 = Key("printer", "A4"), Key("printer", "A5")
+
+
+async def reigning(backend: AnyBackend) -> Any:
+    """Return an empty store that may be written to."""
+    store = await backend.store()
+    await store.reign()
+    return store
+
+
+def event(id_: int, key: Key = A4, **rest: int) -> Event:
+    return Event(id_, EventKind(rest.get("kind", 1)), rest.get("at", id_ * 1000), key, f"ci-{id_}", id_, id_ / 8)
+
+
+async def keep(store: Store, *events: Event, newest: int = 0) -> None:
+    await store.commit(Batch(0, events=list(events), event=newest or events[-1].id))
+
+
+async def test_as_they_were(any_backend: AnyBackend) -> None:
+    """Events are told as they were kept, to the last bit, whatever the names in them."""
+    store = await reigning(any_backend)
+    key = Key("🖨 %s", "Á4 ")
+    largest = Event(2**63 - 2, EventKind.BREAK, 2**62, key, "\U0010ffff" * 255, 2**63 - 1, 0.1 + 0.2)
+    events = [*(event(int(kind), key, kind=int(kind)) for kind in EventKind), largest]
+    await keep(store, *events)
+    assert await store.events_since(0, 100) == events
+    assert await store.events(key, 0, 100) == events[::-1]
+
+
+async def test_of_one_lock(any_backend: AnyBackend) -> None:
+    """The events of a lock come newest first, begin where they should, and are those of exactly its names."""
+    store = await reigning(any_backend)
+    await keep(store, *(event(id_, (A4, A5)[id_ % 2]) for id_ in range(1, 11)))
+    assert [one.id for one in await store.events(A4, 0, 3)] == [10, 8, 6]
+    assert [one.id for one in await store.events(A4, 6, 3)] == [4, 2]
+    assert [one.id for one in await store.events(A4, 5, 1)] == [4]
+    for other in (Key("printer", "a4"), Key("printer", "A4 "), Key("Printer", "A4"), Key("plotter", "A4")):
+        assert await store.events(other, 0, 3) == []
+
+
+async def test_since(any_backend: AnyBackend) -> None:
+    """The events since one come oldest first, whatever the gaps between their ids."""
+    store = await reigning(any_backend)
+    await keep(store, event(1), event(2, A5))
+    await keep(store, event(7), event(1000))
+    assert [one.id for one in await store.events_since(0, 3)] == [1, 2, 7]
+    assert [one.id for one in await store.events_since(2, 3)] == [7, 1000]
+    assert [one.id for one in await store.events_since(500, 3)] == [1000]
+    assert await store.events_since(1000, 3) == []
+
+
+async def test_nothing_happened(any_backend: AnyBackend) -> None:
+    """Where nothing has happened, nothing is missing."""
+    store = await reigning(any_backend)
+    assert await store.events_since(0, 3) == []
+    assert await store.events(A4, 0, 3) == []
+    assert await store.forget_events(2**62) is False
+
+
+async def test_not_kept(any_backend: AnyBackend) -> None:
+    """If events have happened and none of them is kept, that is not the same as if nothing had."""
+    store = await reigning(any_backend)
+    await store.commit(Batch(0, [place(1)], event=5))
+    with pytest.raises(EventsForgotten):
+        await store.events_since(4, 3)
+    assert await store.events_since(5, 3) == []
+
+
+async def test_forgotten(any_backend: AnyBackend) -> None:
+    """What is older than some time is forgotten, and who asks for what has happened since a forgotten event is told so."""
+    store = await reigning(any_backend)
+    await keep(store, *(event(id_) for id_ in range(1, 11)))
+    assert await store.forget_events(1000) is False
+    assert [one.id for one in await store.events_since(0, 1)] == [1]
+    assert await store.forget_events(4001) is False
+    for after in range(4):
+        with pytest.raises(EventsForgotten):
+            await store.events_since(after, 3)
+    assert [one.id for one in await store.events_since(4, 3)] == [5, 6, 7]
+    assert [one.id for one in await store.events(A4, 0, 100)] == [10, 9, 8, 7, 6, 5]
+    assert await store.forget_events(11_000) is False
+    with pytest.raises(EventsForgotten):
+        await store.events_since(9, 3)
+    assert await store.events_since(10, 3) == []
+
+
+async def test_clock_was_wrong(any_backend: AnyBackend) -> None:
+    """Events whose time is that of a clock that was wrong do not keep older ones from being forgotten, nor leave a gap."""
+    store = await reigning(any_backend)
+    await keep(store, event(1, at=9_000_000), event(2, at=1000), event(3, at=8_000_000), event(4, at=1000))
+    await keep(store, event(5, at=7_000_000))
+    await store.forget_events(5000)
+    assert [one.id for one in await store.events_since(4, 9)] == [5]
+
+
+async def test_little_by_little(backend: Backend) -> None:
+    """No piece of the forgetting is large, and nobody has to reign for it."""
+    store = await reigning(backend)
+    count = 2 * FORGET_AT_ONCE
+    await keep(store, *(event(id_) for id_ in range(1, count + 2)))
+    other = await backend.store()
+    for left in (count - FORGET_AT_ONCE + 1, 1):
+        assert await other.forget_events(count * 1000 + 1) is True
+        assert backend.rows("SELECT COUNT(*) FROM event") == [(left,)]
+    assert await other.forget_events(count * 1000 + 1) is False
+    assert backend.rows("SELECT id FROM event") == [(count + 1,)]
+
+
+STATEMENTS = {
+    "of one lock": "SELECT id FROM event WHERE resource = 'n' AND selector = 's500' AND id < 9223372036854775807 "
+    "ORDER BY id DESC LIMIT 101",
+    "since": "SELECT id, kind, at, resource FROM event WHERE id > 998 ORDER BY id LIMIT 200",
+    "forget": "DELETE FROM event WHERE id <= 2",
+}
+
+
+@pytest.mark.parametrize("what", STATEMENTS)
+async def test_cost_does_not_grow(backend: Backend, what: str) -> None:
+    """With a thousand events, each statement comes to its rows by an index, and needs not sort them."""
+    await backend.store()
+    rows = ", ".join(f"({id_}, 1, 1, 'n', 's{id_}', 'o', 1, 1)" for id_ in range(1, 1001))
+    backend.rows(f"INSERT INTO event (id, kind, at, resource, selector, owner, fence, seconds) VALUES {rows}")
+    statement = STATEMENTS[what]
+    if backend.kind == "mysql":
+        backend.rows("ANALYZE TABLE event")
+        (plan,) = backend.rows(f"EXPLAIN {statement}")
+        key, examined, extra = plan[5], plan[8], plan[9]
+        assert key == ("event_of_lock" if what == "of one lock" else "PRIMARY")
+        assert int(examined) <= 2
+        assert "filesort" not in (extra or "")
+    else:
+        plans = [row[3] for row in backend.rows(f"EXPLAIN QUERY PLAN {statement}")]
+        assert plans
+        assert all(plan.startswith("SEARCH") for plan in plans), plans
+
+
+@pytest.mark.parametrize("what", ["read", "since", "forget"])
+async def test_nothing_is_locked(backend: Backend, what: str) -> None:
+    """Neither to read the history nor to forget the oldest of it needs the row that each commit of a lock needs."""
+    store = await reigning(backend)
+    await keep(store, *(event(id_) for id_ in range(1, 11)))
+    # Another reign: whoever would need the row would be told so.
+    other = await backend.store()
+    backend.rows("UPDATE server SET epoch = epoch + 1, owner = 'another'")
+    if what == "read":
+        assert len(await store.events(A4, 0, 100)) == 10
+    elif what == "since":
+        assert len(await other.events_since(0, 100)) == 10
+    else:
+        assert await store.forget_events(5001) is False
+        assert len(await other.events_since(5, 100)) == 5
