@@ -85,8 +85,11 @@ class Journal:
 
     :param durable: whether places are kept; if not, they live in memory only, and only data and fences are kept.
     :param dethroned: called once when another daemon has taken over the store.
-    :param happened: called with the events of each group after it was kept, in their order.
     :param measure: is told of each commit: how many changes it carried, its seconds, and whether it is known to be done.
+    :param history: whether events are kept.
+    :param happened: called with the events of each group after it was kept, in their order. It has to be quick.
+    :param resumed: called when a reign has begun, with the highest id of an event that may have happened: of the last ones before
+        it may not have been told.
     :param soon: calls a function in a moment, when all that has arrived has been decided, so that it goes into one group.
     :param belief: for how many seconds this is believed to be the one writer after it last turned out to be so.
     """
@@ -99,8 +102,10 @@ class Journal:
         dethroned: Callable[[EpochLost], None],
         durable: bool = True,
         belief: float = inf,
+        history: bool = True,
         happened: Callable[[Sequence[Event]], object] = lambda _: None,
         measure: Callable[[int, float, bool], object] = lambda _transitions, _seconds, _done: None,
+        resumed: Callable[[int], object] = lambda _: None,
         soon: Callable[[Callable[[], None]], object] = lambda work: work(),
     ) -> None:
         self.durable = durable
@@ -128,8 +133,10 @@ class Journal:
         # Places of groups that failed, of which no client was told; until a group is kept that gives them up.
         self._untold: set[int] = set()
         self._idle: list[Deferred[None]] = []
+        self._history = history
         self._happened = happened
         self._measure = measure
+        self._resumed = resumed
         self._soon = soon
         self._called = False
 
@@ -256,13 +263,18 @@ class Journal:
             list(group.gone),
             group.writes,
             group.removed,
-            # Where places are not kept, neither is what happens to them.
-            group.events if self.durable else [event for event in group.events if event.kind is EventKind.WRITE],
+            self._lasting(group.events),
             self._event,
         )
         Deferred.fromCoroutine(self._store.commit(batch)).addCallbacks(
             self._succeeded, self._failed, callbackArgs=(group,), errbackArgs=(group,)
         ).addErrback(lambda failure: log.failure("The journal has a bug.", failure))
+
+    def _lasting(self, events: list[Event]) -> list[Event]:
+        """Choose the events that are kept. Where places are not, neither is what happens to them."""
+        if not self._history:
+            return []
+        return events if self.durable else [event for event in events if event.kind is EventKind.WRITE]
 
     def _succeeded(self, _: None, group: Group) -> None:
         self._measure(group.transitions, self._clock.seconds() - group.began, True)
@@ -270,11 +282,10 @@ class Journal:
         self._committing = None
         self._pause = 0.0
         self._untold.clear()
+        self._tell(group.events)
         # First the next commit, so that the store has work while those who waited are answered.
         self._commit()
         wake(group.waiters)
-        if group.events:
-            self._happened(group.events)
         self._tell_events()
         if self._committing is None:
             wake(self._idle)
@@ -284,7 +295,14 @@ class Journal:
         group = self._open
         if group.events and group.empty and self._committing is None:
             events, group.events = group.events, []
-            self._happened(events)
+            self._tell(events)
+
+    def _tell(self, events: list[Event]) -> None:
+        try:
+            if events:
+                self._happened(events)
+        except Exception:  # noqa: BLE001 - no lock waits for whoever looks on
+            log.failure("Whoever is told what has happened has a bug.")
 
     def _failed(self, failure: Failure, group: Group) -> None:
         """Tell all whose decisions may not have been kept, and look what became of them."""
@@ -354,6 +372,8 @@ class Journal:
         self.done = self._open.number - 1
         self._ready = True
         self.trust(began)
+        # Without places, what happened to them is only known here.
+        self._resumed(reign.event if self.durable else self._event)
         self._followed.restore(reign, keys, self._untold)
         # What was decided since the failure, if anything.
         self._commit()

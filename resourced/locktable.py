@@ -280,7 +280,7 @@ class LockTable:
         """Remember what happens to a place; return the id of the event."""
         at = int(self._wall() * 1000)
         # Where not every event is kept, they go on from the time, so that none has the id of one in another life.
-        self._event = max(self._event, 0 if self._journal.durable else at * 1000) + 1
+        self._event = max(self._event, 0 if self._journal.durable else ids_from(at)) + 1
         seconds = self._clock.seconds() - entry.since
         self._events.append(Event(self._event, kind, at, entry.queue.key, entry.owner, entry.fence, seconds))
         return self._event
@@ -553,6 +553,15 @@ class LockTable:
             seconds = queue.scope.lease if place.standing is Standing.HOLDING else self._times.claim
             self._arm(entry, seconds)
         return entry
+
+
+def ids_from(at: int) -> int:
+    """
+    Return an id above which those of all events from a time on are, where not every event is kept.
+
+    :param at: milliseconds of Unix time.
+    """
+    return at * 1000
 
 
 def doubtful() -> StoreUnavailable:

@@ -13,9 +13,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from resourced.errors import EpochLost, StoreUnavailable
+from resourced.history import Feed
 from resourced.journal import Journal
 from resourced.locks import LockManager
-from resourced.locktable import Limits, Times
+from resourced.locktable import Limits, Times, ids_from
 from resourced.model import Batch, Document, Event, Key, Place, Reign, Resource, Standing
 from resourced.testing import MemoryStore
 
@@ -185,7 +186,21 @@ class Life:
         self.store = FaultyStore(disk, judge=durable)
         self.dethroned: list[EpochLost] = []
         self._requests: list[Deferred[Any]] = []
-        self.journal = Journal(self.clock, self.store, dethroned=self.dethroned.append, durable=durable, belief=belief)
+        self.feed = Feed(
+            self.clock,
+            self.store,
+            kept=durable,
+            since=0 if durable else ids_from(int((MIDNIGHT + seconds) * 1000)),
+        )
+        self.journal = Journal(
+            self.clock,
+            self.store,
+            dethroned=self.dethroned.append,
+            durable=durable,
+            belief=belief,
+            happened=self.feed.happened,
+            resumed=self.feed.resumed,
+        )
         self.locks = LockManager(
             self.clock,
             self.journal,
