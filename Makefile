@@ -13,7 +13,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 UNITS = $(shell grep -l 'import SynchronousTestCase' tests/test_*.py)
 
 # The test modules that see the wire: once more without the short ways through the house.
-WIRE := tests/test_web.py tests/test_site.py tests/test_fuzz.py tests/test_process.py tests/test_outage.py
+WIRE := tests/test_web.py tests/test_timeline.py tests/test_site.py tests/test_fuzz.py tests/test_process.py tests/test_outage.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format bench bench-peers profile docs api dist clean

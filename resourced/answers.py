@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from twisted.web.iweb import IRequest
 
 from resourced import jsontext
@@ -14,7 +16,7 @@ from resourced.model import Document
 RETRY_AFTER = 1
 
 
-def answer(request: IRequest, status: int, body: dict[str, object]) -> bytes:
+def answer(request: IRequest, status: int, body: Mapping[str, object]) -> bytes:
     """Give an answer in JSON."""
     return sent(request, status, jsontext.write(body))
 

@@ -80,10 +80,13 @@ def _whole(most: int) -> Callable[[str], int]:
     return parse
 
 
-def _seconds(most: int) -> Callable[[str], float]:
+def _seconds(most: int, *, zero: bool = False) -> Callable[[str], float]:
+    bounds = f"from 0 to {most}" if zero else f"above 0 and at most {most}"
+
     def parse(value: str) -> float:
-        if re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?", value.strip()) is None or not 0 < float(value) <= most:
-            raise ValueError(f"a number of seconds above 0 and at most {most}")
+        given = re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?", value.strip()) is not None
+        if not given or float(value) > most or (float(value) == 0 and not zero):
+            raise ValueError(f"a number of seconds {bounds}")
         return float(value)
 
     return parse
@@ -142,6 +145,8 @@ SETTINGS: Final = (
     Setting("max-connections", "RESOURCED_MAX_CONNECTIONS", "10000", _whole(1_000_000), "Most connections at once"),
     Setting("max-requests", "RESOURCED_MAX_REQUESTS", "1000", _whole(1_000_000), "Most requests that are answered at once, without those that wait for a lock"),
     Setting("max-pending", "RESOURCED_MAX_PENDING", "1000", _whole(1_000_000), "Most pieces of work that wait for the database"),
+    Setting("max-streams", "RESOURCED_MAX_STREAMS", "1000", _whole(1_000_000), "Most clients that follow the events at once"),
+    Setting("events-keep", "RESOURCED_EVENTS_KEEP", "604800", _seconds(3660 * DAY, zero=True), "Seconds that events are kept; 0 keeps none"),
     Setting("request-deadline", "RESOURCED_REQUEST_DEADLINE", "30", _seconds(3600), "Seconds within which a request must have arrived whole"),
     Setting("store-timeout", "RESOURCED_STORE_TIMEOUT", "5", _seconds(3600), "Seconds after which an unanswered store counts as unreachable"),
     Setting("grace", "RESOURCED_GRACE", "10", _seconds(3600), "Seconds that a shutdown gives to the requests under way"),
@@ -261,6 +266,8 @@ class Config:
     max_connections: int
     max_requests: int
     max_pending: int
+    max_streams: int
+    events_keep: float
     request_deadline: float
     store_timeout: float
     grace: float

@@ -31,6 +31,7 @@ from resourced.keyfile import KeyFile
 from resourced.locks import LockManager
 from resourced.site import ResourcedSite
 from resourced.store import Store
+from resourced.stream import Streams
 from resourced.systemd import ServiceManager
 
 log = Logger()
@@ -76,6 +77,7 @@ class Daemon(Service):
         site: ResourcedSite,
         api: IResource,
         locks: LockManager,
+        streams: Streams,
         journal: Journal,
         store: Store,
         database: Database,
@@ -95,6 +97,7 @@ class Daemon(Service):
         self._site = site
         self._api = api
         self._locks = locks
+        self._streams = streams
         self._journal = journal
         self._store = store
         self._database = database
@@ -212,6 +215,7 @@ class Daemon(Service):
         self._watch.stop()
         self._housekeeping.stop()
         self._locks.stop_waiting()
+        self._streams.close()
         try:
             await drained
         except TooLate:

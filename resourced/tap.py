@@ -9,6 +9,7 @@ import resource
 import secrets
 import sys
 import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from resourced.exposition import Exposition
 from resourced.express import make_express_site
 from resourced.gauges import gauges_of
 from resourced.guard import BELIEF, Watch, guard_of
+from resourced.history import Feed
 from resourced.housekeeping import Housekeeping
 from resourced.journal import Journal
 from resourced.keycommand import run as run_key_command
@@ -40,9 +42,10 @@ from resourced.keyfile import KeyFile
 from resourced.lag import Lag
 from resourced.locks import LockManager
 from resourced.locktable import Limits as LockLimits
-from resourced.locktable import Times
+from resourced.locktable import Times, ids_from
 from resourced.logs import Logged, json_observer
 from resourced.metrics import Metrics
+from resourced.model import Event
 from resourced.routes import ResourceAPI
 from resourced.scrape import Scrape
 from resourced.site import Limits as SiteLimits
@@ -50,7 +53,9 @@ from resourced.site import make_site
 from resourced.standby import Standby
 from resourced.steering import Steering
 from resourced.store import SQLStore, Store
+from resourced.stream import Streams
 from resourced.systemd import ServiceManager
+from resourced.timeline import History
 from resourced.web import Published
 
 log = Logger()
@@ -115,19 +120,29 @@ def makeService(options: Options) -> IService:
     store: Store = SQLStore(database, judge=not config.volatile_locks)
     if not config.stock:
         store = CachedStore(store, reactor, belief=BELIEF)
+    feed = Feed(
+        reactor,
+        store,
+        kept=config.events_keep > 0 and not config.volatile_locks,
+        since=ids_from(int(time.time() * 1000)) if config.volatile_locks else 0,
+    )
     journal = Journal(
         reactor,
         store,
         dethroned=lambda error: process.fail(error.sentence),
         durable=not config.volatile_locks,
         belief=BELIEF,
-        happened=metrics.happened,
         measure=metrics.commit,
+        history=config.events_keep > 0,
+        happened=to_all([feed.happened, metrics.happened]),
+        resumed=feed.resumed,
         soon=lambda work: reactor.callLater(0, work),
     )
     guard = guard_of(reactor, engine)
     watch = Watch(reactor, guard, store, journal)
-    housekeeping = Housekeeping(reactor, [store.sweep])
+    housekeeping = Housekeeping(
+        reactor, [store.sweep, lambda: store.forget_events(int((time.time() - config.events_keep) * 1000))]
+    )
     locks = LockManager(
         reactor,
         journal,
@@ -137,6 +152,7 @@ def makeService(options: Options) -> IService:
         succession=guard.lag,
         wall=time.time,
     )
+    streams = Streams(config.max_streams)
     keys = Keys(config.resource_read, config.resource_read_lock, config.resource_write)
     exposition = Exposition(metrics)
     scrape = Scrape(keys, store, locks, exposition, free=config.open_metrics)
@@ -145,6 +161,7 @@ def makeService(options: Options) -> IService:
         Steering(keys, store, locks),
         Described(keys, store, locks),
         scrape,
+        History(keys, store, locks, feed=feed, streams=streams, clock=reactor),
     )
     leaf_of = _stock if config.stock else Dispatch
     limits = SiteLimits(
@@ -170,6 +187,7 @@ def makeService(options: Options) -> IService:
         site,
         leaf_of(api),
         locks,
+        streams,
         journal,
         store,
         database,
@@ -187,6 +205,16 @@ def makeService(options: Options) -> IService:
 def _stock(api: ResourceAPI) -> IResource:
     """Leave the way from a request to the handler of its route to Klein."""
     return api.app.resource()
+
+
+def to_all(listeners: Sequence[Callable[[Sequence[Event]], object]]) -> Callable[[Sequence[Event]], None]:
+    """Let several be told what has happened."""
+
+    def tell(events: Sequence[Event]) -> None:
+        for listener in listeners:
+            listener(events)
+
+    return tell
 
 
 def dialect(settings: SQLiteSettings | MySQLSettings, timeout: float) -> Dialect:

@@ -52,6 +52,11 @@ MAY_KNOW = {
     "routes": {"answers", "auth", "locks", "parse", "routing", "store"},
     "web": {"answers", "auth", "jsontext", "locks", "parse", "routes", "store", "waiting"},
     "steering": {"answers", "auth", "locks", "parse", "routes", "store"},
+    "history": {"auth", "jsontext"},
+    "stream": {"waiting"},
+    "timeline": {
+        *("answers", "auth", "history", "jsontext", "locks", "parse", "routes", "store", "stream"),
+    },
     "express": {"channel", "routing", "site"},
     "dispatch": {"site", "waiting"},
     "testing": {"store"},
@@ -63,7 +68,9 @@ MAY_KNOW = {
     "housekeeping": set(),
     "logs": set(),
     "systemd": set(),
-    "daemon": {"database", "guard", "housekeeping", "journal", "keyfile", "locks", "site", "store", "systemd"},
+    "daemon": {
+        *("database", "guard", "housekeeping", "journal", "keyfile", "locks", "site", "store", "stream", "systemd")
+    },
     "tap": {
         *(
             "apidoc",
@@ -80,6 +87,7 @@ MAY_KNOW = {
             "express",
             "gauges",
             "guard",
+            "history",
         ),
         *(
             "housekeeping",
@@ -97,7 +105,9 @@ MAY_KNOW = {
             "standby",
             "steering",
             "store",
+            "stream",
             "systemd",
+            "timeline",
             "web",
         ),
     },
@@ -106,6 +116,7 @@ MAY_KNOW = {
 #: Of these, only the protocols: what stands behind them is for ``tap`` to choose.
 ONLY_PROTOCOLS = {
     ("routes", "store"),
+    ("timeline", "store"),
     ("web", "store"),
     ("cache", "store"),
     ("journal", "store"),
@@ -114,7 +125,19 @@ ONLY_PROTOCOLS = {
     ("scrape", "store"),
 }
 
-PURE = ("errors", "model", "config", "auth", "precondition", "waiting", "lockqueue", "tickets", "locktable", "locks")
+PURE = (
+    "errors",
+    "model",
+    "config",
+    "auth",
+    "precondition",
+    "waiting",
+    "lockqueue",
+    "tickets",
+    "locktable",
+    "locks",
+    "history",
+)
 IMPURE = (
     "klein",
     "werkzeug",

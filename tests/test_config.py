@@ -56,6 +56,8 @@ class PrecedenceTests(SynchronousTestCase):
                 max_connections=10000,
                 max_requests=1000,
                 max_pending=1000,
+                max_streams=1000,
+                events_keep=604800.0,
                 request_deadline=30.0,
                 store_timeout=5.0,
                 grace=10.0,
@@ -213,6 +215,15 @@ class WrongValueTests(SynchronousTestCase):
         self.assertEqual(load(RESOURCED_MAX_WAIT="3600").max_wait, 3600.0)
         for wrong in ("0", "0.0", "-1", "nan", "inf", "1e3", ".5", "5.", "1:30", "5 s", "3600.1", "9" * 400):
             self.assertIn("RESOURCED_MAX_WAIT must be a number of seconds", self.sentence(RESOURCED_MAX_WAIT=wrong))
+
+    def test_nothing_is_kept(self):
+        """Events may be kept for no time at all; that is not the same as no number."""
+        for nothing in ("0", "0.0"):
+            self.assertEqual(load(RESOURCED_EVENTS_KEEP=nothing).events_keep, 0)
+        for wrong in ("-1", " ", "never", "9" * 12):
+            self.assertIn(
+                "RESOURCED_EVENTS_KEEP must be a number of seconds from 0", self.sentence(RESOURCED_EVENTS_KEEP=wrong)
+            )
 
     def test_switch(self):
         """A switch understands the usual words, in any case."""

@@ -29,15 +29,18 @@ from resourced.auth import Keys
 from resourced.dispatch import Dispatch
 from resourced.errors import EpochLost, StoreUnavailable
 from resourced.express import make_express_site
+from resourced.history import Feed
 from resourced.journal import Journal
 from resourced.locks import LockManager
 from resourced.locktable import Limits, Times
-from resourced.model import Batch, Document, Reign, Resource, valid_name
+from resourced.model import Batch, Document, Event, Key, Reign, Resource, valid_name
 from resourced.routes import ResourceAPI
 from resourced.routing import Front
 from resourced.site import ResourcedSite, make_site
 from resourced.steering import Steering
+from resourced.stream import Streams
 from resourced.testing import MemoryStore
+from resourced.timeline import History
 from resourced.web import Published
 from tests.daemon import STOCK
 
@@ -54,7 +57,11 @@ ROUTES = {
     A4: {"DELETE", "GET", "HEAD", "PUT"},
     f"{A4}/lock": {"DELETE", "GET", "HEAD", "POST", "PUT"},
     f"{A4}/unlock": {"POST", "PUT"},
+    f"{A4}/events": {"GET", "HEAD"},
 }
+
+#: How many may follow the events.
+MOST_STREAMS = 30
 
 #: Names that are easily taken for one another, or mangled on their way.
 NAMES = (
@@ -174,6 +181,10 @@ class FaultyStore(MemoryStore):
         await self._work("read")
         return await super().read(resource, selector)
 
+    async def events(self, key: Key, before: int, limit: int) -> list[Event]:
+        await self._work("events")
+        return await super().events(key, before, limit)
+
     async def ping(self) -> None:
         await self._work("ping")
 
@@ -197,12 +208,24 @@ class WebTests(SynchronousTestCase):
         self.clock = Clock()
         self.store = FaultyStore()
         self.dethroned: list[EpochLost] = []
-        journal = Journal(self.clock, self.store, dethroned=self.dethroned.append)
+        feed = self.feed = Feed(self.clock, self.store)
+        journal = self.journal = Journal(
+            self.clock,
+            self.store,
+            dethroned=self.dethroned.append,
+            happened=feed.happened,
+            resumed=feed.resumed,
+        )
         numbers = itertools.count(1)
         locks = LockManager(self.clock, journal, new_ticket=lambda: f"{next(numbers):032x}", times=times, limits=limits)
         self.successResultOf(Deferred.fromCoroutine(journal.open()))
         parts = (keys or Keys(READ, LOCK, WRITE), self.store, locks)
-        self.api = ResourceAPI(Published(*parts, longest_wait=50), Steering(*parts))
+        self.streams = Streams(MOST_STREAMS)
+        self.api = ResourceAPI(
+            Published(*parts, longest_wait=50),
+            Steering(*parts),
+            History(*parts, feed=feed, streams=self.streams, clock=self.clock),
+        )
         self.site = (make_site if STOCK else make_express_site)(leaf_of(self.api), self.clock)
 
     def begin(
