@@ -100,7 +100,7 @@ def measure(folder: Path, store: str, numbers: list[int], rounds: int, seconds: 
         daemon.create("bench")
         for _ in range(rounds):
             for number in numbers:
-                eventually(lambda: daemon.healthy())
+                eventually(daemon.healthy)
                 with followers(daemon, number) as late:
                     found = measure_at(daemon.port, Load("", "cycle", CLIENTS), seconds)
                 turns[number].append(found["turns"])

@@ -169,7 +169,7 @@ class BreakTests(SteeredTestCase):
         self.assert_ended(held.ticket)
         self.assertGreater(self.lock(ticket=heir.ticket).fence, held.fence)
         if self.durable:
-            (broken,) = [event for event in self.disk.events.values() if event.kind is EventKind.BREAK]
+            (broken,) = [event for event in self.disk.events_kept.values() if event.kind is EventKind.BREAK]
             self.assertEqual((broken.key, broken.fence, broken.seconds), (A4, held.fence, 12))
             self.assert_agreement()
 
@@ -541,7 +541,7 @@ class ConditionalTests(ConditionalTestCase):
         self.looks[0].callback(None)
         version = self.successResultOf(deleting)
         self.assertIsNone(self.data())
-        self.assertEqual(self.disk.events[version].kind, EventKind.WRITE)
+        self.assertEqual(self.disk.events_kept[version].kind, EventKind.WRITE)
         # Also where there is nothing.
         self.successResultOf(self.locks.write(A4, self.printer_id, self.held.ticket, None))
 
