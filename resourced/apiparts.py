@@ -212,7 +212,13 @@ PARAMETERS: Final[Mapping[str, Part]] = {
         "wait=0",
         {"type": "string", "pattern": "^wait=[0-9]{1,4}$"},
     ),
-    "ticket": _parameter("header", "x-ticket", "The client's ticket, if it has one.", "0f" * 16, _ANY_TICKET),
+    "ticket": _parameter(
+        "header",
+        "x-ticket",
+        "The client's ticket, if it has one.",
+        "0f" * 16,
+        {"type": "string", "pattern": "^[!-~]*$"},
+    ),
     "neededTicket": _parameter("header", "x-ticket", "The client's ticket.", "0f" * 16, _ANY_TICKET, required=True),
     "owner": _parameter(
         "header",
@@ -256,7 +262,7 @@ PARAMETERS: Final[Mapping[str, Part]] = {
         {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
     ),
     "before": _parameter(
-        "query", "before", "Before which event to begin.", 1234, {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
+        "query", "before", "Before which event to begin.", 1234, {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
     ),
     "fence": _parameter(
         "query", "fence", "The fence that the lock is held under.", 12, ref("schemas", "Fence"), required=True
