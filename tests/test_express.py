@@ -97,10 +97,13 @@ TARGETS = st.one_of(
         st.sampled_from(["", "", "/lock", "/unlock", "/"]),
         st.sampled_from(["", "", "?lock=0", "?lock=1&raw=1", "?lock", "?wait=3", "?unlock=1", "?lock=2", "?wait=x&&;=", "?lock=0&lock=1"]),
     ]),
+    st.builds("/resource{}{}".format, st.sampled_from(["", "/printer", "/printer/A4/lock"]), st.sampled_from([
+        "", "?limit=1", "?limit=0", "?prefix=p", "?after=A3", "?after=1&limit=2", "?fence=1", "?fence=2", "?fence=x", "?prefix=%ff",
+    ])),
     st.sampled_from(["/", "/health", "/resource", "//resource/printer/A4", "*", "/resource/printer/A4/lock/more", "http://x/health", "x"]),
 )  # fmt: skip
 METHODS = st.sampled_from(
-    ["GET", "GET", "PUT", "POST", "POST", "HEAD", "DELETE", "PATCH", "OPTIONS", "get", "Put", "FOO"]
+    ["GET", "GET", "PUT", "POST", "POST", "HEAD", "DELETE", "DELETE", "PATCH", "PATCH", "OPTIONS", "get", "Put", "FOO"]
 )
 HEADERS = st.lists(
     st.sampled_from([
@@ -110,12 +113,12 @@ HEADERS = st.lists(
         b"x-owner: someone", b"x-owner: \xc3\xa9", b"x-owner: \xff", b"x-owner: a\tb", b"Idempotency-Key: k", b"Cookie: a=b",
         b"bad header: x", b"nocolon", b" folded", b"\tfolded", b": empty", b"x-nul: a\0b", b"x-cr: a\rb", b"Host: y", b"Host: a..b",
         b"Content-Length: 3", b"Content-Length: -1", b"Content-Length: 99999999999999999999", b"Transfer-Encoding: chunked",
-        b"Transfer-Encoding: identity", b"Upgrade: x", b"x-long: " + b"a" * 900,
+        b"Transfer-Encoding: identity", b"Upgrade: x", b"If-None-Match: *", b'If-None-Match: "x"', b"If-Match: *", b"If-Match: x", b"If-None-Match:", b"x-long: " + b"a" * 900,
     ]),
     max_size=3,
 )  # fmt: skip
 BODIES = st.sampled_from([
-    b"", b"", b'{"a": 1}', b'{"name": "printer", "timeout": 5}', b'{"name": "a/b"}', b"nonsense", b"\xff", b"7" * 1990, b"7" * 2001,
+    b"", b"", b'{"a": 1}', b'{"name": "printer", "timeout": 5}', b'{"name": "a/b"}', b'{"timeout": 7}', b"nonsense", b"\xff", b"7" * 1990, b"7" * 2001,
 ])  # fmt: skip
 
 
@@ -150,6 +153,7 @@ CREATE = b'POST /resource HTTP/1.1\r\nHost: x\r\nx-api-key: write-key\r\nContent
 LOCK = b"POST /resource/printer/A4/lock?wait=3 HTTP/1.1\r\nHost: x\r\nx-api-key: write-key\r\n\r\n"
 UNLOCK = b"POST /resource/printer/A4/unlock HTTP/1.1\r\nHost: x\r\nx-api-key: write-key\r\nx-ticket: %032x\r\n\r\n"
 WRITE = b'PUT /resource/printer/A4 HTTP/1.1\r\nHost: x\r\nx-api-key: write-key\r\nx-ticket: %032x\r\nContent-Length: 8\r\n\r\n{"a": %d}'
+STEER = b"%s /resource%s HTTP/1.1\r\nHost: x\r\nx-api-key: write-key\r\nx-ticket: %032x\r\n%s\r\n"
 READ = b"GET /resource/printer/A4%s HTTP/1.1\r\nHost: x\r\nx-api-key: write-key\r\n\r\n"
 
 
@@ -182,6 +186,30 @@ class SameAnswerTests(SynchronousTestCase):
     @example(steps=[("whole", 0, LOCK, 0), ("whole", 0, WRITE % (1, 1), 0), ("whole", 0, READ % b"?lock=0", 0)] * 2)
     @example(
         steps=[("whole", 0, LOCK, 0), ("whole", 1, LOCK, 0), ("whole", 1, b"x" * 20_000, 0), ("wait", 0, b"", 4.0)]
+    )
+    @example(
+        steps=[
+            ("whole", number % 2, request, 0)
+            for number, request in enumerate(
+                [
+                    LOCK,
+                    WRITE % (1, 1),
+                    STEER % (b"GET", b"/printer/A4?lock=0", 0, b"If-None-Match: *\r\n"),
+                    STEER % (b"HEAD", b"/printer/A4", 0, b"If-None-Match: *\r\n"),
+                    STEER % (b"PUT", b"/printer/A4", 1, b"If-Match: x\r\n"),
+                    STEER % (b"GET", b"", 0, b""),
+                    STEER % (b"GET", b"/printer", 0, b""),
+                    STEER % (b"GET", b"/printer/A4/lock", 0, b""),
+                    STEER % (b"DELETE", b"/printer", 0, b""),
+                    STEER % (b"DELETE", b"/printer/A4", 1, b'If-Match: "x"\r\n'),
+                    STEER % (b"DELETE", b"/printer/A4", 1, b""),
+                    STEER % (b"DELETE", b"/printer/A4/lock?fence=1", 0, b""),
+                    STEER % (b"PATCH", b"/printer", 0, b""),
+                    STEER % (b"DELETE", b"/printer", 0, b""),
+                    STEER % (b"GET", b"/printer", 0, b""),
+                ]
+            )
+        ]
     )
     def test_both_ways_answer_alike(self, steps: list[Step]):
         """Whatever clients send, in whatever pieces, the fast server says what the slow one says, and logs it alike."""
