@@ -6,6 +6,7 @@ The real lock manager and journal, driven at random with a store that fails at w
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from itertools import count
@@ -18,11 +19,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.errors import NotHolder, StoreUnavailable, TicketEnded
+from resourced.errors import FenceMismatch, NotHolder, ResourceInUse, StoreUnavailable, TicketEnded
 from resourced.journal import PAUSE
 from resourced.locks import Held, Queued
 from resourced.locktable import Times
-from resourced.model import Key
+from resourced.model import Key, Resource
 from resourced.testing import MemoryStore
 from tests.faulty import Life, Outcome
 
@@ -58,6 +59,8 @@ class Told:
         self.over: set[int] = set()
         self.acknowledged: Counter[Key] = Counter()
         self.open_writes: dict[Key, set[int]] = {key: {0} for key in KEYS}
+        # Those that leave nothing there, as there was nothing in the beginning.
+        self.deletions = {0}
 
     def event(self) -> int:
         self.number += 1
@@ -168,6 +171,17 @@ class Told:
             self.has_nothing(key, ticket, sent)
         elif self.trusts((key, ticket), sent):
             self.holds(key, ticket, lease, now)
+
+    def removed(self, resource: str, sent: int, now: float) -> None:
+        """A resource was removed, so nobody can have had anything of it, and nothing is written there."""
+        for key in KEYS:
+            if key.resource == resource:
+                sure = [
+                    place for place in (*self.believed, *self.staying) if place[0] == key and self.sure(*place, now)
+                ]
+                assert not sure, f"{resource} was removed while {sure} held or stayed"
+                self.acknowledged[key] = max(self.acknowledged[key], sent)
+                self.open_writes[key] = {write for write in self.open_writes[key] if write >= sent}
 
     def not_written(self, key: Key, sent: int) -> None:
         """A write was refused."""
@@ -286,12 +300,21 @@ class LockMachine(RuleBasedStateMachine):
             self.told.queued(key, outcome, sent, self.now)
         return outcome
 
-    async def write(self, life: Life, sent: int, key: Key, ticket: str, *, unlock: bool) -> None:
-        """Write the number of the request, so that it is seen which one the data is from."""
+    def resource(self, name: str) -> Resource:
+        """Find a resource, or make it anew if it was removed."""
+        if name not in self.disk.resources:
+            self.disk.resources[name] = Resource(f"{name} {next(self.names)}", name, TIMEOUTS[name])
+        return self.disk.resources[name]
+
+    async def write(self, life: Life, sent: int, key: Key, ticket: str, *, unlock: bool, delete: bool = False) -> None:
+        """Write the number of the request, so that it is seen which one the data is from; or delete what is there."""
         self.told.open_writes[key].add(sent)
+        if delete:
+            self.told.deletions.add(sent)
         holds = (key, ticket) in self.told.holders(self.now)
+        data = None if delete else str(sent)
         try:
-            await life.locks.write(key, "id", ticket, str(sent), unlock=unlock)
+            await life.locks.write(key, self.resource(key.resource).id, ticket, data, unlock=unlock)
         except StoreUnavailable:
             pass
         except TicketEnded:
@@ -322,6 +345,52 @@ class LockMachine(RuleBasedStateMachine):
                 self.told.has_nothing(key, ticket, sent)
         if life is self.life:
             self.told.let_go(key, ticket)
+
+    async def take(self, life: Life, sent: int, key: Key, ticket: str, fence: int) -> None:
+        """Break a lock; whoever has it believes nothing any more from the moment on in which that is asked for."""
+        try:
+            await life.locks.break_lock(key, fence)
+        except (FenceMismatch, StoreUnavailable):
+            pass
+        else:
+            if life is self.life:
+                assert self.told.granted.get(fence, (key, ticket)) == (key, ticket), (
+                    f"fence {fence} was broken too late"
+                )
+                self.told.over.add(fence)
+                self.told.has_nothing(key, ticket, sent)
+        if life is self.life:
+            self.told.let_go(key, ticket)
+
+    async def remove(self, life: Life, sent: int, resource: Resource) -> None:
+        keys = [key for key in KEYS if key.resource == resource.name]
+        self.told.deletions.add(sent)
+        for key in keys:
+            self.told.open_writes[key].add(sent)
+        try:
+            await life.locks.remove(resource)
+        except StoreUnavailable:
+            return
+        except ResourceInUse:
+            if life is self.life:
+                for key in keys:
+                    self.told.not_written(key, sent)
+        else:
+            if life is self.life:
+                self.told.removed(resource.name, sent, self.now)
+
+    async def intrude(self, life: Life, key: Key, ticket: str) -> None:
+        """Use a ticket under another name than it was given to."""
+        for work in (
+            lambda: life.locks.acquire(key, lease=0, ticket=ticket, party="other"),
+            lambda: life.locks.write(key, "id", ticket, "0", party="other"),
+            lambda: life.locks.write(key, "id", ticket, None, party="other", unlock=True),
+        ):
+            with contextlib.suppress(StoreUnavailable, TicketEnded):
+                await work()
+                raise AssertionError(f"{ticket} worked for somebody else")
+        with contextlib.suppress(StoreUnavailable):
+            assert not await life.locks.unlock(key, ticket, party="other")
 
     key = st.sampled_from(KEYS)
     wait = st.sampled_from([0.0, 0.0, 5.0, 50.0])
@@ -364,6 +433,42 @@ class LockMachine(RuleBasedStateMachine):
         sure = self.told.sure(key, ticket, self.now) and not self.told.leaving[key, ticket]
         self.told.lets_go(key, ticket)
         self.send(self.unlock(self.life, sent, key, ticket, sure=sure), self.life, sent)
+
+    @rule(key=key, number=number, unlock=st.booleans())
+    def delete(self, key, number, unlock):
+        ticket = self.pick(number, key)
+        sent = self.told.event()
+        if unlock:
+            self.told.lets_go(key, ticket)
+        self.send(self.write(self.life, sent, key, ticket, unlock=unlock, delete=True), self.life, sent)
+
+    @rule(key=key, number=number)
+    def intruder(self, key, number):
+        sent = self.told.event()
+        self.send(self.intrude(self.life, key, self.pick(number, key)), self.life, sent)
+
+    @rule(key=key)
+    def operator_breaks(self, key):
+        queue = self.life.locks._table.queue(key)
+        if queue is not None and queue.holder is not None:
+            sent = self.told.event()
+            ticket, fence = queue.holder.ticket.name, queue.holder.fence
+            self.told.lets_go(key, ticket)
+            self.send(self.take(self.life, sent, key, ticket, fence), self.life, sent)
+
+    @rule(key=key, older=st.integers(1, 5))
+    def operator_breaks_too_late(self, key, older):
+        """Nobody loses a lock for a fence that it does not have."""
+        queue = self.life.locks._table.queue(key)
+        fence = self.told.fences.get(key, (0, "", 0))[0] - older
+        if queue is None or queue.holder is None or queue.holder.fence != fence:
+            sent = self.told.event()
+            self.send(self.take(self.life, sent, key, "f" * 32, fence), self.life, sent)
+
+    @rule(name=st.sampled_from(sorted(TIMEOUTS)))
+    def operator_removes(self, name):
+        sent = self.told.event()
+        self.send(self.remove(self.life, sent, self.resource(name)), self.life, sent)
 
     @precondition(lambda self: self.told.holders(self.now))
     @rule(number=number, act=st.sampled_from(["ask", "put", "put and unlock", "unlock"]))
@@ -440,11 +545,11 @@ class LockMachine(RuleBasedStateMachine):
     def data_is_that_of_the_last_write(self):
         for key in KEYS:
             document = self.disk.documents.get(key)
-            number = 0 if document is None else int(document.data)
-            assert number in self.told.open_writes[key]
-            assert number >= self.told.acknowledged[key]
-            assert number >= self.seen[key], "older data came back"
-            self.seen[key] = number
+            numbers = self.told.deletions if document is None else {int(document.data)}
+            least = max(self.told.acknowledged[key], self.seen[key])
+            possible = {number for number in self.told.open_writes[key] & numbers if number >= least}
+            assert possible, "older data came back, or newer was lost"
+            self.seen[key] = min(possible)
 
     @invariant()
     def one_believes(self):
@@ -458,6 +563,17 @@ class LockMachine(RuleBasedStateMachine):
         if self.durable and not life.store.busy and not suspect:
             assert life.believed() == self.disk.places
         assert not life.dethroned
+
+    @invariant()
+    def counts_are_right(self):
+        table = self.life.locks._table
+        queues = list(table._queues.values())
+        for name in TIMEOUTS:
+            scope = table.scope(name)
+            mine = [queue for queue in queues if queue.key.resource == name]
+            assert list(scope.queues.values()) == sorted(mine, key=lambda queue: queue.key)
+            assert scope.held == sum(queue.holder is not None for queue in mine)
+            assert scope.waiting == sum(len(queue.waiting) for queue in mine)
 
     def teardown(self):
         """In the end all is well, and then nobody waits for ever: who asks often enough gets the lock."""
