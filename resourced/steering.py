@@ -24,6 +24,7 @@ from resourced.parse import (
     writing_of,
 )
 from resourced.routes import Routes, route
+from resourced.waiting import shielded
 
 
 class Steering(Routes):
@@ -77,8 +78,7 @@ class Steering(Routes):
         """Give a resource another timeout."""
         self.authorize(request, Permission.WRITE, resource)
         name = resource_named(resource)
-        changed = await self.store.change_resource(name, timeout_of(body_of(request)))
-        self.locks.redefine(changed)
+        changed = await shielded(self._change(name, timeout_of(body_of(request))))
         return answer(request, 200, asdict(changed))
 
     @route("/resource/<name:resource>", ["DELETE"])
@@ -131,6 +131,12 @@ class Steering(Routes):
         return done(request)
 
     # -- How it is done
+
+    async def _change(self, name: str, timeout: int) -> Resource:
+        """Change a timeout in the store, and then for the locks; once begun it goes on to its end."""
+        changed = await self.store.change_resource(name, timeout)
+        self.locks.redefine(changed)
+        return changed
 
     async def _list(self, identity: Identity, page: Page) -> list[Resource]:
         """Return one resource more than a page of them has, if there are so many; look at none that the key may not touch."""

@@ -51,7 +51,7 @@ MAY_KNOW = {
     "apidoc": {"answers", "apiparts", "auth", "locks", "routes", "store"},
     "routes": {"answers", "auth", "locks", "parse", "routing", "store"},
     "web": {"answers", "auth", "jsontext", "locks", "parse", "routes", "store", "waiting"},
-    "steering": {"answers", "auth", "locks", "parse", "routes", "store"},
+    "steering": {"answers", "auth", "locks", "parse", "routes", "waiting"},
     "history": {"auth", "jsontext"},
     "stream": {"waiting"},
     "timeline": {

@@ -301,6 +301,17 @@ class PatchTests(SteeringTests):
         self.assertRefused(404, "unknown_resource", self.change({"timeout": 5}, "/resource/scanner"))
         self.assertRefused(400, "bad_name", self.change({"timeout": 5}, "/resource/%01"))
 
+    def test_hang_up(self):
+        """A client that goes away leaves no change half done: what is in the store counts for the locks too."""
+        ticket = self.lock()
+        self.store.slow = True
+        changing = self.begin("PATCH", PRINTER, b'{"timeout": 50}')
+        changing.hang_up()
+        self.store.go_on()
+        self.assertEqual(self.ask("GET", PRINTER).json["timeout"], 50)
+        self.write("1", ticket)
+        self.assertEqual(self.ask("GET", f"{A4}/lock").json["holder"]["left"], 50)
+
     def test_during_a_request(self):
         """A lock request that had found the resource before it was changed goes by what it is now."""
         self.store.slow = True

@@ -173,6 +173,10 @@ class FaultyStore(MemoryStore):
         await self._work("create_resource")
         return await super().create_resource(name, timeout)
 
+    async def change_resource(self, name: str, timeout: int) -> Resource:
+        await self._work("change_resource")
+        return await super().change_resource(name, timeout)
+
     async def find_resource(self, name: str) -> Resource:
         await self._work("find_resource")
         return await super().find_resource(name)
