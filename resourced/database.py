@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -17,14 +17,17 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from resourced.condition import Condition
-from resourced.dialect import Dialect
+from resourced.dialect import Dialect, MySQL, Statement, Undone
 from resourced.errors import StoreUnavailable
 from resourced.migration import prepare
+from resourced.workers import Workers
 
 T = TypeVar("T")
 
 #: Seconds that a connection may lie idle before it is asked whether it is alive.
 IDLE: Final = 5.0
+#: Bytes of a script that every server takes in one packet, whatever is in it.
+PACKET: Final = 20_000
 #: Seconds without a try to connect after one that failed.
 PAUSE: Final = 0.3
 
@@ -62,10 +65,6 @@ class Transaction:
             raise
         return int(self._cursor.rowcount)
 
-    def executemany(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Run a statement for every row of parameters, in as few round trips as the driver can."""
-        self._cursor.executemany(self._dialect.spelled(statement), list(rows))
-
     def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement that selects; return its rows."""
         self._cursor.execute(self._dialect.spelled(statement), parameters)
@@ -73,6 +72,7 @@ class Transaction:
 
 
 Work = Callable[[Transaction], T]
+Script = Callable[[], list[Statement]]
 
 #: Is told of a piece of work that has ended: the pool that did it, its seconds, and whether it was done.
 Measure = Callable[[str, float, bool], object]
@@ -158,6 +158,15 @@ class Database:
         """
         return await self._run(lambda: self._writes.perform(work))
 
+    async def write_at_once(self, script: Script, work: Work[None]) -> None:
+        """
+        Do work in one transaction, as ``write`` does; but where statements have to travel, send them all at once, commit and all.
+
+        :param script: makes statements that come to the same as the work, and one of which fails where the work would raise. Then the work is
+            done, step by step, to learn why.
+        """
+        await self._run(lambda: self._writes.perform(work, script))
+
     async def probe(self, work: Work[T]) -> T:
         """
         Do work that only reads, beside all that is in line.
@@ -229,7 +238,9 @@ class _Pool(adbapi.ConnectionPool):
         size: int = 1,
         writes: bool = False,
     ) -> None:
-        super().__init__(dialect.driver, cp_reactor=reactor, cp_min=size, cp_max=size)
+        # None of the threads that it would have of its own.
+        super().__init__(dialect.driver, cp_reactor=reactor, cp_min=0, cp_max=size)
+        self.threadpool: Any = Workers(size, name)
         self.connectionFactory = _Session
         self.dialect = dialect
         self.writes = writes
@@ -240,10 +251,14 @@ class _Pool(adbapi.ConnectionPool):
         self._used: dict[int, float] = {}
         self._paused_until = now()
 
-    def perform(self, work: Work[T]) -> Deferred[T]:
-        """Do work in a thread, unless it has to wait for that so long that nobody can want it any more."""
+    def perform(self, work: Work[T], script: Script | None = None) -> Deferred[T]:
+        """
+        Do work in a thread, unless it has to wait for that so long that nobody can want it any more.
+
+        :param script: comes to the same and is tried first; see ``Database.write_at_once``.
+        """
         began = self._now()
-        done: Deferred[T] = self.runWithConnection(self._perform, work, began + self.dialect.timeout)
+        done: Deferred[T] = self.runWithConnection(self._perform, work, script, began + self.dialect.timeout)
         return done.addBoth(self._ended, began)
 
     def _ended(self, result: T | Failure, began: float) -> T | Failure:
@@ -294,9 +309,11 @@ class _Pool(adbapi.ConnectionPool):
         self.connections[self.threadID()] = connection
         return connection
 
-    def _perform(self, session: _Session, work: Work[T], latest: float) -> T:
+    def _perform(self, session: _Session, work: Work[T], script: Script | None, latest: float) -> T | None:
         if self._now() > latest:
             raise StoreUnavailable(BUSY)
+        if script is not None and isinstance(self.dialect, MySQL) and self._at_once(session, self.dialect, script()):
+            return None
         try:
             return self._once(session, work)
         except self.dialect.error as error:
@@ -308,6 +325,32 @@ class _Pool(adbapi.ConnectionPool):
             return self._once(session, work)
         except self.dialect.error as error:
             raise self.failed(error, fresh=fresh) from None
+
+    def _at_once(self, session: _Session, dialect: MySQL, script: list[Statement]) -> bool:
+        """Do a script; tell whether it is done, or nothing of it is and it has to be done step by step."""
+        if sum(len(statement.text) + _length(statement) for statement in script) > PACKET:
+            return False
+        if dialect.hung_up(session.connection):
+            session.end()
+            session.renew()
+        try:
+            dialect.at_once(session.connection, script)
+        except Undone as undone:
+            if dialect.is_lost(undone.error):
+                session.end()
+                session.renew()
+            else:
+                session.rollback()
+            if dialect.is_check(undone.error) or dialect.is_retryable(undone.error):
+                return False
+            raise self.failed(undone.error) from None
+        except dialect.error as error:
+            # Nobody knows whether it was done. So it is not tried again, and the connection is not used again.
+            session.end()
+            raise self.failed(error) from None
+        session.committed = True
+        self.succeeded()
+        return True
 
     def _once(self, session: _Session, work: Work[T]) -> T:
         try:
@@ -339,6 +382,8 @@ class _Pool(adbapi.ConnectionPool):
 class _Session(adbapi.Connection):
     """The connection that a piece of work has; it is thrown away without noise when it is of no use any more."""
 
+    committed = False
+
     _connection: Any
     _pool: _Pool
 
@@ -348,7 +393,7 @@ class _Session(adbapi.Connection):
         return self._connection
 
     def commit(self) -> None:
-        if not self._pool.writes:
+        if not self._pool.writes or self.committed:
             return
         dialect = self._pool.dialect
         try:
@@ -379,3 +424,8 @@ class _Session(adbapi.Connection):
             return False
         self._connection = self._pool.connect()
         return True
+
+
+def _length(statement: Statement) -> int:
+    """Tell how many bytes a statement's parameters may have, at least."""
+    return sum(len(value) if isinstance(value, str) else 8 for value in statement.parameters)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import select
 import sqlite3
 import ssl
-from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import pymysql
 from pymysql.constants import CLIENT, CR, ER
@@ -23,6 +24,25 @@ def is_local(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+class Statement(NamedTuple):
+    """A statement that does not select, with ``%s`` for each of its parameters."""
+
+    text: str
+    parameters: Sequence[Any]
+
+
+class Undone(Exception):
+    """
+    Nothing of a script was done.
+
+    :ivar error: the driver's own.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class Dialect(Protocol):
@@ -141,7 +161,7 @@ class MySQL:
         return self.settings.describe()
 
     def connect(self, *, writes: bool) -> Any:
-        connection = self.open(autocommit=not writes, database=self.settings.database)
+        connection = self.open(autocommit=not writes, database=self.settings.database, several=writes)
         if writes:
             # MySQL knows silence only as such, and would end a connection that merely has nothing to do.
             silence = "idle_transaction_timeout" if "MariaDB" in connection.get_server_info() else "wait_timeout"
@@ -152,11 +172,12 @@ class MySQL:
                 )
         return connection
 
-    def open(self, *, autocommit: bool, database: str | None, patience: float = 0.0) -> Any:
+    def open(self, *, autocommit: bool, database: str | None, patience: float = 0.0, several: bool = False) -> Any:
         """
         Open a connection to a database of the server, or to none.
 
         :param patience: seconds that an answer may take, if longer than the timeout.
+        :param several: let several statements be sent at once.
         :raises pymysql.MySQLError: it cannot be had.
         """
         host = self.settings.host
@@ -170,7 +191,7 @@ class MySQL:
             "database": database,
             "charset": "utf8mb4",
             "autocommit": autocommit,
-            "client_flag": CLIENT.FOUND_ROWS,
+            "client_flag": CLIENT.FOUND_ROWS | (CLIENT.MULTI_STATEMENTS if several else 0),
             "sql_mode": "STRICT_ALL_TABLES",
             # Without it, looking for a row that is not there would lock out inserts of other rows.
             "init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
@@ -197,6 +218,44 @@ class MySQL:
     def check(self, connection: Any) -> None:
         connection.ping()
 
+    def hung_up(self, connection: Any) -> bool:
+        """Tell, without asking it, whether the server has closed a connection on which nothing is under way."""
+        waiting = select.poll()
+        # The driver's own way to find that out is to ask the server, and to wait for its answer.
+        waiting.register(connection._sock, select.POLLIN)  # noqa: SLF001
+        return bool(waiting.poll(0))
+
+    def at_once(self, connection: Any, script: Sequence[Statement]) -> None:
+        """
+        Do all statements and commit, in one round trip.
+
+        :raises Undone: one of them failed before the commit. Any other error of the driver leaves open whether it was done.
+        """
+        with connection.cursor() as cursor:
+            text = cursor.mogrify(
+                "; ".join([*(statement.text for statement in script), "COMMIT"]),
+                [value for statement in script for value in statement.parameters],
+            )
+        done = 0
+        try:
+            connection.query(text)
+            while done < len(script):
+                done += 1
+                connection.next_result()
+        except pymysql.MySQLError as error:
+            # An error of the server's own: it has done nothing after it. Others tell only that its answer did not arrive.
+            if done < len(script) and self.code(error) and not self._is_own(error):
+                raise Undone(error) from None
+            raise
+
+    def is_check(self, error: Exception) -> bool:
+        """Tell whether a statement failed whose only purpose is to fail if the others must not be done."""
+        return self.code(error) == ER.SUBQUERY_NO_1_ROW
+
+    def _is_own(self, error: Exception) -> bool:
+        """Tell whether the driver itself failed: it did not get as far as an answer."""
+        return 2000 <= self.code(error) < 3000
+
     def begin(self, connection: Any) -> None:
         """Nothing: without autocommit the first statement starts a transaction, and saves a round trip."""
 
@@ -213,8 +272,7 @@ class MySQL:
         if fresh and code == CR.CR_SERVER_GONE_ERROR:
             # It was there, and hung up before it had read all of the statement.
             return Fault.OVERSIZED
-        # The codes from 2000 on are the client's own: it did not get as far as an answer.
-        lost = self.is_lost(error) or 2000 <= code < 3000
+        lost = self.is_lost(error) or self._is_own(error)
         return self._FAULTS.get(code, Fault.UNREACHABLE if lost else Fault.REFUSED)
 
     def is_duplicate(self, error: Exception) -> bool:

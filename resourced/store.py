@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
+from resourced import batches
 from resourced.database import Database, DuplicateKey, Transaction
+from resourced.dialect import Statement
 from resourced.errors import (
     DataNotFound,
     EpochLost,
@@ -163,9 +165,7 @@ _MUCH: Final = 4 << 20
 #: How many rows one ``IN (...)`` names at most.
 _CHUNK: Final = 1000
 
-#: What the names of removed resources begin with, while their data is being deleted; no client can say such a name.
-_REMOVED: Final = "\x01"
-#: What comes before every name that a client can say, and after those.
+#: What comes before every name that a client can say, and after those of removed resources.
 _FIRST: Final = " "
 #: How many rows of removed data are deleted in one transaction: while it lasts no lock changes hands.
 _SWEPT: Final = 100
@@ -326,12 +326,14 @@ class SQLStore:
 
     async def commit(self, batch: Batch) -> None:
         epoch = self._epoch
-        await self._database.write(lambda transaction: self._apply(transaction, epoch, batch))
+        await self._database.write_at_once(
+            lambda: self._script(epoch, batch), lambda transaction: self._apply(transaction, epoch, batch)
+        )
 
     async def sweep(self) -> bool:
         removed = await self._database.read(
             lambda transaction: transaction.query(
-                "SELECT id FROM resource WHERE name >= %s AND name < %s LIMIT 1", (_REMOVED, _FIRST)
+                "SELECT id FROM resource WHERE name >= %s AND name < %s LIMIT 1", (batches.REMOVED, _FIRST)
             )
         )
         if not removed:
@@ -344,7 +346,7 @@ class SQLStore:
             rows = transaction.query("SELECT id FROM resource_data WHERE id_resource = %s LIMIT %s", (id_, _SWEPT))
             if rows:
                 swept = [row for (row,) in rows]
-                transaction.execute(f"DELETE FROM resource_data WHERE id IN ({_marks(swept)})", swept)
+                transaction.execute(f"DELETE FROM resource_data WHERE id IN ({batches.marks(swept)})", swept)
             if len(rows) < _SWEPT:
                 transaction.execute("DELETE FROM resource WHERE id = %s", (id_,))
 
@@ -418,11 +420,7 @@ class SQLStore:
 
     def _claim(self, transaction: Transaction, epoch: int, fence: int = 0, event: int = 0) -> None:
         """Lock the row of the reign until the transaction ends, so that no other reign begins before that."""
-        if transaction.execute(
-            "UPDATE server SET fence = CASE WHEN fence < %s THEN %s ELSE fence END, "
-            "event = CASE WHEN event < %s THEN %s ELSE event END WHERE id = 1 AND epoch = %s AND owner = %s",
-            (fence, fence, event, event, epoch, self._owner),
-        ):
+        if transaction.execute(*batches.claim(epoch, self._owner, fence, event)):
             return
         rows = transaction.query("SELECT owner FROM server WHERE id = 1")
         if rows and _text(rows[0][0]) == self._owner:
@@ -431,55 +429,30 @@ class SQLStore:
 
     def _apply(self, transaction: Transaction, epoch: int, batch: Batch) -> None:
         self._claim(transaction, epoch, batch.fence, batch.event)
-        if batch.places:
-            transaction.executemany(
-                "REPLACE INTO place (seq, resource, selector, ticket, standing, fence, owner, retry, party, since) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-                [(seq, *key, ticket, int(standing), *rest) for seq, key, ticket, standing, *rest in batch.places],
-            )
-        if batch.writes:
-            if self._judge:
-                self._check_holders(transaction, batch.writes)
-            self._write(transaction, batch.writes)
-        if batch.removed:
-            transaction.executemany(
-                "UPDATE resource SET name = %s WHERE id = %s",
-                [(_REMOVED + resource.id, resource.id) for resource in batch.removed],
-            )
-        if batch.events:
-            transaction.executemany(
-                "INSERT INTO event (id, kind, at, resource, selector, owner, fence, seconds) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
-                [(id_, int(kind), at, *key, *rest) for id_, kind, at, key, *rest in batch.events],
-            )
-        for chunk in _chunks(batch.gone):
-            transaction.execute(f"DELETE FROM place WHERE seq IN ({_marks(chunk)})", chunk)
+        for statement in batches.before(batch):
+            transaction.execute(*statement)
+        if batch.writes and self._judge:
+            self._check_holders(transaction, batch.writes)
+        for statement in batches.after(batch, self._spelling.keep):
+            transaction.execute(*statement)
 
-    def _write(self, transaction: Transaction, writes: list[Write]) -> None:
-        """Do the last of the writes at each selector."""
-        newest = {(write.resource_id, write.key.selector): write for write in writes}
-        kept = [
-            (str(uuid.uuid4()), *where, write.data, write.version)
-            for where, write in newest.items()
-            if write.data is not None
+    def _script(self, epoch: int, batch: Batch) -> list[Statement]:
+        """The same as statements alone, one of which fails if the reign is over, and one if a write is not the holder's."""
+        checks = [batches.judge(batch.writes)] if batch.writes and self._judge else []
+        return [
+            batches.claim(epoch, self._owner, batch.fence, batch.event),
+            batches.FOUND,
+            *batches.before(batch),
+            *checks,
+            *batches.after(batch, self._spelling.keep),
         ]
-        if kept:
-            transaction.executemany(
-                # A row that is there already keeps its id.
-                "INSERT INTO resource_data (id, id_resource, selector, data, version) VALUES (%s, %s, %s, %s, %s) "
-                f"{self._spelling.keep}",
-                kept,
-            )
-        for where, write in newest.items():
-            if write.data is None:
-                transaction.execute("DELETE FROM resource_data WHERE id_resource = %s AND selector = %s", where)
 
     def _check_holders(self, transaction: Transaction, writes: list[Write]) -> None:
         holders: dict[int, tuple[Key, str, int]] = {}
         for chunk in _chunks(sorted({write.seq for write in writes})):
             rows = transaction.query(
                 "SELECT seq, resource, selector, ticket, fence, standing FROM place "
-                f"WHERE seq IN ({_marks(chunk)}){self._spelling.locked}",
+                f"WHERE seq IN ({batches.marks(chunk)}){self._spelling.locked}",
                 chunk,
             )
             for seq, name, part, ticket, fence, standing in rows:
@@ -532,7 +505,3 @@ def _timeout(value: int | None) -> int:
 def _chunks(numbers: list[int]) -> Iterator[list[int]]:
     for start in range(0, len(numbers), _CHUNK):
         yield numbers[start : start + _CHUNK]
-
-
-def _marks(chunk: Sequence[object]) -> str:
-    return ", ".join(["%s"] * len(chunk))

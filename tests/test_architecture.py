@@ -32,8 +32,10 @@ MAY_KNOW = {
     "dialect": {"condition", "config"},
     "takeover": set(),
     "migration": {"dialect", "takeover"},
-    "database": {"condition", "dialect", "migration"},
-    "store": {"database", "waiting"},
+    "workers": set(),
+    "database": {"condition", "dialect", "migration", "workers"},
+    "batches": {"dialect"},
+    "store": {"batches", "database", "dialect", "waiting"},
     "cache": {"store"},
     "journal": {"locktable", "store", "waiting"},
     "channel": {"jsontext"},
@@ -155,7 +157,7 @@ IMPURE = (
 )
 
 #: The store and what it stands on; and the guard, which asks the MySQL server for a lock of its own.
-WITH_SQL = {"store", "database", "dialect", "migration", "takeover", "guard"}
+WITH_SQL = {"batches", "store", "database", "dialect", "migration", "takeover", "guard"}
 #: Upper case with what follows, so that an HTTP method or a word in a sentence is no statement.
 SQL = re.compile(
     r"\b(SELECT\s|INSERT\s+INTO|REPLACE\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|(CREATE|ALTER|DROP)\s+TABLE|BEGIN\s+IMMEDIATE)"

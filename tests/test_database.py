@@ -179,7 +179,7 @@ async def test_parameters(backend: Backend) -> None:
 async def test_rows_found(backend: Backend) -> None:
     """An update counts the rows that it finds, also those that it leaves as they were; a delete those that it deletes."""
     database = await noted(backend)
-    await database.write(lambda t: t.executemany("INSERT INTO note (number) VALUES (%s)", [(1,), (2,)]))
+    await database.write(lambda t: t.execute("INSERT INTO note (number) VALUES (1), (2)"))
     assert await database.write(lambda t: t.execute("UPDATE note SET number = number")) == 2
     assert await database.write(lambda t: t.execute("UPDATE note SET number = 7 WHERE number = 5")) == 0
     assert await database.write(lambda t: t.execute("DELETE FROM note WHERE number = %s", (1,))) == 1
@@ -464,7 +464,7 @@ async def test_answer_to_commit_lost(mysql: MySQLBackend) -> None:
 async def test_deadlock(mysql: MySQLBackend) -> None:
     """The victim of a deadlock is done anew."""
     database = await noted(mysql)
-    await database.write(lambda t: t.executemany("INSERT INTO note (number) VALUES (%s)", [(1,), (2,)]))
+    await database.write(lambda t: t.execute("INSERT INTO note (number) VALUES (1), (2)"))
     runs: list[int] = []
     with closing(mysql.server.connect(mysql.name, autocommit=False)) as other, other.cursor() as cursor:
         # Many rows make the other one too dear a victim.
