@@ -1,0 +1,53 @@
+"""Threads that work one thing off after the other."""
+
+from __future__ import annotations
+
+from queue import SimpleQueue
+from threading import Event, current_thread
+from typing import Any
+
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from resourced.workers import Workers
+
+
+class WorkersTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.told: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
+
+    def ask(self, workers: Workers, work: Any, *parts: Any) -> None:
+        workers.callInThreadWithCallback(lambda *outcome: self.told.put(outcome), work, *parts)
+
+    def test_results_and_failures(self) -> None:
+        """Each piece of work tells its result, or its failure, after which the thread goes on; one thread does them in their order."""
+        workers = Workers(1, "test")
+        self.addCleanup(workers.stop)
+        self.ask(workers, divmod, 7, 2)
+        self.ask(workers, divmod, 7, 0)
+        self.ask(workers, lambda: current_thread().name)
+        self.assertEqual(self.told.get(timeout=20), (True, (3, 1)))
+        succeeded, failure = self.told.get(timeout=20)
+        self.assertFalse(succeeded)
+        self.assertIsInstance(failure, Failure)
+        self.assertIsNotNone(failure.check(ZeroDivisionError))
+        self.assertEqual(self.told.get(timeout=20), (True, "test-0"))
+
+    def test_as_many_at_once_as_there_are_threads(self) -> None:
+        """Two threads do two things at once."""
+        workers = Workers(2, "test")
+        self.addCleanup(workers.stop)
+        first, second = Event(), Event()
+        self.ask(workers, lambda: (first.set(), second.wait(20)))
+        self.ask(workers, lambda: (second.set(), first.wait(20)))
+        for _ in range(2):
+            self.assertEqual(self.told.get(timeout=30), (True, (None, True)))
+
+    def test_stop_waits_for_all(self) -> None:
+        """What was asked for before the end is done; and who was never asked for anything ends at once."""
+        workers = Workers(2, "test")
+        for number in range(100):
+            self.ask(workers, lambda number=number: number)
+        workers.stop()
+        self.assertEqual(sorted(self.told.get_nowait()[1] for _ in range(100)), list(range(100)))
+        Workers(1, "idle").stop()
