@@ -18,3 +18,9 @@ def count_monotonically(reactor: Any) -> None:
     if reactor.getDelayedCalls():
         raise RuntimeError("The reactor has timers already; they would go off at the wrong time.")
     reactor.seconds = time.monotonic
+
+
+def elapsed() -> float:
+    """Seconds that only go forward, and where the system can tell do so while the machine sleeps."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)

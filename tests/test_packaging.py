@@ -84,7 +84,7 @@ def test_wheel_contents(built):
     with zipfile.ZipFile(built[0]) as wheel:
         held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     package = TREE / "resourced"
-    needed = [*package.glob("*.py"), *package.glob("schema/**/*.sql"), package / "py.typed"]
+    needed = [*package.rglob("*.py"), *package.glob("schema/**/*.sql"), package / "py.typed"]
     expected = {path.relative_to(TREE).as_posix() for path in needed}
     assert any(name.endswith(".sql") for name in expected)
     assert held == expected | {"twisted/plugins/resourced_plugin.py"}

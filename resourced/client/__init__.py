@@ -1,0 +1,64 @@
+"""
+The client: share named things with other programs, through a ``resourced`` server.
+
+.. code:: python
+
+    async with Client("http://localhost:9501", "write-key") as client:
+        async with client.lock("printer", "A4", wait=60) as held:
+            await held.write({"jobs": (held.data or {"jobs": 0})["jobs"] + 1})
+
+It is for coroutines under Twisted's reactor (``Deferred.fromCoroutine``, ``twisted.internet.task.react``, Klein's handlers).
+``resourced.client.aio`` has the same for asyncio's tasks, and ``resourced.client.blocking`` for scripts and threads.
+"""
+
+from resourced.client.api import Client
+from resourced.client.errors import (
+    ClientError,
+    Conflict,
+    LockLost,
+    NotAcquired,
+    NotFound,
+    Refused,
+    Rejected,
+    Unreachable,
+)
+from resourced.client.held import Held
+from resourced.client.lock import Lock
+from resourced.client.values import (
+    Definition,
+    Document,
+    Event,
+    Gap,
+    Holder,
+    LockState,
+    Resource,
+    Selector,
+    Waiter,
+    Waiting,
+)
+from resourced.client.watch import Watch
+
+__all__ = [
+    "Client",
+    "ClientError",
+    "Conflict",
+    "Definition",
+    "Document",
+    "Event",
+    "Gap",
+    "Held",
+    "Holder",
+    "Lock",
+    "LockLost",
+    "LockState",
+    "NotAcquired",
+    "NotFound",
+    "Refused",
+    "Rejected",
+    "Resource",
+    "Selector",
+    "Unreachable",
+    "Waiter",
+    "Waiting",
+    "Watch",
+]

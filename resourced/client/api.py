@@ -1,0 +1,318 @@
+"""The client itself: one method for each thing that the server can be asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Final, Self, TypeVar
+
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred, succeed
+from twisted.web.client import Agent, HTTPConnectionPool
+
+from resourced.client.errors import LockLost, Unreachable
+from resourced.client.lock import Lock
+from resourced.client.servers import Servers, arguments, path, refusal
+from resourced.client.values import (
+    Definition,
+    Document,
+    Event,
+    Holder,
+    LockState,
+    Resource,
+    Selector,
+    Waiter,
+    Waiting,
+    take,
+)
+from resourced.client.watch import Watch
+from resourced.client.wire import Wire
+from resourced.clock import elapsed
+
+#: Seconds that a connection is kept while nothing goes over it: less than a server keeps it.
+IDLE: Final = 30
+#: How many of them are kept per server.
+CONNECTIONS: Final = 100
+
+Item = TypeVar("Item")
+
+
+class Client:
+    """
+    A client of one store, which may have several servers.
+
+    A request is repeated, with growing pauses and at each of the servers in turn, until one of them gives a usable answer or
+    ``patience`` is at its end. Each method raises one of the errors of ``resourced.client.errors`` and no other; their names
+    are given here only where they mean something particular.
+
+    :param url: where the server is, such as ``https://locks.example:9501``; or several of these, if others stand by.
+    :param key: the API key.
+    :param owner: who this is, for people who look at locks: at most 255 printable characters. Without it, the name of the key.
+    :param timeout: seconds that a server may take to answer, beside what it was asked to wait.
+    :param patience: seconds to go on trying while no server answers.
+    :param poll: seconds that a server is asked to wait for a lock in one request; it may let a request wait less.
+    :param reactor: what runs it; without one, Twisted's own.
+    :param treq: what sends the requests, such as ``treq.testing.StubTreq``; without it, a client with a pool of connections.
+    :param seconds: a clock that never goes back, for the belief in locks. Without it that of the system, which also counts
+        the time that the machine sleeps.
+    """
+
+    def __init__(
+        self,
+        url: str | Sequence[str],
+        key: str,
+        *,
+        owner: str = "",
+        timeout: float = 10.0,
+        patience: float = 60.0,
+        poll: float = 25.0,
+        reactor: Any = None,
+        treq: Any = None,
+        seconds: Callable[[], float] | None = None,
+    ) -> None:
+        if reactor is None:
+            from twisted.internet import reactor  # noqa: PLC0415 - to import it is to choose it
+        self._reactor = reactor
+        self._pool: HTTPConnectionPool | None = None
+        if treq is None:
+            self._pool = HTTPConnectionPool(reactor)
+            self._pool.cachedConnectionTimeout = IDLE
+            self._pool.maxPersistentPerHost = CONNECTIONS
+            # What may be sent again is for the client to say.
+            self._pool.retryAutomatically = False
+            treq = HTTPClient(Agent(reactor, pool=self._pool, connectTimeout=timeout))
+        seconds = seconds or elapsed
+        urls = [url] if isinstance(url, str) else list(url)
+        wire = Wire(reactor, treq, {"x-api-key": key, "accept": "application/json"}, seconds)
+        self._servers = Servers(urls, wire, reactor, seconds, timeout=timeout, patience=patience)
+        self._owner = owner
+        self._poll = poll
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections. Whatever is under way is not waited for: leave the blocks of all locks first."""
+        await self._servers.settled()
+        closed: Deferred[None] = succeed(None) if self._pool is None else self._pool.closeCachedConnections()
+        await closed
+
+    # -- Resources
+
+    async def create(self, name: str, timeout: int = 0) -> Definition:
+        """
+        Create a resource.
+
+        :param timeout: the lease of its locks in whole seconds; 0 means as the server likes it.
+        :raises Conflict: there is one of this name already (``code`` is ``resource_exists``).
+        :raises Unreachable: with the code ``unclear`` if the resource may have been created all the same.
+        """
+        body = json.dumps({"name": name, "timeout": timeout}).encode()
+        answer = await self._servers.ask("POST", "/resource", body=body, repeatable=False)
+        return take(Definition, answer.fields)
+
+    async def resource(self, name: str) -> Resource:
+        """Tell about a resource."""
+        answer = await self._servers.ask("GET", path(name, limit=1))
+        return take(Resource, answer.fields)
+
+    async def change(self, name: str, timeout: int) -> Definition:
+        """Change the lease of a resource's locks, in whole seconds; a lock that is held gets it when it is next renewed."""
+        body = json.dumps({"timeout": timeout}).encode()
+        return take(Definition, (await self._servers.ask("PATCH", path(name), body=body)).fields)
+
+    async def remove(self, name: str) -> None:
+        """
+        Delete a resource and all its data.
+
+        :raises Conflict: something of it is held or waited for (``code`` is ``in_use``).
+        """
+        answer = await self._servers.ask("DELETE", path(name), accept=(404,))
+        # After a try whose answer was lost it may be gone already.
+        if answer.status == 404 and not answer.repeated:
+            raise refusal(answer)
+
+    def resources(self, prefix: str = "", *, after: str = "", page: int = 100) -> AsyncIterator[Resource]:
+        """
+        Go through all resources, by name.
+
+        :param prefix: only those whose names begin with it.
+        :param after: only those whose names come after it.
+        :param page: how many to ask for at a time, 1 to 1000.
+        """
+        return self._pages(
+            lambda at: "/resource" + arguments(prefix=prefix, after=at, limit=page),
+            after,
+            Resource,
+            "resources",
+        )
+
+    def selectors(
+        self, resource: str, prefix: str = "", *, after: str = "", page: int = 100
+    ) -> AsyncIterator[Selector]:
+        """Go through the selectors of a resource that have data, or are locked or queued for, by name; else as ``resources``."""
+        return self._pages(
+            lambda at: path(resource, prefix=prefix, after=at, limit=page),
+            after,
+            Selector,
+            "selectors",
+        )
+
+    # -- Data and locks
+
+    async def get(self, resource: str, selector: str) -> Document:
+        """
+        Read without lock.
+
+        :raises NotFound: there is no such resource, or no data yet; ``code`` tells which.
+        """
+        answer = await self._servers.ask("GET", path(resource, selector, lock=0))
+        text = answer.fields.get("data")
+        if not isinstance(text, str):
+            raise Unreachable("The server's answer is no document.", "bad_answer")
+        return Document(text, answer.header("etag"))
+
+    def lock(
+        self,
+        resource: str,
+        selector: str,
+        *,
+        wait: float | None = None,
+        ticket: str = "",
+        owner: str | None = None,
+        on_queued: Callable[[Waiting], object] | None = None,
+    ) -> Lock:
+        """
+        Lock a selector for the length of an ``async with`` block, whose ``as`` is a ``Held``.
+
+        :param wait: seconds to wait for the lock, in the queue; 0 to try once, None to wait for ever.
+        :param ticket: a place, or a lock, that was got otherwise and is to be gone on with.
+        :param owner: who this is, if not whom the client was told.
+        :param on_queued: told how the wait stands, whenever that changes; what it raises ends the wait.
+        """
+        return Lock(
+            self._servers,
+            self._reactor,
+            resource,
+            selector,
+            wait=wait,
+            poll=self._poll,
+            ticket=ticket,
+            owner=self._owner if owner is None else owner,
+            on_queued=on_queued,
+        )
+
+    async def unlock(self, resource: str, selector: str, ticket: str) -> bool:
+        """
+        Release a lock, or give up a place, by its ticket.
+
+        :return: whether there was anything to let go of, as far as can be told if an answer was lost.
+        """
+        answer = await self._servers.ask("POST", path(resource, selector, end="unlock"), headers={"x-ticket": ticket})
+        return answer.fields.get("unlocked") is True or answer.repeated
+
+    async def write_text(self, resource: str, selector: str, text: str, ticket: str) -> None:
+        """
+        Write a JSON text, which is kept byte for byte, with a lock that was got otherwise.
+
+        :param ticket: of the lock, which is renewed by this and kept.
+        :raises LockLost: the ticket does not hold the lock.
+        """
+        await self._store("PUT", resource, selector, ticket, text.encode())
+
+    async def delete(self, resource: str, selector: str, ticket: str) -> None:
+        """Delete the data with a lock that was got otherwise; else as ``write_text``."""
+        await self._store("DELETE", resource, selector, ticket, None)
+
+    async def _store(self, method: str, resource: str, selector: str, ticket: str, body: bytes | None) -> None:
+        answer = await self._servers.ask(
+            method, path(resource, selector), headers={"x-ticket": ticket}, body=body, accept=(410, 423)
+        )
+        if answer.status >= 400:
+            raise LockLost(refusal(answer).sentence, answer.code, resource, selector, 0)
+
+    async def state(self, resource: str, selector: str, *, after: int = 0, limit: int = 100) -> LockState:
+        """
+        Tell who holds a lock and who waits for it.
+
+        :param after: leave out the queue up to this position.
+        :param limit: how many of the queue to tell of, 1 to 1000.
+        """
+        answer = await self._servers.ask("GET", path(resource, selector, end="lock", after=after or None, limit=limit))
+        holder, queue = answer.fields.get("holder"), answer.items("queue")
+        return take(
+            LockState,
+            {
+                **answer.fields,
+                "holder": holder and take(Holder, holder),
+                "queue": tuple(take(Waiter, waiter) for waiter in queue),
+                "next": answer.fields.get("next") or 0,
+            },
+        )
+
+    async def break_lock(self, resource: str, selector: str, fence: int) -> None:
+        """
+        Take a lock from its holder.
+
+        :param fence: of the lock as it was seen.
+        :raises Conflict: that fence does not hold it any more (``code`` is ``fence_mismatch``).
+        """
+        answer = await self._servers.ask("DELETE", path(resource, selector, end="lock", fence=fence), accept=(412,))
+        # After a try whose answer was lost it may be broken already.
+        if answer.status == 412 and not answer.repeated:
+            raise refusal(answer)
+
+    # -- History
+
+    def events(
+        self, resource: str, selector: str, *, before: int | None = None, page: int = 100
+    ) -> AsyncIterator[Event]:
+        """
+        Go through what happened to a lock and its data, from the newest back.
+
+        :param before: only what came before the event with this id.
+        :param page: how many to ask for at a time, 1 to 1000.
+        """
+        return self._pages(
+            lambda at: path(resource, selector, end="events", before=at, limit=page),
+            before,
+            Event,
+            "events",
+        )
+
+    def watch(self, prefix: str = "", *, after: int | None = None) -> Watch:
+        """
+        Follow what happens, as it happens; to be used as ``async with client.watch() as events: async for event in events:``.
+
+        :param prefix: only what happens to resources whose names begin with it.
+        :param after: begin after the event with this id; without it, with what happens from now on.
+        """
+        return Watch(self._servers, self._reactor, prefix, after)
+
+    async def _pages(
+        self, target: Callable[[Any], str], after: object, kind: type[Item], name: str
+    ) -> AsyncIterator[Item]:
+        """
+        Go through a list, page by page.
+
+        :param target: where the page after something is.
+        :param name: what the field is called that has the items, each a ``kind``.
+        """
+        while True:
+            page = await self._servers.ask("GET", target(after))
+            for item in page.items(name):
+                yield take(kind, item)
+            after = page.fields.get("next")
+            if after is None:
+                return
+
+
+async def following(items: AsyncIterator[Item]) -> Item | None:
+    """Return the next of what ``Client.resources`` and its like have, or nothing at the end."""
+    try:
+        return await anext(items)
+    except StopAsyncIteration:
+        return None

@@ -1,0 +1,228 @@
+"""A lock to be had: the wait for it, and the block in which it is held."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from math import inf
+from types import TracebackType
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorTime
+
+from resourced.client.block import interruption
+from resourced.client.errors import ClientError, LockLost, NotAcquired, Unreachable
+from resourced.client.held import Held, as_holder
+from resourced.client.servers import Servers, path, refusal
+from resourced.client.values import Waiting
+from resourced.client.wire import Answer
+
+
+class Lock:
+    """
+    A lock to be had: an asynchronous context manager that can be used once.
+
+    While it waits it keeps its ticket, through lost connections, restarts of the server and the take-over by one that stood by.
+    Whoever cancels the wait gives up the place.
+
+    While the block runs the lock is renewed each third of its lease. If it is lost the block is cancelled where it awaits, once,
+    and ``LockLost`` comes out of the ``async with``. A block that awaits nothing, or goes on after the cancellation, gets it from
+    the next use of its ``Held`` and from the end of the block. The end of the block releases the lock.
+
+    Belief in the lock counts from before the request was sent that the server answered, so it ends before the server's.
+
+    :raises NotAcquired: somebody else had it all the while.
+    :raises LockLost: it was lost in the block; an exception of the block's own is then its context.
+    """
+
+    def __init__(
+        self,
+        servers: Servers,
+        reactor: IReactorTime,
+        resource: str,
+        selector: str,
+        *,
+        wait: float | None,
+        poll: float,
+        ticket: str,
+        owner: str,
+        on_queued: Callable[[Waiting], object] | None,
+    ) -> None:
+        self._servers = servers
+        self._reactor = reactor
+        self._names = (resource, selector)
+        self._path = path(resource, selector)
+        self._wait = inf if wait is None else wait
+        self._poll = poll
+        self._ticket = ticket
+        self._owner = owner
+        self._on_queued = on_queued
+        self._told = Waiting(0, ticket, 0, "")
+        # What a request without a ticket is known by when it is repeated.
+        self._key = ""
+        self._used = False
+        self._held: Held | None = None
+
+    # -- The block
+
+    async def __aenter__(self) -> Held:
+        held = await self.acquire()
+        interrupt = await interruption()
+        held.lost().addCallback(lambda _: None if self._held is None else interrupt())
+        return held
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        held, self._held = self._held, None
+        if held is None:
+            return
+        if isinstance(error, GeneratorExit):
+            # The coroutine is being thrown away, and may not wait for anything.
+            held.stop()
+            return
+        try:
+            await held.release()
+        except LockLost as lost:
+            if isinstance(error, LockLost) and (error.resource, error.selector, error.fence) == (
+                *self._names,
+                held.fence,
+            ):
+                return
+            raise lost from error
+
+    async def acquire(self) -> Held:
+        """
+        Wait for the lock without a block: whoever calls this calls ``release`` of what it returns too, and looks after its ``lost``.
+
+        :raises NotAcquired: somebody else had it all the while.
+        """
+        if self._used:
+            raise RuntimeError("A lock can be waited for once; ask the client for another one.")
+        self._used = True
+        try:
+            self._held = await self._stand_in_line()
+        except GeneratorExit:
+            raise
+        except BaseException:
+            await self._give_up()
+            raise
+        return self._held
+
+    # -- The wait
+
+    async def _stand_in_line(self) -> Held:
+        until = self._servers.seconds() + self._wait
+        while True:
+            began, joining = self._servers.seconds(), not self._ticket
+            answer = await self._ask(until, 0.0 if joining else self._poll)
+            if answer.status == 410:
+                self._rejoin()
+            elif answer.status == 202:
+                self._tell(position=int(answer.fields.get("position", 0)), trouble="")
+                if self._servers.seconds() >= until:
+                    raise NotAcquired(f"Somebody else has the lock of {'/'.join(self._names)}.", self._told.position)
+            elif held := await self._taken(answer):
+                return held
+            if not joining or answer.status != 202:
+                # A server that does not let requests wait, or has no time for it, is not to be asked all the time.
+                pause = float(answer.number("retry-after") or 1) - (self._servers.seconds() - began)
+                await self._servers.sleep(max(0.0, min(pause, until - self._servers.seconds())))
+
+    async def _ask(self, until: float, wait: float) -> Answer:
+        """Ask for the lock, with the ticket or for one."""
+        if self._ticket:
+            headers = as_holder(self._ticket, self._owner)
+        else:
+            self._key = self._key or secrets.token_hex(16)
+            headers = {"idempotency-key": self._key, **({"x-owner": self._owner} if self._owner else {})}
+        try:
+            answer = await self._servers.ask(
+                "GET",
+                self._path,
+                headers=headers,
+                accept=(404, 410),
+                wait=wait,
+                until=until,
+                trouble=lambda sentence: self._tell(trouble=sentence),
+            )
+        except Unreachable:
+            raise
+        except ClientError:
+            # It has said no, so there is no place.
+            self._key = ""
+            raise
+        ticket = answer.header("x-ticket")
+        if answer.status == 404 and not ticket:
+            self._key = ""
+            raise refusal(answer)
+        if answer.status != 410:
+            self._ticket = ticket or self._ticket
+        return answer
+
+    async def _taken(self, answer: Answer) -> Held | None:
+        """Make sure of a lock that was given; return nothing if it was lost before it could be believed in."""
+        fence, lease = answer.number("x-fence"), answer.number("x-lease")
+        if fence is None or lease is None or not self._ticket:
+            raise Unreachable("The server gave a lock, but did not say which.", "bad_answer")
+        text = answer.fields.get("data") if answer.status == 200 else None
+        sent = answer.sent
+        if self._servers.seconds() - sent > lease / 3:
+            # The request waited for the lock, so most of its lease may be over by this count.
+            answer = await self._servers.ask(
+                "PUT", f"{self._path}/lock", headers=as_holder(self._ticket, self._owner), accept=(410,)
+            )
+            if answer.status == 410:
+                self._rejoin()
+            if answer.status != 200 or answer.number("x-fence") != fence:
+                return None
+            sent, lease = answer.sent, answer.number("x-lease") or 0
+        held = Held(
+            self._servers,
+            self._reactor,
+            *self._names,
+            ticket=self._ticket,
+            owner=self._owner,
+            fence=fence,
+            text=text,
+        )
+        held.believe(sent, lease)
+        return held
+
+    def _rejoin(self) -> None:
+        """Know that the place is lost; the next request joins at the end of the line."""
+        self._key = ""
+        if self._ticket:
+            self._ticket = ""
+            self._tell(position=0, rejoined=self._told.rejoined + 1)
+
+    def _tell(self, *, position: int | None = None, rejoined: int | None = None, trouble: str | None = None) -> None:
+        told = Waiting(
+            self._told.position if position is None else position,
+            self._ticket,
+            self._told.rejoined if rejoined is None else rejoined,
+            self._told.trouble if trouble is None else trouble,
+        )
+        if told != self._told:
+            self._told = told
+            if self._on_queued is not None:
+                self._on_queued(told)
+
+    async def _give_up(self) -> None:
+        """Leave nothing behind in the queue, as far as a server can be told."""
+        try:
+            if not self._ticket and self._key:
+                # An answer may be lost, or under way: the same key gets the same ticket again.
+                answer = await self._servers.ask(
+                    "PUT",
+                    f"{self._path}/lock",
+                    headers={"idempotency-key": self._key},
+                    accept=(410,),
+                    patience=0,
+                )
+                self._ticket = answer.header("x-ticket")
+            if self._ticket:
+                await self._servers.ask("POST", f"{self._path}/unlock", headers={"x-ticket": self._ticket}, patience=0)
+        except (ClientError, CancelledError):
+            # It lapses by itself.
+            return

@@ -1,0 +1,223 @@
+"""The servers of one store: which one to ask, how often, and what their refusals are called."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from math import inf
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.web.iweb import IResponse
+
+from resourced.client.errors import ClientError, Conflict, NotFound, Refused, Rejected, Unreachable
+from resourced.client.wire import Answer, Away, Request, Unwilling, Wire
+from resourced.model import valid_name
+
+#: The first pause after all servers were asked in vain, and the longest one, in seconds.
+SHORTEST: Final = 0.1
+LONGEST: Final = 5.0
+
+#: From a status to its error; all others are ``Rejected``.
+REFUSALS: Final[Mapping[int, type[ClientError]]] = {
+    401: Refused,
+    403: Refused,
+    404: NotFound,
+    409: Conflict,
+    412: Conflict,
+    423: Conflict,
+}
+#: What is not found by these words is a thing, not a path that the server does not know.
+THINGS: Final = frozenset({"unknown_resource", "no_data"})
+
+
+def path(resource: str, *rest: str, end: str = "", **query: object) -> str:
+    """
+    Put together the path of a resource, or of a selector of it.
+
+    :param rest: the name of the selector.
+    :param end: what of it.
+    :param query: arguments; those that are None or empty are left out.
+    :raises Rejected: a name cannot be one.
+    """
+    for name in (resource, *rest):
+        if why := valid_name(name):
+            raise Rejected(f"The name {name!r} {why}.", "bad_name")
+    parts = ["/resource", *(quote(name, safe="") for name in (resource, *rest)), *([end] if end else [])]
+    return "/".join(parts) + arguments(**query)
+
+
+def arguments(**query: object) -> str:
+    """Put together a query; what is None or empty is left out."""
+    words = urlencode({name: value for name, value in query.items() if value not in {None, ""}}, quote_via=quote)
+    return f"?{words}" if words else ""
+
+
+def base(url: str) -> str:
+    """
+    Return where a server is, without a slash at the end.
+
+    :raises ValueError: this is no such place.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError(f"{url!r} is not the URL of a server, such as http://localhost:9501")
+    return url.rstrip("/")
+
+
+def refusal(answer: Answer) -> ClientError:
+    """Return the error that an answer stands for."""
+    kind = REFUSALS.get(answer.status, Rejected)
+    if kind is NotFound and answer.code not in THINGS:
+        kind = Rejected
+    return kind(str(answer.fields.get("error") or f"The server answered {answer.status}."), answer.code)
+
+
+class Pauses:
+    """
+    Pauses that grow from try to try, and of which no two clients have the same.
+
+    :param chance: returns a number from 0 to 1.
+    :param longest: the longest of them, in seconds.
+    """
+
+    def __init__(self, chance: Callable[[], float], longest: float) -> None:
+        self._chance = chance
+        self._longest = longest
+        self._next = min(SHORTEST, longest)
+
+    def next(self, least: float = 0.0) -> float:
+        """Return the next pause in seconds, not shorter than ``least``."""
+        pause, self._next = self._next, min(2 * self._next, self._longest)
+        return least + pause * (0.5 + self._chance() / 2)
+
+
+class Servers:
+    """
+    The servers of one store. They are asked in turn, from the one that was of use last.
+
+    :param timeout: seconds that one may take to answer, beside what it was asked to wait.
+    :param patience: seconds to go on trying while none answers.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        wire: Wire,
+        reactor: IReactorTime,
+        seconds: Callable[[], float],
+        *,
+        timeout: float,
+        patience: float,
+    ) -> None:
+        self._urls = [base(url) for url in urls]
+        if not self._urls:
+            raise ValueError("there is no URL of a server")
+        self._current = 0
+        self._wire = wire
+        self._reactor = reactor
+        self.seconds = seconds
+        self.timeout = timeout
+        self.patience = patience
+        self._errands: set[Deferred[object]] = set()
+
+    def aside(self, work: Coroutine[Any, Any, object]) -> None:
+        """Do something that nobody waits for, and whose failure is of no consequence."""
+        errand = Deferred.fromCoroutine(work)
+        self._errands.add(errand)
+        errand.addErrback(_shrug).addBoth(lambda _: self._errands.discard(errand))
+
+    async def settled(self) -> None:
+        """Wait for all that is done aside."""
+        await DeferredList(list(self._errands))
+
+    def pauses(self, longest: float = LONGEST) -> Pauses:
+        return Pauses(random.random, min(longest, LONGEST))
+
+    def sleep(self, seconds: float) -> Deferred[None]:
+        return deferLater(self._reactor, max(0.0, seconds))
+
+    async def ask(
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        accept: Sequence[int] = (),
+        repeatable: bool = True,
+        wait: float = 0.0,
+        timeout: float = inf,
+        patience: float = inf,
+        pause: float = LONGEST,
+        until: float = inf,
+        trouble: Callable[[str], object] = lambda _: None,
+    ) -> Answer:
+        """
+        Ask until there is an answer.
+
+        :param accept: statuses, beside those below 300, that are no errors.
+        :param repeatable: whether to ask again when an earlier try may have been done.
+        :param wait: seconds that the server is to wait if there is nothing to tell.
+        :param timeout: seconds that it may take beside that, if less than it may anyway; the same for ``patience``.
+        :param pause: the longest pause between tries, in seconds, if the server does not ask for a longer one.
+        :param until: when to give up in any case, by ``seconds()``. Each server is asked once all the same.
+        :param trouble: told in a sentence why there was no answer, each time.
+        :raises ClientError: the one that the answer stands for, or ``Unreachable``.
+        """
+        timeout, patience = min(timeout, self.timeout), min(patience, self.patience)
+        repeated, tries, end, pauses, longest = False, 0, inf, self.pauses(pause), 0.0
+        while True:
+            asked = self._current
+            left = int(max(0.0, min(wait, until - self.seconds())))
+            sent = {**(headers or {}), **({"prefer": f"wait={left}"} if left else {})}
+            try:
+                answer = await self._wire.exchange(
+                    self._urls[asked], Request(method, target, sent, body, timeout + left)
+                )
+            except Away as away:
+                repeated = repeated or away.unclear
+                if repeated and not repeatable:
+                    raise Unreachable(f"{away.sentence} It may have been done all the same.", "unclear") from away
+                if self._current == asked:
+                    self._current = (asked + 1) % len(self._urls)
+                end = min(end, self.seconds() + patience, until)
+                trouble(away.sentence)
+                tries += 1
+                longest = max(longest, away.pause)
+                if tries % len(self._urls):
+                    continue
+                if self.seconds() >= end:
+                    raise Unreachable(away.sentence) from away
+                await self.sleep(min(pauses.next(longest), end - self.seconds()))
+                longest = 0.0
+            else:
+                if answer.status < 300 or answer.status in accept:
+                    return replace(answer, repeated=repeated)
+                raise refusal(answer)
+
+    async def stream(self, target: str, headers: Mapping[str, str]) -> IResponse:
+        """
+        Ask for an answer without end, once, of the server that was of use last.
+
+        :raises Away: there is none; the next try goes to another server.
+        :raises ClientError: the one that the answer stands for.
+        """
+        asked = self._current
+        try:
+            return await self._wire.stream(self._urls[asked], Request("GET", target, headers, None, self.timeout))
+        except Away:
+            if self._current == asked:
+                self._current = (asked + 1) % len(self._urls)
+            raise
+        except Unwilling as unwilling:
+            raise refusal(unwilling.answer) from None
+
+
+def _shrug(failure: Failure) -> None:
+    failure.trap(ClientError, CancelledError)

@@ -1,0 +1,188 @@
+"""What a client gets back: frozen values, with the names of the wire."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from resourced.client.errors import Unreachable
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """
+    A resource as it was created.
+
+    :ivar timeout: the lease of its locks in whole seconds; 0 means as the server likes it.
+    """
+
+    id: str
+    name: str
+    timeout: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """
+    A resource and what goes on in it.
+
+    :ivar timeout: the lease of its locks in whole seconds; 0 means as the server likes it.
+    :ivar held: how many of its locks are held.
+    :ivar waiting: how many tickets wait in it.
+    """
+
+    id: str
+    name: str
+    timeout: int
+    held: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """
+    A selector that has data, or is locked or queued for.
+
+    :ivar data: whether anything is written there.
+    :ivar held: whether it is locked.
+    :ivar waiting: how many tickets wait for it.
+    """
+
+    selector: str
+    data: bool
+    held: bool
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """
+    What is kept at a selector.
+
+    :ivar text: the JSON text, just as it was written.
+    :ivar etag: changes with the text; with its quotes.
+    """
+
+    text: str
+    etag: str
+
+    @property
+    def data(self) -> Any:
+        """The value that the text stands for, decoded anew each time."""
+        return json.loads(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """
+    Who has a lock.
+
+    :ivar held: for how many whole seconds.
+    :ivar left: how many whole seconds it may still be silent.
+    :ivar claimed: whether it knows of its luck yet.
+    """
+
+    owner: str
+    fence: int
+    held: int
+    left: int
+    claimed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """
+    Who waits for a lock.
+
+    :ivar position: 1 is next in line.
+    :ivar waited: for how many whole seconds.
+    :ivar left: how many whole seconds it may still be silent.
+    """
+
+    position: int
+    owner: str
+    waited: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class LockState:
+    """
+    A lock as it stands.
+
+    :ivar holder: who has it, if anybody.
+    :ivar waiting: how many wait for it.
+    :ivar queue: a page of those who wait, in order.
+    :ivar next: the last position of the page if there are more, to be asked for as ``after``; else 0.
+    """
+
+    resource: str
+    selector: str
+    locked: bool
+    holder: Holder | None
+    waiting: int
+    queue: tuple[Waiter, ...]
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """
+    Something that happened to a lock or its data.
+
+    :ivar id: grows from event to event, not by ones.
+    :ivar at: when, in UTC as RFC 3339 has it.
+    :ivar event: ``grant``, ``release``, ``expiry``, ``break`` or ``write``.
+    :ivar fence: of the lock; 0 for a place in the queue that was given up or lapsed.
+    :ivar seconds: how long it waited (``grant``, and where ``fence`` is 0), else how long the lock was held.
+    """
+
+    id: int
+    at: str
+    event: str
+    resource: str
+    selector: str
+    owner: str
+    fence: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Events are missing here, because the server does not keep them any more, or is another one."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """
+    How a client that waits for a lock stands; given to the callback ``on_queued`` whenever it changes.
+
+    :ivar position: 1 is next in line; 0 as long as no server has said anything.
+    :ivar ticket: its place; empty as long as no server has given one. Keep it secret: whoever has it has the place.
+    :ivar rejoined: how often the place was lost, for instance because no server was reachable for longer than a place lasts,
+        and the client has joined again at the end of the line.
+    :ivar trouble: why no server can be asked at present, as a sentence; empty if all is well.
+    """
+
+    position: int
+    ticket: str
+    rejoined: int
+    trouble: str
+
+
+def take(kind: type[T], answer: Mapping[str, Any]) -> T:
+    """
+    Make a value of the fields of an answer that have its names; a later server may have more.
+
+    :raises Unreachable: a field is missing, so that it is no usable answer (``code`` is ``bad_answer``).
+    """
+    try:
+        return kind(**{field.name: answer[field.name] for field in fields(kind)})  # type: ignore[arg-type]
+    except (KeyError, TypeError) as error:
+        raise Unreachable(f"The server's answer is no {kind.__name__}: {error} is missing.", "bad_answer") from error

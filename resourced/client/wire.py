@@ -1,0 +1,257 @@
+"""From a request to an answer: one exchange, and what is wrong with it if there is no usable answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as NoAnswer
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone, ResponseFailed, ResponseNeverReceived
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IResponse
+
+T = TypeVar("T")
+
+#: The most bytes that an answer may have.
+LARGEST: Final = 64 * 2**20
+
+#: What a server says when it has certainly not done what it was asked.
+UNDONE: Final = frozenset({"standby", "overloaded"})
+
+
+class Away(Exception):
+    """
+    There is no usable answer, and there may be one later or elsewhere.
+
+    :ivar unclear: whether what was asked may have been done.
+    :ivar pause: seconds to wait before the next try, if the server said so.
+    """
+
+    def __init__(self, sentence: str, *, unclear: bool, pause: float = 0.0) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.unclear = unclear
+        self.pause = pause
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """
+    What is asked of a server.
+
+    :ivar path: percent-encoded, with the query.
+    :ivar timeout: seconds until the whole answer has to be there.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    What a server answered.
+
+    :ivar fields: the JSON object of its body; empty if there is none.
+    :ivar sent: when its request was about to be sent, by the client's clock.
+    :ivar repeated: whether an earlier try may have been done too.
+    """
+
+    status: int
+    headers: Headers
+    fields: Mapping[str, Any]
+    sent: float
+    repeated: bool = False
+
+    def header(self, name: str) -> str:
+        """Return a header; without it, nothing."""
+        values = self.headers.getRawHeaders(name)
+        return values[0] if values else ""
+
+    def number(self, name: str) -> int | None:
+        """Return a header that is a whole number."""
+        value = self.header(name)
+        return int(value) if value.isdecimal() and len(value) < 20 else None
+
+    def items(self, name: str) -> list[Any]:
+        """Return a field that is a list."""
+        items = self.fields.get(name)
+        return items if isinstance(items, list) else []
+
+    @property
+    def code(self) -> str:
+        """The word of an error; nothing, if it is none."""
+        return str(self.fields.get("code", ""))
+
+
+class Wire:
+    """
+    What sends requests.
+
+    :param headers: go with every request.
+    :param seconds: a clock that never goes back.
+    """
+
+    def __init__(
+        self, reactor: IReactorTime, treq: HTTPClient, headers: Mapping[str, str], seconds: Callable[[], float]
+    ) -> None:
+        self._reactor = reactor
+        self._treq = treq
+        self._headers = headers
+        self._seconds = seconds
+
+    async def exchange(self, url: str, request: Request) -> Answer:
+        """
+        Send a request and read the answer, which may well be that the server will not do it.
+
+        :raises Away: there is no usable answer.
+        """
+        sent = self._seconds()
+        try:
+            response, body = await self._within(request.timeout, self._whole(url, request))
+        except CancelledError:
+            raise
+        except Exception as error:
+            raise _away(url, request, error) from error
+        return _answer(url, response, body, sent)
+
+    async def stream(self, url: str, request: Request) -> IResponse:
+        """
+        Send a request whose answer has no end, and return it as soon as it begins; whoever gets it takes its body.
+
+        :raises Away: there is no usable answer.
+        :raises Unwilling: the server will not do it.
+        """
+        sent = self._seconds()
+        try:
+            response = await self._within(request.timeout, self._begun(url, request))
+            body = b"" if response.code == 200 else await self._within(request.timeout, _read(response))
+        except CancelledError:
+            raise
+        except Exception as error:
+            raise _away(url, request, error) from error
+        if response.code == 200:
+            return response
+        raise Unwilling(_answer(url, response, body, sent))
+
+    def _within(self, seconds: float, work: Coroutine[Any, Any, T]) -> Deferred[T]:
+        return Deferred.fromCoroutine(work).addErrback(_plain).addTimeout(seconds, self._reactor)
+
+    async def _whole(self, url: str, request: Request) -> tuple[IResponse, bytes]:
+        response = await self._begun(url, request)
+        return response, await _read(response)
+
+    async def _begun(self, url: str, request: Request) -> IResponse:
+        headers = {**self._headers, **request.headers}
+        if request.body is not None:
+            headers["content-type"] = "application/json"
+        # The key goes to nobody but the server that it is for.
+        response: IResponse = await self._treq.request(
+            request.method,
+            url + request.path,
+            headers=Headers({name: [value] for name, value in headers.items()}),
+            data=request.body,
+            allow_redirects=False,
+            unbuffered=True,
+            reactor=self._reactor,  # type: ignore[arg-type]
+        )
+        return response
+
+
+class Unwilling(Exception):
+    """
+    A server has objections to a request.
+
+    :ivar answer: what it said.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.code)
+        self.answer = answer
+
+
+def _answer(url: str, response: IResponse, body: bytes, sent: float) -> Answer:
+    """
+    Make of a response what it means.
+
+    :raises Away: nothing, or nothing that could be gone by.
+    """
+    try:
+        fields = json.loads(body) if body else {}
+    except (ValueError, RecursionError):
+        fields = None
+    answer = Answer(response.code, response.headers, fields if isinstance(fields, dict) else {}, sent)
+    if response.code >= 500 or response.code in {408, 429}:
+        sentence = str(answer.fields.get("error") or f"It answered {response.code}.")
+        pause = float(answer.number("retry-after") or 0)
+        raise Away(f"{url}: {sentence}", unclear=answer.code not in UNDONE, pause=pause)
+    if not isinstance(fields, dict) or (response.code >= 300 and response.code != 304 and not answer.code):
+        raise Away(f"{url}: It answered {response.code}, but not as resourced does.", unclear=True)
+    return answer
+
+
+def _plain(failure: Failure) -> Failure:
+    """Tell a request that was cancelled as what it is: to Twisted's client it looks like a connection that failed."""
+    reasons = getattr(failure.value, "reasons", ())
+    return Failure(CancelledError()) if any(reason.check(CancelledError) for reason in reasons) else failure
+
+
+def _away(url: str, request: Request, error: Exception) -> Away:
+    """Say why there is no answer."""
+    if isinstance(error, Away):
+        return error
+    if isinstance(error, NoAnswer):
+        return Away(f"{url}: No answer within {request.timeout:g} seconds.", unclear=True)
+    reasons = error.reasons if isinstance(error, ResponseFailed | ResponseNeverReceived) else ()
+    cause = reasons[0].value if reasons else error
+    sentence = str(cause).strip() or type(cause).__name__
+    return Away(f"{url}: {sentence}", unclear=not isinstance(error, ConnectError | DNSLookupError))
+
+
+class _Body(Protocol):
+    """Collects the body of an answer, which must have an end."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._length = 0
+        self.whole: Deferred[bytes] = Deferred(self._leave)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._length += len(data)
+        if self._length <= LARGEST:
+            self._parts.append(data)
+        elif not self.whole.called:
+            self.whole.errback(Away(f"The answer has more than {LARGEST} bytes.", unclear=True))
+            self._hang_up()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.whole.called:
+            return
+        if reason.check(ResponseDone):
+            self.whole.callback(b"".join(self._parts))
+        else:
+            self.whole.errback(reason)
+
+    def _leave(self, _: Deferred[bytes]) -> None:
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+
+async def _read(response: IResponse) -> bytes:
+    body = _Body()
+    response.deliverBody(body)
+    return await body.whole
