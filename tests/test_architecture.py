@@ -62,7 +62,11 @@ MAY_KNOW = {
     "express": {"channel", "routing", "site"},
     "dispatch": {"site", "waiting"},
     "client": {"clock"},
-    "testing": set(),
+    "testing": {
+        *("auth", "client", "history", "journal", "locks", "locktable", "routes", "routing", "site", "steering"),
+        *("stream", "timeline", "web"),
+    },
+    "pytest_plugin": {"client", "testing"},
     "cli": {"client"},
     "clock": set(),
     "guard": {"dialect", "journal", "store"},
@@ -166,7 +170,7 @@ MUTABLE = {"list", "dict", "set", "bytearray", "deque", "defaultdict", "OrderedD
 
 
 #: Who may take the reactor from the air, within a function: what puts a program together, and what is part of others' programs.
-REACTOR = {"tap", "client"}
+REACTOR = {"tap", "client", "pytest_plugin"}
 
 
 def parse(name: str) -> ast.Module:

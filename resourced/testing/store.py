@@ -1,4 +1,4 @@
-"""What those who build on ``resourced`` need to test against it: a store in memory behind the same contract."""
+"""A store in memory, behind the same contract as the real ones."""
 
 from __future__ import annotations
 
