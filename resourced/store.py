@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -167,8 +168,10 @@ _CHUNK: Final = 1000
 
 #: What comes before every name that a client can say, and after those of removed resources.
 _FIRST: Final = " "
-#: How many rows of removed data are deleted in one transaction: while it lasts no lock changes hands.
+#: How many rows of removed data are deleted in one transaction, and for how many seconds: while it lasts no lock changes hands, and
+#: to delete a long text takes a while.
 _SWEPT: Final = 100
+_PATIENCE: Final = 0.01
 
 #: How many events are forgotten at once: whoever commits meanwhile waits for it.
 FORGET_AT_ONCE: Final = 500
@@ -195,12 +198,21 @@ class SQLStore:
     :param owner: a name for this daemon that no other one has.
     :param judge: check of each write that its ticket holds the lock in the store.  Without it, for a daemon that keeps
         its places in memory only, just the epoch is checked.
+    :param now: a clock in seconds that nobody sets.
     """
 
-    def __init__(self, database: Database, *, owner: str = "", judge: bool = True) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        owner: str = "",
+        judge: bool = True,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._database = database
         self._owner = owner or secrets.token_hex(16)
         self._judge = judge
+        self._now = now
         self._spelling = _SPELLINGS[database.dialect.name]
         self._epoch = 0
         self._reads = Gathered(self._look_at, _TOGETHER)
@@ -344,9 +356,11 @@ class SQLStore:
         def sweep(transaction: Transaction) -> None:
             self._claim(transaction, epoch)
             rows = transaction.query("SELECT id FROM resource_data WHERE id_resource = %s LIMIT %s", (id_, _SWEPT))
-            if rows:
-                swept = [row for (row,) in rows]
-                transaction.execute(f"DELETE FROM resource_data WHERE id IN ({batches.marks(swept)})", swept)
+            until = self._now() + _PATIENCE
+            for row in rows:
+                transaction.execute("DELETE FROM resource_data WHERE id = %s", row)
+                if self._now() > until:
+                    return
             if len(rows) < _SWEPT:
                 transaction.execute("DELETE FROM resource WHERE id = %s", (id_,))
 

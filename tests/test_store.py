@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import time
@@ -463,7 +464,7 @@ async def test_removed_resource(any_backend: AnyBackend) -> None:
 
 async def test_what_is_removed_goes_in_small_pieces(backend: Backend) -> None:
     """What a removed resource has left is deleted some rows at a time, and the next daemon goes on with it; the rest stays."""
-    store = await backend.store()
+    store = await backend.store(now=lambda: 0.0)
     await store.reign()
     assert await store.sweep() is False
     removed = [await store.create_resource(name, 0) for name in ("printer", "plotter")]
@@ -473,7 +474,7 @@ async def test_what_is_removed_goes_in_small_pieces(backend: Backend) -> None:
         backend.rows(f"INSERT INTO resource_data (id, id_resource, selector, data) VALUES {rows}")
     await store.commit(Batch(0, removed=removed))
     left = 3 * 250
-    for daemon in (store, await backend.store()):
+    for daemon in (store, await backend.store(now=lambda: 0.0)):
         if daemon is not store:
             await daemon.reign()
         for _ in range(2):
@@ -483,13 +484,31 @@ async def test_what_is_removed_goes_in_small_pieces(backend: Backend) -> None:
             left = now
     with pytest.raises(EpochLost):
         await store.sweep()
-    last = await backend.store()
+    last = await backend.store(now=lambda: 0.0)
     await last.reign()
     # The rest of either, and a look whether there is more.
     assert await swept(last) == 2 + 1
     assert backend.rows("SELECT COUNT(*) FROM resource_data") == [(250,)]
     assert backend.rows("SELECT COUNT(*) FROM resource") == [(1,)]
     assert len(await last.list_selectors(kept, "", "", 1000)) == 250
+
+
+async def test_what_takes_a_while_goes_in_smaller_pieces(backend: Backend) -> None:
+    """When the time of a piece is over it ends, but for one row at least: whoever wants a lock waits no longer than that."""
+    slow = await backend.store(now=itertools.count(0, 0.004).__next__)
+    await slow.reign()
+    removed = await slow.create_resource("printer", 0)
+    rows = ", ".join(f"('{row}', '{removed.id}', 's{row}', '1')" for row in range(7))
+    backend.rows(f"INSERT INTO resource_data (id, id_resource, selector, data) VALUES {rows}")
+    await slow.commit(Batch(0, removed=[removed]))
+    left = []
+    while await slow.sweep():
+        left.append((backend.rows("SELECT COUNT(*) FROM resource_data")[0][0], _count(backend)))
+    assert left == [(4, 1), (1, 1), (0, 0)]
+
+
+def _count(backend: Backend) -> int:
+    return int(backend.rows("SELECT COUNT(*) FROM resource")[0][0])
 
 
 async def test_first_reign(any_backend: AnyBackend) -> None:
