@@ -12,9 +12,11 @@ from resourced.store import FORGET_AT_ONCE, Store
 from tests.stores import (  # noqa: F401 - fixtures
     AnyBackend,
     Backend,
+    MySQLBackend,
     any_backend_fixture,
     backend_fixture,
     mariadb_fixture,
+    mysql_fixture,
     place,
 )
 
@@ -127,7 +129,7 @@ async def test_little_by_little(backend: Backend) -> None:
 
 
 STATEMENTS = {
-    "of one lock": "SELECT id FROM event WHERE resource = 'n' AND selector = 's500' AND id < 9223372036854775807 "
+    "of one lock": "SELECT id, at FROM event{} WHERE resource = 'n' AND selector = 's500' AND id < 9223372036854775807 "
     "ORDER BY id DESC LIMIT 101",
     "since": "SELECT id, kind, at, resource FROM event WHERE id > 998 ORDER BY id LIMIT 200",
     "forget": "DELETE FROM event WHERE id <= 2",
@@ -140,7 +142,7 @@ async def test_cost_does_not_grow(backend: Backend, what: str) -> None:
     await backend.store()
     rows = ", ".join(f"({id_}, 1, 1, 'n', 's{id_}', 'o', 1, 1)" for id_ in range(1, 1001))
     backend.rows(f"INSERT INTO event (id, kind, at, resource, selector, owner, fence, seconds) VALUES {rows}")
-    statement = STATEMENTS[what]
+    statement = STATEMENTS[what].format(" FORCE INDEX (event_of_lock)" if backend.kind == "mysql" else "")
     if backend.kind == "mysql":
         backend.rows("ANALYZE TABLE event")
         (plan,) = backend.rows(f"EXPLAIN {statement}")
@@ -169,3 +171,41 @@ async def test_nothing_is_locked(backend: Backend, what: str) -> None:
     else:
         assert await store.forget_events(5001) is False
         assert len(await other.events_since(5, 100)) == 5
+
+
+async def test_pages_cost_what_they_show(mysql: MySQLBackend) -> None:
+    """The server comes by as many rows as there are on the page, and a few more, however many there are of this lock or of others."""
+    store = await mysql.store()
+    count = 30_000
+    for first in range(1, count, 10_000):
+        rows = ", ".join(
+            f"({id_}, 1, {id_}, 'printer', '{'rare' if id_ % 3000 == 0 else 'A4'}', 'o', 1, 1)"
+            for id_ in range(first, first + 10_000)
+        )
+        mysql.rows(f"INSERT INTO event (id, kind, at, resource, selector, owner, fence, seconds) VALUES {rows}")
+    mysql.rows("ANALYZE TABLE event")
+
+    def reads() -> int:
+        found = mysql.server.run("SHOW GLOBAL STATUS WHERE Variable_name LIKE 'Handler_read%%'")
+        # To ask for these is to read a table too.
+        return sum(int(number) for name, number in found if name != "Handler_read_rnd_next")
+
+    rare = Key("printer", "rare")
+    for page in (
+        lambda: store.events(A4, 0, 101),
+        lambda: store.events(A4, 15_000, 101),
+        lambda: store.events(A4, 50, 101),
+        lambda: store.events(rare, 0, 101),
+        lambda: store.events(rare, 15_000, 101),
+        lambda: store.events(Key("printer", "none"), 0, 101),
+        lambda: store.events_since(0, 200),
+        lambda: store.events_since(15_000, 200),
+        lambda: store.events_since(29_990, 200),
+    ):
+        before = reads()
+        found = await page()
+        assert reads() - before <= len(found) + 10
+    before = reads()
+    assert await store.forget_events(10_000) is True
+    # Once to find them, once to delete them.
+    assert reads() - before <= 2 * FORGET_AT_ONCE + 20
