@@ -27,7 +27,7 @@ from resourced.model import Event
 K = TypeVar("K")
 V = TypeVar("V")
 
-#: How many of the newest events are in memory at least, once there were as many.
+#: How many of the newest events are in memory.
 ROOM = 16_384
 #: How many events a follower gets at once, and how many bytes they may have, but for the first.
 PAGE, BYTES = 200, 65_536
@@ -120,7 +120,7 @@ class Feed:
     :param past: where events are that are not in memory any more.
     :param kept: whether it has every one of them, for a time.
     :param since: an id that is lower than any of this life, and higher than those of earlier lives, if the store does not know those.
-    :param room: how many events are in memory at least; up to twice as many are.
+    :param room: how many events are in memory at least, once there were as many.
     """
 
     def __init__(self, clock: IReactorTime, past: Past, *, kept: bool = True, since: int = 0, room: int = ROOM) -> None:
@@ -153,9 +153,11 @@ class Feed:
     def happened(self, events: Iterable[Event]) -> None:
         """Take note of events, whose ids are higher than that of any before."""
         self._recent.extend(map(Told, events))
-        if len(self._recent) > 2 * self._room:
-            self._floor = self._recent[-self._room - 1].id
-            del self._recent[: -self._room]
+        surplus = len(self._recent) - self._room
+        # Many at a time, because each time all the others are moved; but not so many that it takes a while.
+        if surplus > self._room // 16:
+            self._floor = self._recent[surplus - 1].id
+            del self._recent[:surplus]
         self._tell_soon()
 
     def resumed(self, newest: int) -> None:

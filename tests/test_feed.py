@@ -228,11 +228,12 @@ class PastTests(FeedTestCase):
         return super().make(**{"room": 10, **options})
 
     def test_room(self):
-        """Only the newest events are in memory, and at most twice as many as there is room for."""
+        """Only the newest events are in memory, and hardly more than there is room for."""
+        self.feed = self.make(room=32)
         for id_ in range(1, 1001):
             self.feed.happened([grant(id_)])
-            self.assertLessEqual(len(self.feed._recent), 20)
-        self.assertGreaterEqual(len(self.feed._recent), 10)
+            self.assertLessEqual(len(self.feed._recent), 34)
+        self.assertGreaterEqual(len(self.feed._recent), 32)
 
     def test_slow(self):
         """Who comes back after a long time gets all in its order, from the store and then from memory."""
