@@ -11,10 +11,16 @@ from resourced.database import Database
 from resourced.locks import LockManager
 from resourced.metrics import Gauge, Gauges
 from resourced.site import ResourcedSite
+from resourced.stream import Streams
 
 
 def gauges_of(
-    config: Config, site: ResourcedSite, locks: LockManager, database: Database, serving: Callable[[], bool]
+    config: Config,
+    site: ResourcedSite,
+    locks: LockManager,
+    streams: Streams,
+    database: Database,
+    serving: Callable[[], bool],
 ) -> Gauges:
     """Name all that can be read, each limit beside what it limits."""
     build = {"version": version("resourced"), "twisted": version("twisted"), "python": platform.python_version()}
@@ -40,6 +46,12 @@ def gauges_of(
             lambda: config.max_requests,
         ),
         Gauge("resourced_requests_waiting", "Requests that are open and wait for others.", lambda: site.waiting),
+        Gauge("resourced_streams", "Clients that follow the events.", lambda: streams.count),
+        Gauge(
+            "resourced_streams_limit",
+            "The most that there may be: RESOURCED_MAX_STREAMS.",
+            lambda: config.max_streams,
+        ),
         Gauge("resourced_locks_held", "Locks that somebody holds.", lambda: locks.held),
         Gauge("resourced_tickets_waiting", "Tickets that wait for a lock.", lambda: locks.waiting),
         Gauge(

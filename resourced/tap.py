@@ -195,7 +195,7 @@ def makeService(options: Options) -> IService:
         store_wait=config.store_wait,
         grace=config.grace,
     )
-    exposition.add(gauges_of(config, site, locks, database, lambda: daemon.serving))
+    exposition.add(gauges_of(config, site, locks, streams, database, lambda: daemon.serving))
     services = MultiService() if config.log_format == "text" else Logged(json_observer(options.parent or {}))
     for service in (Lag(reactor, metrics.lag.observe), daemon):
         services.addService(service)

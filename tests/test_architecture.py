@@ -42,7 +42,7 @@ MAY_KNOW = {
     "metrics": {"channel"},
     "exposition": set(),
     "scrape": {"answers", "auth", "exposition", "locks", "routes", "store"},
-    "gauges": {"config", "database", "locks", "metrics", "site"},
+    "gauges": {"config", "database", "locks", "metrics", "site", "stream"},
     "lag": set(),
     "routing": {"channel"},
     "site": {"channel", "routing"},
