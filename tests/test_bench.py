@@ -42,6 +42,17 @@ def test_beside_yardsticks(tmp_path):
     assert report["crowd"]["volatile"]["cycle"] > 0
 
 
+def test_streams():
+    """Those who lock are measured with and without some who follow."""
+    options = ("--streams", "20", "--rounds", "1", "--seconds", "0.3", "--store", "volatile")
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.streams", *options], check=True, timeout=120, capture_output=True, text=True
+    )
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert [int(row[0]) for row in rows] == [0, 10, 20]
+    assert all(float(row[2]) > 0 for row in rows)
+
+
 @pytest.mark.skipif(not shutil.which("etcd", path=PLACES), reason="the others are only there after make bench-peers")
 def test_peers(tmp_path):
     """The other servers have their locks taken, and handed on."""
