@@ -91,6 +91,9 @@ class Told:
         return self._frame
 
 
+_id = attrgetter("id")
+
+
 class Page(NamedTuple):
     """
     Some events, in their order.
@@ -235,7 +238,7 @@ class Feed:
     async def _page(self, after: int) -> Page:
         if after < self._floor:
             return await self._page_of_past(after)
-        start, end = (bisect_right(self._recent, id_, key=attrgetter("id")) for id_ in (after, self._until))
+        start, end = (bisect_right(self._recent, id_, key=_id) for id_ in (after, self._until))
         told = self._recent[start : min(start + PAGE, end)]
         return Page(told, told[-1].id if told else after)
 
@@ -245,12 +248,20 @@ class Feed:
         # One at a time: the readers of the database are there for others too.
         await self._reading.acquire()
         try:
-            page = self._pages.get(after)
-            if page is None:
-                page = await self._read_past(after)
-                _remember(self._pages, after, page)
+            # After a restart thousands come back to nearly the same place: they share a page.
+            page = await self._shared_page(after - after % PAGE, after)
+        except EventsForgotten:
+            page = await self._shared_page(after, after)
         finally:
             self._reading.release()
+        return Page(page.told[bisect_right(page.told, after, key=_id) :], page.reached)
+
+    async def _shared_page(self, start: int, after: int) -> Page:
+        """Return what came after one event, at least up to after another."""
+        page = self._pages.get(start)
+        if page is None or page.reached <= after:
+            page = await self._read_past(start)
+            _remember(self._pages, start, page)
         return page
 
     async def _read_past(self, after: int) -> Page:

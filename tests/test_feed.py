@@ -256,7 +256,7 @@ class PastTests(FeedTestCase):
         self.assertEqual((late.ids, live.ids), ([*range(21, 52)], [51]))
 
     def test_shared(self):
-        """Many who come back to the same place are one question to the store."""
+        """Many who come back to nearly the same place are one question to the store."""
         asked = []
         ask = self.store.events_since
 
@@ -265,11 +265,23 @@ class PastTests(FeedTestCase):
             return await ask(after, limit)
 
         self.store.events_since = counted  # type: ignore[method-assign]
-        self.happen(*range(1, 51))
-        followers = [self.follow(5) for _ in range(50)]
+        self.happen(*range(1, 2 * PAGE))
+        followers = [self.follow(after) for after in range(PAGE, PAGE + 50)]
         self.settle()
-        self.assertEqual({tuple(follower.ids) for follower in followers}, {tuple(range(6, 51))})
-        self.assertEqual(asked, [5])
+        self.assertEqual(
+            [f.ids for f in followers], [[*range(after + 1, 2 * PAGE)] for after in range(PAGE, PAGE + 50)]
+        )
+        self.assertEqual(asked, [PAGE])
+
+    def test_shared_page_that_has_grown(self):
+        """Who comes later to a page that was read before gets what has happened since too, and nothing that it knew."""
+        self.happen(*range(1, 51))
+        self.follow(5)
+        self.settle()
+        self.happen(*range(51, 101))
+        early, late = self.follow(5), self.follow(60)
+        self.settle()
+        self.assertEqual((early.ids, late.ids), ([*range(6, 101)], [*range(61, 101)]))
 
     def test_nothing_kept(self):
         """Without a history in the store, who has fallen too far behind is told so, and goes on with what is new."""
