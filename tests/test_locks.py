@@ -920,7 +920,7 @@ class CostTests(LockTestCase):
             self.unlock(ticket, Key("printer", str(number)))
         for number, request in enumerate(waiting):
             self.unlock(self.successResultOf(request).ticket, Key("printer", str(number)))
-        self.clock.advance(CLAIM)
+        self.clock.pump([CLAIM, 1])
         self.assert_nothing_left()
         self.assertEqual(len(self.locks._table._tickets._known), 100)
 
