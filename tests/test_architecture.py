@@ -67,7 +67,7 @@ MAY_KNOW = {
         *("stream", "timeline", "web"),
     },
     "pytest_plugin": {"client", "testing"},
-    "cli": {"client"},
+    "cli": {"client", "clock"},
     "clock": set(),
     "guard": {"dialect", "journal", "store"},
     "standby": {"answers"},

@@ -76,6 +76,7 @@ def check_programs(programs, cwd):
     for command in (["twistd", "resourced", "--help"], ["resourced", "--help"]):
         assert "--listen" in run(programs / command[0], *command[1:], cwd=cwd), command
     assert "resourced" in run(programs / "twistd", "--help", cwd=cwd)
+    assert "run" in run(programs / "resourcectl", "--help", cwd=cwd)
     assert run(programs / "pip", "check", cwd=cwd).strip() == "No broken requirements found."
 
 

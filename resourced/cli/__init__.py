@@ -1,0 +1,1 @@
+"""``resourcectl``: the locks of a server from the command line."""

@@ -1,0 +1,69 @@
+"""The commands for who looks after a server: ``create`` and ``break``."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import click
+
+from resourced.cli.names import write_lock, write_name
+from resourced.cli.options import LOCK, RESOURCE, Options, common_options
+from resourced.cli.output import emit_json, emit_table, say
+from resourced.cli.process import Process
+from resourced.cli.status import Status
+from resourced.model import Key
+
+
+@click.command()
+@click.argument("resource", type=RESOURCE)
+@click.option(
+    "--timeout",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="SECONDS",
+    help="The lease of its locks. [default: the server's]",
+)
+@common_options
+@click.pass_obj
+def create(options: Options, resource: str, timeout: int) -> NoReturn:
+    """Create a resource."""
+
+    async def work(process: Process) -> int:
+        created = await process.client.create(resource, timeout)
+        if options.json:
+            emit_json(created)
+        else:
+            emit_table(("RESOURCE", "TIMEOUT"), [(write_name(created.name), created.timeout or "default")])
+        return Status.OK
+
+    options.perform(work)
+
+
+@click.command("break")
+@click.argument("lock", type=LOCK)
+@click.option(
+    "--fence",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Only if it is held with this fence. [default: whoever holds it]",
+)
+@common_options
+@click.pass_obj
+def break_command(options: Options, lock: Key, fence: int | None) -> NoReturn:
+    """Take a lock from its holder; the next in line has it then."""
+
+    async def work(process: Process) -> int:
+        if fence is None:
+            holder = (await process.client.state(*lock, limit=1)).holder
+            if holder is None:
+                say(f"Nobody holds {write_lock(*lock)}.")
+                return Status.CONFLICT
+            seen = holder.fence
+        else:
+            seen = fence
+        await process.client.break_lock(*lock, seen)
+        if options.json:
+            emit_json({"resource": lock.resource, "selector": lock.selector, "fence": seen})
+        return Status.OK
+
+    options.perform(work)

@@ -1,0 +1,210 @@
+"""The commands that lock: ``lock`` and ``unlock``, and ``put`` and ``rm``, which lock for a moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from resourced.cli.names import write_lock
+from resourced.cli.options import LOCK, RESOURCE_OR_LOCK, SECONDS, Options, common_options
+from resourced.cli.output import emit, emit_json, say
+from resourced.cli.process import Process
+from resourced.cli.status import Status
+from resourced.cli.waiting import LiveLine
+from resourced.client import Held, LockLost, Waiting
+from resourced.model import Key
+
+#: Seconds to go on trying while no server answers, for what may wait for long anyway.
+PATIENT = 60.0
+
+wait_option = click.option(
+    "--wait", type=SECONDS, metavar="SECONDS", help="How long to wait for the lock; 0 to try once. [default: for ever]"
+)
+ticket_option = click.option(
+    "--ticket",
+    default="",
+    help="A lock that you have. [RESOURCED_TICKET, if RESOURCED_LOCK says that it is of this lock]",
+)
+
+
+def ticket_of(key: Key, given: str) -> str:
+    """Return the ticket that is to be used: the one that was given, or that of the ``run`` which this is part of."""
+    if given or os.environ.get("RESOURCED_LOCK") != write_lock(*key):
+        return given
+    return os.environ.get("RESOURCED_TICKET", "")
+
+
+async def acquire(process: Process, key: Key, wait: float | None, ticket: str = "") -> Held:
+    """
+    Wait for a lock; whoever is at the terminal sees how it goes.
+
+    :param ticket: of a lock that is held already, so that there is nothing to wait for.
+    :raises LockLost: that one is not held any more.
+    """
+
+    def is_lost(_: Waiting) -> NoReturn:
+        raise LockLost(f"The ticket does not hold {write_lock(*key)}.", "", *key, 0)
+
+    with LiveLine(process.reactor, write_lock(*key)) as line:
+        told = is_lost if ticket else line.update
+        return await process.client.lock(*key, wait=wait, ticket=ticket, on_queued=told).acquire()
+
+
+@click.command("lock")
+@click.argument("lock", type=LOCK)
+@wait_option
+@click.option("--ticket", default="", help="A lock that you have, to renew it.")
+@common_options
+@click.pass_obj
+def lock_command(options: Options, lock: Key, wait: float | None, ticket: str) -> NoReturn:
+    """
+    Take a lock and keep it.
+
+    Its ticket, fence and lease are printed, to be used as eval "$(resourcectl lock printer/A4)". It ends with its lease
+    unless it is used or taken once more with --ticket.
+    """
+
+    async def work(process: Process) -> int:
+        held = await acquire(process, lock, wait, ticket)
+        try:
+            if held.text is None:
+                # Where there are no data the lock is given for a short time only, until it is used.
+                held = await acquire(process, lock, wait, held.ticket)
+            if options.json:
+                found = {"ticket": held.ticket, "fence": held.fence, "lease": held.lease}
+                emit_json({"resource": lock.resource, "selector": lock.selector, **found})
+            else:
+                emit(f"export RESOURCED_LOCK={shlex.quote(write_lock(*lock))}")
+                emit(f"export RESOURCED_TICKET={held.ticket}")
+                emit(f"export RESOURCED_FENCE={held.fence}")
+                emit(f"export RESOURCED_LEASE={held.lease}")
+        except BaseException:
+            # Nobody knows the ticket.
+            await held.release()
+            raise
+        return Status.OK
+
+    options.perform(work, PATIENT)
+
+
+@click.command()
+@click.argument("lock", type=LOCK)
+@ticket_option
+@common_options
+@click.pass_obj
+def unlock(options: Options, lock: Key, ticket: str) -> NoReturn:
+    """Let go of a lock. That it was lost before is status 79."""
+    used = ticket_of(lock, ticket)
+    if not used:
+        raise click.UsageError("It takes a --ticket.")
+
+    async def work(process: Process) -> int:
+        unlocked = await process.client.unlock(*lock, used)
+        if options.json:
+            emit_json({"unlocked": unlocked})
+        elif not unlocked:
+            say(f"{write_lock(*lock)} was not held with this ticket any more.")
+        return Status.OK if unlocked else Status.LOST
+
+    options.perform(work)
+
+
+@click.command()
+@click.argument("lock", type=LOCK)
+@click.argument("value", required=False)
+@click.option("--file", "-f", metavar="FILE", help="Where the value is.")
+@wait_option
+@ticket_option
+@common_options
+@click.pass_obj
+def put(options: Options, lock: Key, value: str | None, file: str | None, wait: float | None, ticket: str) -> NoReturn:
+    """
+    Write a JSON text: VALUE, or what a file has in it, or else stdin.
+
+    It locks for that, unless there is a ticket.
+    """
+    if file is not None and value is not None:
+        raise click.UsageError("It takes a value or a --file, not both.")
+    try:
+        text = value if value not in {None, "-"} else _read(file)
+    except OSError as error:
+        say(f"{file or 'stdin'} cannot be read: {error.strerror}.")
+        raise SystemExit(Status.NOT_FOUND) from None
+    except UnicodeDecodeError:
+        say(f"{file or 'stdin'} is not UTF-8.")
+        raise SystemExit(Status.REJECTED) from None
+    # Rather than after a long wait.
+    if fault := not_json(text):
+        say(f"The value is not JSON: {fault}.")
+        raise SystemExit(Status.REJECTED)
+
+    async def work(process: Process) -> int:
+        if used := ticket_of(lock, ticket):
+            await process.client.write_text(*lock, text, used)
+        else:
+            held = await acquire(process, lock, wait)
+            try:
+                await held.write_text(text, unlock=True)
+            finally:
+                await held.release()
+        if options.json:
+            emit_json({"resource": lock.resource, "selector": lock.selector})
+        return Status.OK
+
+    options.perform(work)
+
+
+@click.command()
+@click.argument("what", type=RESOURCE_OR_LOCK)
+@wait_option
+@ticket_option
+@common_options
+@click.pass_obj
+def rm(options: Options, what: Key, wait: float | None, ticket: str) -> NoReturn:
+    """
+    Delete the data of a selector, or a whole resource that nobody holds anything of.
+
+    For the data it locks, unless there is a ticket.
+    """
+
+    async def work(process: Process) -> int:
+        if not what.selector:
+            await process.client.remove(what.resource)
+        elif used := ticket_of(what, ticket):
+            await process.client.delete(*what, used)
+        else:
+            held = await acquire(process, what, wait)
+            try:
+                await held.delete(unlock=True)
+            finally:
+                await held.release()
+        if options.json:
+            emit_json({"resource": what.resource, **({"selector": what.selector} if what.selector else {})})
+        return Status.OK
+
+    options.perform(work)
+
+
+def _read(file: str | None) -> str:
+    return (Path(file).read_bytes() if file not in {None, "-"} else sys.stdin.buffer.read()).decode()
+
+
+def not_json(text: str) -> str:
+    """Return why a text is not JSON; nothing if it is."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is no number")
+
+    try:
+        json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        return "it is nested too deeply"
+    except ValueError as error:
+        return str(error)
+    return ""

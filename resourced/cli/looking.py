@@ -1,0 +1,193 @@
+"""The commands that look: ``get``, ``ls``, ``show``, ``events`` and ``watch``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import NoReturn, TypeVar
+
+import click
+
+from resourced.cli.names import write_lock, write_name
+from resourced.cli.options import LOCK, RESOURCE, RESOURCE_OR_LOCK, Options, common_options
+from resourced.cli.output import clock_time, emit, emit_json, emit_table, printable, say
+from resourced.cli.process import Process
+from resourced.cli.status import Status
+from resourced.client import Event, Gap, LockState
+from resourced.model import Key
+
+T = TypeVar("T")
+
+#: The most that a server gives in one answer.
+PAGE = 1000
+
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="How many, at most. [default: all]"
+)
+
+
+async def first(found: AsyncIterator[T], limit: int | None) -> list[T]:
+    """Return the first so many of what is found, or all."""
+    taken: list[T] = []
+    async for one in found:
+        taken.append(one)
+        if len(taken) == limit:
+            break
+    return taken
+
+
+@click.command()
+@click.argument("lock", type=LOCK)
+@common_options
+@click.pass_obj
+def get(options: Options, lock: Key) -> NoReturn:
+    """Print the JSON text of a selector, without locking it."""
+
+    async def work(process: Process) -> int:
+        document = await process.client.get(*lock)
+        if options.json:
+            emit_json(
+                {"resource": lock.resource, "selector": lock.selector, "data": document.data, "etag": document.etag}
+            )
+        else:
+            emit(printable(document.text) if os.isatty(1) else document.text)
+        return Status.OK
+
+    options.perform(work)
+
+
+@click.command()
+@click.argument("resource", type=RESOURCE, required=False)
+@click.option("--prefix", default="", help="Only names that begin with this.")
+@limit_option
+@common_options
+@click.pass_obj
+def ls(options: Options, resource: str | None, prefix: str, limit: int | None) -> NoReturn:
+    """List the resources; or, of one of them, the selectors that have data or are locked."""
+    page = min(limit or PAGE, PAGE)
+
+    async def work(process: Process) -> int:
+        if resource is None:
+            resources = await first(process.client.resources(prefix, page=page), limit)
+            if options.json:
+                emit_json(resources)
+            else:
+                rows = [(write_name(r.name), r.timeout or "default", r.held, r.waiting) for r in resources]
+                emit_table(("RESOURCE", "TIMEOUT", "HELD", "WAITING"), rows)
+        else:
+            selectors = await first(process.client.selectors(resource, prefix, page=page), limit)
+            if options.json:
+                emit_json(selectors)
+            else:
+                lines = [(write_lock(resource, s.selector), _yes(s.data), _yes(s.held), s.waiting) for s in selectors]
+                emit_table(("SELECTOR", "DATA", "HELD", "WAITING"), lines)
+        return Status.OK
+
+    options.perform(work)
+
+
+@click.command()
+@click.argument("lock", type=LOCK)
+@limit_option
+@common_options
+@click.pass_obj
+def show(options: Options, lock: Key, limit: int | None) -> NoReturn:
+    """Show who holds a lock and who waits for it."""
+
+    async def work(process: Process) -> int:
+        state = await _whole_state(process, lock, limit)
+        if options.json:
+            emit_json(state)
+            return Status.OK
+        rows: list[tuple[object, ...]] = [("free", "", "", "", "")]
+        if holder := state.holder:
+            standing = "holder" if holder.claimed else "next"
+            rows = [(standing, holder.owner, holder.fence, clock_time(holder.held), clock_time(holder.left))]
+        rows += [(w.position, w.owner, "", clock_time(w.waited), clock_time(w.left)) for w in state.queue]
+        emit_table(("POSITION", "OWNER", "FENCE", "SINCE", "LEFT"), rows)
+        return Status.OK
+
+    options.perform(work)
+
+
+@click.command()
+@click.argument("lock", type=LOCK)
+@click.option("--before", type=int, metavar="ID", help="Only what came before this event.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", default=100, show_default=True, help="How many, at most."
+)
+@common_options
+@click.pass_obj
+def events(options: Options, lock: Key, before: int | None, limit: int) -> NoReturn:
+    """Tell what happened to a lock and its data, the latest first."""
+
+    async def work(process: Process) -> int:
+        found = await first(process.client.events(*lock, before=before, page=min(limit, PAGE)), limit)
+        if options.json:
+            emit_json(found)
+        else:
+            rows = [(e.id, e.at, e.event, e.owner, e.fence, f"{e.seconds:.3f}") for e in found]
+            emit_table(("ID", "AT", "EVENT", "OWNER", "FENCE", "SECONDS"), rows)
+        return Status.OK
+
+    options.perform(work)
+
+
+@click.command()
+@click.argument("what", type=RESOURCE_OR_LOCK, required=False)
+@click.option("--prefix", default="", help="Only resources whose names begin with this.")
+@click.option("--after", type=int, metavar="ID", help="Begin after this event. [default: now]")
+@common_options
+@click.pass_obj
+def watch(options: Options, what: Key | None, prefix: str, after: int | None) -> NoReturn:
+    """Follow what happens: everywhere, to a resource, or to one lock; with -o json in a line for each event."""
+    if what and prefix:
+        raise click.UsageError("It takes a resource or a --prefix, not both.")
+
+    async def work(process: Process) -> int:
+        async with process.client.watch(what.resource if what else prefix, after=after) as happenings:
+            async for event in happenings:
+                if isinstance(event, Gap):
+                    _tell_gap(event, options)
+                elif what is None or _is_of(event, what):
+                    _tell(event, options)
+        return Status.OK
+
+    options.perform(work)
+
+
+def _is_of(event: Event, what: Key) -> bool:
+    return event.resource == what.resource and what.selector in {"", event.selector}
+
+
+def _tell(event: Event, options: Options) -> None:
+    if options.json:
+        emit_json(event)
+    else:
+        lock = write_lock(event.resource, event.selector)
+        emit(f"{event.at}  {event.event:<7}  {lock}  {event.owner}  {event.fence}  {event.seconds:.3f}")
+
+
+def _tell_gap(gap: Gap, options: Options) -> None:
+    if options.json:
+        emit_json({"gap": gap.reason})
+    else:
+        say(f"Events are missing here: {gap.reason}")
+
+
+async def _whole_state(process: Process, lock: Key, limit: int | None) -> LockState:
+    """Ask for the pages of a queue one by one, up to so many places in all."""
+    state = await process.client.state(*lock, limit=min(limit or PAGE, PAGE))
+    after = state.next
+    while after and (limit is None or len(state.queue) < limit):
+        more = await process.client.state(
+            *lock, after=after, limit=min((limit or PAGE) - len(state.queue), PAGE) if limit else PAGE
+        )
+        state = replace(state, queue=state.queue + more.queue, next=more.next)
+        after = more.next
+    return state
+
+
+def _yes(fact: bool) -> str:
+    return "yes" if fact else "no"

@@ -1,0 +1,62 @@
+"""
+How names are written on the command line: ``RESOURCE`` and ``RESOURCE/SELECTOR``.
+
+A slash in a name is ``%2F``, a percent sign ``%25``, and any other character may be written like this too. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, unquote
+
+from resourced.model import Key, valid_name
+
+
+def parse_name(argument: str) -> str:
+    """
+    Return the name that an argument stands for.
+
+    :raises ValueError: it stands for none; with a sentence.
+    """
+    if "/" in argument:
+        raise ValueError("A slash in a name is written %2F.")
+    if re.search(r"%(?![0-9A-Fa-f]{2})", argument):
+        raise ValueError("A percent sign in a name is written %25.")
+    try:
+        name = unquote(argument, errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError("What is written with percent signs is not UTF-8.") from None
+    if fault := valid_name(name):
+        raise ValueError(f"A name that {fault} is not possible.")
+    return name
+
+
+def parse_lock(argument: str) -> Key:
+    """
+    Return what a lock is on.
+
+    :raises ValueError: the argument does not say; with a sentence.
+    """
+    resource, slash, selector = argument.partition("/")
+    if not slash:
+        raise ValueError("It takes RESOURCE/SELECTOR, such as printer/A4.")
+    return Key(parse_name(resource), parse_name(selector))
+
+
+def parse_either(argument: str) -> Key:
+    """
+    Return what a lock is on, or only a resource, with an empty selector.
+
+    :raises ValueError: the argument is neither; with a sentence.
+    """
+    return parse_lock(argument) if "/" in argument else Key(parse_name(argument), "")
+
+
+def write_name(name: str) -> str:
+    """Write a name so that it can be read, on any terminal, and be given as an argument again."""
+    return "".join(c if c.isprintable() and c not in "%/" else quote(c, safe="") for c in name)
+
+
+def write_lock(resource: str, selector: str) -> str:
+    """Write what a lock is on; else as ``write_name``."""
+    return f"{write_name(resource)}/{write_name(selector)}"

@@ -1,0 +1,118 @@
+"""What all commands have in common on the command line: the options that say where and how, and how a lock is named."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import socket
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+
+from resourced.cli import names
+from resourced.cli.output import say
+from resourced.cli.process import Process, perform
+from resourced.cli.settings import load
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass
+class Options:
+    """
+    The common options, as they were given before the command or after it.
+
+    :ivar patience: seconds, or None for what suits the command.
+    """
+
+    url: tuple[str, ...] = ()
+    key: str = ""
+    owner: str = ""
+    config: str = ""
+    patience: float | None = None
+    output: str = "table"
+
+    @property
+    def json(self) -> bool:
+        """Whether the results are to be JSON."""
+        return self.output == "json"
+
+    def perform(self, work: Callable[[Process], Coroutine[Any, Any, int]], patience: float = 5.0) -> NoReturn:
+        """
+        Do work with a client, and end with its status.
+
+        :param patience: seconds to go on trying while no server answers, if the user does not say.
+        :raises ConfigurationError: something in the settings is missing or wrong.
+        """
+        settings = load(os.environ, urls=self.url, key=self.key, owner=self.owner, config=self.config)
+        if settings.warning:
+            say(settings.warning)
+        if not settings.owner:
+            settings = replace(settings, owner=_who())
+        perform(settings, patience if self.patience is None else self.patience, work)
+
+
+class _Argument(click.ParamType[Any]):
+    """What is written in one way only; ``parse`` raises ``ValueError``."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _parse_seconds(argument: str) -> float:
+    # The pattern also keeps out what float() would take: signs, exponents, inf and nan.
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", argument) is None:
+        raise ValueError("It takes a number of seconds, such as 60 or 0.5.")
+    return float(argument)
+
+
+#: The types of arguments: a name; a ``Key``; either, as a ``Key`` whose selector may be empty; and seconds, also in parts.
+RESOURCE: Final = _Argument("resource", names.parse_name)
+LOCK: Final = _Argument("resource/selector", names.parse_lock)
+RESOURCE_OR_LOCK: Final = _Argument("resource[/selector]", names.parse_either)
+SECONDS: Final = _Argument("seconds", _parse_seconds)
+
+
+def _who() -> str:
+    """Return who runs this, and where, for people who look at locks."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value not in {None, ()}:
+        setattr(context.find_root().ensure_object(Options), str(parameter.name), value)
+
+
+def _option(*names: str, help: str, **more: Any) -> Callable[[F], F]:  # noqa: A002 - click's own word
+    return click.option(*names, help=help, callback=_remember, expose_value=False, **more)
+
+
+_COMMON: Final = (
+    _option("--url", multiple=True, help="The server; once more for each that stands by. [RESOURCED_URL]"),
+    _option("--key", help="The API key. ps shows it: prefer the variable, or the file. [RESOURCED_KEY]"),
+    _option("--owner", metavar="TEXT", help="Who you are, for people who look at locks. [RESOURCED_OWNER]"),
+    _option("--config", metavar="FILE", help="The file of settings, if not ~/.config/resourced/ctl.toml."),
+    _option("--patience", type=SECONDS, metavar="SECONDS", help="How long to go on trying if no server answers."),
+    _option("-o", "--output", type=click.Choice(["table", "json"]), help="How results are printed."),
+)
+
+
+def common_options(command: F) -> F:
+    """Give a command the options that all have; what stands after the command wins over what stands before it."""
+    for option in reversed(_COMMON):
+        command = option(command)
+    return command

@@ -1,0 +1,120 @@
+"""The process itself: its reactor, its signals, and the status that it ends with."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable, Coroutine, Iterable
+from signal import Signals
+from typing import Any, Final, NoReturn
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import react
+
+from resourced.cli.output import say
+from resourced.cli.settings import Settings
+from resourced.cli.status import Status, status_of
+from resourced.client import Client, ClientError
+from resourced.clock import count_monotonically
+
+#: Seconds that a server is asked to wait in one request: where somebody looks on, less, for the position to be up to date.
+_POLL: Final = 25.0
+_POLL_SEEN: Final = 2.0
+
+#: What ends a command that waits.
+_ENDING: Final = (Signals.SIGHUP, Signals.SIGINT, Signals.SIGTERM)
+
+
+class Process:
+    """
+    What a command works with while the reactor runs.
+
+    A signal that was ignored when the process began, as by ``nohup``, is ignored for ever.
+
+    :ivar reactor: what runs it.
+    :ivar client: the client of the server.
+    """
+
+    def __init__(self, reactor: Any, client: Client, ignored: frozenset[Signals]) -> None:
+        self.reactor = reactor
+        self.client = client
+        self._ignored = ignored
+        self._receivers: dict[Signals, Callable[[Signals], object]] = {}
+        self._working: Deferred[int] = Deferred()
+        self._interrupted = 0
+
+    def route(self, numbers: Iterable[Signals], receive: Callable[[Signals], object]) -> None:
+        """Hand these signals from now on to a function, in a turn of the reactor."""
+        for number in numbers:
+            self._receivers[number] = receive
+            # The reactor may have put a handler of its own in the place of what was ignored.
+            signal.signal(number, signal.SIG_IGN if number in self._ignored else self._note)
+
+    def _note(self, number: int, _: object) -> None:
+        self.reactor.callFromThread(self._deliver, Signals(number))
+
+    def _deliver(self, number: Signals) -> None:
+        # To whom it belongs by now: a command may have been started since it came.
+        self._receivers[number](number)
+
+    def end_by_signals(self) -> None:
+        """Let the first signal that asks for the end cancel the work, and a second one end the process on the spot."""
+        self.route(_ENDING, self._interrupt)
+
+    async def finish(self, work: Callable[[Process], Coroutine[Any, Any, int]]) -> int:
+        """Do the work, and return the status that it comes to."""
+        self._working = Deferred.fromCoroutine(work(self))
+        self.end_by_signals()
+        try:
+            status = await self._working
+        except CancelledError:
+            if not self._interrupted:
+                raise
+            status = Status.SIGNAL
+        except ClientError as error:
+            if not self._interrupted:
+                say(error.sentence)
+            status = status_of(error)
+        except OSError as error:
+            status = unwritten(error)
+        return Status.SIGNAL + self._interrupted if self._interrupted else status
+
+    def _interrupt(self, number: Signals) -> None:
+        self._interrupted = number
+        for ending in set(_ENDING) - self._ignored:
+            signal.signal(ending, signal.SIG_DFL)
+        self._working.cancel()
+
+
+def perform(settings: Settings, patience: float, work: Callable[[Process], Coroutine[Any, Any, int]]) -> NoReturn:
+    """
+    Do work in the reactor, and end the process with the status that it returns, or that its error stands for.
+
+    :param patience: seconds to go on trying while no server answers.
+    """
+    ignored = frozenset(number for number in Signals if signal.getsignal(number) is signal.SIG_IGN)
+    # Of its own command it has to hear.
+    ignored -= {Signals.SIGCHLD}
+
+    async def main(reactor: Any) -> NoReturn:
+        count_monotonically(reactor)
+        running: Deferred[None] = Deferred()
+        reactor.callWhenRunning(running.callback, None)
+        # The reactor sets handlers of its own when it starts.
+        await running
+        poll = _POLL_SEEN if os.isatty(2) else _POLL
+        async with Client(
+            settings.urls, settings.key, owner=settings.owner, patience=patience, poll=poll, reactor=reactor
+        ) as client:
+            raise SystemExit(await Process(reactor, client, ignored).finish(work))
+
+    react(main)
+
+
+def unwritten(error: OSError) -> int:
+    """Return the status for output that could not be written. That nobody reads the pipe any more is nothing to talk of."""
+    if error.errno == errno.EPIPE:
+        return Status.SIGNAL + Signals.SIGPIPE
+    say(f"Cannot write: {error.strerror}.")
+    return Status.OUTPUT

@@ -1,0 +1,145 @@
+"""``resourcectl run``: a command that runs while its lock is held, and no longer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from signal import Signals
+from typing import Any, Final, NoReturn
+
+import click
+from twisted.internet.defer import Deferred, DeferredList
+
+from resourced.cli.job import Job
+from resourced.cli.locking import PATIENT, acquire, wait_option
+from resourced.cli.names import write_lock
+from resourced.cli.options import LOCK, SECONDS, Options, common_options
+from resourced.cli.output import say
+from resourced.cli.process import Process
+from resourced.cli.status import Status
+from resourced.client import ClientError, Conflict, Held, LockLost, NotFound
+from resourced.model import Key
+
+#: What the command hears of.
+_PASSED_ON: Final = (
+    *(Signals.SIGHUP, Signals.SIGINT, Signals.SIGQUIT, Signals.SIGTERM, Signals.SIGUSR1, Signals.SIGUSR2),
+    *(Signals.SIGWINCH, Signals.SIGTSTP, Signals.SIGCONT),
+)
+
+#: The longest variable that Linux gives to a program, with its name and its end.
+_LONGEST_VARIABLE: Final = 128 * 1024
+
+
+class _WithCommand(click.Command):
+    """Takes everything after ``--`` as a command, whose options are not its own."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own, command = args, []
+        if "--" in args:
+            own, command = args[: args.index("--")], args[args.index("--") + 1 :]
+        rest = super().parse_args(ctx, own)
+        if not command and not ctx.resilient_parsing:
+            raise click.UsageError("It takes a command after --, such as: -- make flash", ctx)
+        ctx.params["command"] = tuple(command)
+        return rest
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "-- COMMAND [ARGUMENTS]..."]
+
+
+@click.command(cls=_WithCommand)
+@click.argument("lock", type=LOCK)
+@wait_option
+@click.option(
+    "--grace",
+    type=SECONDS,
+    default="10",
+    show_default=True,
+    metavar="SECONDS",
+    help="If the lock is lost: from SIGTERM to SIGKILL.",
+)
+@click.option("--create", is_flag=True, help="Create the resource if it is not there.")
+@common_options
+@click.pass_obj
+def run(
+    options: Options, lock: Key, wait: float | None, grace: float, create: bool, command: tuple[str, ...]
+) -> NoReturn:
+    """
+    Run a command while a lock is held.
+
+    The command finds RESOURCED_LOCK, RESOURCED_TICKET, RESOURCED_FENCE and RESOURCED_DATA in its environment. Its exit
+    status is passed on; 79 means that the lock was lost and the command was ended, 75 that --wait was over.
+    """
+    if shutil.which(command[0], os.F_OK) is None:
+        # Rather than after a long wait.
+        say(f"{command[0]}: there is no such command.")
+        raise SystemExit(Status.NO_COMMAND)
+
+    async def work(process: Process) -> int:
+        held = await _acquire(process, lock, wait, create=create)
+        status = await _run(process, held, command, grace)
+        if held.reason is not None:
+            return Status.LOST
+        try:
+            await held.unlock()
+        except LockLost:
+            raise
+        except ClientError as error:
+            say(f"{write_lock(*lock)} could not be let go of, and ends with its lease. {error.sentence}")
+        return status
+
+    options.perform(work, PATIENT)
+
+
+async def _acquire(process: Process, key: Key, wait: float | None, *, create: bool) -> Held:
+    try:
+        return await acquire(process, key, wait)
+    except NotFound:
+        if not create:
+            raise
+    # Somebody else may be quicker.
+    with suppress(Conflict):
+        await process.client.create(key.resource)
+    return await acquire(process, key, wait)
+
+
+async def _run(process: Process, held: Held, command: tuple[str, ...], grace: float) -> int:
+    """Run a command until it ends, or is ended because the lock is lost; return its status."""
+    job = Job(process.reactor)
+    process.route((Signals.SIGCHLD,), lambda _: job.look())
+    process.route(_PASSED_ON, job.receive)
+    try:
+        job.start(command, _environment(held))
+    except FileNotFoundError:
+        process.end_by_signals()
+        say(f"{command[0]}: there is no such command.")
+        return Status.NO_COMMAND
+    except OSError as error:
+        process.end_by_signals()
+        say(f"{command[0]} cannot be run: {error.strerror}.")
+        return Status.CANNOT_RUN
+    lost = held.lost()
+    ends: list[Deferred[Any]] = [job.ended, lost]
+    await DeferredList(ends, fireOnOneCallback=True, consumeErrors=True)
+    if held.reason is not None:
+        say(held.reason.sentence)
+        await job.end(grace)
+    lost.cancel()
+    process.end_by_signals()
+    return job.status
+
+
+def _environment(held: Held) -> dict[bytes, bytes]:
+    """Return what the command finds in its environment: the variables of this process, and the lock."""
+    lock = write_lock(held.resource, held.selector)
+    about = {"LOCK": lock, "TICKET": held.ticket, "FENCE": str(held.fence), "DATA": held.text}
+    # What is there may be of another lock.
+    environ = {name: value for name, value in os.environb.items() if name != b"RESOURCED_DATA"}
+    for name, value in about.items():
+        variable, text = f"RESOURCED_{name}".encode(), (value or "").encode()
+        if len(variable) + len(text) + 2 > _LONGEST_VARIABLE:
+            say(f"The data of {lock} is too long for RESOURCED_DATA: resourcectl get has it.")
+        elif value is not None:
+            environ[variable] = text
+    return environ

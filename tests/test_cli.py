@@ -1,0 +1,196 @@
+"""The parts of ``resourcectl`` that need no process: names, settings, and what is printed."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from resourced.cli.app import cli
+from resourced.cli.locking import not_json
+from resourced.cli.names import parse_either, parse_lock, parse_name, write_lock, write_name
+from resourced.cli.output import clock_time, printable
+from resourced.cli.settings import Settings, default_path, load
+from resourced.cli.status import Status, status_of
+from resourced.client import ClientError
+from resourced.errors import ConfigurationError
+from resourced.model import Key, valid_name
+
+TREE = Path(__file__).resolve().parent.parent
+
+
+class NameTests(SynchronousTestCase):
+    def test_written_as_it_is(self):
+        """An ordinary name is written as it is, and a lock as its two names."""
+        self.assertEqual(parse_lock("printer/A4"), Key("printer", "A4"))
+        self.assertEqual(parse_lock("Bücher/A4 quer+"), Key("Bücher", "A4 quer+"))
+        self.assertEqual(parse_either("printer"), Key("printer", ""))
+        self.assertEqual(parse_either("printer/A4"), Key("printer", "A4"))
+
+    def test_percent(self):
+        """A slash and a percent sign in a name are written with a percent sign, as anything else may be."""
+        self.assertEqual(parse_lock("a%2Fb/50%25"), Key("a/b", "50%"))
+        self.assertEqual(parse_name("%C3%A9%2e"), "é.")
+
+    def test_what_is_no_name(self):
+        """What names nothing is refused with a sentence that says why."""
+        for argument, sentence in {
+            "": "is empty",
+            "a/b": "%2F",
+            "50%": "%25",
+            "%zz": "%25",
+            "%ff": "not UTF-8",
+            "%0a": "control character",
+            "\x1b[2J": "control character",
+            "..": "'..'",
+            "a" * 256: "longer",
+            "\udcff": "not valid Unicode",
+        }.items():
+            error = self.assertRaises(ValueError, parse_name, argument)
+            self.assertIn(sentence, str(error), argument)
+        for argument in ("printer", "/", "printer/", "/A4", "printer/A4/tray"):
+            self.assertRaises(ValueError, parse_lock, argument)
+
+    @given(st.text(max_size=30).filter(lambda name: not valid_name(name)))
+    def test_round_trip(self, name):
+        """Any name that a server may have is printed so that it can be typed again, and does nothing to a terminal."""
+        written = write_name(name)
+        self.assertTrue(written.isprintable())
+        self.assertEqual(parse_name(written), name)
+        self.assertEqual(parse_lock(write_lock(name, name)), Key(name, name))
+
+
+class SettingsTests(SynchronousTestCase):
+    def setUp(self):
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.home = Path(folder.name)
+        self.file = self.home / ".config" / "resourced" / "ctl.toml"
+        self.file.parent.mkdir(parents=True)
+        self.environ = {"HOME": str(self.home)}
+
+    def write(self, text: str, mode: int = 0o600) -> None:
+        self.file.write_text(text)
+        self.file.chmod(mode)
+
+    def refused(self, **options: object) -> str:
+        return str(self.assertRaises(ConfigurationError, load, self.environ, **options))
+
+    def test_order(self):
+        """An option wins over its variable, which wins over the file, which wins over the default."""
+        self.assertEqual(load({**self.environ, "RESOURCED_KEY": "k"}), Settings(("http://localhost:9501",), "k"))
+        self.write('url = "http://file:1"\nkey = "file-key"\nowner = "file"\n')
+        self.assertEqual(load(self.environ), Settings(("http://file:1",), "file-key", "file"))
+        variables = {"RESOURCED_URL": "http://a:1 http://b:2", "RESOURCED_KEY": "env-key", "RESOURCED_OWNER": "env"}
+        environ = {**self.environ, **variables}
+        self.assertEqual(load(environ), Settings(("http://a:1", "http://b:2"), "env-key", "env"))
+        self.assertEqual(
+            load(environ, urls=("https://o:3/base",), key="k", owner="o"), Settings(("https://o:3/base",), "k", "o")
+        )
+
+    def test_several_servers_in_the_file(self):
+        """The file may name those that stand by."""
+        self.write('url = ["http://a:1", "http://b:2"]\nkey = "k"')
+        self.assertEqual(load(self.environ).urls, ("http://a:1", "http://b:2"))
+
+    def test_where_the_file_is(self):
+        """The file is where the XDG Base Directory Specification has it, and an option names another one."""
+        self.assertEqual(default_path(self.environ), self.file)
+        self.assertEqual(default_path({**self.environ, "XDG_CONFIG_HOME": "relative"}), self.file)
+        self.assertEqual(default_path({"XDG_CONFIG_HOME": "/x"}), Path("/x/resourced/ctl.toml"))
+        other = self.home / "other.toml"
+        self.assertIn("There is no file", self.refused(config=str(other)))
+        other.write_text('key = "other"')
+        self.assertEqual(load(self.environ, config=str(other)).key, "other")
+
+    def test_key_that_others_can_read(self):
+        """Whoever has a key in a file that others can read is told so; without a key in it that is nobody's concern."""
+        self.write('key = "k"', 0o644)
+        self.assertIn("chmod 600", load(self.environ).warning)
+        self.write('owner = "o"', 0o644)
+        self.assertEqual(load(self.environ, key="k").warning, "")
+
+    def test_what_is_wrong(self):
+        """Each fault is told by a sentence that names the place, and never shows a key."""
+        self.assertIn("RESOURCED_KEY", self.refused())
+        for text, sentence in {
+            "key = ": "is not TOML",
+            'key = "secret"\nport = 3': "'port'",
+            "key = 5": "must be a text",
+            'key = "secret"\nurl = [5]': "must be a text",
+            'key = "sec ret"': "printable ASCII",
+            'key = "sec\\nret"': "printable ASCII",
+            'key = "secret"\nowner = "a\\u0007"': "owner",
+            'key = "secret"\nurl = "localhost"': "'localhost' is no URL",
+            'key = "secret"\nurl = "http://user:pass@host"': "no URL",
+            'key = "secret"\nurl = "http://host:port"': "no URL",
+        }.items():
+            self.write(text)
+            told = self.refused()
+            self.assertIn(sentence, told, text)
+            self.assertNotRegex(told, "sec ?ret")
+        self.file.unlink()
+        self.file.mkdir()
+        self.assertIn("cannot be read", self.refused(key="k"))
+
+    def test_key_is_not_shown(self):
+        """The settings can be printed without giving the key away."""
+        self.assertNotIn("secret", repr(load(self.environ, key="secret")))
+
+
+class OutputTests(SynchronousTestCase):
+    def test_printable(self):
+        """What could make a terminal do something is escaped so that a JSON text stays the same one."""
+        text = '{"a": "\u009b2J \u202e\x7f\u2028 é ✓ \U000e0001"}\n'
+        shown = printable(text)
+        self.assertTrue(shown.replace("\n", "").isprintable())
+        self.assertEqual(json.loads(shown), json.loads(text))
+
+    def test_clock_time(self):
+        """A time is told as on a clock."""
+        self.assertEqual(
+            [clock_time(s) for s in (0, 7.9, 65, 3600, 90061)], ["0:00", "0:07", "1:05", "1:00:00", "25:01:01"]
+        )
+
+
+class ValueTests(SynchronousTestCase):
+    def test_json(self):
+        """What is JSON is taken as it is, and what is not is told by why."""
+        for text in ("0", " [1.0E+2]\n", '"é"', '{"a": null}'):
+            self.assertEqual(not_json(text), "", text)
+        for text in ("", "NaN", "[-Infinity]", "{'a': 1}", "[1] 2", "[" * 100_000):
+            self.assertTrue(not_json(text), text[:10])
+
+
+class StatusTests(SynchronousTestCase):
+    def test_every_error_has_a_status(self):
+        """Whatever the client raises ends in a status of its own."""
+        kinds = ClientError.__subclasses__()
+        found = {status_of(kind.__new__(kind)) for kind in kinds}
+        self.assertGreater(len(kinds), 5)
+        self.assertEqual(len(found), len(kinds))
+
+
+class ManualTests(SynchronousTestCase):
+    def setUp(self):
+        self.manual = (TREE / "docs" / "resourcectl.rst").read_text()
+
+    def test_statuses(self):
+        """The manual has every status, with the number that it has."""
+        documented = {int(number) for number in re.findall(r"^``(\d+)``", self.manual, re.MULTILINE)}
+        self.assertEqual(documented, set(map(int, Status)) - {Status.SIGNAL})
+
+    def test_commands_and_options(self):
+        """The manual has every command and every option."""
+        self.assertGreater(len(cli.commands), 10)
+        for name, command in cli.commands.items():
+            self.assertRegex(self.manual, rf"(?m)^``{name}`` ")
+            for option in command.params:
+                if isinstance(option, click.Option):
+                    self.assertIn(option.opts[-1], self.manual, name)

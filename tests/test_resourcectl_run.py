@@ -1,0 +1,450 @@
+"""``resourcectl run``, as a process in a pipe and on a terminal, against a real daemon."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+from signal import Signals
+
+import pytest
+
+from tests.daemon import READ, Daemon, eventually, free_port
+from tests.resourcectl import RESOURCECTL, Ctl, Outcome, handles
+from tests.terminal import END, INTERRUPT, SUSPEND, Terminal
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    with Daemon(tmp_path_factory.mktemp("daemon")) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def ctl(daemon, tmp_path):
+    return Ctl(daemon, tmp_path)
+
+
+@pytest.fixture
+def place(daemon):
+    """A selector that nobody has used yet."""
+    name = f"printer{next(_numbers)}"
+    daemon.create(name, 300)
+    return f"{name}/A4"
+
+
+@pytest.fixture
+def brief(daemon):
+    """The same, but its locks last for no more than 3 seconds."""
+    name = f"brief{next(_numbers)}"
+    daemon.create(name, 3)
+    return f"{name}/A4"
+
+
+def lock(daemon: Daemon, place: str, ticket: str = "") -> tuple[int, str]:
+    """Ask for a lock; return where in the queue this is, 0 for the lock itself, and the ticket."""
+    answer = daemon.post(f"/resource/{place}/lock", ticket=ticket)
+    return answer.json.get("position", 0), answer.ticket
+
+
+def unlock(daemon: Daemon, place: str, ticket: str) -> None:
+    assert daemon.post(f"/resource/{place}/unlock", ticket=ticket).json == {"unlocked": True}
+
+
+def ahead(daemon: Daemon, place: str) -> int:
+    """Count those who hold a lock or wait for it, by joining them for a moment."""
+    position, ticket = lock(daemon, place)
+    unlock(daemon, place, ticket)
+    return position
+
+
+def written(path: Path) -> str:
+    """Wait until a whole line is in a file, and return the text."""
+    eventually(lambda: path.exists() and path.read_text().endswith("\n"), what=str(path))
+    return path.read_text()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and is no corpse."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "XZ"
+    except FileNotFoundError:
+        return False
+
+
+#: Tells its process and its ticket, and goes on until a signal comes.
+WAIT = "echo $$ $RESOURCED_TICKET > running; while :; do sleep 0.05; done 2> /dev/null"
+
+#: The same without a shell, which may miss a Ctrl-C in the moment in which it starts another program.
+SLEEP = "echo $$ > running; exec sleep 60"
+
+
+class TestCommand:
+    def test_has_the_lock(self, daemon, ctl, place):
+        """The command has the lock, its ticket, its fence and its data; in the end the lock is free, and nothing was said."""
+        ctl.ok("put", place, '{"é":\t1.0E+2}')
+        script = 'echo "$RESOURCED_LOCK $RESOURCED_FENCE $RESOURCED_TICKET $RESOURCED_DATA"; read line'
+        running = ctl.start("run", place, "--", "sh", "-c", script, stdin=subprocess.PIPE)
+        eventually(lambda: ahead(daemon, place) == 1)
+        outcome = running.wait(stdin=b"\n")
+        name, fence, ticket, data = outcome.out.rstrip("\n").split(" ", 3)
+        assert (outcome.status, outcome.err) == (0, "")
+        assert (name, data) == (place, '{"é":\t1.0E+2}')
+        assert int(fence) > 0
+        assert re.fullmatch("[0-9a-f]{32}", ticket)
+        assert ahead(daemon, place) == 0
+
+    def test_streams_are_its_own(self, ctl, place):
+        """Stdin, stdout and stderr of the command are those of whoever called."""
+        (ctl.folder / "in").write_text("from stdin")
+        with (ctl.folder / "in").open() as stdin:
+            outcome = ctl("run", place, "--", "sh", "-c", "cat; echo complaint >&2", stdin=stdin)
+        assert (outcome.status, outcome.out, outcome.err) == (0, "from stdin", "complaint\n")
+
+    def test_no_data(self, ctl, place):
+        """Where nothing was written there are no data, not those of an outer lock either; nor are any that are too long."""
+        script = 'echo "${RESOURCED_DATA-none}"'
+        outer = {"RESOURCED_DATA": "[1]"}
+        assert ctl.ok("run", place, "--", "sh", "-c", script, environ=outer) == "none\n"
+        long = ctl.folder / "long"
+        long.write_text(json.dumps("x" * 200_000))
+        ctl.ok("put", place, "--file", str(long))
+        outcome = ctl("run", place, "--", "sh", "-c", script, environ=outer)
+        assert (outcome.status, outcome.out) == (0, "none\n")
+        assert "too long" in outcome.err
+
+    def test_uses_its_own_lock(self, ctl, place):
+        """What the command writes with ``put`` it writes with the lock that it has, instead of waiting for it."""
+        count = f"resourcectl put {place} $((${{RESOURCED_DATA:-0}} + 1))"
+        for _ in range(2):
+            ctl.ok("run", place, "--", "sh", "-c", count)
+        assert ctl.ok("get", place) == "2\n"
+
+    def test_status(self, ctl, place):
+        """The status is that of the command, or 128 and the number of the signal that killed it."""
+        for script, status in {"exit 255": 255, "kill -KILL $$": 137}.items():
+            outcome = ctl("run", place, "--", "sh", "-c", script)
+            assert (outcome.status, outcome.out, outcome.err) == (status, "", ""), script
+
+    def test_no_command(self, daemon, ctl, place):
+        """What cannot be run is told by the statuses of a shell, and the lock is let go of."""
+        (ctl.folder / "text").write_text("text")
+        (ctl.folder / "binary").write_bytes(b"\0")
+        (ctl.folder / "binary").chmod(0o755)
+        for command, status in {"no-such\x1b[2J": 127, "./text": 126, "./binary": 126}.items():
+            outcome = ctl("run", place, "--", command)
+            assert (outcome.status, outcome.out) == (status, ""), outcome
+            assert command.replace("\x1b", "\\u001b") in outcome.err
+        assert ahead(daemon, place) == 0
+
+    def test_options_end_at_the_command(self, ctl, place):
+        """Without ``--`` it is not guessed whose options these are; after it, everything is the command's."""
+        assert ctl("run", place, "--").status == 64
+        assert ctl("run", place, "extra", "--", "true").status == 64
+        assert ctl.ok("run", place, "--", "echo", "--wait", "--", "-o") == "--wait -- -o\n"
+
+
+class TestWait:
+    def test_not_available(self, daemon, ctl, place):
+        """Who does not want to wait any longer is told by status 75, and leaves nothing behind in the queue."""
+        _, ticket = lock(daemon, place)
+        for wait in ("0", "0.3"):
+            outcome = ctl("run", "--wait", wait, place, "--", "touch", "ran")
+            assert (outcome.status, outcome.out) == (75, "")
+            assert outcome.err.count("\n") == 1
+        assert ahead(daemon, place) == 1
+        assert not (ctl.folder / "ran").exists()
+        unlock(daemon, place, ticket)
+
+    def test_its_turn(self, daemon, ctl, place):
+        """It waits without a word, and runs when its turn comes."""
+        _, ticket = lock(daemon, place)
+        running = ctl.start("run", place, "--", "echo", "ran")
+        eventually(lambda: ahead(daemon, place) == 2)
+        unlock(daemon, place, ticket)
+        assert running.wait() == Outcome(0, "ran\n", "")
+
+    @pytest.mark.parametrize("number", [Signals.SIGINT, Signals.SIGHUP])
+    def test_interrupted(self, daemon, ctl, place, number):
+        """A signal that ends it while it waits gives up the place at once."""
+        _, ticket = lock(daemon, place)
+        running = ctl.start("run", place, "--", "touch", "ran")
+        eventually(lambda: ahead(daemon, place) == 2)
+        running.signal(number)
+        assert running.wait() == Outcome(128 + number, "", "")
+        assert ahead(daemon, place) == 1
+        assert not (ctl.folder / "ran").exists()
+        unlock(daemon, place, ticket)
+
+    def test_interrupted_twice(self, daemon, ctl, place):
+        """If the server does not let itself be told, a second signal ends it on the spot."""
+        _, ticket = lock(daemon, place)
+        running = ctl.start("run", place, "--", "true")
+        eventually(lambda: ahead(daemon, place) == 2)
+        daemon.freeze()
+        try:
+            running.signal(Signals.SIGINT)
+            # Until the first one has come through, a second one would be the same.
+            eventually(lambda: not handles(running.pid, Signals.SIGINT))
+            assert running.running
+            running.signal(Signals.SIGINT)
+            assert running.wait().status == -Signals.SIGINT
+        finally:
+            daemon.thaw()
+        unlock(daemon, place, ticket)
+
+    def test_no_server(self, ctl, place):
+        """If no server is there, that is status 69, and the command is not run."""
+        nowhere = {"RESOURCED_URL": f"http://127.0.0.1:{free_port()}"}
+        outcome = ctl("run", "--patience", "0.3", place, "--", "touch", "ran", environ=nowhere)
+        assert (outcome.status, outcome.out) == (69, "")
+        assert nowhere["RESOURCED_URL"] in outcome.err
+        assert not (ctl.folder / "ran").exists()
+
+    def test_server_comes(self, daemon, ctl, place):
+        """Who starts before the server does waits for it."""
+        daemon.kill()
+        running = ctl.start("run", place, "--", "echo", "ran")
+        eventually(lambda: handles(running.pid, Signals.SIGHUP))
+        daemon.start()
+        assert running.wait() == Outcome(0, "ran\n", "")
+
+    def test_refused(self, daemon, ctl, place):
+        """A key that may not lock is refused with status 77, and is shown nowhere."""
+        for key in (READ, "not-a-key-at-all"):
+            outcome = ctl("run", place, "--", "touch", "ran", environ={"RESOURCED_KEY": key})
+            assert (outcome.status, outcome.out) == (77, "")
+            assert key not in outcome.err
+        assert not (ctl.folder / "ran").exists()
+
+    def test_create(self, ctl):
+        """A resource that is not there is status 66, unless it is to be created."""
+        place = f"new{next(_numbers)}/A4"
+        outcome = ctl("run", place, "--", "echo", "ran")
+        assert (outcome.status, outcome.out) == (66, "")
+        assert ctl.ok("run", "--create", place, "--", "echo", "ran") == "ran\n"
+
+
+class TestSignals:
+    def test_passed_on(self, ctl, place):
+        """Signals that it gets reach the command, which does with them what it likes."""
+        for number in (Signals.SIGINT, Signals.SIGUSR1):
+            running = ctl.start("run", place, "--", "sh", "-c", f"trap 'exit {number + 1}' {number}; {WAIT}")
+            written(ctl.folder / "running")
+            running.signal(number)
+            assert running.wait() == Outcome(number + 1, "", "")
+            (ctl.folder / "running").unlink()
+
+    def test_reach_all_of_it(self, ctl, place):
+        """Signals reach what the command has started, too, which would outlive it otherwise."""
+        running = ctl.start("run", place, "--", "sh", "-c", "sleep 60 & echo $! > running; wait; true")
+        child = int(written(ctl.folder / "running"))
+        running.signal(Signals.SIGTERM)
+        assert running.wait() == Outcome(128 + Signals.SIGTERM, "", "")
+        eventually(lambda: not alive(child))
+
+    def test_ignored_from_the_start(self, ctl, place):
+        """What was ignored stays so: under ``nohup`` the end of a terminal ends neither it nor the command."""
+        script = f"trap 'exit 5' TERM; {WAIT}"
+        running = ctl.popen("nohup", RESOURCECTL, "run", place, "--", "sh", "-c", script)
+        command = int(written(ctl.folder / "running").split()[0])
+        assert not handles(running.pid, Signals.SIGHUP)
+        running.signal(Signals.SIGHUP)
+        os.kill(command, Signals.SIGHUP)
+        running.signal(Signals.SIGTERM)
+        assert running.wait().status == 5
+
+
+class TestLoss:
+    def test_is_kept(self, daemon, ctl, brief):
+        """A lock is kept for longer than its lease while the command runs, through a restart of the server too."""
+        running = ctl.start("run", brief, "--", "sh", "-c", f"trap 'exit 0' TERM; {WAIT}")
+        held = written(ctl.folder / "running").split()[1]
+        position, ticket = lock(daemon, brief)
+        assert position == 1
+        daemon.kill()
+        daemon.start()
+        # Whoever waits behind it would have the lock, were it not renewed.
+        assert daemon.post(f"/resource/{brief}/lock?wait=4", ticket=ticket).status == 202
+        assert ticket != held
+        running.signal(Signals.SIGTERM)
+        assert running.wait() == Outcome(0, "", "")
+        assert lock(daemon, brief, ticket)[0] == 0
+        unlock(daemon, brief, ticket)
+
+    def test_somebody_takes_it_away(self, daemon, ctl, brief):
+        """
+        A command that has lost its lock is asked to end.
+
+        All that it has started is asked too; what has not ended after the grace is killed; and the status is 79.
+        """
+        stubborn = "sh -c 'trap \"\" TERM; echo $$ >> pids; while :; do sleep 0.05; done' &"
+        script = f"trap 'echo asked > asked' TERM; {stubborn} {WAIT}"
+        running = ctl.start("run", "--grace", "0.5", brief, "--", "sh", "-c", script)
+        command, ticket = written(ctl.folder / "running").split()
+        stubborn = written(ctl.folder / "pids").strip()
+        unlock(daemon, brief, ticket)
+        outcome = running.wait()
+        assert (outcome.status, outcome.out) == (79, "")
+        assert outcome.err.count(brief) == 1
+        assert (ctl.folder / "asked").exists()
+        assert not alive(int(command))
+        assert not alive(int(stubborn))
+        assert ticket not in outcome.err
+
+    def test_ends_when_asked(self, daemon, ctl, brief):
+        """All of it has the time to end in good order, and nobody waits for the end of the grace then; the status is 79."""
+        slow = "sh -c 'trap \"sleep 0.3; echo tidy > tidy; exit\" TERM; echo > slow; while :; do sleep 0.05; done' 2> /dev/null &"
+        running = ctl.start("run", "--grace", "3600", brief, "--", "sh", "-c", f"trap 'exit 0' TERM; {slow} {WAIT}")
+        written(ctl.folder / "slow")
+        unlock(daemon, brief, written(ctl.folder / "running").split()[1])
+        assert running.wait().status == 79
+        assert (ctl.folder / "tidy").exists()
+
+    def test_lost_at_the_end(self, daemon, ctl, brief):
+        """A command that ends well, but without the lock, has not ended well."""
+        script = f"resourcectl unlock {brief}; exit 0"
+        outcome = ctl("run", brief, "--", "sh", "-c", script)
+        assert (outcome.status, outcome.out) == (79, "")
+        assert brief in outcome.err
+
+    def test_server_goes_away(self, daemon, ctl, brief):
+        """Without a server the command runs for as long as the lease lasts, and no longer."""
+        running = ctl.start("run", brief, "--", "sh", "-c", f"trap 'date +%s.%N > ended; exit' TERM; {WAIT}")
+        written(ctl.folder / "running")
+        try:
+            daemon.kill()
+            gone = time.time()
+            outcome = running.wait()
+            ended = float((ctl.folder / "ended").read_text())
+        finally:
+            daemon.start()
+        assert outcome.status == 79
+        # It had renewed its three seconds within the last one.
+        assert ended - gone > 1
+
+
+class TestTerminal:
+    @pytest.fixture
+    def terminal(self, ctl):
+        environ = {**ctl.environ, "PS1": "ready> ", "TERM": "dumb"}
+        with Terminal(("bash", "--norc", "--noprofile", "--noediting", "-i"), environ, ctl.folder) as terminal:
+            terminal.expect("ready> ")
+            yield terminal
+            terminal.type("exit\n" * 2)
+
+    def test_live_line(self, daemon, terminal, place):
+        """While it waits a line tells the position and the time, and is gone before the command writes anything."""
+        _, first = lock(daemon, place)
+        _, second = lock(daemon, place)
+        terminal.type(f"resourcectl run {place} -- echo ra''n 2>&1; echo status $?\n")
+        assert "\n" not in terminal.expect(f"{place}: position 2 in the queue, waited 0:01")
+        unlock(daemon, place, second)
+        terminal.expect("position 1 in the queue")
+        unlock(daemon, place, first)
+        assert terminal.expect("status 0").rpartition("\r\x1b[K")[2].startswith("ran\r\nstatus 0")
+
+    def test_no_live_line_in_the_background(self, daemon, terminal, place):
+        """Who is at work in the foreground is not written over."""
+        _, ticket = lock(daemon, place)
+        terminal.type(f"resourcectl run {place} -- echo ra''n &\n")
+        eventually(lambda: ahead(daemon, place) == 2)
+        unlock(daemon, place, ticket)
+        assert "queue" not in terminal.expect("ran")
+
+    def test_interrupted_while_it_waits(self, daemon, terminal, place):
+        """Ctrl-C while it waits gives up the place, and takes the line away."""
+        _, ticket = lock(daemon, place)
+        terminal.type(f"resourcectl run {place} -- true; echo status $?\n")
+        terminal.expect("position 1 in the queue")
+        terminal.type(INTERRUPT)
+        assert "\x1b[K" in terminal.expect("status 130")
+        assert ahead(daemon, place) == 1
+        unlock(daemon, place, ticket)
+
+    def test_command_has_the_terminal(self, daemon, terminal, place):
+        """The command reads what is typed, and Ctrl-C reaches it and not the shell."""
+        terminal.type(f"resourcectl run {place} -- cat; echo status $?\n")
+        terminal.type("typed\n")
+        terminal.expect("typed")
+        assert ahead(daemon, place) == 1
+        terminal.type(END)
+        terminal.expect("status 0")
+        terminal.type(
+            f"resourcectl run {place} -- sh -c 'trap \"echo cau''ght; exit 4\" INT; {WAIT}'; echo status $?\n"
+        )
+        eventually(lambda: ahead(daemon, place) == 1)
+        written(terminal.folder / "running")
+        terminal.type(INTERRUPT)
+        assert "caught" in terminal.expect("status 4")
+        assert ahead(daemon, place) == 0
+
+    def test_script_ends_too(self, daemon, terminal, place):
+        """Ctrl-C ends not only the command but also the script that it is part of, as without resourcectl."""
+        (terminal.folder / "script").write_text(f"resourcectl run {place} -- sh -c '{SLEEP}'\necho went on\n")
+        terminal.type("sh script\n")
+        written(terminal.folder / "running")
+        terminal.type(INTERRUPT)
+        assert "went on" not in terminal.expect("ready> ")
+        terminal.type("echo status $?\n")
+        terminal.expect("status 130")
+
+    def test_stopped_and_continued(self, daemon, terminal, place):
+        """Ctrl-Z stops the command and gives the shell back; ``fg`` goes on with it, and ``bg`` does until it wants to read."""
+        terminal.type(f"resourcectl run {place} -- cat; echo status $?\n")
+        eventually(lambda: ahead(daemon, place) == 1)
+        terminal.type("one\n")
+        terminal.expect("one")
+        terminal.type(SUSPEND)
+        terminal.expect("Stopped")
+        terminal.type("bg\n")
+        # It reads, and is stopped for that.
+        terminal.type("while ! jobs | grep Stopped; do sleep 0.05; done\n")
+        terminal.expect("Stopped")
+        terminal.type("fg\n")
+        terminal.expect("run")
+        terminal.type("two\n")
+        terminal.expect("two")
+        terminal.type(END)
+        terminal.type("echo en''d\n")
+        terminal.expect("end")
+        assert ahead(daemon, place) == 0
+
+    def test_lost_while_it_was_stopped(self, daemon, terminal, brief):
+        """A command that was stopped for longer than its lease does not go on."""
+        terminal.type(f"resourcectl run {brief} -- sh -c 'while :; do echo tick >> ticks; sleep 0.02; done'\n")
+        written(terminal.folder / "ticks")
+        eventually(lambda: ahead(daemon, brief) == 1)
+        terminal.type(SUSPEND)
+        terminal.expect("Stopped")
+        ticks = (terminal.folder / "ticks").read_text()
+        eventually(lambda: ahead(daemon, brief) == 0)
+        terminal.type("fg; echo status $?\n")
+        terminal.expect("status 79")
+        assert (terminal.folder / "ticks").read_text() == ticks
+
+    def test_pipeline(self, daemon, terminal, place):
+        """In a pipeline Ctrl-C reaches the command, which can read from the terminal if it asks for it."""
+        ask = "read line < /dev/tty; echo got $line; exec sleep 60"
+        terminal.type(f"true | resourcectl run {place} -- sh -c '{ask}' | cat\n")
+        eventually(lambda: ahead(daemon, place) == 1)
+        terminal.type("answer\n")
+        terminal.expect("got answer")
+        terminal.type(INTERRUPT)
+        terminal.expect("ready> ")
+        terminal.type("echo status ${PIPESTATUS[1]}\n")
+        terminal.expect("status 130")
+        assert ahead(daemon, place) == 0
+
+    def test_hangs_up(self, daemon, ctl, place):
+        """When the terminal goes away the command gets SIGHUP, and the lock is let go of."""
+        with Terminal(("sh", "-c", f"resourcectl run {place} -- sh -c '{WAIT}'; true"), ctl.environ, ctl.folder):
+            command = int(written(ctl.folder / "running").split()[0])
+        eventually(lambda: not alive(command))
+        eventually(lambda: ahead(daemon, place) == 0)
