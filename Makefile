@@ -81,6 +81,7 @@ profile: $(VENV)/installed-dev mariadb
 
 docs: $(VENV)/installed-dev
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --builder html docs docs/_build/html
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --builder man docs docs/_build/man
 
 dist: $(VENV)/installed-dev
 	$(BIN)/python -m build
