@@ -9,7 +9,7 @@ from twisted.web.iweb import IRequest
 from resourced import jsontext
 from resourced.channel import error_body
 from resourced.errors import ResourcedError
-from resourced.locks import Held, Queued
+from resourced.locks import Held, Queued, Written
 from resourced.model import Document
 
 #: After how many seconds to try again: those who wait for a lock, and those whom the server could not serve.
@@ -36,6 +36,13 @@ def done(request: IRequest, status: int = 204) -> bytes:
     if status == 304:
         _never_store(request)
     return b""
+
+
+def written(request: IRequest, outcome: Written) -> None:
+    """Tell a client that its write is kept, and for how long the lock is its own from now on, if it still is."""
+    noted(request, fence=outcome.fence)
+    if outcome.lease is not None:
+        request.setHeader(b"x-lease", b"%d" % outcome.lease)
 
 
 def tagged(request: IRequest, etag: str) -> None:

@@ -270,7 +270,11 @@ def _data() -> dict[str, Part]:
             "put": _operation(
                 "writeData",
                 "Write as the holder",
-                {"204": _answer("It is written, and the lease renewed or the lock released.", headers=["ETag"])},
+                {
+                    "204": _answer(
+                        "It is written, and the lease renewed or the lock released.", headers=["ETag", "x-lease"]
+                    )
+                },
                 refused,
                 parameters=("unlock", "neededTicket", "If-Match", "absent"),
                 body=_body({"description": "Any JSON, kept byte for byte."}, {"status": "ready"}),
@@ -278,7 +282,7 @@ def _data() -> dict[str, Part]:
             "delete": _operation(
                 "deleteData",
                 "Delete the data as the holder",
-                {"204": _answer("There is none any more.")},
+                {"204": _answer("There is none any more.", headers=["x-lease"])},
                 refused,
                 parameters=("unlock", "neededTicket", "If-Match"),
             ),

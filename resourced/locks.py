@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as WaitOver
@@ -41,6 +42,20 @@ class Queued:
 
     ticket: str
     position: int
+
+
+class Written(NamedTuple):
+    """
+    A write that is kept.
+
+    :ivar version: of the data.
+    :ivar fence: under which it was written.
+    :ivar lease: how long its writer may be silent from now on, in seconds; nothing if it has the lock no more.
+    """
+
+    version: int
+    fence: int
+    lease: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +250,7 @@ class LockManager:
         unlock: bool = False,
         party: str = "",
         check: Callable[[], Awaitable[None]] | None = None,
-    ) -> Deferred[int]:
+    ) -> Deferred[Written]:
         """
         Write as the holder, and so renew the lease, or release the lock in the same step.
 
@@ -243,7 +258,6 @@ class LockManager:
 
         :param data: the JSON text to keep, or nothing, to have none there any more.
         :param check: looks at the data that is there, which cannot change meanwhile, and raises if it is not to be replaced.
-        :returns: the version of the data.
         :raises resourced.errors.NotHolder: the ticket is alive, but the lock is not its own.
         :raises resourced.errors.TicketEnded: the ticket has no claim to this lock any more, or never was.
         :raises resourced.errors.StoreUnavailable: it is not known whether the data was written.
@@ -378,7 +392,7 @@ class LockManager:
         unlock: bool,
         party: str,
         check: Callable[[], Awaitable[None]] | None,
-    ) -> int:
+    ) -> Written:
         entry = await self._writer(key, name, party, alone=check is not None)
         queue = entry.queue
         queue.writes += 1
@@ -402,17 +416,16 @@ class LockManager:
                 self._table.look_again(entry)
         if released:
             await self._kept(group)
-            return version
+            return Written(version, entry.fence, None)
         while unlock and queue.writes:
             await queue.calmed()
         if entry.ended:
-            return version
+            return Written(version, entry.fence, None)
         if unlock:
             self._table.release(entry)
             self._table.settle(queue)
-        else:
-            self._table.renew(entry)
-        return version
+            return Written(version, entry.fence, None)
+        return Written(version, entry.fence, self._table.renew(entry))
 
     async def _writer(self, key: Key, name: str, party: str, *, alone: bool) -> Entry:
         """Find the holder that may write now: while one of its writes looks at the data no other may begin."""

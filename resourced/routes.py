@@ -34,7 +34,7 @@ from resourced.errors import (
     TicketEnded,
     TicketRequired,
 )
-from resourced.locks import LockManager
+from resourced.locks import LockManager, Written
 from resourced.model import Key, Resource
 from resourced.parse import Writing, presented_key
 from resourced.routing import Segment
@@ -105,12 +105,11 @@ class Routes:
             if changes == self.locks.changes:
                 return found
 
-    async def write(self, key: Key, writing: Writing, data: str | None, identity: Identity) -> int:
+    async def write(self, key: Key, writing: Writing, data: str | None, identity: Identity) -> Written:
         """
         Replace what is kept at a selector, as the holder of its lock.
 
         :param data: the JSON text to keep, or nothing, to have none there any more.
-        :returns: the version of the data.
         :raises resourced.errors.PreconditionFailed: what is there is not what the client believes.
         """
         found = await self.find(key.resource)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from twisted.web.server import Request
 
-from resourced.answers import answer, done
+from resourced.answers import answer, done, written
 from resourced.auth import Identity, Permission
 from resourced.locks import Holder, Standings, Waiter
 from resourced.model import Resource
@@ -95,7 +95,7 @@ class Steering(Routes):
         """Delete what is kept at a selector, as the holder of its lock."""
         identity = self.authorize(request, Permission.WRITE, resource)
         key = named(resource, selector)
-        await self.write(key, writing_of(request), None, identity)
+        written(request, await self.write(key, writing_of(request), None, identity))
         return done(request)
 
     @route("/resource/<name:resource>/<name:selector>/lock", ["GET"])

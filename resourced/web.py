@@ -9,7 +9,7 @@ from urllib.parse import quote
 from twisted.web.server import Request
 
 from resourced import jsontext
-from resourced.answers import answer, document, done, error, held, noted, queued, tagged, waits
+from resourced.answers import answer, document, done, error, held, noted, queued, tagged, waits, written
 from resourced.auth import Identity, Keys, Permission
 from resourced.errors import DataNotFound, ResourceNotFound, StoreUnavailable
 from resourced.locks import Held, LockManager, Queued
@@ -135,7 +135,9 @@ class Published(Routes):
         key = named(resource, selector)
         writing = writing_of(request)
         data = jsontext.check(body_of(request))
-        tagged(request, etag_of(await self.write(key, writing, data, identity), data))
+        outcome = await self.write(key, writing, data, identity)
+        written(request, outcome)
+        tagged(request, etag_of(outcome.version, data))
         return done(request)
 
     @route("/resource/<name:resource>/<name:selector>/unlock", ["PUT", "POST"])

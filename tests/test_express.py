@@ -23,7 +23,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-import resourced.testing
+import resourced.testing.store
 from resourced.auth import Keys
 from resourced.cache import CachedStore
 from resourced.channel import Access, Limits
@@ -49,7 +49,7 @@ class Server:
 
     def __init__(self, case: SynchronousTestCase, *, fast: bool) -> None:
         ids, tickets = itertools.count(1), itertools.count(1)
-        case.patch(resourced.testing, "uuid4", lambda: UUID(int=next(ids)))
+        case.patch(resourced.testing.store, "uuid4", lambda: UUID(int=next(ids)))
         self.clock = Clock()
         memory = MemoryStore()
         store = CachedStore(memory, self.clock) if fast else memory

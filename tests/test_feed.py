@@ -14,6 +14,7 @@ from resourced.auth import Identity, Permission
 from resourced.errors import EventsForgotten
 from resourced.history import BYTES, MOMENT, PAGE, PAUSE, REST, SLICE, Feed, View, described
 from resourced.journal import PAUSE as JOURNAL_PAUSE
+from resourced.locks import Written
 from resourced.model import Batch, Event, EventKind, Key
 from resourced.testing import MemoryStore
 from tests.faulty import FaultyStore, Life, Outcome
@@ -442,7 +443,7 @@ class VolatileFailureTests(FailureTests):
     def on_disk(self) -> list[int]:
         return [*self.disk.events_kept]
 
-    def write(self, ticket: str, data: str = "1") -> Deferred[int]:
+    def write(self, ticket: str, data: str = "1") -> Deferred[Written]:
         return self.life.heard(self.life.locks.write(A4, "id", ticket, data))
 
     def test_unanswered(self):

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import EpochLost, NotHolder, StoreUnavailable, TicketEnded
 from resourced.journal import FENCES, PAUSE
-from resourced.locks import Held, LockManager, Queued
+from resourced.locks import Held, LockManager, Queued, Written
 from resourced.locktable import Times
 from resourced.model import Key, Standing
 from resourced.testing import MemoryStore
@@ -92,7 +92,7 @@ class JournalTestCase(SynchronousTestCase):
         assert isinstance(queued, Queued), queued
         return queued
 
-    def write(self, ticket: str, data: str = "1", key: Key = A4, *, unlock: bool = False) -> Deferred[int]:
+    def write(self, ticket: str, data: str = "1", key: Key = A4, *, unlock: bool = False) -> Deferred[Written]:
         return self.life.heard(self.locks.write(key, "id", ticket, data, unlock=unlock))
 
     def unlock(self, ticket: str, key: Key = A4) -> bool:
@@ -178,7 +178,7 @@ class GroupCommitTests(JournalTestCase):
         writing = self.write(self.holder, "1")
         self.assertNoResult(writing)
         self.store.finish()
-        self.assertGreater(self.successResultOf(writing), 0)
+        self.assertGreater(self.successResultOf(writing).version, 0)
         self.assertEqual(self.data(), "1")
 
     def test_ended(self):
@@ -984,7 +984,7 @@ class WriteTests(JournalTestCase):
         self.clock.advance(LEASE * 1.5)
         self.assertNoResult(self.waiting)
         self.store.finish()
-        self.assertGreater(self.successResultOf(writing), 0)
+        self.assertGreater(self.successResultOf(writing).version, 0)
         self.clock.advance(LEASE / 2 - 1)
         self.assertNoResult(self.waiting)
         self.clock.advance(LEASE / 2 + 1)
@@ -1006,11 +1006,11 @@ class WriteTests(JournalTestCase):
         first, second = self.write(self.holder, "1"), self.write(self.holder, "2")
         self.clock.advance(LEASE)
         self.store.finish()
-        self.assertGreater(self.successResultOf(first), 0)
+        self.assertGreater(self.successResultOf(first).version, 0)
         self.clock.advance(LEASE)
         self.assertNoResult(self.waiting)
         self.store.finish()
-        self.assertGreater(self.successResultOf(second), 0)
+        self.assertGreater(self.successResultOf(second).version, 0)
         self.assertEqual(self.data(), "2")
         self.lock(ticket=self.holder)
 
@@ -1020,7 +1020,7 @@ class WriteTests(JournalTestCase):
         release = self.locks.unlock(A4, self.holder)
         self.assertNoResult(release)
         self.store.finish()
-        self.assertGreater(self.successResultOf(writing), 0)
+        self.assertGreater(self.successResultOf(writing).version, 0)
         self.assertNoResult(release)
         self.assertNoResult(self.waiting)
         self.store.finish()
@@ -1081,7 +1081,7 @@ class WriteTests(JournalTestCase):
         writing = self.write(self.holder, "1", unlock=True)
         self.assertNoResult(self.waiting)
         self.store.finish()
-        self.assertGreater(self.successResultOf(writing), 0)
+        self.assertGreater(self.successResultOf(writing).version, 0)
         self.told(self.waiting)
         (batch,) = self.store.batches
         self.assertEqual((len(batch.writes), len(batch.places), len(batch.gone)), (1, 1, 1))
@@ -1091,10 +1091,10 @@ class WriteTests(JournalTestCase):
         first = self.write(self.holder, "1")
         second = self.write(self.holder, "2", unlock=True)
         self.store.finish()
-        self.assertGreater(self.successResultOf(first), 0)
+        self.assertGreater(self.successResultOf(first).version, 0)
         self.assertNoResult(self.waiting)
         self.store.finish()
-        self.assertGreater(self.successResultOf(second), 0)
+        self.assertGreater(self.successResultOf(second).version, 0)
         self.assertEqual(self.data(), "2")
         self.told(self.waiting)
 
@@ -1106,8 +1106,8 @@ class WriteTests(JournalTestCase):
         second = self.write(heir, "2")
         self.store.finish()
         self.store.finish()
-        self.assertGreater(self.successResultOf(first), 0)
-        self.assertGreater(self.successResultOf(second), 0)
+        self.assertGreater(self.successResultOf(first).version, 0)
+        self.assertGreater(self.successResultOf(second).version, 0)
         self.assertEqual(self.data(), "2")
         self.told(self.waiting)
 
@@ -1214,7 +1214,7 @@ class VolatileTests(JournalTestCase):
         writing = self.write(held.ticket, "1")
         self.assertNoResult(writing)
         self.store.finish()
-        self.assertGreater(self.successResultOf(writing), 0)
+        self.assertGreater(self.successResultOf(writing).version, 0)
         self.assertEqual(self.data(), "1")
         self.assertEqual(self.disk.places, {})
 
@@ -1227,7 +1227,7 @@ class VolatileTests(JournalTestCase):
         self.clock.advance(LEASE - 1)
         self.assertNoResult(waiting)
         self.store.finish()
-        self.assertGreater(self.successResultOf(writing), 0)
+        self.assertGreater(self.successResultOf(writing).version, 0)
         self.told(waiting)
 
     def test_unlock_waits(self):
@@ -1240,7 +1240,7 @@ class VolatileTests(JournalTestCase):
         self.assertNoResult(release)
         self.assertNoResult(waiting)
         self.store.finish()
-        self.assertGreater(self.successResultOf(writing), 0)
+        self.assertGreater(self.successResultOf(writing).version, 0)
         self.assertTrue(self.successResultOf(release))
         self.told(waiting)
 
@@ -1254,8 +1254,8 @@ class VolatileTests(JournalTestCase):
         self.assertNoResult(first)
         self.assertNoResult(waiting)
         self.store.finish()
-        self.assertGreater(self.successResultOf(second), 0)
-        self.assertGreater(self.successResultOf(first), 0)
+        self.assertGreater(self.successResultOf(second).version, 0)
+        self.assertGreater(self.successResultOf(first).version, 0)
         self.told(waiting)
 
     def test_failed_write(self):
@@ -1301,7 +1301,7 @@ class VolatileTests(JournalTestCase):
         self.store.slow = False
         self.store.outcome = Outcome.FAILED
         self.store.finish()
-        self.assertGreater(self.successResultOf(first), 0)
+        self.assertGreater(self.successResultOf(first).version, 0)
         self.assert_away(second)
         heir = self.successResultOf(waiting)
         self.store.heal()

@@ -17,7 +17,7 @@ from resourced.errors import (
     TicketEnded,
 )
 from resourced.journal import PAUSE
-from resourced.locks import Held, Holder, LockState, Standings, Waiter
+from resourced.locks import Held, Holder, LockState, Standings, Waiter, Written
 from resourced.locktable import Times
 from resourced.model import EventKind, Key, Resource
 from tests.faulty import Life, Outcome
@@ -44,7 +44,7 @@ class SteeredTestCase(JournalTestCase):
         assert holder is not None
         return holder
 
-    def write(self, ticket: str, data: str = "1", key: Key = A4, *, unlock: bool = False) -> Deferred[int]:
+    def write(self, ticket: str, data: str = "1", key: Key = A4, *, unlock: bool = False) -> Deferred[Written]:
         return self.life.heard(self.locks.write(key, self.resource(key.resource).id, ticket, data, unlock=unlock))
 
     @property
@@ -379,7 +379,7 @@ class ConditionalTestCase(SteeredTestCase):
 
         return check
 
-    def put(self, data: str, expected: str | None = None, *, key: Key = A4, **more: Any) -> Deferred[int]:
+    def put(self, data: str, expected: str | None = None, *, key: Key = A4, **more: Any) -> Deferred[Written]:
         check = self.expecting(expected)
         return self.life.heard(self.locks.write(key, self.printer_id, self.held.ticket, data, check=check, **more))
 
@@ -539,7 +539,7 @@ class ConditionalTests(ConditionalTestCase):
         self.successResultOf(self.write(self.held.ticket, "1"))
         deleting = self.locks.write(A4, self.printer_id, self.held.ticket, None, check=self.expecting("1"))
         self.looks[0].callback(None)
-        version = self.successResultOf(deleting)
+        version = self.successResultOf(deleting).version
         self.assertIsNone(self.data())
         self.assertEqual(self.disk.events_kept[version].kind, EventKind.WRITE)
         # Also where there is nothing.

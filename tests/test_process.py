@@ -103,7 +103,7 @@ class TestWalk:
             assert (put.status, put.body) == (204, b"")
             etag = put.headers["etag"]
             assert ETAG.fullmatch(etag)
-            assert headers(put) == {"etag": etag}
+            assert headers(put) == {"etag": etag, "x-lease": "300"}
 
             waits = second.ask("GET", A4, key=LOCK).answer()
             assert (waits.status, waits.body) == (202, b'{"unavailable": true, "position": 1}')
