@@ -71,8 +71,19 @@ STATUSES: tuple[tuple[type[ResourcedError], int], ...] = (
 _RULE = "rule"
 
 
-class Routes:
+class Group:
     """The base of every group of routes."""
+
+    def rules(self) -> Iterator[tuple[str, list[str], Handling]]:
+        """Return the pattern and the methods of each route, and what answers it."""
+        for name in dir(type(self)):
+            rule = getattr(getattr(type(self), name), _RULE, None)
+            if rule is not None:
+                yield (*rule, getattr(self, name))
+
+
+class Routes(Group):
+    """A group of routes about resources."""
 
     def __init__(self, keys: Keys, store: Store, locks: LockManager) -> None:
         self.keys = keys
@@ -132,13 +143,6 @@ class Routes:
             check=check if writing.conditions else None,
         )
 
-    def rules(self) -> Iterator[tuple[str, list[str], Handling]]:
-        """Return the pattern and the methods of each route, and what answers it."""
-        for name in dir(type(self)):
-            rule = getattr(getattr(type(self), name), _RULE, None)
-            if rule is not None:
-                yield (*rule, getattr(self, name))
-
 
 class ResourceAPI:
     """
@@ -148,7 +152,7 @@ class ResourceAPI:
     :ivar handlers: what answers each of its endpoints.
     """
 
-    def __init__(self, *groups: Routes) -> None:
+    def __init__(self, *groups: Group) -> None:
         self.app = Klein()
         self.app.url_map.converters["name"] = Segment
         # An empty segment is no name, and must not be mended by a redirect.
@@ -180,7 +184,7 @@ def route(pattern: str, methods: list[str]) -> Callable[[Handler], Handler]:
 
     def register(handler: Handler) -> Handler:
         @wraps(handler)
-        def handle(group: Routes, request: Request, **names: str) -> Any:
+        def handle(group: Group, request: Request, **names: str) -> Any:
             noted(request, route=label, **names)
             return handler(group, request, **names)
 
