@@ -401,7 +401,11 @@ def _server() -> dict[str, Part]:
             _operation(
                 "page",
                 "A page to look at all this",
-                {"200": _text("The page.", text__html="<!doctype html>")},
+                {
+                    "200": {**_text("The page.", text__html="<!doctype html>"), "headers": _headers(["ETag"])},
+                    "304": _answer("The client has the page already.", headers=["ETag"]),
+                },
+                parameters=["If-None-Match"],
                 open_to_all=True,
             )
         ),

@@ -46,6 +46,7 @@ from resourced.locktable import Times, ids_from
 from resourced.logs import Logged, json_observer
 from resourced.metrics import Metrics
 from resourced.model import Event
+from resourced.page import Displayed
 from resourced.routes import ResourceAPI
 from resourced.scrape import Scrape
 from resourced.site import Limits as SiteLimits
@@ -162,6 +163,7 @@ def makeService(options: Options) -> IService:
         Described(keys, store, locks),
         scrape,
         History(keys, store, locks, feed=feed, streams=streams, clock=reactor),
+        Displayed(),
     )
     leaf_of = _stock if config.stock else Dispatch
     limits = SiteLimits(

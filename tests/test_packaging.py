@@ -81,13 +81,19 @@ def check_programs(programs, cwd):
 
 
 def test_wheel_contents(built):
-    """The wheel holds every module, the SQL files, the marker of its types, and the plugin, but no part of Twisted."""
+    """The wheel holds every module, the SQL files, the page, the marker of its types, and the plugin, but no part of Twisted."""
     with zipfile.ZipFile(built[0]) as wheel:
         held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     package = TREE / "resourced"
-    needed = [*package.rglob("*.py"), *package.glob("schema/**/*.sql"), package / "py.typed"]
+    needed = [
+        *package.rglob("*.py"),
+        *package.glob("schema/**/*.sql"),
+        *package.glob("ui/*"),
+        package / "py.typed",
+    ]
     expected = {path.relative_to(TREE).as_posix() for path in needed}
     assert any(name.endswith(".sql") for name in expected)
+    assert any(name.endswith(".js") for name in expected)
     assert held == expected | {"twisted/plugins/resourced_plugin.py"}
 
 
@@ -97,12 +103,13 @@ def test_sdist_contents(built):
         held = {name.partition("/")[2] for name in sdist.getnames()}
     tests = {f"tests/{path.name}" for path in (TREE / "tests").glob("*.py")}
     schema = {path.relative_to(TREE).as_posix() for path in TREE.glob("resourced/schema/**/*.sql")}
+    page = {path.relative_to(TREE).as_posix() for path in TREE.glob("resourced/ui/*")}
     others = {
         *("Makefile", "LICENSE", "NEWS.rst", "README.rst", "CONTRIBUTING.rst", "setup.cfg", "setup.py"),
         *("pyproject.toml", "ruff.toml", ".ci/run", "etc/resourced.service", "etc/default/resourced"),
         *("resourced/py.typed", "twisted/plugins/resourced_plugin.py"),
     }
-    assert (tests | schema | others) - held == set()
+    assert (tests | schema | page | others) - held == set()
 
 
 def test_installed_wheel(built, tmp_path):

@@ -1,0 +1,307 @@
+/** The page as a whole: the key, the address, the connection, and the three panes. */
+
+import { byId, el, name, setText } from "./dom.js";
+import { Pane } from "./pane.js";
+import { SelectorPane } from "./selector.js";
+import { Away, Refused, Server } from "./server.js";
+import { Stream } from "./stream.js";
+import { address, duration, visible } from "./text.js";
+
+/**
+ * Where the tab keeps its key. It outlives a reload, which telephones do to every tab that was out of sight for a
+ * while, but neither the tab nor this origin.
+ */
+const KEY = "resourced-key";
+
+class App {
+  #server = null;
+  #stream = null;
+  #route = { resource: null, selector: null };
+  #away = null;
+  #open = false;
+  #news = "";
+  #telling = 0;
+  #resources;
+  #selectors;
+  #selector;
+
+  constructor() {
+    this.#resources = new Pane(byId("resources"), {
+      fill: fillResource,
+      nameOf: (resource) => resource.name,
+      open: (resource) => this.#go(resource),
+      about: (prefix) => (prefix ? "No resource begins like this." : "There is no resource yet."),
+      failed: (error) => this.#failed(error),
+    });
+    this.#selectors = new Pane(byId("selectors"), {
+      fill: fillSelector,
+      nameOf: (selector) => selector.selector,
+      open: (selector) => this.#go(this.#route.resource, selector),
+      about: (prefix) => (prefix ? "No selector begins like this." : "Nothing is kept, held or waited for here."),
+      failed: (error) => this.#failed(error),
+    });
+    this.#selector = new SelectorPane(
+      (error) => this.#failed(error),
+      (words) => this.#announce(words),
+    );
+
+    byId("key-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#enter(byId("key").value.trim());
+    });
+    byId("forget").addEventListener("click", () => this.#leave(""));
+    byId("try-now").addEventListener("click", () => this.#hurry());
+    addEventListener("hashchange", () => this.#follow(true));
+    addEventListener("online", () => this.#hurry());
+    document.addEventListener("visibilitychange", () => this.#seen());
+  }
+
+  start() {
+    const key = sessionStorage.getItem(KEY);
+    if (key) {
+      this.#begin(key);
+    } else {
+      this.#leave("");
+    }
+  }
+
+  // -- The key
+
+  /** Try a key that was typed in, and only keep it if it is good for something. */
+  async #enter(key) {
+    const submit = byId("key-submit");
+    submit.disabled = true;
+    byId("key-problem").textContent = "";
+    try {
+      await new Server(key).resources({ limit: 1 });
+      byId("key").value = "";
+      sessionStorage.setItem(KEY, key);
+      this.#begin(key);
+    } catch (error) {
+      byId("key-problem").textContent =
+        error instanceof TypeError ? "A key has only letters, digits and signs in it." : error.message;
+      byId("key").select();
+    }
+    submit.disabled = false;
+  }
+
+  #begin(key) {
+    byId("sign-in").hidden = true;
+    byId("panes").hidden = byId("forget").hidden = byId("connection").hidden = false;
+    this.#server = new Server(key, (error) => this.#heard(error));
+    this.#stream = new Stream(
+      this.#server,
+      (event) => this.#happened(event),
+      (open, error) => this.#streaming(open, error),
+    );
+    this.#stream.start();
+    this.#resources.open((page, signal) => this.#server.resources(page, signal));
+    this.#follow(true);
+  }
+
+  /** Forget the key, and ask for one. */
+  #leave(why) {
+    sessionStorage.removeItem(KEY);
+    this.#stream?.stop();
+    this.#resources.close();
+    this.#close();
+    this.#server = this.#stream = this.#away = null;
+    this.#open = false;
+    for (const id of ["panes", "forget", "connection", "banner"]) {
+      byId(id).hidden = true;
+    }
+    byId("sign-in").hidden = false;
+    byId("key-problem").textContent = why;
+    document.title = "resourced";
+    byId("key").focus();
+  }
+
+  // -- The address: #/resource/selector
+
+  #go(...names) {
+    const hash = address(...names);
+    if (hash === location.hash) {
+      this.#focus();
+    } else {
+      location.hash = hash;
+    }
+  }
+
+  #follow(focus) {
+    if (!this.#server) {
+      return;
+    }
+    const route = read(location.hash);
+    if (route.resource !== this.#route.resource) {
+      this.#selectors.close();
+      if (route.resource !== null) {
+        setText(byId("selectors-summary"), "");
+        byId("selectors-heading").replaceChildren(name(route.resource));
+        this.#selectors.open((page, signal) => this.#readSelectors(route.resource, page, signal));
+      }
+      this.#selector.lasts(0);
+    }
+    if (route.selector === null) {
+      this.#selector.close();
+    } else if (route.selector !== this.#route.selector || route.resource !== this.#route.resource) {
+      this.#selector.open(this.#server, route.resource, route.selector);
+    }
+    this.#route = route;
+    const depth = route.selector !== null ? "selector" : route.resource !== null ? "selectors" : "resources";
+    byId("panes").dataset.depth = depth;
+    byId("selectors").hidden = route.resource === null;
+    byId("selector").hidden = route.selector === null;
+    byId("hint").hidden = route.selector !== null;
+    this.#resources.mark(route.resource);
+    this.#selectors.mark(route.selector);
+    document.title = [route.selector, route.resource, "resourced"].filter(Boolean).map(visible).join(" · ");
+    if (focus) {
+      this.#focus();
+    }
+  }
+
+  /** Let the keyboard go on where the page does. */
+  #focus() {
+    byId(`${byId("panes").dataset.depth}-heading`).focus({ preventScroll: true });
+  }
+
+  #close() {
+    this.#selectors.close();
+    this.#selector.close();
+    this.#route = { resource: null, selector: null };
+  }
+
+  async #readSelectors(resource, page, signal) {
+    const { about, ...list } = await this.#server.selectors(resource, page, signal);
+    const lease = about.timeout ? `lease ${duration(about.timeout)}` : "the server's lease";
+    setText(byId("selectors-summary"), `${about.held.toLocaleString("en")} held, ${about.waiting.toLocaleString("en")} waiting, ${lease}`);
+    this.#selector.lasts(about.timeout);
+    return list;
+  }
+
+  // -- What happens
+
+  #happened(event) {
+    if (event.event === "reset") {
+      this.#selector.restart();
+      this.#touch();
+      return;
+    }
+    this.#resources.touch();
+    if (event.resource === this.#route.resource) {
+      this.#selectors.touch();
+      this.#selector.happened(event);
+    }
+  }
+
+  #touch() {
+    this.#resources.touch();
+    this.#selectors.touch();
+    this.#selector.touch();
+  }
+
+  #seen() {
+    if (document.hidden) {
+      // A browser has few connections to each server, for all tabs together.
+      this.#stream?.stop();
+    } else if (this.#stream) {
+      this.#stream.start();
+      this.#touch();
+    }
+  }
+
+  /** Tell those who do not see the page, and of what follows quickly only the last. */
+  #announce(words) {
+    this.#news = words;
+    this.#telling ||= setTimeout(() => {
+      this.#telling = 0;
+      byId("announcer").textContent = this.#news;
+    }, 1000);
+  }
+
+  // -- The connection
+
+  #hurry() {
+    this.#stream?.hurry();
+    this.#touch();
+  }
+
+  #streaming(open, error) {
+    this.#open = open;
+    if (error instanceof Refused && error.status === 401) {
+      this.#failed(error);
+      return;
+    }
+    this.#touch();
+    this.#showConnection();
+  }
+
+  #heard(error) {
+    const back = this.#away && !error;
+    this.#away = error;
+    if (back) {
+      this.#hurry();
+    }
+    this.#showConnection();
+  }
+
+  #showConnection() {
+    if (!this.#server) {
+      return;
+    }
+    const state = this.#away ? "away" : this.#open ? "live" : "slow";
+    const words = { away: "Server away", live: "Live", slow: "Not live, asks now and then" };
+    byId("connection").className = `connection ${state}`;
+    setText(byId("connection"), words[state]);
+    byId("banner").hidden = !this.#away;
+    byId("panes").classList.toggle("stale", Boolean(this.#away));
+    if (this.#away) {
+      setText(byId("banner-text"), `${this.#away.message} What you see may be old. The page keeps trying.`);
+    }
+  }
+
+  /** @returns {string} what to show in place of what could not be read; nothing if the old is to stay */
+  #failed(error) {
+    if (error instanceof Refused) {
+      if (error.status === 401) {
+        this.#leave(error.message);
+      }
+      return error.message;
+    }
+    if (error instanceof Away || error.name === "AbortError") {
+      return "";
+    }
+    throw error;
+  }
+}
+
+/** @returns {{resource: ?string, selector: ?string}} what a hash names; what cannot be read names nothing */
+function read(hash) {
+  try {
+    const [resource, selector] = hash.replace(/^#?\/?/, "").split("/").map(decodeURIComponent);
+    return { resource: resource || null, selector: (resource && selector) || null };
+  } catch {
+    return { resource: null, selector: null };
+  }
+}
+
+function fillResource(row, { name: title, held, waiting }) {
+  row.replaceChildren(name(title), figure(held, "held"), figure(waiting, "waiting"));
+}
+
+function fillSelector(row, { selector, data, held, waiting }) {
+  row.replaceChildren(
+    name(selector),
+    el("span", { class: "faint" }, ...(data ? [el("span", { "aria-hidden": "true" }, "{ }"), unseen(" data ")] : [])),
+    el("span", { class: held ? "lamp held" : "lamp" }, held ? "held" : "free"),
+    figure(waiting, "waiting"),
+  );
+}
+
+const figure = (number, kind) =>
+  el("span", { class: number ? `figure ${kind}` : "figure none" }, number.toLocaleString("en"), unseen(` ${kind} `));
+
+/** Words for those who hear a row, in place of the heads of its columns. */
+const unseen = (words) => el("span", { class: "unseen" }, words);
+
+new App().start();

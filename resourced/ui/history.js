@@ -1,0 +1,196 @@
+import { byId, el, name } from "./dom.js";
+import { measured, moment } from "./text.js";
+import { spansOf } from "./spans.js";
+import { describe, draw, ENDS } from "./timeline.js";
+
+/** How many events are read at a time, how many rows are shown with each step, and how many are kept at most. */
+const [PAGE, ROWS, MOST] = [200, 25, 2000];
+
+const WHAT = {
+  grant: ["got the lock", "waited"],
+  release: ["let go", "held"],
+  expiry: ["lease ran out", "held"],
+  break: ["was broken", "held"],
+  write: ["wrote", "held"],
+};
+
+/** What befell those who never held it. */
+const WAITED = { release: ["gave up its place", "waited"], expiry: ["place lapsed", "waited"] };
+
+const NOBODY = "Nobody held it in this time.";
+
+const PERIODS = [
+  ["all that is loaded", Infinity],
+  ["the last day", 86_400],
+  ["the last hour", 3600],
+  ["the last 10 minutes", 600],
+  ["the last minute", 60],
+];
+
+/** Who held a selector when: a picture, and the events as a table. */
+export class HistoryCard {
+  #server;
+  #fetch = null;
+  #holder = null;
+  /** Newest first; `#next` is where older ones begin, null if there are none. */
+  #events = [];
+  #next = null;
+  #known = false;
+  #rows = ROWS;
+  #drawn = new Map();
+  #picture = el("div", { class: "timeline", role: "img" });
+  /** The time of day up to which the picture is drawn, and how long it takes until a pixel is added. */
+  #until = 0;
+  #grain = 0;
+  #legend = el("p", { class: "legend", "aria-hidden": "true" });
+  #body = el("tbody");
+  #older = el("button", { type: "button", class: "quiet", onclick: () => this.#showOlder() }, "Show older events");
+  #period = el(
+    "select",
+    { id: "period", onchange: () => this.draw() },
+    ...PERIODS.map(([words, seconds]) => el("option", { value: seconds }, words)),
+  );
+  #nothing = el("p", { class: "faint" });
+  #parts;
+  #problem;
+
+  /** @param {function(Error)} problem  told when older events could not be read */
+  constructor(problem) {
+    this.#problem = problem;
+    const head = ["when", "what", "owner", "after", "fence"].map((word) => el("th", { scope: "col" }, word));
+    this.#parts = el(
+      "div",
+      {},
+      el("p", { class: "period" }, el("label", { for: "period" }, "Picture of"), " ", this.#period),
+      this.#picture,
+      this.#legend,
+      el(
+        "div",
+        { class: "scroll", tabindex: 0, role: "region", "aria-label": "Events, newest first" },
+        el("table", {}, el("thead", {}, el("tr", {}, ...head)), this.#body),
+      ),
+      this.#older,
+    );
+    byId("history").replaceChildren(el("h3", { id: "history-heading" }, "History"), this.#nothing, this.#parts);
+    new ResizeObserver(() => this.draw()).observe(this.#picture);
+  }
+
+  /** Begin with another selector; `fetch` takes a page (`before`, `limit`) and a signal. */
+  open(server, fetch) {
+    [this.#server, this.#fetch, this.#holder] = [server, fetch, null];
+    [this.#events, this.#next, this.#known, this.#rows] = [[], null, false, ROWS];
+    this.#drawn.clear();
+    this.show();
+  }
+
+  /** Read the newest events, and keep the older ones that are known if nothing is missing between. */
+  async read(signal) {
+    const fetch = this.#fetch;
+    const { events, next } = await fetch({ limit: PAGE }, signal);
+    if (fetch !== this.#fetch) {
+      return;
+    }
+    const oldest = events.at(-1)?.id ?? 0;
+    const follows = next === null || (this.#events.length > 0 && this.#events[0].id >= oldest);
+    const older = follows ? this.#events.filter(({ id }) => id < oldest) : [];
+    const newer = this.#events.filter(({ id }) => id > (events[0]?.id ?? 0));
+    this.#next = older.length ? this.#next : next;
+    this.#events = [...newer, ...events, ...older];
+    this.#known = true;
+    this.show();
+  }
+
+  /** An event has just happened. */
+  add(event) {
+    if (this.#known && !(this.#events[0]?.id >= event.id)) {
+      this.#events.unshift(event);
+      if (this.#events.length > MOST) {
+        this.#events.length = MOST;
+        this.#next = this.#events.at(-1).id;
+      }
+    }
+  }
+
+  /** @param {?Object} holder  who holds it now */
+  hold(holder) {
+    this.#holder = holder;
+  }
+
+  show() {
+    const nothing = this.#known ? "Nothing is kept of what happened here." : "…";
+    this.#nothing.textContent = this.#events.length ? "" : nothing;
+    this.#parts.hidden = !this.#events.length;
+    const shown = this.#events.slice(0, this.#rows);
+    const drawn = new Map(shown.map((event) => [event.id, this.#drawn.get(event.id) ?? row(event)]));
+    this.#drawn = drawn;
+    this.#body.replaceChildren(...drawn.values());
+    this.#older.hidden = this.#rows >= MOST || (this.#rows >= this.#events.length && this.#next === null);
+    this.draw();
+  }
+
+  /**
+   * Draw the picture, whose right edge is now.
+   *
+   * @param {boolean} changed  whether there is more to it than that time has passed
+   */
+  draw(changed = true) {
+    const width = this.#picture.clientWidth;
+    if (!width || !this.#fetch) {
+      return;
+    }
+    if (!changed && (this.#picture.matches(":hover") || this.#server.now < this.#until + this.#grain)) {
+      return; // whoever points at a bar wants to read what it says
+    }
+    const now = Math.max(this.#server.now, Date.parse(this.#events[0]?.at) || 0);
+    const seconds = Number(this.#period.value);
+    const spans = spansOf(this.#events, this.#holder, now).filter(({ end }) => end >= now - seconds * 1000);
+    if (!spans.length) {
+      this.#picture.setAttribute("aria-label", NOBODY);
+      this.#picture.replaceChildren(el("p", { class: "faint" }, NOBODY));
+      this.#legend.replaceChildren();
+      return;
+    }
+    const from = seconds === Infinity ? Math.min(...spans.map(({ start }) => start), now - 1000) : now - seconds * 1000;
+    const frame = { from, to: now, width };
+    [this.#until, this.#grain] = [now, Math.max(1000, (now - from) / width)];
+    this.#picture.setAttribute("aria-label", describe(spans, frame));
+    this.#picture.replaceChildren(draw(spans, frame));
+    const kinds = Object.keys(ENDS).filter((how) => spans.some((span) => span.how === how));
+    this.#legend.replaceChildren(...kinds.map((how) => el("span", { class: `key ${how}` }, ENDS[how])));
+  }
+
+  async #showOlder() {
+    const fetch = this.#fetch;
+    this.#rows += ROWS;
+    if (this.#rows > this.#events.length && this.#next !== null) {
+      this.#older.disabled = true;
+      try {
+        const { events, next } = await fetch({ before: this.#next, limit: PAGE });
+        if (fetch === this.#fetch) {
+          this.#events.push(...events.filter(({ id }) => id < (this.#events.at(-1)?.id ?? Infinity)));
+          this.#next = next;
+        }
+      } catch (error) {
+        this.#problem(error);
+      }
+      this.#older.disabled = false;
+    }
+    if (fetch === this.#fetch) {
+      this.show();
+      this.#older.focus();
+    }
+  }
+}
+
+function row({ at, event, owner, fence, seconds }) {
+  const [what, after] = (fence === 0 ? WAITED[event] : WHAT[event]) ?? [event, ""];
+  return el(
+    "tr",
+    {},
+    el("td", { class: "number" }, el("time", { datetime: at }, moment(Date.parse(at)))),
+    el("td", { class: `what ${event}` }, what),
+    el("td", {}, name(owner)),
+    el("td", { class: "number" }, event === "grant" && seconds === 0 ? "at once" : `${after} ${measured(seconds)}`),
+    el("td", { class: "number" }, fence ? String(fence) : ""),
+  );
+}

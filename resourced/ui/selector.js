@@ -1,0 +1,167 @@
+import { byId, name, setText } from "./dom.js";
+import { Breaking } from "./breaking.js";
+import { DataCard } from "./data.js";
+import { HistoryCard } from "./history.js";
+import { LockCard } from "./lock.js";
+import { Refresher } from "./refresher.js";
+import { address, visible } from "./text.js";
+
+/** Milliseconds between two looks at the lock, and at what every event is told of. */
+const [REST, PERIOD, SELDOM] = [300, 2000, 15_000];
+
+/** Everything about one selector. */
+export class SelectorPane {
+  #server = null;
+  #resource = "";
+  #selector = "";
+  #timeout = 0;
+  #fence = null;
+  /** Whether there are events that are not shown yet: they may come faster than anyone can look. */
+  #stale = false;
+  #refreshers = {};
+  #lock;
+  #data = new DataCard();
+  #history;
+  #breaking;
+  #failed;
+  #announce;
+  #problem = byId("selector-problem");
+  #details = byId("selector-details");
+
+  /**
+   * @param {function(Error): string} failed  told of every error; returns what to say of it, if anything
+   * @param {function(string)} announce  says something to those who do not see the page
+   */
+  constructor(failed, announce) {
+    [this.#failed, this.#announce] = [failed, announce];
+    this.#history = new HistoryCard(failed);
+    this.#lock = new LockCard(
+      (holder) => this.#breaking.ask(this.#server, this.#resource, this.#selector, holder),
+      () => this.#refreshers.lock.touch(),
+    );
+    this.#breaking = new Breaking((broken) => {
+      if (broken) {
+        announce("The lock was broken.");
+      }
+      this.touch();
+    });
+    setInterval(() => this.#tick(), 500);
+  }
+
+  open(server, resource, selector) {
+    this.close();
+    [this.#server, this.#resource, this.#selector, this.#fence] = [server, resource, selector, null];
+    byId("selector-heading").replaceChildren(name(selector));
+    byId("selector-back").replaceChildren(name(resource));
+    byId("selector-back").href = address(resource);
+    this.#lock.show(null);
+    this.#data.show(undefined);
+    this.#history.open(server, (page, signal) => server.history(resource, selector, page, signal));
+    this.#refreshers = {
+      lock: this.#kept(
+        PERIOD,
+        (signal) => server.lock(resource, selector, this.#lock.limit, signal),
+        (state) => this.#showLock(state),
+        (words) => this.#refuse(words),
+      ),
+      data: this.#kept(
+        SELDOM,
+        (signal) => server.data(resource, selector, signal),
+        (text) => this.#data.show(text),
+      ),
+      history: this.#kept(SELDOM, (signal) => this.#history.read(signal)),
+    };
+    this.touch();
+  }
+
+  close() {
+    for (const refresher of Object.values(this.#refreshers)) {
+      refresher.stop();
+    }
+    this.#refreshers = {};
+    this.#breaking.close();
+  }
+
+  /** Everything here may have changed. */
+  touch() {
+    for (const refresher of Object.values(this.#refreshers)) {
+      refresher.touch();
+    }
+  }
+
+  /** What was known of the past is no longer that of this server. */
+  restart() {
+    if (this.#refreshers.lock) {
+      this.open(this.#server, this.#resource, this.#selector);
+    }
+  }
+
+  /** How long a claimed lock lasts, in seconds; 0 if that is the server's to say. */
+  lasts(timeout) {
+    this.#timeout = timeout;
+  }
+
+  /** Something has happened somewhere. */
+  happened(event) {
+    if (event.resource === this.#resource && event.selector === this.#selector && this.#refreshers.lock) {
+      this.#history.add(event);
+      this.#stale = true;
+      this.#refreshers.lock.touch();
+      if (event.event === "write") {
+        this.#refreshers.data.touch();
+      }
+    }
+  }
+
+  #tick() {
+    if (!this.#refreshers.lock || document.hidden) {
+      return;
+    }
+    this.#lock.tick();
+    if (this.#lock.over) {
+      this.#refreshers.lock.touch();
+    }
+    if (this.#stale) {
+      this.#stale = false;
+      this.#history.show();
+    } else {
+      this.#history.draw(false);
+    }
+  }
+
+  #showLock(state) {
+    this.#lock.show(state, this.#timeout);
+    this.#history.hold(state.holder);
+    const fence = state.holder?.fence ?? 0;
+    if (this.#fence !== null && this.#fence !== fence) {
+      this.#announce(fence ? `${visible(state.holder.owner)} has the lock now.` : "The lock is free.");
+    }
+    this.#fence = fence;
+    this.#problem.hidden = true;
+    this.#details.hidden = false;
+  }
+
+  /** Say, in place of everything else, why there is nothing to see. */
+  #refuse(words) {
+    setText(this.#problem, words);
+    this.#problem.hidden = false;
+    this.#details.hidden = true;
+  }
+
+  #kept(period, load, show = () => {}, refused = () => {}) {
+    const read = async (signal) => {
+      try {
+        const loaded = await load(signal);
+        if (!signal.aborted) {
+          show(loaded);
+        }
+      } catch (error) {
+        const words = signal.aborted ? "" : this.#failed(error);
+        if (words) {
+          refused(words);
+        }
+      }
+    };
+    return new Refresher(read, REST, period);
+  }
+}
