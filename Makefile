@@ -13,7 +13,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 UNITS = $(shell grep -l 'import SynchronousTestCase' tests/test_*.py)
 
 # The test modules that see the wire: once more without the short ways through the house.
-WIRE := tests/test_web.py tests/test_timeline.py tests/test_site.py tests/test_fuzz.py tests/test_process.py tests/test_outage.py
+WIRE := tests/test_web.py tests/test_timeline.py tests/test_page.py tests/test_site.py tests/test_fuzz.py tests/test_process.py tests/test_outage.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format bench bench-peers profile docs api dist clean
@@ -46,7 +46,7 @@ run: $(VENV)/installed
 	export RESOURCED_STORE="$${RESOURCED_STORE:-sqlite:resourced.sqlite}"; \
 	exec $(BIN)/resourced
 
-test: check docs mariadb promtool
+test: check docs mariadb promtool chromium
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 	RESOURCED_STOCK=1 $(BIN)/pytest --numprocesses 2 --dist loadfile $(WIRE)
 	$(BIN)/python -m twisted.trial $(UNITS)
@@ -137,3 +137,9 @@ fetch = \
 .PHONY: promtool
 promtool: | $(BIN)/pip
 	@command -v promtool >/dev/null || test -x $(BIN)/promtool || { $(call fetch,prometheus,usr/bin/promtool); }
+
+# The page is tested in a browser, which needs no display.
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+		|| { $(call apt,chromium); }

@@ -1,0 +1,763 @@
+"""The page in a real browser, before a real daemon, while real clients want the same locks."""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import closing
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from resourced.auth import digest_of
+from resourced.keyfile import entry
+from tests.browser import Browser
+from tests.daemon import LOCK, READ, WRITE, Daemon
+
+#: Names, owners and data that want to be more than text.
+HOSTILE = (
+    "<script>window.pwned = 1</script>",
+    '"><img src=x onerror="window.pwned = 1">',
+    "javascript:window.pwned=1",
+    "../../ui",
+    "#/else/where?lock=1&fence=1%",
+    "__proto__",
+    "\u202egnp.exe",
+    "a\u200bb",
+    "مرحبا بالعالم",
+    "👩‍👩‍👧 🖨️",
+    "x" * 255,
+    "👾" * 255,
+)
+
+#: Of the largest list; what is in the document at once must not depend on it.
+MANY = 5000
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with Browser(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    with Daemon(tmp_path_factory.mktemp("daemon")) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def tab(browser):
+    """A tab in which, whatever happens, nothing goes wrong: no exception, no complaint of the policy."""
+    tab = browser.tab()
+    yield tab
+    # What has gone wrong by now has been told by the time that this is answered.
+    tab.run("0")
+    tab.close()
+    assert tab.problems == []
+
+
+def client(daemon, path, *, owner, ticket="", method="POST", key=LOCK):
+    """Take a lock, or get in line for it, under a name."""
+    answer = daemon.request(method, path, key=key, ticket=ticket, headers={"x-owner": owner.encode()})
+    assert answer.status in {200, 202}, answer
+    return answer
+
+
+def address(daemon, *names):
+    hash_ = "#/" + "/".join(quote(name, safe="") for name in names) if names else ""
+    return f"http://127.0.0.1:{daemon.port}/ui{hash_}"
+
+
+def enter(tab, daemon, *names, key=WRITE):
+    """Open the page at a resource or a selector, with a key."""
+    tab.open(address(daemon, *names))
+    tab.until("document.activeElement.id === 'key'")
+    tab.type(key)
+    tab.press("Enter")
+    tab.reads("#connection", "Live")
+
+
+def streams(tab):
+    """Return after which event each stream of events was asked for."""
+    return [headers.get("last-event-id") for url, headers in tab.asked if url.endswith("/events")]
+
+
+# -- The key
+
+
+def test_key(daemon, browser, tab):
+    """The key is typed in, is kept by this tab alone, is in no address, and is forgotten when one says so."""
+    tab.open(address(daemon))
+    tab.until("document.activeElement.id === 'key'")
+    tab.type("a wrong key")
+    tab.press("Enter")
+    tab.until("document.getElementById('key-problem').textContent")
+    assert tab.run("sessionStorage.length") == 0
+    tab.type(READ)
+    tab.press("Enter")
+    tab.reads("#connection", "Live")
+    assert tab.run("[localStorage.length, document.cookie, document.getElementById('key').value]") == [0, "", ""]
+    tab.open(address(daemon))
+    tab.reload()
+    tab.reads("#connection", "Live")
+    assert not [url for url, _ in tab.asked if READ in url or "a%20wrong" in url or "a+wrong" in url]
+
+    other = browser.tab()
+    other.open(address(daemon))
+    other.until("document.activeElement.id === 'key'")
+    other.close()
+
+    tab.click("#forget")
+    tab.until("document.activeElement.id === 'key'")
+    assert tab.run("sessionStorage.length") == 0
+    tab.reload()
+    tab.until("document.activeElement?.id === 'key'")
+    assert not tab.run("document.getElementById('panes').checkVisibility()")
+
+
+def test_key_that_is_none(daemon, tab):
+    """What cannot be sent as a key is told apart from a server that is away."""
+    tab.open(address(daemon))
+    tab.until("document.activeElement.id === 'key'")
+    tab.type("schlüssel→")
+    tab.press("Enter")
+    tab.reads("#key-problem", "letters, digits and signs")
+
+
+def test_key_for_some(tmp_path, tab):
+    """A key that may touch only some resources shows these, and at the address of another one says why there is nothing."""
+    digest = digest_of(b"the-key-of-few")
+    (tmp_path / "keys.toml").write_text(entry("few", "write", digest, ["mine-"]))
+    with Daemon(tmp_path, {"RESOURCED_KEYS": "keys.toml"}) as daemon:
+        contested(daemon, "mine-a")
+        contested(daemon, "other")
+        enter(tab, daemon, "other", "A4", key="the-key-of-few")
+        tab.until("!document.getElementById('selector-problem').hidden")
+        refused = tab.text("#selector-problem")
+        assert daemon.get("/resource/other", key="the-key-of-few").json["error"] == refused
+        tab.reads("#selectors .empty", refused)
+        assert tab.run("[...document.querySelectorAll('#resources .name')].map((row) => row.textContent)") == ["mine-a"]
+        tab.click("#resources .row")
+        tab.reads("#selectors .list", "A4")
+        tab.click("#selectors .row")
+        tab.reads("#holder", "ci-7")
+
+
+# -- What is seen
+
+
+def test_live(daemon, tab):
+    """Resources, holders, queues, data and history appear and change by themselves, and the lease runs down."""
+    enter(tab, daemon)
+    tab.run("window.same = true")
+    daemon.create("live", timeout=300)
+    first = client(daemon, "/resource/live/A4/lock", owner="ci-7")
+    tab.until("[...document.querySelectorAll('#resources .row')].some((row) => row.textContent.includes('live1 held'))")
+
+    tab.run("location.hash = '#/live/A4'")
+    tab.reads("#holder", "ci-7")
+    tab.reads("#fence", str(first.fence))
+    tab.reads("#lock", "4:")
+    left = "document.querySelector('#lock dd').textContent"
+    before = tab.run(left)
+    tab.until(f"{left} !== {json.dumps(before)}")
+    assert tab.run(left) < before
+    tab.reads("#queue", "Nobody waits")
+    tab.reads("#data", "Nothing was written")
+
+    second = client(daemon, "/resource/live/A4/lock", owner="ci-8")
+    client(daemon, "/resource/live/A4/lock", owner="ci-9")
+    tab.reads("#queue", "2 waiting")
+    owners = "[...document.querySelectorAll('#queue tbody .name')].map((cell) => cell.textContent)"
+    assert tab.run(owners) == ["ci-8", "ci-9"]
+
+    data = '{"n": 12345678901234567890, "b": [1, {}, "<b>"], "n": 2}'
+    assert daemon.put("/resource/live/A4", data, ticket=first.ticket).status == 204
+    tab.reads("#data pre", '{\n  "n": 12345678901234567890,\n  "b": [\n    1,\n    {},\n    "<b>"\n  ],\n  "n": 2\n}')
+    client(daemon, "/resource/live/A4/unlock", owner="", ticket=first.ticket)
+    client(daemon, "/resource/live/A4/lock", owner="ci-8", ticket=second.ticket)
+    tab.reads("#holder", "ci-8")
+    tab.until(f"{owners}.join() === 'ci-9'")
+    tab.reads("#announcer", "ci-8 has the lock now.")
+    told = "[...document.querySelectorAll('#history tbody .what')].map((cell) => cell.textContent)"
+    tab.until(f"{told}.join() === 'got the lock,let go,wrote,got the lock'")
+    bars = "[...document.querySelectorAll('#history svg .span')].map((bar) => bar.classList[1])"
+    tab.until(f"{bars}.join() === 'now,release'")
+    assert "ci-8 holds it now" in tab.run("document.querySelector('#history .timeline').ariaLabel")
+    assert tab.run("window.same")
+
+
+def test_more(daemon, tab):
+    """Of a long queue and a long history the beginning is shown, and the rest by and by to whoever wants it."""
+    daemon.create("long")
+    with closing(daemon.connect()) as connection:
+        for number in range(110):
+            ticket = (
+                connection.ask("POST", "/resource/long/A4/lock", headers={"x-owner": f"ci-{number}"}).answer().ticket
+            )
+            connection.ask("POST", "/resource/long/A4/unlock", ticket=ticket).answer()
+        for number in range(30):
+            connection.ask("POST", "/resource/long/A4/lock", headers={"x-owner": f"ci-{number}"}).answer()
+    enter(tab, daemon, "long", "A4")
+    queued = "document.querySelectorAll('#queue tbody tr').length"
+    tab.until(f"{queued} === 20")
+    tab.click("#queue button")
+    tab.until(f"{queued} === 29")
+    told = "document.querySelectorAll('#history tbody tr').length"
+    for rows in range(25, 221, 25):
+        tab.until(f"{told} === {rows}")
+        tab.click("#history button")
+    tab.until(f"{told} === 221")
+    assert not tab.run("document.querySelector('#history button').checkVisibility()")
+    fences = tab.run(
+        "[...document.querySelectorAll('#history tbody tr')].map((row) => Number(row.lastChild.textContent))"
+    )
+    assert fences == sorted(fences, reverse=True)
+    assert len(set(fences)) == 111
+
+
+def test_deep_link(daemon, tab):
+    """An address leads to a selector, also to one that nobody has used yet, and to one that cannot be."""
+    daemon.create("deep")
+    enter(tab, daemon, "deep", "a/b ")
+    tab.reads("#selector-heading", "a/b␣")
+    tab.reads("#lock", "Free")
+    tab.reads("#history", "Nothing is kept")
+    assert tab.run("document.title") == "a/b␣ · deep · resourced"
+    tab.reads("#selectors .empty", "Nothing is kept, held or waited for here.")
+    tab.run("location.hash = '#/no such resource/A4'")
+    tab.until("!document.getElementById('selector-problem').hidden")
+    assert not tab.run("document.getElementById('selector-details').checkVisibility()")
+    tab.until("!document.querySelector('#selectors .empty').hidden")
+    tab.run("location.hash = '#/%E0%A4%A/%'")
+    tab.until("document.getElementById('panes').dataset.depth === 'resources'")
+
+
+def test_filter(daemon, tab):
+    """A list shows the names that begin with what one types, and says so if there is none."""
+    for name in ("filter-a", "filter-b", "Filter-c"):
+        daemon.create(name)
+    enter(tab, daemon, key=READ)
+    tab.reads("#resources .list", "Filter-c")
+    tab.click("#resources-filter")
+    tab.type("filter-")
+    tab.until("document.querySelectorAll('#resources .row').length === 2")
+    tab.type("nothing")
+    tab.reads("#resources .empty", "No resource begins like this.")
+    tab.run("document.getElementById('resources-filter').select()")
+    tab.type("filter-b")
+    tab.until("document.querySelector('#resources .row')?.textContent.startsWith('filter-b')")
+
+
+def test_hostile(daemon, tab):
+    """Names, owners and data of clients are text, whatever is in them; what cannot be seen in a name is spelled out."""
+    for name in HOSTILE:
+        daemon.create(name)
+        path = f"/resource/{quote(name, safe='')}/{quote(name, safe='')}"
+        ticket = client(daemon, f"{path}/lock", owner=name if name.isprintable() else "owner").ticket
+        assert daemon.put(path, json.dumps({name: name}), ticket=ticket).status == 204
+    enter(tab, daemon)
+    for name in HOSTILE:
+        hash_ = f"#/{quote(name, safe='')}/{quote(name, safe='')}"
+        tab.run(f"location.hash = {json.dumps(hash_)}")
+        shown = tab.run(f"import('/ui/text.js').then(({{ visible }}) => visible({json.dumps(name)}))")
+        heading = "document.getElementById('selector-heading').textContent"
+        tab.until(f"{heading} === {json.dumps(shown)}")
+        owner = shown if name.isprintable() else "owner"
+        tab.until(f"document.getElementById('holder')?.textContent === {json.dumps(owner)}")
+        tab.until(f"document.querySelector('#data pre')?.textContent.includes({json.dumps(json.dumps(name))})")
+        tab.until(f"!!document.querySelector('#history svg title')?.textContent.startsWith({json.dumps(owner)})")
+        tab.click("#break")
+        tab.until(f"document.getElementById('breaking-text').textContent.includes({json.dumps(owner)})")
+        tab.press("Escape")
+        assert tab.run("document.documentElement.scrollWidth") == 1280
+    assert tab.run("[window.pwned, document.querySelectorAll('main script, main img').length]") == [None, 0]
+    assert "⟨202E⟩gnp.exe" in tab.text("#resources .list")
+
+
+def hold_many(daemon, resource, count):
+    """Have many selectors locked, by requests that follow each other at once on a few connections."""
+    crowd = 50
+
+    def request(number, last):
+        head = f"POST /resource/{resource}/s-{number:05}/lock HTTP/1.1\r\nHost: localhost\r\nx-api-key: {LOCK}\r\n"
+        return f"{head}Content-Length: 0\r\nConnection: {'close' if last else 'keep-alive'}\r\n\r\n".encode()
+
+    connections = []
+    for part in range(crowd):
+        connection = socket.create_connection(("127.0.0.1", daemon.port), timeout=60)
+        numbers = range(part, count, crowd)
+        connection.sendall(b"".join(request(number, number == numbers[-1]) for number in numbers))
+        connections.append(connection)
+    granted = 0
+    for connection in connections:
+        with closing(connection), connection.makefile("rb") as answers:
+            granted += answers.read().count(b'{"locked": true}')
+    assert granted == count
+
+
+def test_many(daemon, tab):
+    """Of thousands of selectors only those that can be seen are in the document, and the last can be reached."""
+    daemon.create("many")
+    hold_many(daemon, "many", MANY)
+    enter(tab, daemon, "many")
+    tab.reads("#selectors-summary", "5,000 held")
+    tab.until("document.querySelectorAll('#selectors .row').length > 10")
+    tab.run(
+        "window.most = 0; new MutationObserver(() => {"
+        "window.most = Math.max(window.most, document.querySelectorAll('#selectors .row').length)"
+        "}).observe(document.querySelector('#selectors .list'), { childList: true, subtree: true })"
+    )
+    last = f"document.querySelector('#selectors .rows').lastElementChild.textContent.startsWith('s-{MANY - 1:05}')"
+    tab.until(f"(() => {{ document.querySelector('#selectors .list').scrollTop = 1e9; return {last}; }})()")
+    assert tab.run("window.most") < 80
+    tab.run("document.querySelector('#selectors .list').focus()")
+    tab.press("Home")
+    tab.until("document.querySelector('#selectors .row').textContent.startsWith('s-00000')")
+    tab.press("End")
+    tab.press("ArrowUp")
+    tab.press("Enter")
+    tab.reads("#selector-heading", f"s-{MANY - 2:05}")
+    assert tab.run("document.querySelector('#selectors [aria-selected=true]').getAttribute('aria-setsize')") == str(
+        MANY
+    )
+    assert tab.run("window.most") < 80
+
+
+# -- Breaking
+
+
+def contested(daemon, resource):
+    """Have a selector with a holder, and one who waits."""
+    daemon.create(resource)
+    path = f"/resource/{resource}/A4/lock"
+    return client(daemon, path, owner="ci-7"), client(daemon, path, owner="ci-8")
+
+
+def test_break(daemon, tab):
+    """A lock is broken after a question that names its owner and fence, and not if one thinks better of it."""
+    first, second = contested(daemon, "broken")
+    enter(tab, daemon, "broken", "A4")
+    tab.reads("#holder", "ci-7")
+    tab.click("#break")
+    tab.reads("#breaking", f"owner\nci-7\nfence\n{first.fence}")
+    tab.until("document.activeElement.id === 'breaking-cancel'")
+    tab.press("Escape")
+    tab.until("!document.getElementById('breaking').open")
+    assert client(daemon, "/resource/broken/A4/lock", owner="ci-7", ticket=first.ticket).status == 200
+
+    tab.click("#break")
+    tab.click("#breaking-confirm")
+    tab.reads("#holder", "ci-8")
+    tab.until("!document.getElementById('breaking').open")
+    assert daemon.post("/resource/broken/A4/lock", key=LOCK, ticket=first.ticket).status == 410
+    assert client(daemon, "/resource/broken/A4/lock", owner="ci-8", ticket=second.ticket).status == 200
+    tab.reads("#history", "was broken")
+    tab.until("!!document.querySelector('#history svg .span.break')")
+
+
+def test_break_too_late(daemon, tab):
+    """If another has the lock by the time that one says yes, it keeps it, and one is told."""
+    first, second = contested(daemon, "late")
+    enter(tab, daemon, "late", "A4")
+    tab.reads("#holder", "ci-7")
+    tab.click("#break")
+    client(daemon, "/resource/late/A4/unlock", owner="", ticket=first.ticket)
+    tab.click("#breaking-confirm")
+    tab.reads("#breaking-problem", "Nothing was broken: this fence does not hold the lock any more.")
+    assert tab.run("document.getElementById('breaking-confirm').hidden")
+    tab.reads("#holder", "ci-8")
+    tab.click("#breaking-cancel")
+    tab.until("!document.getElementById('breaking').open")
+    assert client(daemon, "/resource/late/A4/lock", owner="ci-8", ticket=second.ticket).status == 200
+
+
+def test_break_not_allowed(daemon, tab):
+    """A key that may only read breaks nothing, is told so, and goes on reading."""
+    first, _ = contested(daemon, "forbidden")
+    enter(tab, daemon, "forbidden", "A4", key=READ)
+    tab.click("#break")
+    tab.click("#breaking-confirm")
+    tab.reads("#breaking-problem", "Nothing was broken")
+    tab.click("#breaking-cancel")
+    assert client(daemon, "/resource/forbidden/A4/lock", owner="ci-7", ticket=first.ticket).status == 200
+    tab.reads("#connection", "Live")
+
+
+# -- The connection
+
+
+def test_restart(tmp_path, tab):
+    """If the server goes away the page says so and keeps what it has; when it is back, so is the page, where it was."""
+    with Daemon(tmp_path) as daemon:
+        first, _ = contested(daemon, "restart")
+        enter(tab, daemon, "restart", "A4")
+        tab.reads("#holder", "ci-7")
+        tab.run("window.same = true")
+        daemon.kill()
+        tab.reads("#banner", "The server cannot be reached.")
+        tab.reads("#connection", "Server away")
+        tab.reads("#holder", "ci-7")
+        daemon.start()
+        client(daemon, "/resource/restart/A4/unlock", owner="", ticket=first.ticket)
+        tab.reads("#connection", "Live")
+        tab.reads("#holder", "ci-8")
+        assert tab.run("document.getElementById('banner').hidden && window.same")
+        assert streams(tab)[0] is None
+        assert all(int(after) for after in streams(tab)[1:])
+        # And while it is asked to stop, with the stream open.
+        daemon.terminate()
+        tab.reads("#connection", "Server away")
+        daemon.start()
+        tab.reads("#connection", "Live")
+
+
+def test_another_life(tmp_path, tab):
+    """If the server comes back with another past, nothing of the old one is left on the page."""
+    with Daemon(tmp_path) as daemon:
+        contested(daemon, "life")
+        for selector in ("A5", "A6", "A7"):
+            client(daemon, f"/resource/life/{selector}/lock", owner="ci-7")
+        enter(tab, daemon, "life", "A4")
+        tab.reads("#history", "ci-7")
+        daemon.kill()
+        for file in tmp_path.glob("resourced.sqlite*"):
+            file.unlink()
+        daemon.start()
+        daemon.create("life")
+        client(daemon, "/resource/life/A4/lock", owner="ci-9")
+        tab.reads("#holder", "ci-9")
+        tab.until("document.querySelector('#history tbody').innerText.includes('ci-9')")
+        tab.until("!document.getElementById('selector').innerText.includes('ci-7')")
+
+
+def test_key_that_ends(tmp_path, tab):
+    """A key that is good no more leads back to the question for one."""
+    with Daemon(tmp_path) as daemon:
+        enter(tab, daemon, key=READ)
+        daemon.kill()
+        daemon.environ = {"RESOURCE_READ": "another-key"}
+        daemon.start()
+        tab.until("document.activeElement.id === 'key' && document.getElementById('key-problem').textContent")
+        assert tab.run("sessionStorage.length") == 0
+
+
+def test_out_of_sight(daemon, tab):
+    """A page that nobody sees asks for nothing; when it is seen again, it shows what has happened."""
+    first, _ = contested(daemon, "unseen")
+    enter(tab, daemon, "unseen", "A4")
+    tab.reads("#holder", "ci-7")
+    look = "Object.defineProperty(document, 'hidden', {{ value: {}, configurable: true }});"
+    look += "document.dispatchEvent(new Event('visibilitychange'))"
+    tab.run(look.format("true"))
+    client(daemon, "/resource/unseen/A4/unlock", owner="", ticket=first.ticket)
+    asked = tab.run("new Promise((resolve) => setTimeout(resolve, 300))") or len(tab.asked)
+    tab.run("new Promise((resolve) => setTimeout(resolve, 2500))")
+    assert len(tab.asked) == asked
+    assert tab.text("#holder") == "ci-7"
+    tab.run(look.format("false"))
+    tab.reads("#holder", "ci-8")
+    tab.reads("#connection", "Live")
+    # And it had let go of the stream.
+    assert len(streams(tab)) == 2
+
+
+# -- Hands, eyes and ears
+
+
+def test_keyboard(daemon, tab):
+    """Everything can be done without a mouse: from the key to a broken lock and back."""
+    contested(daemon, "keyboard-a")
+    first, _ = contested(daemon, "keyboard-b")
+    enter(tab, daemon)
+    tab.until("document.activeElement.id === 'resources-heading'")
+    tab.press("Tab")
+    assert tab.focus == "resources-filter"
+    tab.type("keyboard-")
+    tab.until("document.querySelectorAll('#resources .row').length === 2")
+    tab.press("Tab")
+    tab.press("ArrowDown")
+    active = "document.getElementById(document.activeElement.getAttribute('aria-activedescendant'))?.textContent"
+    tab.until(f"{active}?.startsWith('keyboard-b')")
+    tab.press("Enter")
+    tab.until("document.activeElement.id === 'selectors-heading'")
+    tab.until("document.querySelectorAll('#selectors .row').length === 1")
+    tab.press("Tab", 2)
+    tab.until(f"{active}?.startsWith('A4')")
+    tab.press("Enter")
+    tab.until("document.activeElement.id === 'selector-heading'")
+    tab.reads("#holder", "ci-7")
+    tab.press("Tab")
+    assert tab.focus == "break"
+    tab.press("Enter")
+    tab.until("document.activeElement.id === 'breaking-cancel'")
+    tab.press("Tab")
+    assert tab.focus == "breaking-confirm"
+    tab.press("Enter")
+    tab.reads("#holder", "ci-8")
+    assert daemon.post("/resource/keyboard-b/A4/lock", key=LOCK, ticket=first.ticket).status == 410
+    tab.until("document.activeElement.id === 'selector-heading'")
+    tab.run("history.back()")
+    tab.until("document.activeElement.id === 'selectors-heading'")
+
+
+def test_accessible(daemon, tab):
+    """A screen reader is told what everything is: landmarks, headings, lists, and a name for whatever has the focus."""
+    contested(daemon, "heard")
+    enter(tab, daemon, "heard", "A4")
+    tab.reads("#holder", "ci-7")
+    tab.reads("#selectors .list", "A4")
+    tab.reads("#queue", "ci-8")
+    told = tab.accessible()
+    named = {(role, name) for role, name, _ in told}
+    assert {("listbox", "Resources"), ("listbox", "heard"), ("heading", "A4"), ("region", "Lock")} <= named
+    assert ("option", "A4 held 1 waiting") in named
+    assert ("button", "Break the lock…") in named
+    assert [role for role, _, _ in told].count("main") == 1
+    nameless = [(role, name) for role, name, focusable in told if focusable and not name and role != "RootWebArea"]
+    assert nameless == []
+    assert tab.run("document.documentElement.lang") == "en"
+    tab.click("#break")
+    tab.until("document.getElementById('breaking').open")
+    assert ("dialog", "Break this lock?") in {(role, name) for role, name, _ in tab.accessible()}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast(daemon, tab, scheme):
+    """By day and by night every text stands out from its ground as much as WCAG AA asks."""
+    resource = f"contrast-{scheme}"
+    contested(daemon, resource)
+    tab.prefer(color_scheme=scheme)
+    tab.open(address(daemon, resource, "A4"))
+    tab.until("document.activeElement.id === 'key'")
+    seen = tab.run(FAINT)
+    assert (seen["texts"] > 5, seen["faint"]) == (True, [])
+    enter(tab, daemon, resource, "A4")
+    tab.reads("#queue", "ci-8")
+    tab.reads("#history", "got the lock")
+    seen = tab.run(FAINT)
+    assert (seen["texts"] > 30, seen["faint"]) == (True, [])
+    assert seen["light"] is (scheme == "light")
+    tab.click("#break")
+    tab.until("document.getElementById('breaking').open")
+    assert tab.run(FAINT)["faint"] == []
+
+
+#: Finds the texts that can be seen and whose contrast is below 4.5 to 1 (WCAG 2.2, 1.4.3), or 3 to 1 for large ones.
+FAINT = """(() => {
+  const pixel = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const over = (colours) => {
+    pixel.clearRect(0, 0, 1, 1);
+    for (const colour of colours) { pixel.fillStyle = colour; pixel.fillRect(0, 0, 1, 1); }
+    return [...pixel.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const luminance = (rgb) => rgb.map((part) => part / 255)
+    .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0);
+  const grounds = (element) => {
+    const found = [];
+    for (let at = element; at; at = at.parentElement) found.unshift(getComputedStyle(at).backgroundColor);
+    return found;
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const faint = [];
+  let texts = 0;
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !element.checkVisibility() || element.closest(".unseen, noscript, option")) continue;
+    texts++;
+    const style = getComputedStyle(element);
+    const behind = grounds(element);
+    const colour = element.closest("svg") ? style.fill : style.color;
+    const [one, other] = [luminance(over(behind)), luminance(over([...behind, colour]))].sort((a, b) => b - a);
+    const size = parseFloat(style.fontSize);
+    const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+    const contrast = (one + 0.05) / (other + 0.05);
+    if (contrast < (large ? 3 : 4.5)) faint.push([walker.currentNode.data, contrast]);
+  }
+  return { texts, faint, light: luminance(over(grounds(document.body))) > 0.5 };
+})()"""
+
+
+def test_telephone(daemon, tab):
+    """On a narrow screen there is one pane at a time, a way back, and nothing to scroll sideways."""
+    contested(daemon, "telephone")
+    tab.resize(360, 740)
+    enter(tab, daemon, "telephone", "A4")
+    tab.reads("#holder", "ci-7")
+    shown = (
+        "[...document.querySelectorAll('.pane')].filter((pane) => pane.checkVisibility()).map(({ id }) => id).join()"
+    )
+    fits = "document.documentElement.scrollWidth === 360"
+    assert tab.run(f"[{shown}, {fits}]") == ["selector", True]
+    tab.click("#selector .back")
+    tab.until(f"{shown} === 'selectors'")
+    tab.reads("#selectors .list", "A4")
+    assert tab.run(fits)
+    tab.click("#selectors .back")
+    tab.until(f"{shown} === 'resources'")
+    tab.click("#resources .row")
+    tab.until(f"{shown} === 'selectors'")
+
+
+def test_reduced_motion(daemon, tab):
+    """Who does not want things to move is not shown any that do."""
+    contested(daemon, "still")
+    enter(tab, daemon, "still", "A4")
+    tab.reads("#holder", "ci-7")
+    moving = "getComputedStyle(document.querySelector('.lease span')).transitionDuration"
+    assert tab.run(moving) != "0s"
+    tab.prefer(reduced_motion="reduce")
+    tab.until(f"{moving} === '0s'")
+
+
+# -- The parts
+
+
+def test_pretty(daemon, tab):
+    """Data is set in lines without being read: numbers, strings and repeated fields stay as they were written."""
+    tab.open(address(daemon))
+    for written in (
+        '{"a":{},"b":[],"c":[[1],{"d":null}]}',
+        '[1e400,-0,0.10,12345678901234567890,"\\"]}{[,: \\\\",{"a":1,"a":2}]',
+        '"\\ud83d"',
+        " \n[ ]\t",
+        "true",
+    ):
+        shown = tab.run(f"import('/ui/text.js').then(({{ pretty }}) => pretty({json.dumps(written)}))")
+        # Python's own way is the same, if it lets numbers and fields be.
+        values = json.loads(written, parse_float=Verbatim, parse_int=Verbatim, object_pairs_hook=Fields)
+        assert shown == lines(values), written
+
+
+class Verbatim(str):
+    """A number as it was written."""
+
+    __slots__ = ()
+
+
+class Fields(list[Any]):
+    """An object as it was written, with repeated fields."""
+
+
+def lines(value, indent=""):
+    """Return the lines of a value, each item in one of its own."""
+    if isinstance(value, Verbatim):
+        return str(value)
+    if not isinstance(value, list):
+        return json.dumps(value)
+    start, end = "{}" if isinstance(value, Fields) else "[]"
+    deeper = indent + "  "
+    items = [
+        f"{json.dumps(item[0])}: {lines(item[1], deeper)}" if start == "{" else lines(item, deeper) for item in value
+    ]
+    return f"{start}\n{deeper}" + f",\n{deeper}".join(items) + f"\n{indent}{end}" if items else start + end
+
+
+def test_order(daemon, tab):
+    """Names are sorted as the server sorts them, by code points."""
+    tab.open(address(daemon))
+    names = [
+        "",
+        "A",
+        "A4",
+        "A4 ",
+        "a",
+        "\u00e9",
+        "\ud7ff",
+        "\ue000",
+        "\uffee",
+        "\uffee\U0001f5a8",
+        "\U00010000",
+        "\U0001f5a8",
+        "\U0010ffff",
+    ]
+    assert names == sorted(names)
+    sort = f"import('/ui/text.js').then(({{ byCodePoint }}) => {json.dumps(names[::-1])}.sort(byCodePoint))"
+    assert tab.run(sort) == names
+
+
+def test_events_in_pieces(daemon, tab):
+    """The stream is understood however it is cut into pieces, and whatever its lines end with."""
+    tab.open(address(daemon))
+    stream = ': hello\n\nid: 7\n\nid: 8\nevent: grant\ndata: {"a":\ndata:1}\n\ndata\n\nid: 9\ndata: x\nfoo: bar\n\nid: 10\ndata: torn'
+    expected = [["8", "grant", '{"a":\n1}'], ["8", "message", ""], ["9", "message", "x"]]
+    for end in ("\n", "\r\n", "\r"):
+        for size in (1, 2, 3, 1000):
+            text = stream.replace("\n", end)
+            pieces = [text[at : at + size] for at in range(0, len(text), size)]
+            got = tab.run(
+                f"import('/ui/stream.js').then(({{ Parser }}) => {{ const parser = new Parser();"
+                f"const events = {json.dumps(pieces)}.flatMap((piece) => parser.push(piece));"
+                "return [events.map(({ id, type, data }) => [id, type, data]), parser.lastEventId]; })"
+            )
+            assert got == [expected, "9"], (end, size)
+
+
+def test_stream_goes_on(daemon, tab):
+    """A stream that breaks off goes on after the last event that was whole; one that is refused for that begins anew."""
+    tab.open(address(daemon))
+    got = tab.run(
+        """Promise.all([import('/ui/stream.js'), import('/ui/server.js')]).then(([{ Stream }, { Away, Refused }]) =>
+        new Promise((resolve) => {
+          const [asked, events, states] = [[], [], []];
+          const event = (id) => `id: ${id}\\nevent: grant\\ndata: {"event": "grant", "id": ${id}}\\n\\n`;
+          const answers = [
+            () => new Response("id: 7\\n\\n" + event(8) + "id: 9\\nevent: grant\\ndata: {").body,
+            () => { throw new Away("gone"); },
+            () => new Response(event(9)).body,
+            () => { throw new Refused(400, "bad_last_event_id", "no"); },
+            () => new Response('id: 3\\nevent: reset\\ndata: {"reason": "new"}\\n\\n' + event(4)).body,
+            () => { stream.stop(); resolve([asked, events, states]); return new Response("").body; },
+          ];
+          const server = { events: async (last) => { asked.push(last); return answers[asked.length - 1](); } };
+          const stream = new Stream(
+            server,
+            ({ event, id }) => events.push(id ?? event),
+            (open) => { states.push(open); if (!open) setTimeout(() => stream.hurry()); },
+          );
+          stream.start();
+        }))"""
+    )
+    assert got[0] == ["", "8", "8", "9", "", "4"]
+    assert got[1] == [8, 9, "reset", 4]
+    assert got[2] == [True, False, False, True, False, False, True, False]
+
+
+def test_spans(daemon, tab):
+    """The picture is right about who held it, also where a grant or an end is not kept any more."""
+    tab.open(address(daemon))
+    events = [
+        event(9, "grant", "c", 5, 40, 1),
+        event(8, "break", "b", 4, 30, 5),
+        event(7, "expiry", "d", 0, 29, 9),
+        event(6, "write", "b", 4, 27, 2),
+        event(5, "grant", "b", 4, 25, 0),
+        event(4, "grant", "b", 3, 20, 0),
+        event(3, "release", "a", 2, 10, 8),
+    ]
+    # What is known of the holder may be older than the newest event.
+    for holder in ({"owner": "c", "fence": 5, "held": 2}, {"owner": "b", "fence": 4, "held": 4}):
+        got = tab.run(
+            f"import('/ui/spans.js').then(({{ spansOf }}) => spansOf({json.dumps(events)}, {json.dumps(holder)}, 42000)"
+            ".map(({ owner, start, end, how, writes }) => [owner, start / 1000, end / 1000, how, writes.length]))"
+        )
+        assert got == [
+            ["a", 2, 10, "release", 0],
+            ["b", 20, 20, "unknown", 0],
+            ["b", 25, 30, "break", 1],
+            ["c", 40, 42, "now", 0],
+        ]
+
+
+def event(number, kind, owner, fence, at, seconds):
+    return {
+        "id": number,
+        "at": f"1970-01-01T00:00:{at:02}.000Z",
+        "event": kind,
+        "owner": owner,
+        "fence": fence,
+        "seconds": seconds,
+    }
