@@ -290,6 +290,11 @@ class PurityTests(SynchronousTestCase):
             if name not in REACTOR:
                 self.assertNotIn("twisted.internet.reactor", set(imported(tree)), name)
 
+    def test_command_line_of_its_own(self):
+        """Nothing but ``resourcectl`` needs the library for its command line: the daemon runs without it."""
+        for name in set(rooms()) - {"cli"}:
+            self.assertEqual([dotted for dotted in imported(parse(name)) if within(dotted, ("click",))], [], name)
+
     def test_no_mutable_globals(self):
         """No module keeps anything that could change: what it holds is constant, and nothing is declared global."""
         for name in rooms():

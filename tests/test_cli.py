@@ -10,10 +10,13 @@ from tempfile import TemporaryDirectory
 import click
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.cli.app import cli
 from resourced.cli.locking import not_json
+from resourced.cli.looking import whole_state
 from resourced.cli.names import parse_either, parse_lock, parse_name, write_lock, write_name
 from resourced.cli.output import clock_time, printable
 from resourced.cli.settings import Settings, default_path, load
@@ -21,6 +24,7 @@ from resourced.cli.status import Status, status_of
 from resourced.client import ClientError
 from resourced.errors import ConfigurationError
 from resourced.model import Key, valid_name
+from resourced.testing import MemoryServer
 
 TREE = Path(__file__).resolve().parent.parent
 
@@ -166,6 +170,27 @@ class ValueTests(SynchronousTestCase):
             self.assertEqual(not_json(text), "", text)
         for text in ("", "NaN", "[-Infinity]", "{'a': 1}", "[1] 2", "[" * 100_000):
             self.assertTrue(not_json(text), text[:10])
+
+
+class StateTests(SynchronousTestCase):
+    def test_pages_of_a_queue(self):
+        """A queue is shown whole, however many pages it has, or as much of it as was asked for."""
+        clock = Clock()
+        server = MemoryServer(clock)
+        client = server.client()
+        self.successResultOf(Deferred.fromCoroutine(client.create("printer")))
+        locks = [client.lock("printer", "A4", owner=f"ci-{number}") for number in range(6)]
+        waits = [Deferred.fromCoroutine(lock.acquire()) for lock in locks]
+        server.advance()
+        for limit, last, following in ((None, 5, 0), (5, 5, 0), (4, 4, 4), (3, 3, 3), (1, 1, 1)):
+            state = self.successResultOf(
+                Deferred.fromCoroutine(whole_state(client, Key("printer", "A4"), limit, page=2))
+            )
+            self.assertEqual([waiter.owner for waiter in state.queue], [f"ci-{n}" for n in range(1, last + 1)])
+            self.assertEqual((state.waiting, state.next), (5, following))
+        for wait in waits[1:]:
+            wait.cancel()
+            self.failureResultOf(wait, CancelledError)
 
 
 class StatusTests(SynchronousTestCase):

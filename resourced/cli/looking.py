@@ -14,7 +14,7 @@ from resourced.cli.options import LOCK, RESOURCE, RESOURCE_OR_LOCK, Options, com
 from resourced.cli.output import clock_time, emit, emit_json, emit_table, printable, say
 from resourced.cli.process import Process
 from resourced.cli.status import Status
-from resourced.client import Event, Gap, LockState
+from resourced.client import Client, Event, Gap, LockState
 from resourced.model import Key
 
 T = TypeVar("T")
@@ -35,6 +35,21 @@ async def first(found: AsyncIterator[T], limit: int | None) -> list[T]:
         if len(taken) == limit:
             break
     return taken
+
+
+async def whole_state(client: Client, lock: Key, limit: int | None, page: int = PAGE) -> LockState:
+    """
+    Tell how a lock stands, with all who wait for it, or so many of them.
+
+    :param page: how many to ask for at a time.
+    """
+    state = await client.state(*lock, limit=page)
+    queue, after = state.queue, state.next
+    while after and (limit is None or len(queue) < limit):
+        more = await client.state(*lock, after=after, limit=page)
+        queue, after = queue + more.queue, more.next
+    shown = queue[:limit]
+    return replace(state, queue=shown, next=shown[-1].position if after or len(shown) < len(queue) else 0)
 
 
 @click.command()
@@ -96,7 +111,7 @@ def show(options: Options, lock: Key, limit: int | None) -> NoReturn:
     """Show who holds a lock and who waits for it."""
 
     async def work(process: Process) -> int:
-        state = await _whole_state(process, lock, limit)
+        state = await whole_state(process.client, lock, limit)
         if options.json:
             emit_json(state)
             return Status.OK
@@ -174,19 +189,6 @@ def _tell_gap(gap: Gap, options: Options) -> None:
         emit_json({"gap": gap.reason})
     else:
         say(f"Events are missing here: {gap.reason}")
-
-
-async def _whole_state(process: Process, lock: Key, limit: int | None) -> LockState:
-    """Ask for the pages of a queue one by one, up to so many places in all."""
-    state = await process.client.state(*lock, limit=min(limit or PAGE, PAGE))
-    after = state.next
-    while after and (limit is None or len(state.queue) < limit):
-        more = await process.client.state(
-            *lock, after=after, limit=min((limit or PAGE) - len(state.queue), PAGE) if limit else PAGE
-        )
-        state = replace(state, queue=state.queue + more.queue, next=more.next)
-        after = more.next
-    return state
 
 
 def _yes(fact: bool) -> str:
