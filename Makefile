@@ -46,7 +46,7 @@ run: $(VENV)/installed
 	export RESOURCED_STORE="$${RESOURCED_STORE:-sqlite:resourced.sqlite}"; \
 	exec $(BIN)/resourced
 
-test: check docs mariadb promtool chromium
+test: check docs api mariadb promtool chromium
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 	RESOURCED_STOCK=1 $(BIN)/pytest --numprocesses 2 --dist loadfile $(WIRE)
 	$(BIN)/python -m twisted.trial $(UNITS)

@@ -210,7 +210,7 @@ PARAMETERS: Final[Mapping[str, Part]] = {
         "Prefer",
         "The same, as RFC 7240 has it.",
         "wait=0",
-        {"type": "string", "pattern": "^wait=[0-9]{1,4}$"},
+        _TEXT,
     ),
     "ticket": _parameter(
         "header",
@@ -225,14 +225,14 @@ PARAMETERS: Final[Mapping[str, Part]] = {
         "x-owner",
         "Who the client is, for people.",
         "press 7",
-        {"type": "string", "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+        {"type": "string", "maxLength": 255, "pattern": "^([!-~]([ -~]*[!-~])?)?$"},
     ),
     "Idempotency-Key": _parameter(
         "header",
         "Idempotency-Key",
         "A request without a ticket that has the same one gets the same ticket, while that lives.",
         "7d1b3c2e",
-        {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+        {"type": "string", "maxLength": 255, "pattern": "^[!-~]*$"},
     ),
     "If-Match": _parameter(
         "header",
