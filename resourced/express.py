@@ -235,6 +235,8 @@ class ExpressChannel(Channel):
             self._hold(data)
             return
         if self._phase is Phase.IDLE and not self._within:
+            # What came after the last request, and is not a line yet, is where this one begins.
+            data = self.clearLineBuffer() + data
             limits = self.site.limits
             head = plain(data, limits.max_headers, limits.max_body)
             if head is not None:

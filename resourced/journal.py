@@ -193,22 +193,11 @@ class Journal:
         group = self._open
         for place in step.places:
             self._fence = max(self._fence, place.fence)
-            if place.seq > self._seq:
-                self._seq = place.seq
-                group.fresh.add(place.seq)
-            elif self._committing is not None and place.seq in self._committing.fresh:
-                # It changed before anyone was told of it, and who asked for it waits for this group now.
-                group.fresh.add(place.seq)
-        if step.untold:
-            group.fresh.add(step.untold)
         group.take(step)
         if step.events:
             self._event = step.events[-1].id
         if self.durable:
-            for place in step.places:
-                group.places[place.seq] = place
-                group.gone.pop(place.seq, None)
-            group.gone.update((place.seq, place.key) for place in step.gone)
+            self._keep(group, step)
         elif self._fence > self._reserved:
             self._reserve()
             group.reserves = True
@@ -218,6 +207,21 @@ class Journal:
             return self._reserving
         self._commit_soon()
         return group.number
+
+    def _keep(self, group: Group, step: Step) -> None:
+        """Let a group keep the places of a step."""
+        for place in step.places:
+            if place.seq > self._seq:
+                self._seq = place.seq
+                group.fresh.add(place.seq)
+            elif self._committing is not None and place.seq in self._committing.fresh:
+                # It changed before anyone was told of it, and who asked for it waits for this group now.
+                group.fresh.add(place.seq)
+            group.places[place.seq] = place
+            group.gone.pop(place.seq, None)
+        if step.untold:
+            group.fresh.add(step.untold)
+        group.gone.update((place.seq, place.key) for place in step.gone)
 
     def committed(self, group: int) -> Deferred[None]:
         """Wait until a group is kept; fails with ``StoreUnavailable`` if it could not be."""

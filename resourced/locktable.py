@@ -420,7 +420,8 @@ class LockTable:
 
         :param untold: a place that its client was not told of before, and will not be if this is not kept.
         """
-        changed, self._changed = self._changed, []
+        # One that joins and has the lock at once has changed twice.
+        changed, self._changed = list(dict.fromkeys(self._changed)), []
         gone, self._gone = self._gone, []
         events, self._events = self._events, []
         if not changed and not gone and write is None:

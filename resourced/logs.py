@@ -25,7 +25,7 @@ def json_line(event: LogEvent) -> str:
     """
     if "requests" in event:
         # Under load many requests come as one event.
-        text = zip(event["requests"], event["lines"].split("\n"), strict=True)
+        text = zip(event["requests"](), event["lines"].split("\n"), strict=True)
         common = {name: value for name, value in event.items() if name not in {"requests", "lines"}}
         return "".join([json_line({**common, **fields, "log_format": "{said}", "said": said}) for fields, said in text])
     level = event.get("log_level", LogLevel.info)

@@ -295,21 +295,30 @@ class ResourcedSite(Site):
             self.reactor.callLater(GATHER, self._tell_all)
 
     def _tell_one(self, access: Access) -> None:
-        form, fields = _line(access)
-        self._access_log.info(form, **fields)
+        self._access_log.info("{said}", said=_said(access), **_fields(access))
 
     def _tell_all(self) -> None:
         told, self._told = self._told, []
-        if not told:
-            return
-        lines = [_line(access) for access in told]
-        text = "\n".join([form.format_map(fields) for form, fields in lines])
-        self._access_log.info("{lines}", lines=text, requests=[fields for _, fields in lines])
+        if told:
+            # Whoever wants more than the lines can have it: to make all of it would be most of the work.
+            lines = "\n".join([_said(access) for access in told])
+            self._access_log.info("{lines}", lines=lines, requests=lambda: map(_fields, told))
 
 
-def _line(access: Access) -> tuple[str, dict[str, Any]]:
-    """Return the format of a line about a request, and its fields."""
-    fields: dict[str, Any] = {
+def _said(access: Access) -> str:
+    """Write the line about a request."""
+    notes = access.notes
+    line = f"{access.method} {printable(access.uri)} {access.status} {access.ms:.1f} ms"
+    if "owner" in notes:
+        line += f" owner={printable(str(notes['owner']))}"
+    if "fence" in notes:
+        line += f" fence={notes['fence']}"
+    return line
+
+
+def _fields(access: Access) -> dict[str, Any]:
+    """Return all that is known of a request, by field."""
+    return {
         **{name: printable(value) if isinstance(value, str) else value for name, value in access.notes.items()},
         "method": access.method,
         "uri": printable(access.uri),
@@ -318,8 +327,6 @@ def _line(access: Access) -> tuple[str, dict[str, Any]]:
         "peer": access.peer,
         "bytes": access.length,
     }
-    said = "".join([f" {name}={{{name}}}" for name in ("owner", "fence") if name in fields])
-    return f"{{method}} {{uri}} {{status}} {{ms:.1f}} ms{said}", fields
 
 
 def printable(text: str, most: int = 1000) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from twisted.web.server import Request
 
 from resourced import jsontext
-from resourced.answers import answer, document, done, error, held, noted, queued, tagged, waits, written
+from resourced.answers import answer, document, done, error, held, noted, queued, sent, tagged, waits, written
 from resourced.auth import Identity, Keys, Permission
 from resourced.errors import DataNotFound, ResourceNotFound, StoreUnavailable
 from resourced.locks import Held, LockManager, Queued
@@ -33,6 +33,10 @@ from resourced.waiting import Shared
 
 #: For how many seconds the server is not well after a write that the store did not take, if all else is as it should be.
 LATELY = 0.5
+
+# What is said most often is written once.
+LOCKED = jsontext.write({"locked": True})
+UNLOCKED = tuple(jsontext.write({"unlocked": released}) for released in (False, True))
 
 
 class Published(Routes):
@@ -126,7 +130,7 @@ class Published(Routes):
         if isinstance(outcome, Queued):
             return queued(request, outcome, {"locked": False, "position": outcome.position})
         held(request, outcome, self.locks.confirm(key, outcome))
-        return answer(request, 200, {"locked": True})
+        return sent(request, 200, LOCKED)
 
     @route("/resource/<name:resource>/<name:selector>", ["PUT"])
     async def update(self, request: Request, resource: str, selector: str) -> bytes:
@@ -148,7 +152,7 @@ class Published(Routes):
         released = await self.locks.unlock(key, needed_ticket(request), party=identity.name)
         if not released:
             await self.find(resource)
-        return answer(request, 200, {"unlocked": released})
+        return sent(request, 200, UNLOCKED[released])
 
     # -- What the routes share
 

@@ -211,6 +211,12 @@ class SameAnswerTests(SynchronousTestCase):
             )
         ]
     )
+    @example(
+        steps=[
+            ("whole", 0, b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n\xff", 0),
+            ("whole", 0, READ % b"", 0),
+        ]
+    )
     def test_both_ways_answer_alike(self, steps: list[Step]):
         """Whatever clients send, in whatever pieces, the fast server says what the slow one says, and logs it alike."""
         self.assertEqual(self.answers(steps, fast=True), self.answers(steps, fast=False))

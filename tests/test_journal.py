@@ -1309,6 +1309,13 @@ class VolatileTests(JournalTestCase):
         self.assertEqual(self.lock(ticket=heir.ticket).fence, heir.fence)
         self.lock(A5, other.ticket)
 
+    def test_nothing_is_gathered(self):
+        """However many locks come and go, nothing of them stays in the journal, which keeps none of them."""
+        for _ in range(50):
+            self.unlock(self.lock().ticket)
+        group = self.life.journal._open
+        self.assertEqual([group.fresh, group.places, group.gone, group.events], [set(), {}, {}, []])
+
     def test_leftovers(self):
         """Locks of a time in which they were kept do not come back when they are kept again."""
         self.life = self.start(durable=True)
