@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.cache import CachedStore
 from resourced.errors import EpochLost, ResourceNotFound, StoreUnavailable
-from resourced.model import Batch, Document, Key, Place, Resource, Standing, Write
+from resourced.model import Batch, Document, Key, Place, Reign, Resource, Standing, Write
 from resourced.testing import MemoryStore
 
 T = TypeVar("T")
@@ -61,6 +61,9 @@ class SlowStore(MemoryStore):
 
     async def ping(self) -> None:
         await self._do("ping", super().ping)
+
+    async def reign(self) -> Reign:
+        return await self._do("reign", super().reign)
 
 
 class CacheTests(SynchronousTestCase):
@@ -170,11 +173,14 @@ class CacheTests(SynchronousTestCase):
 
     def test_a_change_that_fails_while_a_reign_begins_is_not_settled_by_it(self):
         """The store may have come to it after the reign."""
-        gate = self.inner.before["change"] = Deferred()
+        change = self.inner.before["change"] = Deferred()
+        reign = self.inner.after["reign"] = Deferred()
         changing = self.begin(self.store.change_resource("printer", 7))
-        self.now(self.store.reign())
-        gate.errback(StoreUnavailable("away"))
+        reigning = self.begin(self.store.reign())
+        change.errback(StoreUnavailable("away"))
         self.failureResultOf(changing, StoreUnavailable)
+        reign.callback(None)
+        self.successResultOf(reigning)
         self.now(self.store.ping())
         self.asked_for(3)
 

@@ -124,6 +124,15 @@ def test_lost_connections_are_not_noticed(daemon, mariadb):
     assert daemon.get(f"{A4}?lock=0").json["data"] == "2"
 
 
+def test_restarted_server_is_not_noticed(daemon, mariadb):
+    """When the server is back before anybody has missed it, the first write that comes is done, on a connection that is new."""
+    holder, _, _ = three_clients(daemon)
+    mariadb.restart()
+    eventually(daemon.healthy, RETURN, "the daemon is healthy again")
+    answer = daemon.put(A4, '"after"', ticket=holder.ticket)
+    assert answer.status == 204, answer
+
+
 def test_dead_server(daemon, mariadb):
     """While the database server is dead clients get 503 and a time to come back; when it lives again all is as it was."""
     holder, second, third = three_clients(daemon)

@@ -788,6 +788,9 @@ async def test_commits_are_judged_however_they_are_sent(backend: Backend, size: 
     for wrong in (held._replace(fence=2), held._replace(ticket="0" * 32), held._replace(seq=2), place(1)):
         with pytest.raises(StoreRefused):
             await old.commit(Batch(3, [place(9)], writes=[write(wrong, printer.id, text)], gone=[1]))
+    waiting = place(5)
+    with pytest.raises(StoreRefused):
+        await old.commit(Batch(3, [place(9), waiting], writes=[write(waiting, printer.id, text)]))
     both = [write(held._replace(ticket="0" * 32), printer.id, text), write(held, printer.id, text)]
     with pytest.raises(StoreRefused):
         await old.commit(Batch(3, [place(9)], writes=both))
