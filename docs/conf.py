@@ -15,6 +15,5 @@ html_title = f"resourced {release}"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_class_signature = "separated"
 
 man_pages = [("resourcectl", "resourcectl", "lock named things, and run commands under a lock", [], 1)]
