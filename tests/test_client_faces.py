@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
-
-from tests.daemon import WRITE, Daemon
 
 #: Seconds that a program may take.
 PATIENCE = 60
@@ -397,19 +394,3 @@ def test_plugin_is_light():
 
         assert not [name for name in sys.modules if name.startswith(("twisted", "treq", "klein"))]
     """)
-
-
-def test_readme(tmp_path):
-    """Each snippet of Python in the README does what it says."""
-    readme = (Path(__file__).parent.parent / "README.rst").read_text()
-    blocks = re.findall(r"\.\. code:: python\n\n((?:    .*\n|\n)+)", readme)
-    twisted, blocking, asyncio, fixture = (textwrap.dedent(block) for block in blocks)
-    with Daemon(tmp_path) as daemon:
-        daemon.create("printer")
-        for number, program in enumerate((twisted, blocking, asyncio), start=1):
-            here = program.replace("http://localhost:9501", f"http://localhost:{daemon.port}").replace(
-                "write-key", WRITE
-            )
-            assert run("", "-c", here).startswith(f"{number} "), program
-    (tmp_path / "test_mine.py").write_text(fixture)
-    assert "1 passed" in run("", "-m", "pytest", "-q", "-p", "no:twisted", "-p", "no:cacheprovider", folder=tmp_path)

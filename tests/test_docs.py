@@ -1,0 +1,274 @@
+"""What the documents show, done as it stands there, against a real daemon."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+from docutils.utils import SystemMessage
+
+from resourced import client, pytest_plugin
+from resourced.client import aio, blocking
+from tests.daemon import Daemon, eventually, free_port
+from tests.documents import CRONTAB, FIRST, Block, Reader, as_pattern, read_blocks
+from tests.resourcectl import RESOURCECTL
+
+ROOT = Path(__file__).parent.parent
+#: Those of ``make run``.
+KEYS = {"RESOURCE_READ": "read-key", "RESOURCE_READ_LOCK": "lock-key", "RESOURCE_WRITE": "write-key"}
+
+
+def read(document: str) -> list[Block]:
+    return read_blocks((ROOT / document).read_text(), document)
+
+
+def a_reader(folder: Path, port: int, **environ: str) -> Reader:
+    """Make a reader whose server is on a port, and who has the pytest of a user: without the plugins of this project."""
+    about = {
+        "PATH": f"{Path(RESOURCECTL).parent}:{os.environ['PATH']}",
+        "PYTEST_ADDOPTS": "-p no:twisted",
+        "RESOURCED_URL": f"http://127.0.0.1:{port}",
+    }
+    return Reader(folder, port, about | environ, checkout=ROOT)
+
+
+def as_programs(blocks: list[Block]) -> list[Block]:
+    """Give each program a file, and have it run; and each stream, which does not end, a terminal of its own."""
+    done: list[Block] = []
+    numbers = count(1)
+    for block in blocks:
+        done.append(block)
+        if block.language == "python":
+            name = f"test_{next(numbers)}.py"
+            command = "pytest -q" if "\ndef test_" in block.text else "python3"
+            done[-1:] = [replace(block, caption=name), replace(block, language="shell", text=f"{command} {name}")]
+        elif block.text.startswith("curl -N"):
+            done[-1] = replace(block, caption=f"Stream {next(numbers)}")
+            done.append(replace(done[-1], language="text", text="id: ..."))
+    return done
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    folder = tmp_path / "daemon"
+    folder.mkdir()
+    with Daemon(folder, KEYS) as daemon:
+        yield daemon
+
+
+def test_tutorial(tmp_path):
+    """Whoever does what the tutorial says sees what it shows, from the start of the server on."""
+    port = free_port()
+    listen = f"tcp:{port}:interface=127.0.0.1"
+    with a_reader(tmp_path, port, RESOURCED_LISTEN=listen, RESOURCED_STORE=f"sqlite:{tmp_path}/store") as reader:
+        reader.follow(read("docs/tutorial.rst"))
+
+
+def test_recipes(tmp_path, daemon):
+    """Each program of the recipes does what it promises, with all its users at once."""
+    with a_reader(tmp_path, daemon.port) as reader:
+        reader.follow(read("docs/recipes.rst"))
+        seen = reader.seen(FIRST)
+    assert seen.count("Cleaning up.") == 1, seen
+    assert seen.count("Testing with the ") == 4, seen
+    assert seen.count("Compiling with licence ") == 4, seen
+
+
+def test_nightly_failure(tmp_path, daemon):
+    """If the work of the night fails on one machine, another one does it, and the third leaves it alone."""
+    blocks = read("docs/recipes.rst")
+    end = 1 + next(number for number, block in enumerate(blocks) if block.caption == CRONTAB)
+    work = "echo 'Cleaning up.'"
+    failing = f"echo 'Trying.'\nmkdir tried 2>/dev/null && false\n{work}"
+    blocks = [replace(block, text=block.text.replace(work, failing)) for block in blocks]
+    with a_reader(tmp_path, daemon.port) as reader:
+        reader.follow(blocks[:end])
+        seen = reader.seen(FIRST)
+    assert (seen.count("Trying."), seen.count("Cleaning up.")) == (2, 1), seen
+
+
+#: What of the README is done elsewhere, by how it begins: what starts the server, what is for root on a machine of its own, and what
+#: is no command.
+ELSEWHERE = {
+    "make run": "test_tutorial",
+    "apt-get install --yes python3-venv": "test_packaging.py",
+    "install -m 644 etc/resourced.service": "test_readme_for_root",
+    "install -d /etc/resourced": "test_readme_for_root",
+    "install -m 644 etc/prometheus": "test_metrics.py",
+    "RESOURCE_WRITE=a-key MYSQL_PASSWORD=a-password docker compose": "test_etc.py",
+    "RESOURCED_LISTEN=ssl:": "test_readme_tls",
+    "[[key]]": "test_readme_for_root",
+    "CREATE DATABASE": "test_takeover.py",
+    '{"id": 8': "test_timeline.py",
+    "id: 7": "test_streams.py",
+}
+
+
+@pytest.fixture(scope="module")
+def readme() -> list[Block]:
+    return read("README.rst")
+
+
+def begins(block: Block) -> str:
+    """Return which of the blocks that are tried elsewhere this is, if it is one."""
+    return next((beginning for beginning in ELSEWHERE if block.text.startswith(beginning)), "")
+
+
+def one(blocks: list[Block], beginning: str) -> str:
+    """Return the text of the one block that begins like this."""
+    [block] = [block for block in blocks if block.text.startswith(beginning)]
+    return block.text
+
+
+def test_readme(tmp_path, daemon, readme):
+    """Each command and program of the README does what it says, one after the other."""
+    assert {begins(block) for block in readme} - {""} == set(ELSEWHERE)
+    with a_reader(tmp_path, daemon.port) as reader:
+        reader.follow(as_programs([block for block in readme if not begins(block)]))
+        seen = reader.seen(FIRST)
+    # The one that waits is answered when the other one lets go, before or after that.
+    statuses = re.findall(r"HTTP/1.1 (\d+)", seen)
+    assert statuses[:8] == ["201", "404", "204", "202", "200", "200", "200", "200"], seen
+    assert all(status < "400" for status in statuses[8:]), seen
+    assert seen.count('{"unlocked": true}') == 1, seen
+    assert "flashing with fence " in seen
+    assert re.findall(r"^\d+ (\{.*\})$", seen, re.MULTILINE) == [
+        "{'status': 'ready'}",
+        "{'status': 'busy'}",
+        "{'status': 'ready'}",
+    ]
+    assert "1 passed" in seen
+
+
+def in_a_root(text: str, root: Path) -> str:
+    """Let what a block says happen in a directory instead of the machine's own, and with the programs that are tested."""
+    text = text.replace("/opt/resourced/bin/", f"{Path(RESOURCECTL).parent}/")
+    return re.sub(r"(?<![\w.])/etc/", f"{root}/etc/", text)
+
+
+def test_readme_for_root(tmp_path, readme):
+    """What root does to set the service up leaves settings with which a daemon knows the keys that were made."""
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    (tmp_path / "etc/default").mkdir()
+    folder = tmp_path / "daemon"
+    folder.mkdir()
+    with Daemon(folder, KEYS) as daemon:
+        setup = one(readme, "install -m 644 etc/resourced.service").replace(
+            "localhost:9501", f"127.0.0.1:{daemon.port}"
+        )
+        key = one(readme, "install -d /etc/resourced")
+        script = in_a_root(f"{setup}\n{key}", tmp_path)
+        # There is no systemd here: what it is told is noted down.
+        told = f'systemctl() {{ echo "$@" >> {tmp_path}/told; }}'
+        environ = {"PATH": os.environ["PATH"]}
+        printed = subprocess.run(
+            ["bash", "-euc", f"{told}\n{script}"], cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True, check=True
+        ).stdout
+        daemon.terminate()
+        assert (tmp_path / "told").read_text().splitlines() == [
+            "daemon-reload",
+            "enable --now resourced",
+            "status resourced",
+            "restart resourced",
+        ]
+        settings = dict(re.findall(r"^([A-Z_]+)=(.+)$", (tmp_path / "etc/default/resourced").read_text(), re.MULTILINE))
+        assert sorted(settings) == ["RESOURCED_KEYS", "RESOURCE_WRITE"]
+        assert printed.startswith('{"health": "ok"}'), printed
+        made = printed.removeprefix('{"health": "ok"}').strip()
+        # The example of an entry in the README is one that the daemon takes.
+        with Path(settings["RESOURCED_KEYS"]).open("a") as file:
+            file.write(one(readme, "[[key]]").replace('"ci"', '"example"'))
+        daemon.environ = settings
+        daemon.start()
+        assert daemon.post("/resource", '{"name": "test-1"}', key=settings["RESOURCE_WRITE"]).status == 201
+        assert daemon.post("/resource/test-1/A4/lock", key=made).status == 200
+        assert daemon.post("/resource/other/A4/lock", key=made).status == 403
+
+
+def test_readme_tls(tmp_path, readme):
+    """The setting for TLS is one with which the daemon serves by TLS."""
+    (tmp_path / "etc/resourced").mkdir(parents=True)
+    name = ["-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "cert.pem"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *name]
+    subprocess.run(command, cwd=tmp_path / "etc/resourced", stderr=subprocess.DEVNULL, check=True)
+    port = free_port()
+    listen = in_a_root(one(readme, "RESOURCED_LISTEN=").partition("=")[2], tmp_path).replace("9501", str(port))
+    daemon = Daemon(tmp_path, KEYS, listen=listen, port=port)
+    curl = ["curl", "--silent", "--cacert", "etc/resourced/cert.pem", f"https://localhost:{port}/health"]
+    daemon.launch()
+    try:
+        answer = eventually(lambda: subprocess.run(curl, cwd=tmp_path, stdout=subprocess.PIPE, check=False).stdout)
+    finally:
+        daemon.kill()
+    assert answer == b'{"health": "ok"}', daemon.log
+
+
+@pytest.mark.parametrize("module", [blocking, aio, pytest_plugin], ids=lambda module: module.__name__)
+def test_docstrings(tmp_path, daemon, module):
+    """The program in the docstring of a module runs."""
+    daemon.post("/resource", '{"name": "printer"}', key="write-key")
+    blocks = as_programs(read_blocks(module.__doc__, module.__name__))
+    assert len(blocks) == 2, blocks
+    with a_reader(tmp_path, daemon.port) as reader:
+        reader.follow(blocks)
+
+
+def test_reference():
+    """The reference has every name that the client's users import."""
+    text = (ROOT / "docs/client.rst").read_text()
+    assert sorted(re.findall(r"^\.\. auto(?:class|exception):: (\w+)", text, re.MULTILINE)) == sorted(client.__all__)
+
+
+def follow(folder: Path, document: str) -> None:
+    """Do what a document says that needs no server."""
+    with a_reader(folder, free_port()) as reader:
+        reader.follow(read_blocks(document, "document"))
+
+
+@pytest.mark.parametrize(
+    ("document", "complaint"),
+    [
+        ("::\n\n    echo", "nobody says how"),
+        (".. code-block:: python\n\n    print()", "nobody says how"),
+        (".. code-block:: shell\n\n    true\n    ls nowhere\n    true", "<failed: ls nowhere>"),
+        (".. code-block:: shell\n\n    bash\n    ls nowhere\n    exit", "<failed: ls nowhere>"),
+        (".. code-block:: python\n    :caption: some.py\n\n    print()", "nobody used {'some.py'}"),
+    ],
+)
+def test_nothing_goes_untried(tmp_path, document, complaint):
+    """A block that nobody says how to try fails a document, and so does a command that fails, and a file without a use."""
+    with pytest.raises(AssertionError, match=re.escape(complaint)):
+        follow(tmp_path, document)
+
+
+def test_broken_document(tmp_path):
+    """What is no directive, or no text that can be read as reStructuredText, fails a document."""
+    with pytest.raises(SystemMessage):
+        follow(tmp_path, ".. code-blick:: shell\n\n    true")
+
+
+@pytest.mark.parametrize(
+    ("shown", "seen", "same"),
+    [
+        ("fence 2", "before\nfence 2\nafter", True),
+        ("fence 2", "fence 21", False),
+        ("fence 2", "a fence 2", False),
+        ("A  B\n1  2", "A     B\n1     2", True),
+        ("waited 0:07", "waited 1:05", True),
+        ("position 1", "position 2", False),
+        ("in 0.21s", "in 1.3s", True),
+        ("first\n...\nlast", "first\nmiddle\nlast", True),
+        ("first\n...\nlast", "last\nfirst", False),
+        ("ticket=" + "0" * 32, "ticket=" + "f" * 32, True),
+        ("ticket=" + "0" * 32, "ticket=" + "f" * 31, False),
+        ("at 2026-11-23T18:19:43.093Z", "at 2027-01-02T00:00:00.001Z", True),
+    ],
+)
+def test_what_is_shown(shown, seen, same):
+    """What appears has to be what is shown, but for tickets, times, spaces and what is left out."""
+    assert bool(as_pattern(shown).search(seen)) is same
