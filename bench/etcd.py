@@ -16,8 +16,9 @@ from typing import Any
 from bench.clients import expect
 from bench.drive import Client, Kind, Tally, http_answer
 from bench.process import running
-from tests.daemon import eventually, free_port
+from tests.daemon import eventually
 from tests.mariadb import program
+from tests.ports import free_port
 
 RUN = f"lock-{time.time_ns()}"
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from bench.drive import Client, Kind, Tally
 from bench.process import running
-from tests.daemon import free_port
 from tests.mariadb import program
+from tests.ports import free_port
 
 RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end"
 #: Seconds between two tries.

@@ -13,8 +13,9 @@ import pymysql
 
 from bench import etcd, redis, zookeeper
 from bench.process import running
-from tests.daemon import Daemon, free_port
+from tests.daemon import Daemon
 from tests.mariadb import MariaDB
+from tests.ports import free_port
 
 #: More than the tests' server has, which is made for a quick start.
 MARIADB = ("--innodb-buffer-pool-size=256M", "--innodb-log-file-size=96M", "--max-connections=1000")

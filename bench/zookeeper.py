@@ -17,8 +17,9 @@ from pathlib import Path
 
 from bench.drive import Client, Kind, Tally
 from bench.process import running
-from tests.daemon import eventually, free_port
+from tests.daemon import eventually
 from tests.mariadb import program
+from tests.ports import free_port
 
 CREATE, DELETE, GET_DATA, GET_CHILDREN = 1, 2, 4, 8
 EPHEMERAL_AND_NUMBERED = 3

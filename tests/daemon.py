@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import secrets
 import select
 import signal
 import socket
@@ -13,12 +12,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from tests.frozen import freeze, thaw
+from tests.ports import free_port
 
 T = TypeVar("T")
 
@@ -49,21 +49,6 @@ def eventually(ask: Callable[[], T | None], timeout: float = PATIENCE, what: str
         assert time.monotonic() < end, f"still not after {timeout:g} seconds: {what or ask}"
         time.sleep(0.005)
     return answer
-
-
-def free_port() -> int:
-    """
-    Find a port below those that systems give to clients.
-
-    A client that keeps asking a port of that range before anyone listens there can end up connected with itself.
-    """
-    while True:
-        port = 10_000 + secrets.randbelow(22_000)
-        with closing(socket.socket()) as probe, suppress(OSError):
-            # As the daemon does: what a daemon that has ended leaves behind does not count.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any, Self
 import pymysql
 
 from tests.frozen import freeze, thaw
+from tests.ports import free_port
 
 PLACES = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/usr/bin"
 
@@ -29,12 +30,6 @@ def program(*names: str) -> str:
     raise RuntimeError(
         f"{' or '.join(names)} is not installed; on Debian: apt-get install mariadb-server-core mariadb-client-core"
     )
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class MariaDB:

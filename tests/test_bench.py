@@ -55,8 +55,8 @@ def test_streams():
 
 @pytest.mark.skipif(not shutil.which("etcd", path=PLACES), reason="the others are only there after make bench-peers")
 def test_peers(tmp_path):
-    """The other servers have their locks taken, and handed on."""
-    report = bench(tmp_path, "--peers", "--seconds", "0.4", "--only", "volatile one lock 500")
+    """The other servers have their locks taken and released."""
+    report = bench(tmp_path, "--peers", "--seconds", "2", "--only", "volatile cycle 16")
     assert len(report["results"]) == 1
     for result in report["results"]:
         [figures] = result["rounds"]

@@ -14,8 +14,9 @@ from docutils.utils import SystemMessage
 
 from resourced import client, pytest_plugin
 from resourced.client import aio, blocking
-from tests.daemon import Daemon, eventually, free_port
+from tests.daemon import Daemon, eventually
 from tests.documents import CRONTAB, FIRST, Block, Reader, as_pattern, read_blocks
+from tests.ports import free_port
 from tests.resourcectl import RESOURCECTL
 
 ROOT = Path(__file__).parent.parent

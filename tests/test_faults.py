@@ -10,9 +10,10 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from tests.daemon import Daemon, eventually, free_port
+from tests.daemon import Daemon, eventually
 from tests.faults import SCENARIOS, TIMEOUT, Scenario, run
 from tests.mariadb import MariaDB
+from tests.ports import free_port
 
 A4 = "/resource/printer/A4"
 #: What an answer may take beyond the store's timeout on a machine that does something else too, in seconds.

@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.daemon import LOCK, Daemon, eventually, free_port
+from tests.daemon import LOCK, Daemon, eventually
+from tests.ports import free_port
 from tests.resourcectl import RESOURCECTL, Ctl, Outcome
 from tests.terminal import Terminal
 

@@ -13,7 +13,8 @@ from signal import Signals
 
 import pytest
 
-from tests.daemon import READ, Daemon, eventually, free_port
+from tests.daemon import READ, Daemon, eventually
+from tests.ports import free_port
 from tests.resourcectl import RESOURCECTL, Ctl, Outcome, handles
 from tests.terminal import END, INTERRUPT, SUSPEND, Terminal
 
