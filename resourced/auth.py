@@ -87,6 +87,8 @@ def key_of(x_api_key: Sequence[bytes], authorization: Sequence[bytes]) -> bytes:
 
 
 def _only(name: str, values: Sequence[bytes]) -> bytes:
+    if len(values) == 1:
+        return values[0].strip()
     distinct = {value.strip() for value in values}
     if len(distinct) > 1:
         # A proxy in front may have looked at the other one.
