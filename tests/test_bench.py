@@ -56,7 +56,7 @@ def test_streams():
 @pytest.mark.skipif(not shutil.which("etcd", path=PLACES), reason="the others are only there after make bench-peers")
 def test_peers(tmp_path):
     """The other servers have their locks taken and released."""
-    report = bench(tmp_path, "--peers", "--seconds", "2", "--only", "volatile cycle 16")
+    report = bench(tmp_path, "--peers", "--seconds", "2", "--only", "volatile cycle 64")
     assert len(report["results"]) == 1
     for result in report["results"]:
         [figures] = result["rounds"]
