@@ -51,9 +51,10 @@ from resourced.routes import ResourceAPI
 from resourced.scrape import Scrape
 from resourced.site import Limits as SiteLimits
 from resourced.site import make_site
+from resourced.sqlstore import SQLStore
 from resourced.standby import Standby
 from resourced.steering import Steering
-from resourced.store import SQLStore, Store
+from resourced.store import Store
 from resourced.stream import Streams
 from resourced.systemd import ServiceManager
 from resourced.timeline import History

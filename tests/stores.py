@@ -16,7 +16,8 @@ from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.database import Database
 from resourced.dialect import Dialect, MySQL, SQLite
 from resourced.model import Batch, Event, EventKind, Key, Place, Standing, Write
-from resourced.store import SQLStore, Store
+from resourced.sqlstore import SQLStore
+from resourced.store import Store
 from resourced.testing import MemoryStore
 from tests.mariadb import MariaDB
 

@@ -35,7 +35,8 @@ MAY_KNOW = {
     "workers": set(),
     "database": {"condition", "dialect", "migration", "workers"},
     "batches": {"dialect"},
-    "store": {"batches", "database", "dialect", "waiting"},
+    "store": set(),
+    "sqlstore": {"batches", "database", "dialect", "waiting"},
     "cache": {"store"},
     "journal": {"locktable", "store", "waiting"},
     "channel": {"jsontext"},
@@ -112,6 +113,7 @@ MAY_KNOW = {
             "site",
             "standby",
             "steering",
+            "sqlstore",
             "store",
             "stream",
             "systemd",
@@ -162,7 +164,7 @@ IMPURE = (
 )
 
 #: The store and what it stands on; and the guard, which asks the MySQL server for a lock of its own.
-WITH_SQL = {"batches", "store", "database", "dialect", "migration", "takeover", "guard"}
+WITH_SQL = {"batches", "sqlstore", "database", "dialect", "migration", "takeover", "guard"}
 #: Upper case with what follows, so that an HTTP method or a word in a sentence is no statement.
 SQL = re.compile(
     r"\b(SELECT\s|INSERT\s+INTO|REPLACE\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|(CREATE|ALTER|DROP)\s+TABLE|BEGIN\s+IMMEDIATE)"

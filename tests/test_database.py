@@ -22,7 +22,7 @@ from resourced.database import Database, DuplicateKey, Transaction
 from resourced.dialect import MySQL, SQLite, is_local
 from resourced.errors import ConfigurationError, StoreUnavailable
 from resourced.model import Batch
-from resourced.store import SQLStore
+from resourced.sqlstore import SQLStore
 from tests.mariadb import MariaDB
 from tests.stores import (  # noqa: F401 - fixtures
     TIMEOUT,

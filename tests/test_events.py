@@ -8,7 +8,8 @@ import pytest
 
 from resourced.errors import EventsForgotten
 from resourced.model import Batch, Event, EventKind, Key
-from resourced.store import FORGET_AT_ONCE, Store
+from resourced.sqlstore import FORGET_AT_ONCE
+from resourced.store import Store
 from tests.stores import (  # noqa: F401 - fixtures
     AnyBackend,
     Backend,

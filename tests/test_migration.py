@@ -20,7 +20,7 @@ from resourced.dialect import MySQL
 from resourced.errors import ConfigurationError, DataNotFound, ResourceExists
 from resourced.migration import migrations, prepare, split
 from resourced.model import Batch, Key
-from resourced.store import SQLStore
+from resourced.sqlstore import SQLStore
 from tests.stores import (  # noqa: F401 - fixtures
     Backend,
     MySQLBackend,

@@ -26,7 +26,8 @@ from resourced.errors import (
     StoreUnavailable,
 )
 from resourced.model import Batch, EventKind, Key, Reign, Resource, Standing, valid_name
-from resourced.store import SQLStore, Store
+from resourced.sqlstore import SQLStore
+from resourced.store import Store
 from tests.stores import (  # noqa: F401 - fixtures
     AnyBackend,
     Backend,

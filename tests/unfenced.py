@@ -18,7 +18,7 @@ from resourced import tap
 from resourced.database import Transaction
 from resourced.guard import BELIEF, Guard
 from resourced.model import Batch, Write
-from resourced.store import SQLStore
+from resourced.sqlstore import SQLStore
 
 
 class UnfencedStore(SQLStore):
