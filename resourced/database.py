@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from resourced.condition import Condition
-from resourced.dialect import Dialect, MySQL, Statement, Undone
+from resourced.dialect import Dialect, MySQL, Statement
 from resourced.errors import StoreUnavailable
 from resourced.migration import prepare
 from resourced.workers import Workers
@@ -160,7 +160,9 @@ class Database:
 
     async def write_at_once(self, script: Script, work: Work[None]) -> None:
         """
-        Do work in one transaction, as ``write`` does; but where statements have to travel, send them all at once, commit and all.
+        Do work in one transaction, as ``write`` does; but where statements have to travel, send all but the commit at once.
+
+        The commit goes after them: a server that was frozen, and comes to it when nobody waits any more, must not do what was given up.
 
         :param script: makes statements that come to the same as the work, and one of which fails where the work would raise. Then the work is
             done, step by step, to learn why.
@@ -327,29 +329,20 @@ class _Pool(adbapi.ConnectionPool):
             raise self.failed(error, fresh=fresh) from None
 
     def _at_once(self, session: _Session, dialect: MySQL, script: list[Statement]) -> bool:
-        """Do a script; tell whether it is done, or nothing of it is and it has to be done step by step."""
+        """Do a script but for the commit; tell whether it is done, or nothing of it is and it has to be done step by step."""
         if sum(len(statement.text) + _length(statement) for statement in script) > PACKET:
             return False
-        if dialect.hung_up(session.connection):
-            session.end()
-            session.renew()
         try:
             dialect.at_once(session.connection, script)
-        except Undone as undone:
-            if dialect.is_lost(undone.error):
+        except dialect.error as error:
+            if dialect.is_lost(error):
                 session.end()
-                session.renew()
             else:
                 session.rollback()
-            if dialect.is_check(undone.error) or dialect.is_retryable(undone.error):
-                return False
-            raise self.failed(undone.error) from None
-        except dialect.error as error:
-            # Nobody knows whether it was done. So it is not tried again, and the connection is not used again.
-            session.end()
-            raise self.failed(error) from None
-        session.committed = True
-        self.succeeded()
+            if not (dialect.is_check(error) or dialect.is_retryable(error)):
+                raise self.failed(error) from None
+            session.renew()
+            return False
         return True
 
     def _once(self, session: _Session, work: Work[T]) -> T:
@@ -382,8 +375,6 @@ class _Pool(adbapi.ConnectionPool):
 class _Session(adbapi.Connection):
     """The connection that a piece of work has; it is thrown away without noise when it is of no use any more."""
 
-    committed = False
-
     _connection: Any
     _pool: _Pool
 
@@ -393,7 +384,7 @@ class _Session(adbapi.Connection):
         return self._connection
 
     def commit(self) -> None:
-        if not self._pool.writes or self.committed:
+        if not self._pool.writes:
             return
         dialect = self._pool.dialect
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import select
 import sqlite3
 import ssl
 from collections.abc import Mapping, Sequence
@@ -31,18 +30,6 @@ class Statement(NamedTuple):
 
     text: str
     parameters: Sequence[Any]
-
-
-class Undone(Exception):
-    """
-    Nothing of a script was done.
-
-    :ivar error: the driver's own.
-    """
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 class Dialect(Protocol):
@@ -218,35 +205,16 @@ class MySQL:
     def check(self, connection: Any) -> None:
         connection.ping()
 
-    def hung_up(self, connection: Any) -> bool:
-        """Tell, without asking it, whether the server has closed a connection on which nothing is under way."""
-        waiting = select.poll()
-        # The driver's own way to find that out is to ask the server, and to wait for its answer.
-        waiting.register(connection._sock, select.POLLIN)  # noqa: SLF001
-        return bool(waiting.poll(0))
-
     def at_once(self, connection: Any, script: Sequence[Statement]) -> None:
-        """
-        Do all statements and commit, in one round trip.
-
-        :raises Undone: one of them failed before the commit. Any other error of the driver leaves open whether it was done.
-        """
+        """Do all statements in one round trip, up to the first that fails; the commit is not among them."""
         with connection.cursor() as cursor:
             text = cursor.mogrify(
-                "; ".join([*(statement.text for statement in script), "COMMIT"]),
+                "; ".join([statement.text for statement in script]),
                 [value for statement in script for value in statement.parameters],
             )
-        done = 0
-        try:
-            connection.query(text)
-            while done < len(script):
-                done += 1
-                connection.next_result()
-        except pymysql.MySQLError as error:
-            # An error of the server's own: it has done nothing after it. Others tell only that its answer did not arrive.
-            if done < len(script) and self.code(error) and not self._is_own(error):
-                raise Undone(error) from None
-            raise
+        connection.query(text)
+        for _ in script[1:]:
+            connection.next_result()
 
     def is_check(self, error: Exception) -> bool:
         """Tell whether a statement failed whose only purpose is to fail if the others must not be done."""
