@@ -321,13 +321,13 @@ class BeliefTests(ClientTests):
 
     def test_belief_begins_before_the_request(self):
         """The lease counts from before the request was sent, however long its answer took."""
-        self.line.fate = once(3.0, "GET", "A4")
+        # The first client of a selector without data is offered the lock, and takes it by this.
+        self.line.fate = once(3.0, "PUT", "/lock")
         block = self.hold()
         self.server.advance(3)
-        # The first client of a selector without data has the claim window.
-        self.assertEqual((block.held.lease, block.held.left), (10, 7))
+        self.assertEqual((block.held.lease, block.held.left), (30, 27))
         self.line.fate = lambda *_: SWALLOW
-        self.server.advance(6.5)
+        self.server.advance(26.5)
         self.assertNoResult(block.outcome)
         self.server.advance(1)
         self.assertEqual(self.fails(LockLost, block.outcome).code, "unconfirmed")

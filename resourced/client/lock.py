@@ -167,8 +167,9 @@ class Lock:
             raise Unreachable("The server gave a lock, but did not say which.", "bad_answer")
         text = answer.fields.get("data") if answer.status == 200 else None
         sent = answer.sent
-        if self._servers.seconds() - sent > lease / 3:
-            # The request waited for the lock, so most of its lease may be over by this count.
+        if answer.status == 404 or self._servers.seconds() - sent > lease / 3:
+            # Where there is no data yet the lock is only offered. And if the request waited for it, most of its lease may be over by
+            # this count.
             answer = await self._servers.ask(
                 "PUT", f"{self._path}/lock", headers=as_holder(self._ticket, self._owner), accept=(410,)
             )
