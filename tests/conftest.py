@@ -36,9 +36,10 @@ settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "deadline(seconds): how long an async test may take, if not 20 seconds")
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A shell has started the tests in the background, and no program that they start could be interrupted.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            # The tests run in the background, or without a terminal, and so would all programs that they start. This is ignored here only.
+            signal.signal(number, lambda *_: None)
 
 
 def pytest_collection_finish() -> None:

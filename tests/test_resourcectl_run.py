@@ -212,8 +212,10 @@ class TestWait:
         """Who starts before the server does waits for it."""
         daemon.kill()
         running = ctl.start("run", place, "--", "echo", "ran")
-        eventually(lambda: handles(running.pid, Signals.SIGHUP))
-        daemon.start()
+        try:
+            eventually(lambda: handles(running.pid, Signals.SIGHUP))
+        finally:
+            daemon.start()
         assert running.wait() == Outcome(0, "ran\n", "")
 
     def test_refused(self, daemon, ctl, place):
