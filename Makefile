@@ -15,6 +15,9 @@ UNITS = $(shell grep -l 'import SynchronousTestCase' tests/test_*.py)
 # The test modules that see the wire: once more without the short ways through the house.
 WIRE := tests/test_web.py tests/test_timeline.py tests/test_page.py tests/test_site.py tests/test_fuzz.py tests/test_process.py tests/test_outage.py
 
+# Two modules at a time, in the order that the tests themselves ask for.
+TWO := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help run test check format bench bench-peers profile docs api dist clean
 
@@ -47,8 +50,8 @@ run: $(VENV)/installed
 	exec $(BIN)/resourced
 
 test: check docs api mariadb promtool chromium
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
-	RESOURCED_STOCK=1 $(BIN)/pytest --numprocesses 2 --dist loadfile $(WIRE)
+	$(BIN)/pytest $(TWO)
+	RESOURCED_STOCK=1 $(BIN)/pytest $(TWO) $(WIRE)
 	$(BIN)/python -m twisted.trial $(UNITS)
 
 check: $(VENV)/installed-dev

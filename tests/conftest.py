@@ -42,6 +42,22 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, lambda *_: None)
 
 
+#: The modules that take longest. They come first, so that nobody has to wait for one of them in the end.
+LONGEST = (
+    "test_torture",
+    "test_faults",
+    "test_guard",
+    "test_docs",
+    "test_resourcectl_run",
+    "test_packaging",
+    "test_ui",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 def pytest_collection_finish() -> None:
     # What is loaded by now stays: the collection after each test need not look at it again.
     gc.collect()
