@@ -11,7 +11,6 @@ from twisted.web.server import Request
 
 from resourced.answers import sent
 from resourced.apiparts import HEADERS, PARAMETERS, SCHEMAS, Part, ref
-from resourced.auth import Keys
 from resourced.errors import (
     BadRequest,
     BodyTooLarge,
@@ -30,9 +29,7 @@ from resourced.errors import (
     TicketEnded,
     TicketRequired,
 )
-from resourced.locks import LockManager
-from resourced.routes import Routes, route, status_of
-from resourced.store import Store
+from resourced.routes import Group, route, status_of
 
 Errors = Iterable[type[ResourcedError]]
 
@@ -453,11 +450,10 @@ def description() -> Part:
     }
 
 
-class Described(Routes):
+class Described(Group):
     """The description of the API, at ``/openapi.json``."""
 
-    def __init__(self, keys: Keys, store: Store, locks: LockManager) -> None:
-        super().__init__(keys, store, locks)
+    def __init__(self) -> None:
         self._text = json.dumps(description(), ensure_ascii=False).encode()
 
     @route("/openapi.json", ["GET"])

@@ -161,7 +161,7 @@ def makeService(options: Options) -> IService:
     api = ResourceAPI(
         Published(keys, store, locks, longest_wait=config.max_wait, fault=database.fault),
         Steering(keys, store, locks),
-        Described(keys, store, locks),
+        Described(),
         scrape,
         History(keys, store, locks, feed=feed, streams=streams, clock=reactor),
         Displayed(),

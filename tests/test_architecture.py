@@ -51,7 +51,7 @@ MAY_KNOW = {
     "parse": {"auth", "jsontext", "precondition"},
     "answers": {"channel", "jsontext", "locks"},
     "apiparts": set(),
-    "apidoc": {"answers", "apiparts", "auth", "locks", "routes", "store"},
+    "apidoc": {"answers", "apiparts", "routes"},
     "routes": {"answers", "auth", "locks", "parse", "routing", "store"},
     "page": {"answers", "parse", "routes"},
     "web": {"answers", "auth", "jsontext", "locks", "parse", "routes", "store", "waiting"},
