@@ -62,6 +62,10 @@ class Phase(Enum):
     CLOSING = auto()
 
 
+#: To look a member up in its class each time takes ten times as long.
+IDLE, READING, ANSWERING, CLOSING = Phase
+
+
 class Access(NamedTuple):
     """
     One line of the access log.
@@ -140,7 +144,7 @@ class Channel(HTTPChannel):
     #: Whether the head of the request on it has arrived as a whole.
     headed = False
 
-    _phase = Phase.IDLE
+    _phase: Phase = IDLE
     _line = b""
     _began = 0.0
     _lines = 0
@@ -150,12 +154,12 @@ class Channel(HTTPChannel):
 
     @property
     def closing(self) -> bool:
-        return self._phase is Phase.CLOSING
+        return self._phase is CLOSING
 
     @property
     def idle(self) -> bool:
         """Whether no part of a request has arrived that is not answered yet."""
-        return self._phase is Phase.IDLE
+        return self._phase is IDLE
 
     # What Twisted tells about the connection.
 
@@ -168,7 +172,7 @@ class Channel(HTTPChannel):
         self.peer = "unix" if isinstance(address, UNIXAddress) else str(getattr(address, "host", "-"))
         if not self.site.joined(self):
             if self.site.overrun:
-                self._phase = Phase.CLOSING
+                self._phase = CLOSING
                 self.transport.abortConnection()
                 return
             self.refuse(503, "overloaded", "There are too many connections. Try again later.", (b"Retry-After: 1",))
@@ -178,14 +182,14 @@ class Channel(HTTPChannel):
             self._rest()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        phase, self._phase, self._due = self._phase, Phase.CLOSING, None
+        phase, self._phase, self._due = self._phase, CLOSING, None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         request = self.requests[0] if self.requests else None
         try:
             super().connectionLost(reason)
-            if phase is Phase.ANSWERING or (phase is Phase.READING and self._line):
+            if phase is ANSWERING or (phase is READING and self._line):
                 self._tell(499, getattr(request, "sentLength", 0), getattr(request, "notes", {}))
         finally:
             # Last, because a drain may be over with it.
@@ -193,18 +197,18 @@ class Channel(HTTPChannel):
 
     def loseConnection(self) -> None:
         """Close when everything written has been sent, and at the latest after the time to linger."""
-        if self._phase is not Phase.ANSWERING:
-            self._phase = Phase.CLOSING
+        if self._phase is not ANSWERING:
+            self._phase = CLOSING
         self._expect(self.site.limits.linger)
         super().loseConnection()
 
     # What Twisted tells about a request as it arrives.
 
     def dataReceived(self, data: bytes) -> None:
-        if self._phase is Phase.CLOSING:
+        if self._phase is CLOSING:
             return
         # A CR LF too many after a body is no request.
-        if self._phase is Phase.IDLE and data != b"\r\n":
+        if self._phase is IDLE and data != b"\r\n":
             self._begin()
         super().dataReceived(data)
         # Looked at again, because it has changed meanwhile.
@@ -215,7 +219,7 @@ class Channel(HTTPChannel):
 
     def lineReceived(self, line: bytes) -> bool:
         """Check a line of the head before Twisted reads it; true makes the rest of what has arrived be dropped."""
-        if self._phase is Phase.IDLE and line:
+        if self._phase is IDLE and line:
             self._begin()
         self._size += len(line)
         self._lines += bool(line)
@@ -224,7 +228,7 @@ class Channel(HTTPChannel):
         elif line and not self._line:
             self._line = line
             self._check_request_line(line)
-        if self._phase is not Phase.CLOSING:
+        if self._phase is not CLOSING:
             super().lineReceived(line)
         return self.closing
 
@@ -254,13 +258,13 @@ class Channel(HTTPChannel):
             super().allHeadersReceived()
 
     def allContentReceived(self) -> None:
-        if self._phase is not Phase.CLOSING:
-            self._phase = Phase.ANSWERING
+        if self._phase is not CLOSING:
+            self._phase = ANSWERING
             self._due = None
             super().allContentReceived()
 
     def requestDone(self, request: Any) -> None:
-        if self._phase is Phase.ANSWERING:
+        if self._phase is ANSWERING:
             self._rest()
         super().requestDone(request)
         if self.idle and self.site.draining:
@@ -298,9 +302,9 @@ class Channel(HTTPChannel):
 
         :param headers: whole lines, without their ends.
         """
-        if self._phase is Phase.IDLE:
+        if self._phase is IDLE:
             self._begin()
-        self._phase = Phase.CLOSING
+        self._phase = CLOSING
         body = error_body(code, sentence)
         sent = b"" if self._line.startswith(b"HEAD ") else body
         lines = (
@@ -330,28 +334,27 @@ class Channel(HTTPChannel):
         parts = _REQUEST_LINE.fullmatch(self._line)
         # A line that is none may be anything that a confused client sends, a key too: it stays out of the log.
         method, uri = (parts[1], parts[2]) if parts else (b"-", b"-")
-        self.tell(method, uri, status, length, notes)
+        self.tell(method.decode("ascii"), uri.decode("ascii", "backslashreplace"), status, length, notes)
 
-    def tell(self, method: bytes, uri: bytes, status: int, length: int, notes: Mapping[str, object]) -> None:
+    def tell(self, method: str, uri: str, status: int, length: int, notes: Mapping[str, object]) -> None:
         """Put the request that has just ended into the access log."""
         ms = (self.site.reactor.seconds() - self._began) * 1000
-        path = uri.decode("ascii", "backslashreplace")
-        self.site.access(Access(method.decode("ascii"), path, status, ms, self.peer, length, notes))
+        self.site.access(Access(method, uri, status, ms, self.peer, length, notes))
 
     # The deadline.
 
     def _begin(self) -> None:
-        self._phase = Phase.READING
+        self._phase = READING
         self.headed = False
         self._line = b""
         self._size = self._lines = 0
         self._began = self.site.reactor.seconds()
 
     def _reading(self) -> bool:
-        return self._phase is Phase.READING
+        return self._phase is READING
 
     def _rest(self) -> None:
-        self._phase = Phase.IDLE
+        self._phase = IDLE
         self._expect(self.site.limits.idle)
 
     def _expect(self, seconds: float) -> None:
@@ -376,9 +379,9 @@ class Channel(HTTPChannel):
             self._lapse()
 
     def _lapse(self) -> None:
-        if self._phase is Phase.READING:
+        if self._phase is READING:
             self.refuse(408, "request_timeout", f"The request took longer than {self.site.limits.request:g} s.")
-        elif self._phase is Phase.IDLE:
+        elif self._phase is IDLE:
             self.loseConnection()
         else:
             self.transport.abortConnection()

@@ -10,6 +10,7 @@ the routes is left to werkzeug, so that both ways have one judge.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from klein import Klein
@@ -28,22 +29,41 @@ log = Logger()
 #: How many hosts are remembered.
 HOSTS = 1000
 
+#: How many paths are remembered, of at most so many bytes.
+PATHS, SHORT = 4096, 600
+
+_NO_HOST = (b"",)
+
 Handling = Coroutine[Deferred[Any], Any, bytes]
 Handler = Callable[..., Handling]
+
+
+class Endpoint(Protocol):
+    """
+    What answers a route.
+
+    :ivar label: what its requests are known by in the access log.
+    """
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def handler(self) -> Handler: ...
 
 
 class API(Protocol):
     """
     A Klein app, and what it is made of.
 
-    :ivar handlers: the coroutine function that answers each endpoint.
+    :ivar endpoints: what answers each of its routes.
     """
 
     @property
     def app(self) -> Klein: ...
 
     @property
-    def handlers(self) -> Mapping[str, Handler]: ...
+    def endpoints(self) -> Mapping[str, Endpoint]: ...
 
     def failed(self, request: Request, failure: Failure) -> bytes:
         """Make an answer of an exception."""
@@ -55,16 +75,28 @@ class Route(NamedTuple):
 
     :ivar words: the segments that are fixed, by their place in the path.
     :ivar names: the arguments, with their place and what reads them.
-    :ivar methods: the handler of each method.
+    :ivar methods: what answers each method.
     """
 
     words: tuple[tuple[int, str], ...]
     names: tuple[tuple[int, str, Callable[[str], Any]], ...]
-    methods: dict[str, Handler]
+    methods: dict[str, Endpoint]
 
     def fits(self, segments: list[str]) -> bool:
         """Tell whether a path of as many segments, none of them empty, can be meant."""
         return all(segments[place] == word for place, word in self.words)
+
+
+class Match(NamedTuple):
+    """
+    What a request is for.
+
+    :ivar notes: what is noted of it for the access log.
+    """
+
+    handler: Handler
+    names: dict[str, Any]
+    notes: dict[str, object]
 
 
 class Dispatch(Resource):
@@ -80,17 +112,24 @@ class Dispatch(Resource):
         super().__init__()
         self._api = api
         self._map = api.app.url_map
-        # No rule depends on the host, but werkzeug does not take every one; most clients have the same.
-        self._judges: dict[tuple[bytes | None, int], MapAdapter] = {}
-        self._handlers = api.handlers
+        self._endpoints = api.endpoints
         self._routes: dict[int, list[Route]] = {}
         for rule in self._map.iter_rules():
             self._enter(rule)
+        # No rule depends on the host, but werkzeug does not take every one; most clients have the same.
+        self._judges: dict[bytes, MapAdapter] = {}
+        # Most clients come back to the same path, too.
+        self._remembered = lru_cache(PATHS)(self._plain_match)
 
     def render(self, request: EdgeRequest) -> int:
         judge = self._judge(request)
         try:
-            handling = self._begin(request, judge)
+            path, method = request.path, request.method
+            match = (self._remembered if len(path) <= SHORT else self._plain_match)(path, method)
+            if match is None:
+                match = self._judged(judge, path.decode(), method.decode())
+            request.notes = match.notes.copy()
+            handling = match.handler(request, **match.names)
             waited = handling.send(None)
         except StopIteration as done:
             request.answer(done.value)
@@ -101,31 +140,30 @@ class Dispatch(Resource):
         return NOT_DONE_YET
 
     def _judge(self, request: Request) -> MapAdapter:
-        about = (request.getHeader(b"host"), getattr(request.getHost(), "port", 0))
-        judge = self._judges.get(about)
+        host = request.requestHeaders.getRawHeaders(b"host", _NO_HOST)[-1]
+        judge = self._judges.get(host)
         if judge is None:
             if len(self._judges) >= HOSTS:
                 self._judges.clear()
-            judge = self._judges[about] = self._map.bind(_authority(request))
+            judge = self._judges[host] = self._map.bind(_authority(request))
         return judge
 
-    def _begin(self, request: EdgeRequest, judge: MapAdapter) -> Handling:
-        path, method = request.path.decode(), request.method.decode()
-        segments = path.split("/")
-        found = None
+    def _plain_match(self, path: bytes, method: bytes) -> Match | None:
+        """Find out what a request is for, unless werkzeug has to judge that."""
+        segments = path.decode().split("/")
         # The first is what comes before the first slash.
-        for route in self._routes.get(len(segments), ()) if "" not in segments[1:] else ():
-            if route.fits(segments):
-                if found is not None:
-                    # Which of them it is has rules of its own.
-                    found = None
-                    break
-                found = route
-        handler = found.methods.get(method) if found is not None else None
-        if found is None or handler is None:
-            endpoint, names = judge.match(path, method)
-            return self._handlers[endpoint](request, **names)
-        return handler(request, **{name: reads(segments[place]) for place, name, reads in found.names})
+        if "" in segments[1:]:
+            return None
+        # Which of several it is has rules of its own.
+        found = [route for route in self._routes.get(len(segments), ()) if route.fits(segments)]
+        endpoint = found[0].methods.get(method.decode()) if len(found) == 1 else None
+        if endpoint is None:
+            return None
+        return _match(endpoint, {name: reads(segments[place]) for place, name, reads in found[0].names})
+
+    def _judged(self, judge: MapAdapter, path: str, method: str) -> Match:
+        endpoint, names = judge.match(path, method)
+        return _match(self._endpoints[endpoint], names)
 
     def _enter(self, rule: Rule) -> None:
         """Take a rule apart."""
@@ -138,13 +176,17 @@ class Dispatch(Resource):
                 names.append((place, name, self._map.converters[converter](self._map).to_python))
             else:
                 words.append((place, segment))
-        methods = dict.fromkeys(rule.methods or (), self._handlers[rule.endpoint])
+        methods = dict.fromkeys(rule.methods or (), self._endpoints[rule.endpoint])
         same = self._routes.setdefault(len(segments), [])
         for route in same:
             if route.words == tuple(words):
                 route.methods.update(methods)
                 return
         same.append(Route(tuple(words), tuple(names), methods))
+
+
+def _match(endpoint: Endpoint, names: Mapping[str, Any]) -> Match:
+    return Match(endpoint.handler, dict(names), {"route": endpoint.label, **names})
 
 
 def _failed(api: API, request: EdgeRequest, error: Exception) -> bytes:

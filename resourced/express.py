@@ -1,96 +1,35 @@
 """
 The short way through the HTTP edge: for a request that is plain, arrives in one piece, and is alone on its connection.
 
-That is what nearly all requests are. They are read in one pass, and answered by one write that is sent at once; nothing of
-it asks for more than a look at bytes that are all there. Everything else, and whatever is in the least doubtful, goes to
-Twisted's parser as it came: what is taken here has to mean the same there.
+That is what nearly all requests are. They are read in one pass, and answered by one write that is sent at once. Everything
+else, and whatever is in the least doubtful, goes to Twisted's parser as it came: what is taken here has to mean the same there.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, lru_cache
 from io import BytesIO
-from typing import Any, NamedTuple, cast
+from types import MappingProxyType
+from typing import cast
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.tcp import Connection as TCPConnection
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
-from twisted.web.http import Request, parse_qs
+from twisted.web.http import Request
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 
-from resourced.channel import SERVER, Access, Channel, Limits, Phase
-from resourced.routing import HOST
-from resourced.site import EdgeRequest, ResourcedSite
-
-_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-#: A head that nobody can read in two ways: a path, no line that goes on in the next, and every line ending in CR LF.
-_HEAD = re.compile(
-    rb"(GET|PUT|POST|DELETE|PATCH) (/(?:[!-.0-~][!-~]*)?) HTTP/1\.1\r\n((?:" + _TOKEN + rb":[^\0\r\n]*\r\n){1,50})\r\n"
-)
-#: Headers that change how the request is to be read or its connection to be kept.
-_DELICATE = frozenset({b"transfer-encoding", b"connection", b"expect", b"upgrade", b"te", b"trailer"})
-_DIGITS = 10
+from resourced.channel import ANSWERING, IDLE, SERVER, Access, Channel, Limits
+from resourced.head import Head, plain
+from resourced.site import PHRASES, EdgeRequest, ResourcedSite
 
 #: After how many seconds without an answer the next one is sent at once.
 QUIET = 0.00015
 
 #: How many bytes of later requests are taken in while one is under way, as with Twisted.
 _AHEAD = 0x4000
-
-
-class Head(NamedTuple):
-    """
-    A request that is all there.
-
-    :ivar headers: by their names in small letters.
-    """
-
-    method: bytes
-    uri: bytes
-    headers: dict[bytes, list[bytes]]
-    body: bytes
-
-
-def plain(data: bytes, most_head: int, most_body: int) -> Head | None:
-    """Read what has arrived if it is exactly one plain request; else return nothing."""
-    match = _HEAD.match(data)
-    if match is None or match.end() > most_head:
-        return None
-    method, uri, lines = match.groups()
-    headers: dict[bytes, list[bytes]] = {}
-    for line in lines.split(b"\r\n")[:-1]:
-        name, _, value = line.partition(b":")
-        headers.setdefault(name.lower(), []).append(value.strip(b" \t"))
-    if not _DELICATE.isdisjoint(headers):
-        return None
-    hosts = headers.get(b"host", ())
-    if len(hosts) != 1 or HOST.fullmatch(hosts[0]) is None:
-        return None
-    body = data[match.end() :]
-    lengths = headers.get(b"content-length")
-    if lengths is None:
-        return None if body else Head(method, uri, headers, b"")
-    if len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > _DIGITS:
-        return None
-    length = int(lengths[0])
-    return Head(method, uri, headers, body) if length == len(body) <= most_body else None
-
-
-class Fields:
-    """The headers of a plain request, as far as anyone here looks at them."""
-
-    __slots__ = ("_by_name",)
-
-    def __init__(self, by_name: dict[bytes, list[bytes]]) -> None:
-        self._by_name = by_name
-
-    def getRawHeaders(self, name: bytes, default: Any = None) -> Sequence[bytes] | Any:
-        """Return all values of a header."""
-        return self._by_name.get(name.lower(), default)
 
 
 @lru_cache(1000)
@@ -111,27 +50,37 @@ class ExpressRequest(EdgeRequest):
     site: ExpressSite
     clientproto = b"HTTP/1.1"
     queued = False
+    # What a plain request has no use for.
+    received_cookies: Mapping[bytes, bytes] = MappingProxyType({})  # type: ignore[assignment]
+    cookies: Sequence[bytes] = ()  # type: ignore[assignment]
 
     def __init__(self, channel: ExpressChannel, head: Head) -> None:
         # Not that of Twisted, which asks the system for both addresses and makes what a plain request has no use for.
         Componentized.__init__(self)
+        asked, self.requestHeaders, self._body = head  # type: ignore[assignment]
+        _, self.method, self.uri, self.path, self.args, self._said = asked
         self.channel = channel
         self.transport = channel.transport
         self.site = channel.site
-        self.client = channel.getPeer()
-        self.host = channel.getHost()
-        self.method = head.method
-        self.uri = head.uri
-        self.path, _, query = head.uri.partition(b"?")
-        self.args = parse_qs(query, 1) if query else {}
-        self.requestHeaders = Fields(head.headers)  # type: ignore[assignment]
-        self.content = BytesIO(head.body)
-        self.received_cookies = {}
-        self.cookies = []
+        self.client, self.host = channel.addresses
         self.notifications = []
         self.notes = {}
-        self._busy = self._waiting = False
         self._answer_headers: dict[bytes, bytes] = {}
+
+    @cached_property
+    def content(self) -> BytesIO:  # type: ignore[override]
+        """The body."""
+        return BytesIO(self._body)
+
+    @cached_property
+    def prepath(self) -> list[bytes]:  # type: ignore[override]
+        """The part of the path that brought the request to the root of the site."""
+        return []
+
+    @cached_property
+    def postpath(self) -> list[bytes]:  # type: ignore[override]
+        """The segments of the path as they were sent."""
+        return self.path[1:].split(b"/")
 
     @property
     def responseHeaders(self) -> Headers:  # type: ignore[override]
@@ -146,23 +95,19 @@ class ExpressRequest(EdgeRequest):
         return cast(Headers, headers)
 
     def setHeader(self, name: bytes | str, value: bytes | str) -> None:
-        if (
-            "responseHeaders" in self.__dict__
-            or not isinstance(name, bytes)
-            or not isinstance(value, bytes)
-            or b"\r" in value
-            or b"\n" in value
-        ):
+        if "responseHeaders" in self.__dict__ or type(name) is not bytes or type(value) is not bytes:
             super().setHeader(name, value)
         else:
             self._answer_headers[_spelled(name)] = value
+
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
+        self.code = code
+        self.code_message = message or PHRASES[code]
 
     def isSecure(self) -> bool:
         return False
 
     def process(self) -> None:
-        self.prepath: list[bytes] = []
-        self.postpath = self.path[1:].split(b"/")
         try:
             if self.admit():
                 self.site.front.pass_on(self)
@@ -171,26 +116,26 @@ class ExpressRequest(EdgeRequest):
 
     def answer(self, body: bytes) -> None:
         headers = self._answer_headers
-        usual = (b"Content-Length" in headers) != (self.code == 204)
+        if self.code == 204:
+            body = b""
+        lines = b"".join([b"\r\n%s: %s" % header for header in headers.items()])
         if (
-            not usual
+            (b"Content-Length" in headers) == (self.code == 204)
             or self.code == 304
             or self.startedWriting
             or self.site.draining
             or "responseHeaders" in self.__dict__
+            # A value that goes on in another line is Twisted's to mend.
+            or not lines.count(b"\n") == lines.count(b"\r") == len(headers)
         ):
             super().answer(body)
             return
-        lines = [b"HTTP/1.1 %d %s\r\nServer: %s\r\nDate: %s" % (self.code, self.code_message, SERVER, self.site.date())]
-        lines += [b"%s: %s" % header for header in headers.items()]
-        if self.code == 204:
-            body = b""
         self.leave()
         channel, self.channel = self.channel, None  # type: ignore[assignment]
         self.startedWriting = self.finished = 1
         self.sentLength = len(body)
-        channel.send(b"\r\n".join((*lines, b"", body)))
-        channel.tell(self.method, self.uri, self.code, self.sentLength, self.notes)
+        channel.send(b"%s%s\r\n\r\n%s" % (self.site.opening(self.code, self.code_message), lines, body))
+        channel.tell(*self._said, self.code, self.sentLength, self.notes)
         channel.requestDone(self)
         notifications, self.notifications = self.notifications, []
         for notification in notifications:
@@ -212,29 +157,26 @@ class ExpressChannel(Channel):
     _choked = False
     _paused = False
     _ahead = b""
-    _addresses: tuple[IAddress, IAddress] | None = None
+    #: Of the client, and of the server as it knows it.
+    addresses: tuple[IAddress, IAddress]
 
     def connectionMade(self) -> None:
+        self.addresses = (self.transport.getPeer(), self.transport.getHost())
         super().connectionMade()
         # TLS is another class, around this one.
-        self._direct = isinstance(self.transport, TCPConnection) and self._phase is Phase.IDLE
+        self._direct = isinstance(self.transport, TCPConnection) and self._phase is IDLE
 
     def getPeer(self) -> IAddress:
-        return self._both()[0]
+        return self.addresses[0]
 
     def getHost(self) -> IAddress:
-        return self._both()[1]
-
-    def _both(self) -> tuple[IAddress, IAddress]:
-        if self._addresses is None:
-            self._addresses = (self.transport.getPeer(), self.transport.getHost())
-        return self._addresses
+        return self.addresses[1]
 
     def dataReceived(self, data: bytes) -> None:
         if self._express:
             self._hold(data)
             return
-        if self._phase is Phase.IDLE and not self._within:
+        if self._phase is IDLE and not self._within:
             # What came after the last request, and is not a line yet, is where this one begins.
             data = self.clearLineBuffer() + data
             limits = self.site.limits
@@ -250,10 +192,10 @@ class ExpressChannel(Channel):
             self._within = False
 
     def _serve(self, head: Head) -> None:
-        self._begin()
+        self._began = self.site.reactor.seconds()
+        self._line = head.asked.line
         self.headed = True
-        self._line = b"%s %s HTTP/1.1" % (head.method, head.uri)
-        self._phase = Phase.ANSWERING
+        self._phase = ANSWERING
         self._due = None
         self._express = True
         request = ExpressRequest(self, head)
@@ -301,7 +243,7 @@ class ExpressChannel(Channel):
             return
         self._express = False
         self.requests.remove(request)
-        if self._phase is Phase.ANSWERING:
+        if self._phase is ANSWERING:
             self._rest()
         if not self.persistent or (self.idle and self.site.draining):
             self.loseConnection()
@@ -371,6 +313,20 @@ class ExpressSite(ResourcedSite):
     ) -> None:
         super().__init__(resource, clock, limits, measure)
         self.outbox = Outbox()
+        self._openings: dict[tuple[int, bytes], bytes] = {}
+        self._dated = b""
+
+    def opening(self, code: int, message: bytes) -> bytes:
+        """Return how an answer begins, up to the end of its date."""
+        date = self.date()
+        if date is not self._dated:
+            self._dated = date
+            self._openings.clear()
+        opening = self._openings.get((code, message))
+        if opening is None:
+            opening = b"HTTP/1.1 %d %s\r\nServer: %s\r\nDate: %s" % (code, message, SERVER, date)
+            self._openings[code, message] = opening
+        return opening
 
 
 def make_express_site(

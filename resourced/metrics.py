@@ -8,6 +8,7 @@ shape of ``prometheus_client``. Labels have few values, all of them the program'
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
@@ -63,6 +64,16 @@ class Histogram:
         family.add_metric(labels, list(zip(bounds, accumulate(self._counts), strict=True)), self._sum)
 
 
+class _Requests:
+    """How many requests of one kind there were; how long they took is counted with that of others."""
+
+    __slots__ = ("count", "durations")
+
+    def __init__(self, durations: Histogram) -> None:
+        self.count = 0
+        self.durations = durations
+
+
 class Gauge(NamedTuple):
     """
     What can be read at any time.
@@ -101,8 +112,9 @@ class Metrics(Collector):
 
     def __init__(self) -> None:
         self.lag = Histogram(QUICK)
-        # By route, method and status; and by route and method those that did not wait for others, and those that did.
-        self._requests: dict[tuple[str, str, int], int] = {}
+        # By route, method and status, and whether they waited for others.
+        self._requests: dict[tuple[str, str, int, bool], _Requests] = {}
+        # By route and method those that did not wait, and those that did.
         self._durations: dict[Labels, Histogram] = {}
         self._waits: dict[Labels, Histogram] = {}
         self._events = dict.fromkeys(EventKind, 0)
@@ -120,13 +132,14 @@ class Metrics(Collector):
         notes = access.notes
         route: Any = notes.get("route", OTHER)
         method = access.method if access.method in METHODS else OTHER
-        answered = (route, method, access.status)
-        self._requests[answered] = self._requests.get(answered, 0) + 1
-        durations, bounds = (self._waits, SLOW) if "waited" in notes else (self._durations, QUICK)
-        duration = durations.get((route, method))
-        if duration is None:
-            duration = durations[route, method] = Histogram(bounds)
-        duration.observe(access.ms / 1000)
+        kind = (route, method, access.status, "waited" in notes)
+        requests = self._requests.get(kind)
+        if requests is None:
+            durations, bounds = (self._waits, SLOW) if "waited" in notes else (self._durations, QUICK)
+            requests = _Requests(durations.setdefault((route, method), Histogram(bounds)))
+            self._requests[kind] = requests
+        requests.count += 1
+        requests.durations.observe(access.ms / 1000)
 
     def happened(self, events: Sequence[Event]) -> None:
         """Count what has happened to locks and data."""
@@ -168,11 +181,14 @@ class Metrics(Collector):
         )
 
     def _of_requests(self) -> Iterator[Metric]:
+        counts: Counter[Labels] = Counter()
+        for (route, method, status, _), requests in self._requests.items():
+            counts[route, method, str(status)] += requests.count
         yield _counters(
             "resourced_requests",
             "Requests that have ended; with status 499 the client went before its answer.",
             ("route", "method", "status"),
-            {(route, method, str(status)): count for (route, method, status), count in self._requests.items()},
+            counts,
         )
         yield _histograms(
             "resourced_request_duration_seconds",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import BinaryIO, NamedTuple, cast
 
 from twisted.web.server import Request
@@ -230,6 +231,7 @@ def resource_named(name: str) -> str:
     return _checked("resource", name)
 
 
+@lru_cache(4096)
 def named(resource: str, selector: str) -> Key:
     """
     Return what a path names.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Coroutine, Iterator
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from klein import Klein
 from twisted.logger import Logger
@@ -82,6 +82,17 @@ class Group:
                 yield (*rule, getattr(self, name))
 
 
+class Endpoint(NamedTuple):
+    """
+    What answers a route.
+
+    :ivar label: what its requests are known by in the access log.
+    """
+
+    label: str
+    handler: Handling
+
+
 class Routes(Group):
     """A group of routes about resources."""
 
@@ -149,7 +160,7 @@ class ResourceAPI:
     All groups of routes as one Klein app.
 
     :ivar app: the app.
-    :ivar handlers: what answers each of its endpoints.
+    :ivar endpoints: what answers its routes, by name.
     """
 
     def __init__(self, *groups: Group) -> None:
@@ -157,12 +168,12 @@ class ResourceAPI:
         self.app.url_map.converters["name"] = Segment
         # An empty segment is no name, and must not be mended by a redirect.
         self.app.url_map.merge_slashes = False
-        self.handlers: dict[str, Handling] = {}
+        self.endpoints: dict[str, Endpoint] = {}
         for group in groups:
             for pattern, methods, handler in group.rules():
-                endpoint = f"{type(group).__name__}.{handler.__name__}"
-                self.handlers[endpoint] = handler
-                self.app.route(pattern, methods=methods, endpoint=endpoint)(handler)
+                name = f"{type(group).__name__}.{handler.__name__}"
+                endpoint = self.endpoints[name] = Endpoint(_label(pattern), handler)
+                self.app.route(pattern, methods=methods, endpoint=name)(_noting(endpoint))
         self.app.handle_errors(Exception)(cast(Any, self.failed))
 
     def failed(self, request: Request, failure: Failure) -> bytes:
@@ -179,19 +190,26 @@ class ResourceAPI:
 
 
 def route(pattern: str, methods: list[str]) -> Callable[[Handler], Handler]:
-    """Let a coroutine method answer a route; its requests are known by that in the access log, and by the names in their paths."""
-    label = re.sub(r"<\w+:(\w+)>", r"{\1}", pattern)
+    """Let a coroutine method answer a route."""
 
     def register(handler: Handler) -> Handler:
-        @wraps(handler)
-        def handle(group: Group, request: Request, **names: str) -> Any:
-            noted(request, route=label, **names)
-            return handler(group, request, **names)
-
-        setattr(handle, _RULE, (pattern, methods))
-        return cast("Handler", handle)
+        setattr(handler, _RULE, (pattern, methods))
+        return handler
 
     return register
+
+
+def _noting(endpoint: Endpoint) -> Handling:
+    @wraps(endpoint.handler)
+    def handle(request: Request, **names: str) -> Coroutine[Any, Any, bytes]:
+        noted(request, route=endpoint.label, **names)
+        return endpoint.handler(request, **names)
+
+    return handle
+
+
+def _label(pattern: str) -> str:
+    return re.sub(r"<\w+:(\w+)>", r"{\1}", pattern)
 
 
 def status_of(kind: type[ResourcedError]) -> int:

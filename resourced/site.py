@@ -48,11 +48,11 @@ class EdgeRequest(Request):
     channel: Channel
     content: BytesIO
     site: ResourcedSite
+    _busy = _waiting = False
 
     def __init__(self, channel: Channel, *args: Any, **kwargs: Any) -> None:
         super().__init__(channel, *args, **kwargs)
         self.notes: dict[str, object] = {}
-        self._busy = self._waiting = False
 
     def handleContentChunk(self, data: bytes) -> None:
         # A chunked body says nowhere in advance how long it is.
@@ -272,7 +272,8 @@ class ResourcedSite(Site):
 
     def log(self, request: EdgeRequest) -> None:  # type: ignore[override]
         """Log an answer that is complete; Twisted calls this."""
-        request.channel.tell(request.method, request.uri, request.code, request.sentLength, request.notes)
+        method, uri = request.method.decode("ascii"), request.uri.decode("ascii", "backslashreplace")
+        request.channel.tell(method, uri, request.code, request.sentLength, request.notes)
 
     def access(self, access: Access) -> None:
         """

@@ -61,7 +61,8 @@ MAY_KNOW = {
     "timeline": {
         *("answers", "auth", "history", "jsontext", "locks", "parse", "routes", "store", "stream"),
     },
-    "express": {"channel", "routing", "site"},
+    "express": {"channel", "head", "site"},
+    "head": {"routing"},
     "dispatch": {"site", "waiting"},
     "client": {"clock"},
     "testing": {

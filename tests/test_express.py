@@ -28,7 +28,8 @@ from resourced.auth import Keys
 from resourced.cache import CachedStore
 from resourced.channel import Access, Limits
 from resourced.dispatch import Dispatch
-from resourced.express import make_express_site, plain
+from resourced.express import make_express_site
+from resourced.head import plain
 from resourced.journal import Journal
 from resourced.locks import LockManager
 from resourced.routes import ResourceAPI
