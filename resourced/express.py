@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from io import BytesIO
 from types import MappingProxyType
-from typing import cast
+from typing import Any, cast
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.tcp import Connection as TCPConnection
@@ -23,6 +23,7 @@ from twisted.web.resource import IResource
 
 from resourced.channel import ANSWERING, IDLE, SERVER, Access, Channel, Limits
 from resourced.head import Head, plain
+from resourced.poller import Poller
 from resourced.site import PHRASES, EdgeRequest, ResourcedSite
 
 #: After how many seconds without an answer the next one is sent at once.
@@ -165,6 +166,10 @@ class ExpressChannel(Channel):
         super().connectionMade()
         # TLS is another class, around this one.
         self._direct = isinstance(self.transport, TCPConnection) and self._phase is IDLE
+        if self._direct:
+            self.transport.stopReading()
+            self.transport.reactor = self.site.outbox.attend(self.transport.reactor)
+            self.transport.startReading()
 
     def getPeer(self) -> IAddress:
         return self.addresses[0]
@@ -279,15 +284,22 @@ class Outbox:
     """
 
     def __init__(self) -> None:
+        self._poller: Poller | None = None
         self._waiting: list[tuple[ExpressChannel, bytes]] = []
         self._last = 0.0
 
+    def attend(self, reactor: Any) -> Poller:
+        """Return what reads from connections in the place of their reactor."""
+        if self._poller is None:
+            self._poller = Poller(reactor, self.empty)
+        return self._poller
+
     def put(self, channel: ExpressChannel, answer: bytes) -> None:
         """Send an answer, now or in a moment."""
-        if self._waiting:
+        reactor = channel.transport.reactor
+        if self._waiting or reactor.reading:
             self._waiting.append((channel, answer))
             return
-        reactor = channel.transport.reactor
         now, last = reactor.seconds(), self._last
         self._last = now
         if now - last > QUIET:

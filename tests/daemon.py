@@ -269,7 +269,12 @@ class Daemon:
     def ask(self, method: str, target: str, *, timeout: float = PATIENCE, **parts: Any) -> Connection:
         """Send a request on a connection of its own, without waiting for the answer."""
         headers = {"connection": "close", **(parts.pop("headers", None) or {})}
-        return self.connect(timeout).ask(method, target, headers=headers, **parts)
+        connection = self.connect(timeout)
+        try:
+            return connection.ask(method, target, headers=headers, **parts)
+        except BaseException:
+            connection.close()
+            raise
 
     def request(self, method: str, target: str, **parts: Any) -> Answer:
         """Send a request on a connection of its own, and return the answer."""

@@ -61,7 +61,8 @@ MAY_KNOW = {
     "timeline": {
         *("answers", "auth", "history", "jsontext", "locks", "parse", "routes", "store", "stream"),
     },
-    "express": {"channel", "head", "site"},
+    "express": {"channel", "head", "poller", "site"},
+    "poller": set(),
     "head": {"routing"},
     "dispatch": {"site", "waiting"},
     "client": {"clock"},
