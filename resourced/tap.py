@@ -6,7 +6,6 @@ import encodings.idna  # noqa: F401 - werkzeug would import it with the first re
 import os
 import re
 import resource
-import secrets
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -57,6 +56,7 @@ from resourced.steering import Steering
 from resourced.store import Store
 from resourced.stream import Streams
 from resourced.systemd import ServiceManager
+from resourced.tickets import Names
 from resourced.timeline import History
 from resourced.web import Published
 
@@ -148,7 +148,8 @@ def makeService(options: Options) -> IService:
     locks = LockManager(
         reactor,
         journal,
-        new_ticket=lambda: secrets.token_hex(16),
+        # Nothing forks any more once the first ticket is asked for.
+        new_ticket=Names(os.urandom).draw,
         times=Times(lease=config.lease, place=config.place, claim=config.claim),
         limits=LockLimits(queue=config.max_queue, waiting=config.max_waiting),
         succession=guard.lag,

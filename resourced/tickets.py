@@ -1,4 +1,4 @@
-"""The tickets that are out: those that hold or wait somewhere, and those that let go and may be sent again."""
+"""The tickets that are out: those that hold or wait somewhere, and those that let go and may be sent again; and their names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,30 @@ from resourced.lockqueue import Ticket
 
 #: How many tickets that let go of everything are remembered; the one that did so first is forgotten first.
 REMEMBERED = 65536
+#: How many random bytes are in the name of a ticket, and how many names are drawn at once.
+BYTES, DRAWN = 16, 128
+
+
+class Names:
+    """
+    Names for tickets, which nobody can guess.
+
+    The system is asked for the randomness of many at once. They are in memory before they are given out, so a process that has
+    drawn any must not fork: its child would give out the same.
+
+    :param random: returns as many random bytes as it is asked for, as ``os.urandom`` does.
+    """
+
+    def __init__(self, random: Callable[[int], bytes]) -> None:
+        self._random = random
+        self._drawn: list[str] = []
+
+    def draw(self) -> str:
+        """Return a name that was never returned before: 32 hex digits."""
+        if not self._drawn:
+            digits = self._random(BYTES * DRAWN).hex()
+            self._drawn = [digits[start : start + 2 * BYTES] for start in range(0, len(digits), 2 * BYTES)]
+        return self._drawn.pop()
 
 
 class Tickets:

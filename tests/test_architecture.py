@@ -119,6 +119,7 @@ MAY_KNOW = {
             "store",
             "stream",
             "systemd",
+            "tickets",
             "timeline",
             "web",
         ),
