@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
 from resourced.errors import StoreUnavailable
+from resourced.index import Index
 from resourced.model import Key, Place, Standing
 from resourced.waiting import waiter_in, wake
 
@@ -143,18 +144,32 @@ class Scope:
     The locks of one resource that somebody holds or waits for.
 
     :ivar lease: how long a holder may be silent, in seconds.
-    :ivar queues: by selector, in their order, so that a page of them costs no more than it is long.
+    :ivar queues: by selector.
+    :ivar selectors: the same in their order, so that a page of them costs no more than it is long.
     :ivar held: how many of them are held.
     :ivar waiting: how many tickets wait for them.
     """
 
-    __slots__ = ("held", "lease", "queues", "waiting")
+    __slots__ = ("held", "lease", "queues", "selectors", "waiting")
 
     def __init__(self, lease: float) -> None:
         self.lease = lease
-        self.queues: SortedDict[str, LockQueue] = SortedDict()
+        self.queues: dict[str, LockQueue] = {}
+        self.selectors = Index(self.queues)
         self.held = 0
         self.waiting = 0
+
+    def open(self, queue: LockQueue) -> None:
+        """Add a queue."""
+        selector = queue.key.selector
+        self.queues[selector] = queue
+        self.selectors.touch(selector)
+
+    def close(self, queue: LockQueue) -> None:
+        """Forget a queue."""
+        selector = queue.key.selector
+        del self.queues[selector]
+        self.selectors.touch(selector)
 
 
 class LockQueue:

@@ -355,13 +355,13 @@ class LockManager:
         :raises resourced.errors.StoreUnavailable: it cannot be known at present.
         """
         self._journal.check()
-        queues = self._table.scope(resource).queues
+        scope = self._table.scope(resource)
         found: dict[str, Standings] = {}
-        for selector in queues.irange(max(prefix, after)):
+        for selector in scope.selectors.since(max(prefix, after)):
             if not selector.startswith(prefix) or len(found) == limit:
                 break
             if selector != after:
-                queue = queues[selector]
+                queue = scope.queues[selector]
                 found[selector] = Standings(int(queue.holder is not None), len(queue.waiting))
         await self._all_kept()
         return found

@@ -261,15 +261,16 @@ class LockTable:
             scope = self._scopes.get(key.resource)
             if scope is None:
                 scope = self._scopes[key.resource] = Scope(lease)
-            queue = self._queues[key] = scope.queues[key.selector] = LockQueue(key, scope)
+            queue = self._queues[key] = LockQueue(key, scope)
+            scope.open(queue)
         return queue
 
     def _close(self, queue: LockQueue) -> None:
         """Forget a queue."""
-        key = queue.key
-        del self._queues[key], queue.scope.queues[key.selector]
+        del self._queues[queue.key]
+        queue.scope.close(queue)
         if not queue.scope.queues:
-            del self._scopes[key.resource]
+            del self._scopes[queue.key.resource]
 
     def _stand(self, entry: Entry) -> None:
         """Let a place stand as it does from now on."""

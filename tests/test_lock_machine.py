@@ -571,7 +571,9 @@ class LockMachine(RuleBasedStateMachine):
         for name in TIMEOUTS:
             scope = table.scope(name)
             mine = [queue for queue in queues if queue.key.resource == name]
-            assert list(scope.queues.values()) == sorted(mine, key=lambda queue: queue.key)
+            assert [scope.queues[selector] for selector in scope.selectors.since("")] == sorted(
+                mine, key=lambda queue: queue.key
+            )
             assert scope.held == sum(queue.holder is not None for queue in mine)
             assert scope.waiting == sum(len(queue.waiting) for queue in mine)
 
