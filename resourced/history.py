@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -72,23 +73,10 @@ class View(NamedTuple):
         return name.startswith(self.prefix) and self.identity.may_touch(name)
 
 
-class Told:
-    """An event, and how it is spelled on a stream once somebody has asked for that."""
-
-    __slots__ = ("_frame", "event", "id")
-
-    def __init__(self, event: Event) -> None:
-        self.id = event.id
-        self.event = event
-        self._frame = b""
-
-    @property
-    def frame(self) -> bytes:
-        """The event as one of server-sent events (WHATWG HTML, 9.2)."""
-        if not self._frame:
-            kind = self.event.kind.name.lower().encode()
-            self._frame = b"id: %d\nevent: %s\ndata: %s\n\n" % (self.id, kind, jsontext.write(described(self.event)))
-        return self._frame
+def framed(event: Event) -> bytes:
+    """Spell an event as one of server-sent events (WHATWG HTML, 9.2)."""
+    kind = event.kind.name.lower().encode()
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.id, kind, jsontext.write(described(event)))
 
 
 _id = attrgetter("id")
@@ -101,7 +89,7 @@ class Page(NamedTuple):
     :ivar reached: the id of the event from which to go on.
     """
 
-    told: Sequence[Told]
+    events: Sequence[Event]
     reached: int
 
 
@@ -132,7 +120,7 @@ class Feed:
         self._kept = kept
         self._room = room
         # Every event after that of the id `_floor`.
-        self._recent: list[Told] = []
+        self._recent: list[Event] = []
         self._floor = since
         # How far everybody gets until the next gathering: so many come for the same, which is spelled once.
         self._until = since
@@ -145,6 +133,8 @@ class Feed:
         self._reading = DeferredLock()
         self._pages: OrderedDict[int, Page] = OrderedDict()
         self._spelled: OrderedDict[tuple[int, View], tuple[bytes, int]] = OrderedDict()
+        # Many who see different things, or are not equally far, come for the same event.
+        self._frame = lru_cache(room)(framed)
 
     @property
     def newest(self) -> int:
@@ -155,13 +145,14 @@ class Feed:
 
     def happened(self, events: Iterable[Event]) -> None:
         """Take note of events, whose ids are higher than that of any before."""
-        self._recent.extend(map(Told, events))
+        self._recent += events
         surplus = len(self._recent) - self._room
         # Many at a time, because each time all the others are moved; but not so many that it takes a while.
         if surplus > self._room // 16:
             self._floor = self._recent[surplus - 1].id
             del self._recent[:surplus]
-        self._tell_soon()
+        if not self._news:
+            self._tell_soon()
 
     def resumed(self, newest: int) -> None:
         """
@@ -196,7 +187,7 @@ class Feed:
         """
         spelled = self._spelled.get((after, view))
         if spelled is None:
-            spelled = _spell(await self._page(after), view)
+            spelled = self._spell(await self._page(after), view)
             _remember(self._spelled, (after, view), spelled)
         return spelled
 
@@ -239,8 +230,8 @@ class Feed:
         if after < self._floor:
             return await self._page_of_past(after)
         start, end = (bisect_right(self._recent, id_, key=_id) for id_ in (after, self._until))
-        told = self._recent[start : min(start + PAGE, end)]
-        return Page(told, told[-1].id if told else after)
+        events = self._recent[start : min(start + PAGE, end)]
+        return Page(events, events[-1].id if events else after)
 
     async def _page_of_past(self, after: int) -> Page:
         if not self._kept:
@@ -254,7 +245,7 @@ class Feed:
             page = await self._shared_page(after, after)
         finally:
             self._reading.release()
-        return Page(page.told[bisect_right(page.told, after, key=_id) :], page.reached)
+        return Page(page.events[bisect_right(page.events, after, key=_id) :], page.reached)
 
     async def _shared_page(self, start: int, after: int) -> Page:
         """Return what came after one event, at least up to after another."""
@@ -275,23 +266,23 @@ class Feed:
                 wait = PAUSE
                 continue
             # What is newer is in memory, or has not been told yet.
-            told = [Told(event) for event in events if event.id <= floor]
+            told = [event for event in events if event.id <= floor]
             return Page(told, told[-1].id if len(told) == PAGE else floor)
 
-
-def _spell(page: Page, view: View) -> tuple[bytes, int]:
-    """Spell what of a page is to be seen, as far as it fits; say where to go on."""
-    frames: list[bytes] = []
-    size = 0
-    passed = 0
-    for told in page.told:
-        if view.shows(told.event):
-            size += len(told.frame)
-            if frames and size > BYTES:
-                return b"".join(frames), passed
-            frames.append(told.frame)
-        passed = told.id
-    return b"".join(frames), page.reached
+    def _spell(self, page: Page, view: View) -> tuple[bytes, int]:
+        """Spell what of a page is to be seen, as far as it fits; say where to go on."""
+        frames: list[bytes] = []
+        size = 0
+        passed = 0
+        for event in page.events:
+            if view.shows(event):
+                frame = self._frame(event)
+                size += len(frame)
+                if frames and size > BYTES:
+                    return b"".join(frames), passed
+                frames.append(frame)
+            passed = event.id
+        return b"".join(frames), page.reached
 
 
 def _remember(known: OrderedDict[K, V], key: K, value: V) -> None:
