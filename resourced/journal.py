@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from resourced.errors import EpochLost, StoreRefused, StoreUnavailable
 from resourced.locktable import Follower
-from resourced.model import Batch, Event, EventKind, Key, Place, Resource, Step, Write
+from resourced.model import WRITE, Batch, Event, Key, Place, Resource, Step, Write
 from resourced.store import Store
 from resourced.waiting import waiter_in, wake
 
@@ -191,8 +191,7 @@ class Journal:
     def append(self, step: Step) -> int:
         """Keep all of a step in one transaction; return the number of the group that it goes into."""
         group = self._open
-        for place in step.places:
-            self._fence = max(self._fence, place.fence)
+        self._fence = max(self._fence, step.fence)
         group.take(step)
         if step.events:
             self._event = step.events[-1].id
@@ -278,7 +277,7 @@ class Journal:
         """Choose the events that are kept. Where places are not, neither is what happens to them."""
         if not self._history:
             return []
-        return events if self.durable else [event for event in events if event.kind is EventKind.WRITE]
+        return events if self.durable else [event for event in events if event.kind is WRITE]
 
     def _succeeded(self, _: None, group: Group) -> None:
         self._measure(group.transitions, self._clock.seconds() - group.began, True)

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall
 
 from resourced.errors import StoreUnavailable
 from resourced.index import Index
-from resourced.model import Key, Place, Standing
+from resourced.model import LOST, WAITING, Key, Place
 from resourced.waiting import waiter_in, wake
 
 
@@ -35,21 +35,21 @@ class Ticket:
     @property
     def alive(self) -> bool:
         """Whether it holds or waits anywhere."""
-        return any(entry.standing is not Standing.LOST for entry in self.entries.values())
+        return bool(self.entries) and any(entry.standing is not LOST for entry in self.entries.values())
 
-    def lost(self) -> Iterator[Entry]:
+    def lost(self) -> list[Entry]:
         """Where it lost its lock or its place."""
-        return (entry for entry in self.entries.values() if entry.standing is Standing.LOST)
+        return [entry for entry in self.entries.values() if entry.standing is LOST]
 
     def lost_at(self, selector: str) -> bool:
         """Whether it lost its lock or its place at a selector."""
         entry = self.entries.get(selector)
-        return entry is not None and entry.standing is Standing.LOST
+        return entry is not None and entry.standing is LOST
 
     def live_at(self, selector: str) -> Entry | None:
         """Return where it holds or waits at a selector."""
         entry = self.entries.get(selector)
-        return None if entry is None or entry.standing is Standing.LOST else entry
+        return None if entry is None or entry.standing is LOST else entry
 
 
 class Entry:
@@ -86,19 +86,19 @@ class Entry:
         "watchers",
     )
 
-    def __init__(self, queue: LockQueue, ticket: Ticket, seq: int, owner: str) -> None:
+    def __init__(self, queue: LockQueue, ticket: Ticket, seq: int, owner: str, since: float) -> None:
         self.queue = queue
         self.ticket = ticket
         self.seq = seq
         self.owner = owner
-        self.standing = Standing.WAITING
+        self.standing = WAITING
         self.fence = 0
         self.ended = False
         self.named = False
         self.group = 0
         self.requests = 0
         self.deadline = 0.0
-        self.since = 0.0
+        self.since = since
         self.at = 0
         self.timer: IDelayedCall | None = None
         self.used = False
@@ -108,10 +108,6 @@ class Entry:
     def holds(self) -> bool:
         """Whether the lock is its own."""
         return self.queue.holder is self
-
-    def watch(self) -> Deferred[None]:
-        """Wait until the lock falls to it, or it ends."""
-        return waiter_in(self.watchers)
 
     def notify(self) -> None:
         """Wake whoever waits for something to happen to it."""
@@ -221,11 +217,6 @@ class LockQueue:
             wake(entry.watchers, lost)
         wake(self.calm, lost)
 
-    @property
-    def empty(self) -> bool:
-        """Whether nobody holds or waits."""
-        return self.holder is None and not self.waiting
-
     def join(self, entry: Entry) -> None:
         """Put a place where its number belongs: a new one has the highest and comes last."""
         if self.waiting and not isinstance(self.waiting, SortedDict):
@@ -257,11 +248,8 @@ class LockQueue:
             del self.waiting[entry.seq]
             self.scope.waiting -= 1
 
-    def pass_on(self) -> Entry | None:
-        """Make the first in line the holder if the lock is free; return it, or nothing if nobody came to hold it."""
-        if self.holder is not None or not self.waiting:
-            return None
+    def heir(self) -> Entry:
+        """Take the first in line out of it, who is to have the lock."""
         entry = self.waiting.pop(next(iter(self.waiting)))
         self.scope.waiting -= 1
-        self.hold(entry)
         return entry

@@ -7,23 +7,20 @@ The table decides in one step; whoever is told about it is told after the journa
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
-from twisted.internet.defer import TimeoutError as WaitOver
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.errors import FenceMismatch, NotHolder, TicketEnded
 from resourced.lockqueue import Entry
 from resourced.locktable import Journal, Limits, LockTable, Times, doubtful
-from resourced.model import EventKind, Key, Resource, Standing, Write
-from resourced.waiting import shielded
+from resourced.model import BREAK, HOLDING, WRITE, Key, Resource, Write
+from resourced.waiting import shielded, waiting_for
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """
     The lock is the ticket's.
 
@@ -36,8 +33,7 @@ class Held:
     party: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
+class Queued(NamedTuple):
     """Someone else has the lock; position 1 is next in line."""
 
     ticket: str
@@ -178,31 +174,31 @@ class LockManager:
         except TicketEnded:
             await self._all_kept()
             raise
-        fresh = not entry.holds
+        # Whoever held it before has used it by asking.
+        fresh = not entry.used
         answered = False
         entry.named = entry.named or bool(ticket or retry)
         entry.requests += 1
         try:
-            self._table.settle(entry.queue)
             while True:
                 while entry.group > self._journal.done:
                     # Meanwhile it may change again, and go into a later group.
                     await self._journal.committed(entry.group)
                 if entry.ended:
                     raise TicketEnded("This ticket has ended while it waited. Ask again without it.")
-                left = until - self._clock.seconds()
-                answered = entry.holds or left <= 0 or self._closing
                 if entry.holds:
                     return Held(entry.ticket.name, entry.fence, fresh, party)
-                if answered:
+                left = until - self._clock.seconds()
+                if left <= 0 or self._closing:
+                    answered = True
                     return Queued(entry.ticket.name, entry.queue.position(entry))
                 if entry.queue.suspect:
                     raise doubtful()
-                with suppress(WaitOver):
-                    await entry.watch().addTimeout(left, self._clock)
+                await waiting_for(entry.watchers, left, self._clock)
         finally:
             entry.requests -= 1
-            self._request_over(entry, answered=answered)
+            if not entry.holds:
+                self._request_over(entry, answered=answered)
 
     def confirm(self, key: Key, held: Held) -> float:
         """
@@ -402,7 +398,7 @@ class LockManager:
             if check is not None:
                 await self._checked(entry, check)
             self._table.claim(entry)
-            version = self._table.note(EventKind.WRITE, entry)
+            version = self._table.note(WRITE, entry, self._clock.seconds()).id
             write = Write(key, resource_id, entry.seq, name, entry.fence, data, version)
             if released:
                 self._table.release(entry)
@@ -479,7 +475,7 @@ class LockManager:
             if not queue.writes:
                 break
             await queue.calmed()
-        self._table.end(entry, EventKind.BREAK)
+        self._table.end(entry, BREAK)
         await self._kept(self._table.settle(queue))
 
     async def _remove(self, resource: Resource) -> None:
@@ -488,8 +484,8 @@ class LockManager:
         self._table.unseal(resource.name)
 
     def _request_over(self, entry: Entry, *, answered: bool) -> None:
-        """Go on with the deadline of a place, now that a request with its ticket has ended."""
-        if entry.ended or entry.holds or entry.requests or entry.queue.suspect:
+        """Go on with the deadline of a place in the line, now that a request with its ticket has ended."""
+        if entry.ended or entry.requests or entry.queue.suspect:
             return
         if answered:
             self._table.renew(entry)
@@ -518,4 +514,4 @@ class LockManager:
 def _described(entry: Entry, now: float) -> Holder:
     """Say of a holder what people may know."""
     left = max(0.0, entry.deadline - now)
-    return Holder(entry.owner, entry.fence, now - entry.since, left, entry.standing is Standing.HOLDING)
+    return Holder(entry.owner, entry.fence, now - entry.since, left, entry.standing is HOLDING)

@@ -16,7 +16,24 @@ from twisted.internet.interfaces import IReactorTime
 
 from resourced.errors import NotHolder, Overloaded, ResourceInUse, StoreUnavailable, TicketEnded
 from resourced.lockqueue import Entry, LockQueue, Scope, Ticket
-from resourced.model import Event, EventKind, Key, Place, Reign, Resource, Standing, Step, Write
+from resourced.model import (
+    EXPIRY,
+    GRANT,
+    GRANTED,
+    HOLDING,
+    LOST,
+    RELEASE,
+    WAITING,
+    Event,
+    EventKind,
+    Key,
+    Place,
+    Reign,
+    Resource,
+    Standing,
+    Step,
+    Write,
+)
 from resourced.tickets import Tickets
 
 
@@ -126,6 +143,7 @@ class LockTable:
         self._clock = clock
         self._wall = wall
         self._journal = journal
+        self._durable = journal.durable
         self._times = times
         self._limits = limits
         self._succession = succession
@@ -143,7 +161,7 @@ class LockTable:
         self._inherited = 0
         self._alone = 0.0
         # What was decided since the journal was last told.
-        self._changed: list[Entry] = []
+        self._changed: dict[Entry, None] = {}
         self._gone: list[Entry] = []
         self._events: list[Event] = []
         journal.follow(self)
@@ -206,7 +224,7 @@ class LockTable:
 
     def enter(self, key: Key, lease: float, name: str, owner: str, retry: str, party: str) -> Entry:
         """
-        Find the place of a ticket at a lock and renew it, or make one at the end of the line.
+        Find the place of a ticket at a lock and renew it, or make one: it has the lock if that is free, and else comes last in line.
 
         :param lease: how long a holder may be silent, in seconds; 0 means as the server likes it.
         :raises resourced.errors.TicketEnded: the ticket has no claim to this lock any more, or never was.
@@ -217,16 +235,18 @@ class LockTable:
             ticket = self._tickets.get(key.resource, name, party)
         else:
             ticket = self._tickets.issue(key.resource, key.selector, retry, party)
-        if ticket.lost_at(key.selector):
-            raise TicketEnded("This ticket has lost its lock or its place here. Ask again without it.")
-        entry = ticket.live_at(key.selector)
+        entry = ticket.entries.get(key.selector)
         if entry is None:
-            return self._join(key, lease, ticket, owner)
-        entry.queue.scope.lease = lease
-        if entry.holds:
-            self.claim(entry)
+            entry = self._join(key, lease, ticket, owner)
+        elif entry.standing is LOST:
+            raise TicketEnded("This ticket has lost its lock or its place here. Ask again without it.")
         else:
-            self._arm(entry, self._times.place)
+            entry.queue.scope.lease = lease
+            if entry.holds:
+                self.claim(entry)
+            else:
+                self._arm(entry, self._times.place, self._clock.seconds())
+        self._record()
         return entry
 
     def _join(self, key: Key, lease: float, ticket: Ticket, owner: str) -> Entry:
@@ -240,29 +260,30 @@ class LockTable:
         queue.scope.lease = lease
         if not ticket.alive:
             # What it lost before it came back stays lost, after a restart too.
-            self._changed.extend(ticket.lost())
+            self._changed.update(dict.fromkeys(ticket.lost()))
             self._tickets.revive(ticket)
         self._seq += 1
-        entry = Entry(queue, ticket, self._seq, owner)
+        now = self._clock.seconds()
+        entry = Entry(queue, ticket, self._seq, owner, now)
         ticket.entries[key.selector] = entry
-        self._stand(entry)
-        queue.join(entry)
-        self.waiting += 1
-        if queue.holder is not None:
-            # A free lock falls to it at once, and then it has another deadline.
-            self._arm(entry, self._times.place)
-        self._changed.append(entry)
+        if queue.holder is None:
+            # Nobody waits for a lock that nobody has.
+            self._grant(entry, HOLDING, now)
+        else:
+            entry.at = int(self._wall() * 1000)
+            queue.join(entry)
+            self.waiting += 1
+            self._arm(entry, self._times.place, now)
+            self._changed[entry] = None
         return entry
 
     def _open(self, key: Key, lease: float) -> LockQueue:
-        """Return the queue of a lock, a new one if there is none."""
-        queue = self._queues.get(key)
-        if queue is None:
-            scope = self._scopes.get(key.resource)
-            if scope is None:
-                scope = self._scopes[key.resource] = Scope(lease)
-            queue = self._queues[key] = LockQueue(key, scope)
-            scope.open(queue)
+        """Make the queue of a lock that has none."""
+        scope = self._scopes.get(key.resource)
+        if scope is None:
+            scope = self._scopes[key.resource] = Scope(lease)
+        queue = self._queues[key] = LockQueue(key, scope)
+        scope.open(queue)
         return queue
 
     def _close(self, queue: LockQueue) -> None:
@@ -272,19 +293,14 @@ class LockTable:
         if not queue.scope.queues:
             del self._scopes[queue.key.resource]
 
-    def _stand(self, entry: Entry) -> None:
-        """Let a place stand as it does from now on."""
-        entry.since = self._clock.seconds()
-        entry.at = int(self._wall() * 1000)
-
-    def note(self, kind: EventKind, entry: Entry) -> int:
-        """Remember what happens to a place; return the id of the event."""
+    def note(self, kind: EventKind, entry: Entry, now: float) -> Event:
+        """Remember what happens to a place."""
         at = int(self._wall() * 1000)
         # Where not every event is kept, they go on from the time, so that none has the id of one in another life.
-        self._event = max(self._event, 0 if self._journal.durable else ids_from(at)) + 1
-        seconds = self._clock.seconds() - entry.since
-        self._events.append(Event(self._event, kind, at, entry.queue.key, entry.owner, entry.fence, seconds))
-        return self._event
+        self._event = (self._event if self._durable else max(self._event, ids_from(at))) + 1
+        event = Event(self._event, kind, at, entry.queue.key, entry.owner, entry.fence, now - entry.since)
+        self._events.append(event)
+        return event
 
     def seal(self, resource: Resource) -> int:
         """
@@ -296,7 +312,7 @@ class LockTable:
         if resource.name in self._scopes or resource.name in self._sealed:
             raise ResourceInUse("Something of this resource is locked or waited for.")
         self._sealed.add(resource.name)
-        return self._journal.append(Step([], [], [], removed=resource))
+        return self._journal.append(Step(self._fence, [], [], [], removed=resource))
 
     def unseal(self, name: str) -> None:
         """Let a resource of this name be locked again, now that an earlier one is removed for good."""
@@ -313,26 +329,27 @@ class LockTable:
     def claim(self, entry: Entry) -> None:
         """Count the use of a ticket that holds: from its first use on it has its lease."""
         entry.used = True
-        self._arm(entry, entry.queue.scope.lease)
-        if entry.standing is Standing.GRANTED:
-            entry.standing = Standing.HOLDING
-            self._changed.append(entry)
+        self._arm(entry, entry.queue.scope.lease, self._clock.seconds())
+        if entry.standing is GRANTED:
+            entry.standing = HOLDING
+            self._changed[entry] = None
 
     def release(self, entry: Entry) -> None:
         """End a place as its client wishes; the ticket can be sent again."""
-        self.note(EventKind.RELEASE, entry)
+        self.note(RELEASE, entry, self._clock.seconds())
         self._end(entry)
         ticket = entry.ticket
         del ticket.entries[entry.queue.key.selector]
         self._gone.append(entry)
         if not ticket.alive:
-            self._gone.extend(ticket.lost())
+            self._gone += ticket.lost()
             self._tickets.release(ticket)
 
     def _due(self, entry: Entry) -> None:
         """Act on a deadline that has come, be it that its timer says so or that someone has looked before that could."""
         entry.disarm()
-        left = entry.deadline - self._clock.seconds()
+        now = self._clock.seconds()
+        left = entry.deadline - now
         if left > 0:
             entry.timer = self._clock.callLater(left, self._due, entry)
             return
@@ -344,9 +361,9 @@ class LockTable:
         except StoreUnavailable:
             # That it ended could not be kept, and its client could not renew it. Both will do so when the store is back, and
             # the client needs a moment to find that out.
-            self._arm(entry, min(self._times.claim, entry.queue.scope.lease))
+            self._arm(entry, min(self._times.claim, entry.queue.scope.lease), now)
             return
-        self.end(entry, EventKind.EXPIRY)
+        self.end(entry, EXPIRY)
         self.settle(entry.queue)
 
     def look_again(self, entry: Entry) -> None:
@@ -356,14 +373,14 @@ class LockTable:
 
     def end(self, entry: Entry, why: EventKind) -> None:
         """End a place against its client's wish; the ticket is of no use here any more."""
-        self.note(why, entry)
+        self.note(why, entry, self._clock.seconds())
         self._end(entry)
         ticket = entry.ticket
-        entry.standing = Standing.LOST
+        entry.standing = LOST
         if ticket.alive:
-            self._changed.append(entry)
+            self._changed[entry] = None
         else:
-            self._gone.extend(ticket.lost())
+            self._gone += ticket.lost()
             self._tickets.forget(ticket)
 
     def _end(self, entry: Entry) -> None:
@@ -375,8 +392,8 @@ class LockTable:
 
     def unclaim(self, entry: Entry) -> int:
         """Count a lock as not claimed yet; if that cannot be kept, and its client does not know of it, it is given up."""
-        entry.standing = Standing.GRANTED
-        self._changed.append(entry)
+        entry.standing = GRANTED
+        self._changed[entry] = None
         return self._record(untold=entry)
 
     def renew(self, entry: Entry, *, claimed: bool = True) -> float:
@@ -388,7 +405,7 @@ class LockTable:
         else:
             # Not longer than a lease: to use the ticket must never shorten what its client was told.
             seconds = min(self._times.claim, entry.queue.scope.lease)
-        self._arm(entry, seconds)
+        self._arm(entry, seconds, self._clock.seconds())
         return seconds
 
     def settle(self, queue: LockQueue, write: Write | None = None) -> int:
@@ -402,18 +419,25 @@ class LockTable:
 
     def _pass_on(self, queue: LockQueue) -> None:
         """Give a free lock to the first in line; forget a queue that nobody is in."""
-        heir = queue.pass_on()
-        if heir is not None:
+        if queue.holder is not None:
+            return
+        if queue.waiting:
+            heir = queue.heir()
             self.waiting -= 1
-            self._fence += 1
-            heir.fence = self._fence
-            heir.standing = Standing.HOLDING if heir.requests else Standing.GRANTED
-            self.note(EventKind.GRANT, heir)
-            self._stand(heir)
-            self._arm(heir, self._times.claim)
-            self._changed.append(heir)
-        if queue.empty and not queue.suspect and self._queues.get(queue.key) is queue:
+            self._grant(heir, HOLDING if heir.requests else GRANTED, self._clock.seconds())
+        elif not queue.suspect and self._queues.get(queue.key) is queue:
             self._close(queue)
+
+    def _grant(self, entry: Entry, standing: Standing, now: float) -> None:
+        """Let a free lock be a place's own."""
+        entry.queue.hold(entry)
+        self._fence += 1
+        entry.fence = self._fence
+        entry.standing = standing
+        entry.at = self.note(GRANT, entry, now).at
+        entry.since = now
+        self._arm(entry, self._times.claim, now)
+        self._changed[entry] = None
 
     def _record(self, write: Write | None = None, untold: Entry | None = None) -> int:
         """
@@ -421,30 +445,28 @@ class LockTable:
 
         :param untold: a place that its client was not told of before, and will not be if this is not kept.
         """
-        # One that joins and has the lock at once has changed twice.
-        changed, self._changed = list(dict.fromkeys(self._changed)), []
-        gone, self._gone = self._gone, []
-        events, self._events = self._events, []
-        if not changed and not gone and write is None:
+        if not self._changed and not self._gone and write is None:
             return self._journal.newest
-        group = self._journal.append(
-            Step(
-                [entry.place() for entry in changed],
-                [entry.place() for entry in gone],
-                events,
-                write,
-                untold.seq if untold is not None and not untold.named else 0,
-            )
+        concerned = [*self._changed, *self._gone]
+        step = Step(
+            self._fence,
+            [entry.place() for entry in self._changed] if self._durable else (),
+            [entry.place() for entry in self._gone] if self._durable else (),
+            self._events,
+            write,
+            untold.seq if untold is not None and not untold.named else 0,
         )
-        for entry in (*changed, *gone):
+        self._changed, self._gone, self._events = {}, [], []
+        group = self._journal.append(step)
+        for entry in concerned:
             entry.group = group
-        for entry in (*changed, *gone):
-            entry.notify()
+        for entry in concerned:
+            if entry.watchers:
+                entry.notify()
         return group
 
-    def _arm(self, entry: Entry, seconds: float) -> None:
+    def _arm(self, entry: Entry, seconds: float, now: float) -> None:
         """Let a place end in ``seconds`` unless it is used."""
-        now = self._clock.seconds()
         if entry.seq <= self._inherited:
             seconds += max(0.0, self._alone - now)
         entry.deadline = now + seconds
@@ -460,7 +482,7 @@ class LockTable:
     def distrust(self, keys: Iterable[Key]) -> None:
         """Decide nothing more about ``keys``: what was decided last may not have been kept."""
         for key in keys:
-            self._open(key, self._times.lease).distrust()
+            (self._queues.get(key) or self._open(key, self._times.lease)).distrust()
 
     def restore(self, reign: Reign, keys: Iterable[Key] | None, untold: Collection[int]) -> None:
         """Replace what is believed about ``keys``, or about everything, by what the store knows."""
@@ -478,7 +500,7 @@ class LockTable:
             self._seq = max(self._seq, place.seq)
             if keys is None or place.key in replaced:
                 timeout = reign.timeouts.get(place.key.resource, 0)
-                queue = self._open(place.key, self._times.lease)
+                queue = self._queues.get(place.key) or self._open(place.key, self._times.lease)
                 queue.scope.lease = timeout or self._times.lease
                 loaded[place.key] = queue
                 if place.seq in untold:
@@ -489,7 +511,7 @@ class LockTable:
                     lost.append(entry.ticket)
         for ticket in lost:
             if not ticket.alive:
-                self._gone.extend(ticket.lost())
+                self._gone += ticket.lost()
                 self._tickets.release(ticket)
         for queue in loaded.values():
             self._pass_on(queue)
@@ -523,37 +545,38 @@ class LockTable:
 
     def _give_up(self, queue: LockQueue, place: Place) -> None:
         """End a place that the store knows of, and no client."""
-        entry = Entry(queue, Ticket(place.ticket, place.key.resource), place.seq, place.owner)
-        self._recall(entry, place)
-        self.note(EventKind.RELEASE, entry)
+        ticket = Ticket(place.ticket, place.key.resource)
+        now = self._clock.seconds()
+        entry = self._recall(queue, ticket, place, now)
+        self.note(RELEASE, entry, now)
         self._gone.append(entry)
 
-    def _recall(self, entry: Entry, place: Place) -> None:
+    def _recall(self, queue: LockQueue, ticket: Ticket, place: Place, now: float) -> Entry:
         """Let a place stand as the store says."""
+        entry = Entry(queue, ticket, place.seq, place.owner, now)
         entry.standing = place.standing
         entry.fence = place.fence
-        self._stand(entry)
+        entry.at = int(self._wall() * 1000)
         if place.since:
             entry.since -= max(0, entry.at - place.since) / 1000
             entry.at = place.since
+        return entry
 
     def _load(self, queue: LockQueue, place: Place) -> Entry:
         """Believe what the store knows about a place, and give it its full time anew."""
         ticket = self._tickets.load(place.key.resource, place.ticket, place.retry, place.party)
         self._tickets.revive(ticket)
-        entry = Entry(queue, ticket, place.seq, place.owner)
-        self._recall(entry, place)
-        ticket.entries[place.key.selector] = entry
-        if place.standing is Standing.LOST:
+        now = self._clock.seconds()
+        entry = ticket.entries[place.key.selector] = self._recall(queue, ticket, place, now)
+        if place.standing is LOST:
             entry.ended = True
-        elif place.standing is Standing.WAITING:
+        elif place.standing is WAITING:
             queue.join(entry)
             self.waiting += 1
-            self._arm(entry, self._times.place)
+            self._arm(entry, self._times.place, now)
         else:
             queue.hold(entry)
-            seconds = queue.scope.lease if place.standing is Standing.HOLDING else self._times.claim
-            self._arm(entry, seconds)
+            self._arm(entry, queue.scope.lease if place.standing is HOLDING else self._times.claim, now)
         return entry
 
 

@@ -23,7 +23,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from resourced.channel import Access
-from resourced.model import Event, EventKind
+from resourced.model import BREAK, EXPIRY, GRANT, WRITE, Event, EventKind
 
 #: Bounds of buckets, in seconds: for what should be done at once, for requests that wait, and for locks.
 QUICK: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -146,14 +146,14 @@ class Metrics(Collector):
         for event in events:
             kind = event.kind
             self._events[kind] += 1
-            if kind is EventKind.GRANT:
+            if kind is GRANT:
                 self._waited.observe(event.seconds)
             elif not event.fence:
-                self._lapsed += kind is EventKind.EXPIRY
-            elif kind is not EventKind.WRITE:
+                self._lapsed += kind is EXPIRY
+            elif kind is not WRITE:
                 self._held.observe(event.seconds)
-                self._expired += kind is EventKind.EXPIRY
-                self._broken += kind is EventKind.BREAK
+                self._expired += kind is EXPIRY
+                self._broken += kind is BREAK
 
     def commit(self, transitions: int, seconds: float, done: bool) -> None:
         """Count a commit that has ended, or failed."""

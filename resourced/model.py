@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -70,6 +71,10 @@ class Standing(IntEnum):
     LOST = 3
 
 
+# By themselves, for whoever looks often: to find one in its class takes longer than all that is done with it.
+WAITING, GRANTED, HOLDING, LOST = Standing
+
+
 class Place(NamedTuple):
     """
     One ticket at one selector, as the store keeps it.
@@ -121,6 +126,9 @@ class EventKind(IntEnum):
     WRITE = 5
 
 
+GRANT, RELEASE, EXPIRY, BREAK, WRITE = EventKind
+
+
 class Event(NamedTuple):
     """
     Something that has happened to a lock, or to the data under it.
@@ -144,6 +152,9 @@ class Step(NamedTuple):
     """
     What was decided at once, and must be kept together.
 
+    Where places are not kept, those that have changed are not named.
+
+    :ivar fence: the highest fence that was ever given out.
     :ivar places: places that are new or have changed.
     :ivar gone: places that are no more.
     :ivar events: what to remember of it.
@@ -151,9 +162,10 @@ class Step(NamedTuple):
     :ivar removed: a resource that is to be no more.
     """
 
-    places: list[Place]
-    gone: list[Place]
-    events: list[Event]
+    fence: int
+    places: Sequence[Place]
+    gone: Sequence[Place]
+    events: Sequence[Event]
     write: Write | None = None
     untold: int = 0
     removed: Resource | None = None

@@ -71,7 +71,9 @@ class Tickets:
 
     def issue(self, resource: str, selector: str, retry: str, party: str) -> Ticket:
         """Make a ticket, or find the one that the same request got before if that has not lost this selector."""
-        known = self._retries.get((resource, retry), {}) if retry else {}
+        if not retry:
+            return Ticket(self._new_name(), resource, retry, party)
+        known = self._retries.get((resource, retry), {})
         able = [ticket for ticket in known.values() if ticket.party == party and not ticket.lost_at(selector)]
         for ticket in able:
             if ticket.live_at(selector) is not None:
@@ -107,6 +109,8 @@ class Tickets:
         self._known.pop(ticket.name, None)
 
     def _forget_retry(self, ticket: Ticket) -> None:
+        if not ticket.retry:
+            return
         known = self._retries.get((ticket.resource, ticket.retry), {})
         known.pop(ticket.name, None)
         if not known:

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -28,6 +29,22 @@ def waiter_in(waiters: list[Deferred[T]]) -> Deferred[T]:
     waiter: Deferred[T] = Deferred(leave)
     waiters.append(waiter)
     return waiter
+
+
+async def waiting_for(waiters: list[Deferred[None]], seconds: float, clock: IReactorTime) -> None:
+    """Join those who wait, until they are told what has come of it, but not for longer than so many seconds."""
+    waiter = waiter_in(waiters)
+
+    def give_up() -> None:
+        waiters.remove(waiter)
+        waiter.callback(None)
+
+    timer = clock.callLater(seconds, give_up)
+    try:
+        await waiter
+    finally:
+        if timer.active():
+            timer.cancel()
 
 
 def wake(waiters: list[Deferred[Any]], outcome: object = None) -> None:

@@ -903,7 +903,7 @@ class CostTests(LockTestCase):
     def assert_nothing_left(self) -> None:
         self.assertEqual(self.locks._table._queues, {})
         self.assertEqual(self.locks.waiting, 0)
-        self.assertEqual(self.locks._table._changed + self.locks._table._gone, [])
+        self.assertEqual([*self.locks._table._changed, *self.locks._table._gone], [])
         self.assertEqual(self.locks._table._tickets._retries, {})
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.disk.places, {})
