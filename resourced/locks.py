@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.errors import FenceMismatch, NotHolder, TicketEnded
-from resourced.lockqueue import Entry
+from resourced.lockqueue import Entry, LockQueue
 from resourced.locktable import Journal, Limits, LockTable, Times, doubtful
 from resourced.model import BREAK, HOLDING, WRITE, Key, Resource, Write
 from resourced.waiting import shielded, waiting_for
@@ -260,14 +260,26 @@ class LockManager:
         """
         return shielded(self._write(key, resource_id, ticket, data, unlock=unlock, party=party, check=check))
 
-    def unlock(self, key: Key, ticket: str, *, party: str = "") -> Deferred[bool]:
+    async def unlock(self, key: Key, ticket: str, *, party: str = "") -> bool:
         """
-        Release a lock, or give up a place in the queue; once begun it goes on to its end.
+        Release a lock, or give up a place in the queue.
+
+        It is done at once, or after the writes of the holder; a client that goes away only does not learn of it.
 
         :returns: whether there was anything to let go of.
         :raises resourced.errors.StoreUnavailable: it is not known whether the lock was released.
         """
-        return shielded(self._unlock(key, ticket, party))
+        self._table.check(key)
+        entry = self._table.find(key, ticket, party)
+        if entry is None:
+            await self._all_kept()
+            return False
+        queue = entry.queue
+        if queue.writes and entry.holds:
+            return await shielded(self._unlock_later(queue, key, ticket, party))
+        self._table.release(entry)
+        await self._kept(self._table.settle(queue))
+        return True
 
     def break_lock(self, key: Key, fence: int) -> Deferred[None]:
         """
@@ -449,20 +461,9 @@ class LockManager:
             raise doubtful()
         self._journal.check()
 
-    async def _unlock(self, key: Key, name: str, party: str) -> bool:
-        self._table.check(key)
-        entry = self._table.find(key, name, party)
-        while entry is not None and entry.holds and entry.queue.writes:
-            await entry.queue.calmed()
-            self._table.check(key)
-            entry = self._table.find(key, name, party)
-        if entry is None:
-            await self._all_kept()
-            return False
-        self._table.release(entry)
-        self._table.settle(entry.queue)
-        await self._kept(entry.group)
-        return True
+    async def _unlock_later(self, queue: LockQueue, key: Key, name: str, party: str) -> bool:
+        await queue.calmed()
+        return await self.unlock(key, name, party=party)
 
     async def _break(self, key: Key, fence: int) -> None:
         while True:

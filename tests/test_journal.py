@@ -95,8 +95,12 @@ class JournalTestCase(SynchronousTestCase):
     def write(self, ticket: str, data: str = "1", key: Key = A4, *, unlock: bool = False) -> Deferred[Written]:
         return self.life.heard(self.locks.write(key, "id", ticket, data, unlock=unlock))
 
+    def release(self, ticket: str, key: Key = A4, **more: Any) -> Deferred[bool]:
+        """Send a request to let go of a lock."""
+        return self.life.heard(Deferred.fromCoroutine(self.locks.unlock(key, ticket, **more)))
+
     def unlock(self, ticket: str, key: Key = A4) -> bool:
-        return self.successResultOf(self.locks.unlock(key, ticket))
+        return self.successResultOf(self.release(ticket, key))
 
     def data(self, key: Key = A4) -> str | None:
         document = self.disk.documents.get(key)
@@ -158,7 +162,7 @@ class GroupCommitTests(JournalTestCase):
         """Unlocking is answered when it is kept; then, and not before, the next has the lock."""
         waiting = self.ask(wait=50)
         self.store.finish()
-        release = self.locks.unlock(A4, self.holder)
+        release = self.release(self.holder)
         self.assertNoResult(release)
         self.assertNoResult(waiting)
         self.store.finish()
@@ -167,8 +171,8 @@ class GroupCommitTests(JournalTestCase):
 
     def test_unlock_again(self):
         """A second unlock is not answered before the first is kept: that nothing is held any more must be true."""
-        self.locks.unlock(A4, self.holder)
-        again = self.locks.unlock(A4, self.holder)
+        self.release(self.holder)
+        again = self.release(self.holder)
         self.assertNoResult(again)
         self.store.finish()
         self.assertFalse(self.successResultOf(again))
@@ -195,7 +199,7 @@ class GroupCommitTests(JournalTestCase):
         """That an absent heir has come for its lock is kept before it is told so."""
         waiting = self.ask()
         self.store.finish()
-        self.locks.unlock(A4, self.holder)
+        self.release(self.holder)
         self.store.finish()
         claim = self.ask(ticket=self.successResultOf(waiting).ticket)
         self.assertNoResult(claim)
@@ -205,7 +209,7 @@ class GroupCommitTests(JournalTestCase):
     def test_lock_that_falls_to_it_during_the_commit_of_its_place(self):
         """A lock that falls to a newcomer while its place is being kept is told when the grant is kept too."""
         newcomer = self.ask()
-        release = self.locks.unlock(A4, self.holder)
+        release = self.release(self.holder)
         self.store.finish()
         self.assertNoResult(newcomer)
         self.assertNoResult(release)
@@ -215,7 +219,7 @@ class GroupCommitTests(JournalTestCase):
     def test_only_the_first_of_its_changes_is_kept(self):
         """A place that was kept, but not the grant that followed before anyone was told, is given up."""
         newcomer = self.ask()
-        release = self.locks.unlock(A4, self.holder)
+        release = self.release(self.holder)
         self.store.finish()
         self.store.finish(Outcome.FAILED)
         self.assert_away(newcomer, release)
@@ -318,7 +322,10 @@ class GroupCommitTests(JournalTestCase):
         """Before the lock table is read nothing is decided."""
         life = Life(self.disk)
         self.assertRaises(StoreUnavailable, life.locks.check)
-        self.assert_away(Deferred.fromCoroutine(life.locks.acquire(A4, lease=0)), life.locks.unlock(A4, self.holder))
+        self.assert_away(
+            Deferred.fromCoroutine(life.locks.acquire(A4, lease=0)),
+            Deferred.fromCoroutine(life.locks.unlock(A4, self.holder)),
+        )
 
 
 class FailureTests(JournalTestCase):
@@ -392,7 +399,7 @@ class FailureTests(JournalTestCase):
     def test_unlock(self):
         """An unlock that failed may have been done or not; repeated, it is done."""
         waiting = self.ask(ticket=self.line[0], wait=50)
-        release = self.locks.unlock(A4, self.holder)
+        release = self.release(self.holder)
         self.fail_commit()
         self.assert_away(release, waiting)
         self.come_back()
@@ -459,7 +466,7 @@ class FailureTests(JournalTestCase):
         """What was decided while the failing commit ran fails with it."""
         first = self.ask(A5)
         waiting = self.ask(ticket=self.line[0], wait=50)
-        later = [self.ask(Key("printer", "later")), self.ask(A5), self.ask(), self.locks.unlock(A4, self.line[1])]
+        later = [self.ask(Key("printer", "later")), self.ask(A5), self.ask(), self.release(self.line[1])]
         self.fail_commit()
         self.assert_away(first, *later)
         self.assert_away(waiting)
@@ -485,7 +492,7 @@ class FailureTests(JournalTestCase):
         """A store that refuses at once, and is back at once, is believed no more than a slow one."""
         self.store.slow = False
         self.store.outcome = self.outcome
-        self.assert_away(self.ask(A5), self.write(self.holder), self.ask(A5), self.locks.unlock(A4, self.holder))
+        self.assert_away(self.ask(A5), self.write(self.holder), self.ask(A5), self.release(self.holder))
         self.come_back()
         self.assertTrue(self.lock(A5).fresh)
         self.lock(ticket=self.holder)
@@ -578,7 +585,7 @@ class DoubtTests(JournalTestCase):
         for _ in range(3):
             for key in (A4, A5, GLASS):
                 self.assert_away(self.ask(key), self.ask(key, wait=50), self.ask(key, self.holder))
-                self.assert_away(self.write(self.holder, key=key), self.locks.unlock(key, self.holder))
+                self.assert_away(self.write(self.holder, key=key), self.release(self.holder, key))
             self.clock.advance(LEASE)
 
     def test_store_is_not_pestered(self):
@@ -703,7 +710,7 @@ class UsurpedTests(JournalTestCase):
     def assert_dethroned(self) -> None:
         self.assertEqual(len(self.life.dethroned), 1)
         self.assertRaises(StoreUnavailable, self.locks.check)
-        self.assert_away(self.ask(), self.ask(A5), self.write(self.holder), self.locks.unlock(A4, self.holder))
+        self.assert_away(self.ask(), self.ask(A5), self.write(self.holder), self.release(self.holder))
         self.clock.pump([PAUSE] * 10)
         self.clock.advance(LEASE)
         self.assertEqual(len(self.life.dethroned), 1)
@@ -907,7 +914,7 @@ class RestartTests(JournalTestCase):
         self.clock.advance(LEASE / 2)
         self.store.slow = True
         self.ask(GLASS)
-        release = self.locks.unlock(A5, ticket)
+        release = self.release(ticket, A5)
         back = self.ask(A5, ticket)
         self.store.finish()
         self.store.finish()
@@ -1017,7 +1024,7 @@ class WriteTests(JournalTestCase):
     def test_unlock_waits(self):
         """An unlock that overtakes a write waits for its end."""
         writing = self.write(self.holder, "1")
-        release = self.locks.unlock(A4, self.holder)
+        release = self.release(self.holder)
         self.assertNoResult(release)
         self.store.finish()
         self.assertGreater(self.successResultOf(writing).version, 0)
@@ -1030,7 +1037,7 @@ class WriteTests(JournalTestCase):
     def test_unlock_waits_for_a_write_that_fails(self):
         """If that write fails so does the unlock."""
         writing = self.write(self.holder, "1")
-        release = self.locks.unlock(A4, self.holder)
+        release = self.release(self.holder)
         self.store.finish(Outcome.FAILED)
         self.assert_away(writing, release)
         self.come_back()
@@ -1060,10 +1067,21 @@ class WriteTests(JournalTestCase):
 
     def test_hanging_up_during_unlock(self):
         """A client that hangs up while it unlocks has unlocked."""
-        release = self.locks.unlock(A4, self.holder)
+        release = self.release(self.holder)
         release.cancel()
         self.failureResultOf(release, CancelledError)
         self.store.finish()
+        self.told(self.waiting)
+
+    def test_hanging_up_during_unlock_behind_a_write(self):
+        """So has one whose unlock still had to wait for its write."""
+        self.write(self.holder, "1")
+        release = self.release(self.holder)
+        release.cancel()
+        self.failureResultOf(release, CancelledError)
+        self.store.finish()
+        self.store.finish()
+        self.assertEqual(self.data(), "1")
         self.told(self.waiting)
 
     def test_hanging_up_on_a_failure(self):
@@ -1236,7 +1254,7 @@ class VolatileTests(JournalTestCase):
         waiting = self.ask(wait=50)
         self.store.slow = True
         writing = self.write(held.ticket, "1")
-        release = self.locks.unlock(A4, held.ticket)
+        release = self.release(held.ticket)
         self.assertNoResult(release)
         self.assertNoResult(waiting)
         self.store.finish()

@@ -78,8 +78,12 @@ class LockTestCase(SynchronousTestCase):
         assert isinstance(queued, Queued), queued
         return queued
 
+    def release(self, ticket: str, key: Key = A4, **more: Any) -> Deferred[bool]:
+        """Send a request to let go of a lock."""
+        return self.life.heard(Deferred.fromCoroutine(self.locks.unlock(key, ticket, **more)))
+
     def unlock(self, ticket: str, key: Key = A4) -> bool:
-        return self.successResultOf(self.locks.unlock(key, ticket))
+        return self.successResultOf(self.release(ticket, key))
 
     def write(self, ticket: str, data: str = "1", key: Key = A4, *, unlock: bool = False) -> None:
         self.successResultOf(self.locks.write(key, "id", ticket, data, unlock=unlock))

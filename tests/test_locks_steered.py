@@ -482,7 +482,7 @@ class ConditionalTests(ConditionalTestCase):
     def test_unlock_meanwhile(self):
         """To let go of the lock waits for the write; what comes after that finds no lock."""
         writing = self.put("1")
-        release = self.locks.unlock(A4, self.held.ticket)
+        release = self.release(self.held.ticket)
         self.assertNoResult(release)
         self.looks[0].callback(None)
         self.successResultOf(writing)
@@ -557,18 +557,18 @@ class PartyTests(SteeredTestCase):
                 self.failureResultOf(self.ask(ticket=ticket, party=party), TicketEnded)
                 self.failureResultOf(self.locks.write(A4, self.printer_id, ticket, "1", party=party), TicketEnded)
                 self.failureResultOf(self.locks.write(A4, self.printer_id, ticket, None, party=party), TicketEnded)
-                self.assertFalse(self.successResultOf(self.locks.unlock(A4, ticket, party=party)))
+                self.assertFalse(self.successResultOf(self.release(ticket, party=party)))
                 # Nor does it take a second selector with it.
                 self.failureResultOf(self.ask(A5, ticket, party=party), TicketEnded)
         self.assertIsNone(self.data())
         self.successResultOf(self.locks.write(A4, self.printer_id, held.ticket, "1", party="a"))
-        self.assertTrue(self.successResultOf(self.locks.unlock(A4, held.ticket, party="a")))
+        self.assertTrue(self.successResultOf(self.release(held.ticket, party="a")))
         self.lock(ticket=waiting.ticket, party="a")
 
     def test_released(self):
         """A ticket that was let go of comes back for its own party only."""
         held = self.lock(party="a")
-        self.successResultOf(self.locks.unlock(A4, held.ticket, party="a"))
+        self.successResultOf(self.release(held.ticket, party="a"))
         self.failureResultOf(self.ask(ticket=held.ticket, party="b"), TicketEnded)
         self.assertEqual(self.lock(ticket=held.ticket, party="a").ticket, held.ticket)
 
@@ -799,7 +799,7 @@ class KeptPartyTests(SteeredTestCase):
         held = self.lock(party="a")
         self.restart()
         self.failureResultOf(self.ask(ticket=held.ticket, party="b"), TicketEnded)
-        self.assertFalse(self.successResultOf(self.locks.unlock(A4, held.ticket, party="b")))
+        self.assertFalse(self.successResultOf(self.release(held.ticket, party="b")))
         self.lock(ticket=held.ticket, party="a")
 
 
