@@ -61,6 +61,7 @@ class Entry:
     :ivar group: the number of the journal's group that carries its last change.
     :ivar requests: how many requests with this ticket are open here.
     :ivar deadline: when its lease, its place or its claim window runs out, by the clock of the lock manager.
+    :ivar timer: what wakes it then.
     :ivar since: when it began to stand as it does, by the clock of the lock manager.
     :ivar at: the same in milliseconds of Unix time.
     :ivar used: whether a client came for the lock, or was told how long it has it.
@@ -112,12 +113,6 @@ class Entry:
     def notify(self) -> None:
         """Wake whoever waits for something to happen to it."""
         wake(self.watchers)
-
-    def disarm(self) -> None:
-        """Let its deadline pass without notice."""
-        if self.timer is not None and self.timer.active():
-            self.timer.cancel()
-        self.timer = None
 
     def place(self) -> Place:
         """Say it as the store keeps it."""
@@ -213,7 +208,6 @@ class LockQueue:
         self.suspect = True
         lost = StoreUnavailable("The store was lost while the request waited. Try again.")
         for entry in self:
-            entry.disarm()
             wake(entry.watchers, lost)
         wake(self.calm, lost)
 

@@ -14,6 +14,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from resourced.alarms import Alarms
 from resourced.errors import NotHolder, Overloaded, ResourceInUse, StoreUnavailable, TicketEnded
 from resourced.lockqueue import Entry, LockQueue, Scope, Ticket
 from resourced.model import (
@@ -153,6 +154,7 @@ class LockTable:
         self._sealed: set[str] = set()
         self.changes = 0
         self._tickets = Tickets(new_ticket)
+        self._alarms: Alarms[Entry] = Alarms(clock, self._due)
         self._seq = 0
         self._fence = 0
         self._event = 0
@@ -346,12 +348,10 @@ class LockTable:
             self._tickets.release(ticket)
 
     def _due(self, entry: Entry) -> None:
-        """Act on a deadline that has come, be it that its timer says so or that someone has looked before that could."""
-        entry.disarm()
+        """Act on a deadline that may have come, be it that its alarm says so or that someone has looked before that could."""
         now = self._clock.seconds()
-        left = entry.deadline - now
-        if left > 0:
-            entry.timer = self._clock.callLater(left, self._due, entry)
+        if now < entry.deadline:
+            self._alarms.set(entry, now)
             return
         if (entry.holds and entry.queue.writes) or (not entry.holds and entry.requests):
             # In use: what uses it sets the deadline anew, or looks at it again, when it ends.
@@ -388,7 +388,7 @@ class LockTable:
             self.waiting -= 1
         entry.queue.leave(entry)
         entry.ended = True
-        entry.disarm()
+        self._alarms.drop(entry)
 
     def unclaim(self, entry: Entry) -> int:
         """Count a lock as not claimed yet; if that cannot be kept, and its client does not know of it, it is given up."""
@@ -470,19 +470,17 @@ class LockTable:
         if entry.seq <= self._inherited:
             seconds += max(0.0, self._alone - now)
         entry.deadline = now + seconds
-        if entry.timer is not None:
-            # A timer that goes off too early looks again. To move it forward costs a reactor a walk through all it has.
-            if entry.timer.getTime() <= entry.deadline:
-                return
-            entry.timer.cancel()
-        entry.timer = self._clock.callLater(seconds, self._due, entry)
+        self._alarms.set(entry, now)
 
     # -- What the journal says
 
     def distrust(self, keys: Iterable[Key]) -> None:
         """Decide nothing more about ``keys``: what was decided last may not have been kept."""
         for key in keys:
-            (self._queues.get(key) or self._open(key, self._times.lease)).distrust()
+            queue = self._queues.get(key) or self._open(key, self._times.lease)
+            for entry in queue:
+                self._alarms.drop(entry)
+            queue.distrust()
 
     def restore(self, reign: Reign, keys: Iterable[Key] | None, untold: Collection[int]) -> None:
         """Replace what is believed about ``keys``, or about everything, by what the store knows."""
@@ -537,7 +535,7 @@ class LockTable:
         queue.scope.held -= queue.holder is not None
         for entry in queue:
             entry.ended = True
-            entry.disarm()
+            self._alarms.drop(entry)
             ticket = entry.ticket
             del ticket.entries[key.selector]
             if not ticket.alive:
