@@ -7,7 +7,7 @@ by all who need one at the time; databases know this as group commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -52,14 +52,6 @@ class Group:
     waiters: list[Deferred[None]] = field(default_factory=list)
     reserves: bool = False
     began: float = 0.0
-
-    def take(self, step: Step) -> None:
-        """Add what of a step is kept in any case."""
-        if step.write is not None:
-            self.writes.append(step.write)
-        if step.removed is not None:
-            self.removed.append(step.removed)
-        self.events += step.events
 
     @property
     def empty(self) -> bool:
@@ -190,26 +182,31 @@ class Journal:
 
     def append(self, step: Step) -> int:
         """Keep all of a step in one transaction; return the number of the group that it goes into."""
+        fence, places, gone, events, write, untold, removed = step
         group = self._open
-        self._fence = max(self._fence, step.fence)
-        group.take(step)
-        if step.events:
-            self._event = step.events[-1].id
+        group.events += events
+        if events:
+            self._event = events[-1].id
+        if write is not None:
+            group.writes.append(write)
+        if removed is not None:
+            group.removed.append(removed)
+        self._fence = max(self._fence, fence)
         if self.durable:
-            self._keep(group, step)
+            self._keep(group, places, gone, untold)
         elif self._fence > self._reserved:
             self._reserve()
             group.reserves = True
             self._reserving = group.number
-        elif step.write is None and step.removed is None:
+        elif write is None and removed is None:
             self._tell_events()
             return self._reserving
         self._commit_soon()
         return group.number
 
-    def _keep(self, group: Group, step: Step) -> None:
+    def _keep(self, group: Group, places: Iterable[Place], gone: Iterable[Place], untold: int) -> None:
         """Let a group keep the places of a step."""
-        for place in step.places:
+        for place in places:
             if place.seq > self._seq:
                 self._seq = place.seq
                 group.fresh.add(place.seq)
@@ -218,9 +215,10 @@ class Journal:
                 group.fresh.add(place.seq)
             group.places[place.seq] = place
             group.gone.pop(place.seq, None)
-        if step.untold:
-            group.fresh.add(step.untold)
-        group.gone.update((place.seq, place.key) for place in step.gone)
+        if untold:
+            group.fresh.add(untold)
+        for place in gone:
+            group.gone[place.seq] = place.key
 
     def committed(self, group: int) -> Deferred[None]:
         """Wait until a group is kept; fails with ``StoreUnavailable`` if it could not be."""
@@ -296,7 +294,7 @@ class Journal:
     def _tell_events(self) -> None:
         """Tell of events that no commit carries, after all that came before them."""
         group = self._open
-        if group.events and group.empty and self._committing is None:
+        if group.events and self._committing is None and group.empty:
             events, group.events = group.events, []
             self._tell(events)
 

@@ -244,6 +244,6 @@ class LockQueue:
 
     def heir(self) -> Entry:
         """Take the first in line out of it, who is to have the lock."""
-        entry = self.waiting.pop(next(iter(self.waiting)))
+        _, entry = self.waiting.popitem(0) if isinstance(self.waiting, SortedDict) else self.waiting.popitem()
         self.scope.waiting -= 1
         return entry

@@ -298,8 +298,10 @@ class LockTable:
     def note(self, kind: EventKind, entry: Entry, now: float) -> Event:
         """Remember what happens to a place."""
         at = int(self._wall() * 1000)
-        # Where not every event is kept, they go on from the time, so that none has the id of one in another life.
-        self._event = (self._event if self._durable else max(self._event, ids_from(at))) + 1
+        if not self._durable and self._event < ids_from(at):
+            # Where not every event is kept, they go on from the time, so that none has the id of one in another life.
+            self._event = ids_from(at)
+        self._event += 1
         event = Event(self._event, kind, at, entry.queue.key, entry.owner, entry.fence, now - entry.since)
         self._events.append(event)
         return event
