@@ -39,7 +39,7 @@ class Ticket:
 
     def lost(self) -> list[Entry]:
         """Where it lost its lock or its place."""
-        return [entry for entry in self.entries.values() if entry.standing is LOST]
+        return [entry for entry in self.entries.values() if entry.standing is LOST] if self.entries else []
 
     def lost_at(self, selector: str) -> bool:
         """Whether it lost its lock or its place at a selector."""

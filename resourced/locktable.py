@@ -262,7 +262,8 @@ class LockTable:
         queue.scope.lease = lease
         if not ticket.alive:
             # What it lost before it came back stays lost, after a restart too.
-            self._changed.update(dict.fromkeys(ticket.lost()))
+            for lost in ticket.lost():
+                self._changed[lost] = None
             self._tickets.revive(ticket)
         self._seq += 1
         now = self._clock.seconds()

@@ -955,8 +955,8 @@ class CostTests(LockTestCase):
     def steps(self, request: Any) -> int:
         """Count the lines that run of the rooms under test; a ``Clock`` and a store in memory have costs of their own."""
         count = 0
-        rooms = {f"resourced.{name}" for name in ("locks", "locktable", "lockqueue", "tickets", "waiting", "journal")}
-        rooms.add("sortedcontainers.sortedlist")
+        ours = ("locks", "locktable", "lockqueue", "tickets", "index", "alarms", "waiting", "journal")
+        rooms = {*(f"resourced.{name}" for name in ours), "sortedcontainers.sortedlist"}
 
         def trace(frame: FrameType, event: str, argument: object) -> Any:
             nonlocal count
