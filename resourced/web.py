@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from math import inf
 from urllib.parse import quote
 
@@ -156,14 +156,16 @@ class Published(Routes):
 
     # -- What the routes share
 
-    async def _acquire(self, request: Request, key: Key, resource: Resource, identity: Identity) -> Held | Queued:
+    def _acquire(self, request: Request, key: Key, resource: Resource, identity: Identity) -> Awaitable[Held | Queued]:
+        """Take or keep the lock as a request wishes."""
         ticket = header(request, b"x-ticket")
         owner = owner_of(request) or identity.name
         noted(request, owner=owner)
         wait = wait_of(request, self._longest_wait)
         if wait:
             waits(request)
-        return await self.locks.acquire(
+        # Not a coroutine of its own, which ten thousand who wait would have to keep.
+        return self.locks.acquire(
             key,
             lease=resource.timeout,
             ticket=ticket,
