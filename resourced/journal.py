@@ -198,11 +198,9 @@ class Journal:
             self._reserve()
             group.reserves = True
             self._reserving = group.number
-        elif write is None and removed is None:
-            self._tell_events()
-            return self._reserving
         self._commit_soon()
-        return group.number
+        # Without places, only the fences have to be kept of what happens to them.
+        return group.number if self.durable or write or removed else self._reserving
 
     def _keep(self, group: Group, places: Iterable[Place], gone: Iterable[Place], untold: int) -> None:
         """Let a group keep the places of a step."""
@@ -253,7 +251,10 @@ class Journal:
     def _commit(self) -> None:
         """Begin to commit what is gathered, unless that has to wait for the end of a commit, or for the store."""
         self._called = False
-        if self._committing is not None or self._open.empty or not self._ready:
+        if self._committing is not None or not self._ready:
+            return
+        if self._open.empty:
+            self._tell_events()
             return
         group = self._committing = self._open
         group.began = self._clock.seconds()
@@ -287,16 +288,13 @@ class Journal:
         # First the next commit, so that the store has work while those who waited are answered.
         self._commit()
         wake(group.waiters)
-        self._tell_events()
         if self._committing is None:
             wake(self._idle)
 
     def _tell_events(self) -> None:
         """Tell of events that no commit carries, after all that came before them."""
-        group = self._open
-        if group.events and self._committing is None and group.empty:
-            events, group.events = group.events, []
-            self._tell(events)
+        events, self._open.events = self._open.events, []
+        self._tell(events)
 
     def _tell(self, events: list[Event]) -> None:
         try:
@@ -322,6 +320,9 @@ class Journal:
         self._untold |= group.fresh | follows.fresh
         if self.durable:
             self._followed.distrust(keys)
+        else:
+            # What has happened to locks in memory has happened all the same.
+            self._tell([event for event in (*group.events, *follows.events) if event.kind is not WRITE])
         wake(group.waiters, unavailable())
         wake(follows.waiters, unavailable())
         error = failure.value

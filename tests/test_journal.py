@@ -13,7 +13,7 @@ from resourced.errors import EpochLost, NotHolder, StoreUnavailable, TicketEnded
 from resourced.journal import FENCES, PAUSE
 from resourced.locks import Held, LockManager, Queued, Written
 from resourced.locktable import Times
-from resourced.model import Key, Standing
+from resourced.model import Event, EventKind, Key, Standing
 from resourced.testing import MemoryStore
 from tests.faulty import FaultyStore, Life, Outcome
 
@@ -1275,6 +1275,22 @@ class VolatileTests(JournalTestCase):
         self.assertGreater(self.successResultOf(second).version, 0)
         self.assertGreater(self.successResultOf(first).version, 0)
         self.told(waiting)
+
+    def test_history_of_a_failed_write(self):
+        """What happens to other locks while a write fails is told all the same, before what comes later; the write is not."""
+        held = self.lock()
+        told: list[Event] = []
+        self.patch(self.life.journal, "_happened", told.extend)
+        self.store.slow = True
+        writing = self.write(held.ticket, "1")
+        other = self.lock(A5)
+        self.assertEqual(told, [])
+        self.store.finish(Outcome.FAILED)
+        self.assert_away(writing)
+        self.store.slow = False
+        self.clock.advance(PAUSE)
+        self.unlock(other.ticket, A5)
+        self.assertEqual([event.kind for event in told], [EventKind.GRANT, EventKind.RELEASE])
 
     def test_failed_write(self):
         """A write that fails leaves the lock as it is, and no one else's."""
