@@ -215,19 +215,22 @@ class Waiting:
         self._api = api
         self._request = request
         self._gone = False
-        request.notifyFinish().addErrback(self._hung_up)
+        request.abandoned = self._hung_up
         self._running = Running(handling, waited, self._done, self._failed)
 
-    def _hung_up(self, _: Failure) -> None:
+    def _hung_up(self) -> None:
         self._gone = True
         self._running.waited.cancel()
 
     def _done(self, body: bytes) -> None:
         if not self._gone:
+            # From here on neither knows the other, or both would be garbage in a circle.
+            self._request.abandoned = None
             self._request.answer(body)
 
     def _failed(self, error: Exception) -> None:
         if not self._gone:
+            self._request.abandoned = None
             self._request.answer(_failed(self._api, self._request, error))
         elif not isinstance(error, CancelledError):
             log.failure("A request failed whose client had gone.", Failure(error))

@@ -42,12 +42,14 @@ class EdgeRequest(Request):
 
     :ivar notes: what the application wants to have in the access log beside the usual, by field. Keys and tickets
         have no place in it.
+    :ivar abandoned: called if the client hangs up before it is answered.
     """
 
     defaultContentType = b"application/json"
     channel: Channel
     content: BytesIO
     site: ResourcedSite
+    abandoned: Callable[[], object] | None = None
     _busy = _waiting = False
 
     def __init__(self, channel: Channel, *args: Any, **kwargs: Any) -> None:
@@ -110,6 +112,9 @@ class EdgeRequest(Request):
     def connectionLost(self, reason: Failure) -> None:
         self.leave()
         super().connectionLost(reason)
+        abandoned, self.abandoned = self.abandoned, None
+        if abandoned is not None:
+            abandoned()
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
         super().setResponseCode(code, message or PHRASES[code])
