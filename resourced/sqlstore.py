@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from resourced import batches
-from resourced.database import Database, DuplicateKey, Transaction
+from resourced.database import Database
 from resourced.dialect import Statement
 from resourced.errors import (
     DataNotFound,
@@ -22,6 +22,7 @@ from resourced.errors import (
     StoreUnavailable,
 )
 from resourced.model import Batch, Document, Event, EventKind, Key, Place, Reign, Resource, Standing, Write
+from resourced.pool import DuplicateKey, Transaction
 from resourced.waiting import Gathered
 
 

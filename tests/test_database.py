@@ -18,10 +18,11 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from zope.interface import implementer
 
 from resourced.config import MySQLSettings, SQLiteSettings
-from resourced.database import Database, DuplicateKey, Transaction
+from resourced.database import Database
 from resourced.dialect import MySQL, SQLite, is_local
 from resourced.errors import ConfigurationError, StoreUnavailable
 from resourced.model import Batch
+from resourced.pool import DuplicateKey, Transaction
 from resourced.sqlstore import SQLStore
 from tests.mariadb import MariaDB
 from tests.stores import (  # noqa: F401 - fixtures

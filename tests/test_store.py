@@ -15,7 +15,7 @@ import pytest
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.threads import deferToThread
 
-from resourced.database import Database, Transaction, Work
+from resourced.database import Database
 from resourced.dialect import Statement
 from resourced.errors import (
     DataNotFound,
@@ -26,6 +26,7 @@ from resourced.errors import (
     StoreUnavailable,
 )
 from resourced.model import Batch, EventKind, Key, Reign, Resource, Standing, valid_name
+from resourced.pool import Transaction, Work
 from resourced.sqlstore import SQLStore
 from resourced.store import Store
 from tests.stores import (  # noqa: F401 - fixtures

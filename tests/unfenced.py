@@ -15,9 +15,9 @@ import sys
 from dataclasses import replace
 
 from resourced import tap
-from resourced.database import Transaction
 from resourced.guard import BELIEF, Guard
 from resourced.model import Batch, Write
+from resourced.pool import Transaction
 from resourced.sqlstore import SQLStore
 
 

@@ -1,0 +1,272 @@
+"""Connections of one kind with their threads, and what becomes of lost connections, timeouts and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from twisted.enterprise import adbapi
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from resourced.condition import Condition
+from resourced.dialect import Dialect, MySQL, Statement
+from resourced.errors import StoreUnavailable
+from resourced.workers import Workers
+
+T = TypeVar("T")
+
+#: Seconds that a connection may lie idle before it is asked whether it is alive.
+IDLE: Final = 5.0
+#: Bytes of a script that every server takes in one packet, whatever is in it.
+PACKET: Final = 20_000
+#: Seconds without a try to connect after one that failed.
+PAUSE: Final = 0.3
+
+BUSY: Final = "The database has too much to do; try again in a moment."
+AWAY: Final = "The database cannot be reached; try again in a moment."
+FAILED: Final = "Nothing of what was asked may be taken as done; try again in a moment."
+
+
+class DuplicateKey(Exception):
+    """A row with this unique key is there already."""
+
+
+class Transaction:
+    """
+    One transaction, for a function that runs in a thread of a pool.
+
+    Statements have ``%s`` for each parameter and ``%%`` for a percent sign, on every database.
+    """
+
+    def __init__(self, connection: Any, dialect: Dialect) -> None:
+        self._cursor = connection.cursor()
+        self._dialect = dialect
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+        """
+        Run a statement; return how many rows it found or made.
+
+        :raises DuplicateKey: there is such a row already.
+        """
+        try:
+            self._cursor.execute(self._dialect.spelled(statement), parameters)
+        except self._dialect.error as error:
+            if self._dialect.is_duplicate(error):
+                raise DuplicateKey from None
+            raise
+        return int(self._cursor.rowcount)
+
+    def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement that selects; return its rows."""
+        self._cursor.execute(self._dialect.spelled(statement), parameters)
+        return list(self._cursor.fetchall())
+
+
+Work = Callable[[Transaction], T]
+Script = Callable[[], list[Statement]]
+
+#: Is told of a piece of work that has ended: the pool that did it, its seconds, and whether it was done.
+Measure = Callable[[str, float, bool], object]
+
+
+class Pool(adbapi.ConnectionPool):
+    """
+    Connections of one kind, each with its thread.
+
+    Most of what ``adbapi`` does about lost connections is done here instead, because it makes noise and lets the first
+    piece of work after the loss fail.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        dialect: Dialect,
+        condition: Condition,
+        name: str,
+        *,
+        now: Callable[[], float],
+        measure: Measure,
+        size: int = 1,
+        writes: bool = False,
+    ) -> None:
+        # None of the threads that it would have of its own.
+        super().__init__(dialect.driver, cp_reactor=reactor, cp_min=0, cp_max=size)
+        self.threadpool: Any = Workers(size, name)
+        self.connectionFactory = Session
+        self.dialect = dialect
+        self.writes = writes
+        self._condition = condition
+        self._name = name
+        self._now = now
+        self._measure = measure
+        self._used: dict[int, float] = {}
+        self._paused_until = now()
+
+    def perform(self, work: Work[T], script: Script | None = None) -> Deferred[T]:
+        """
+        Do work in a thread, unless it has to wait for that so long that nobody can want it any more.
+
+        :param script: comes to the same and is tried first; see ``Database.write_at_once``.
+        """
+        began = self._now()
+        done: Deferred[T] = self.runWithConnection(self._perform, work, script, began + self.dialect.timeout)
+        return done.addBoth(self._ended, began)
+
+    def _ended(self, result: T | Failure, began: float) -> T | Failure:
+        # That a row is there already, or is not, is an answer.
+        away = isinstance(result, Failure) and result.check(StoreUnavailable) is not None
+        self._measure(self._name, self._now() - began, not away)
+        return result
+
+    def detach(self) -> None:
+        """Let the reactor's end no longer close this pool: its owner does."""
+        if self.shutdownID:
+            self._reactor.removeSystemEventTrigger(self.shutdownID)
+            self.shutdownID = None
+        if self.startID:
+            self._reactor.removeSystemEventTrigger(self.startID)
+            self.startID = None
+
+    def connect(self) -> Any:
+        """
+        Return this thread's connection, alive as far as one can know.
+
+        :raises resourced.errors.StoreUnavailable: it cannot be had.
+        """
+        thread, now = self.threadID(), self._now()
+        connection = self.connections.get(thread)
+        if connection is not None and now - self._used[thread] > IDLE:
+            try:
+                self.dialect.check(connection)
+            except self.dialect.error as error:
+                self.disconnect(connection)
+                connection = None
+                if self.dialect.is_late(error):
+                    raise self.failed(error) from None
+        if connection is None:
+            connection = self._open()
+        self._used[thread] = now
+        return connection
+
+    def _open(self) -> Any:
+        if self._now() < self._paused_until:
+            raise StoreUnavailable(AWAY)
+        try:
+            connection = self.dialect.connect(writes=self.writes)
+        except self.dialect.error as error:
+            self._paused_until = self._now() + PAUSE
+            self._condition.ill(self._name, self.dialect.fault(error), self.dialect.code(error))
+            raise StoreUnavailable(AWAY) from None
+        self.connections[self.threadID()] = connection
+        return connection
+
+    def _perform(self, session: Session, work: Work[T], script: Script | None, latest: float) -> T | None:
+        if self._now() > latest:
+            raise StoreUnavailable(BUSY)
+        if script is not None and isinstance(self.dialect, MySQL) and self._at_once(session, self.dialect, script()):
+            return None
+        try:
+            return self._once(session, work)
+        except self.dialect.error as error:
+            if not self.dialect.is_retryable(error):
+                raise self.failed(error) from None
+        session.rollback()
+        fresh = session.renew()
+        try:
+            return self._once(session, work)
+        except self.dialect.error as error:
+            raise self.failed(error, fresh=fresh) from None
+
+    def _at_once(self, session: Session, dialect: MySQL, script: list[Statement]) -> bool:
+        """Do a script but for the commit; tell whether it is done, or nothing of it is and it has to be done step by step."""
+        if sum(len(statement.text) + _length(statement) for statement in script) > PACKET:
+            return False
+        try:
+            dialect.at_once(session.connection, script)
+        except dialect.error as error:
+            if dialect.is_lost(error):
+                session.end()
+            else:
+                session.rollback()
+            if not (dialect.is_check(error) or dialect.is_retryable(error)):
+                raise self.failed(error) from None
+            session.renew()
+            return False
+        return True
+
+    def _once(self, session: Session, work: Work[T]) -> T:
+        try:
+            if self.writes:
+                self.dialect.begin(session.connection)
+            result = work(Transaction(session.connection, self.dialect))
+        except self.dialect.error as error:
+            if self.dialect.is_lost(error):
+                session.end()
+            raise
+        if not self.writes:
+            self.succeeded()
+        return result
+
+    def succeeded(self) -> None:
+        """Take note that the database does its work."""
+        self._condition.well(self._name)
+
+    def failed(self, error: Exception, *, fresh: bool = False) -> StoreUnavailable:
+        """Take note of an error of the driver; return what is said instead of it."""
+        if self.dialect.is_late(error):
+            # Whoever waits in line for the next connection does not have to wait as long as this one did.
+            self._paused_until = self._now() + PAUSE
+        fault = self.dialect.fault(error, fresh=fresh)
+        self._condition.ill(self._name, fault, self.dialect.code(error))
+        return StoreUnavailable(f"{fault.sentence} {FAILED}")
+
+
+class Session(adbapi.Connection):
+    """The connection that a piece of work has; it is thrown away without noise when it is of no use any more."""
+
+    _connection: Any
+    _pool: Pool
+
+    @property
+    def connection(self) -> Any:
+        """The driver's own connection."""
+        return self._connection
+
+    def commit(self) -> None:
+        if not self._pool.writes:
+            return
+        dialect = self._pool.dialect
+        try:
+            self._connection.commit()
+        except dialect.error as error:
+            # Nobody knows whether it was done. So it is not tried again, and the connection is not used again.
+            self.end()
+            raise self._pool.failed(error) from None
+        self._pool.succeeded()
+
+    def rollback(self) -> None:
+        if self._connection is None or not self._pool.writes:
+            return
+        try:
+            self._connection.rollback()
+        except self._pool.dialect.error:
+            self.end()
+
+    def end(self) -> None:
+        """Throw the connection away."""
+        if self._connection is not None:
+            self._pool.disconnect(self._connection)
+            self._connection = None
+
+    def renew(self) -> bool:
+        """Have a connection again, if it was thrown away; tell whether it was."""
+        if self._connection is not None:
+            return False
+        self._connection = self._pool.connect()
+        return True
+
+
+def _length(statement: Statement) -> int:
+    """Tell how many bytes a statement's parameters may have, at least."""
+    return sum(len(value) if isinstance(value, str) else 8 for value in statement.parameters)
