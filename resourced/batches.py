@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from resourced.dialect import Statement
 from resourced.model import Batch, Event, Place, Standing, Write
+from resourced.statement import Statement
 
 #: What the names of removed resources begin with, while their data is being deleted; no client can say such a name.
 REMOVED: Final = "\x01"

@@ -16,7 +16,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from resourced.condition import Condition
-from resourced.dialect import Dialect
+from resourced.courier import Courier
+from resourced.dialect import Dialect, MySQL
 from resourced.errors import StoreUnavailable
 from resourced.migration import prepare
 from resourced.pool import BUSY, Measure, Pool, Script, Work
@@ -35,6 +36,7 @@ class Database:
     :param dialect: which database it is, and where.
     :param max_body: the most bytes of data in one row, which the server must be ready to take.
     :param max_pending: how much work may be under way or in line.
+    :param short: whether commits may go without a thread, where that can be.
     :param now: a clock in seconds that nobody sets.
     :param measure: is told of each piece of work.
     :ivar pending: how much work is under way or in line.
@@ -47,6 +49,7 @@ class Database:
         *,
         max_body: int = 1 << 20,
         max_pending: int = 5000,
+        short: bool = True,
         now: Callable[[], float] = time.monotonic,
         measure: Measure = lambda _pool, _seconds, _done: None,
     ) -> None:
@@ -57,7 +60,8 @@ class Database:
         self._condition = Condition(dialect.describe(), now)
         pool = partial(Pool, reactor, dialect, self._condition, now=now, measure=measure)
         self._reads = pool("reads", size=dialect.readers)
-        self._writes = pool("writes", writes=True)
+        self._courier = Courier(reactor, dialect, now) if short and isinstance(dialect, MySQL) else None
+        self._writes = pool("writes", writes=True, courier=self._courier)
         self._probes = pool("probes")
         self.pending = 0
         self._closed = False
@@ -139,6 +143,8 @@ class Database:
         if self.pending:
             with suppress(DeferredTimeout):
                 await self._idle.addTimeout(2 * self.dialect.timeout + 1, self._reactor)
+        if self._courier is not None:
+            await self._courier.close()
         threads = self._reactor.getThreadPool()
         for pool in (self._reads, self._writes, self._probes):
             pool.detach()

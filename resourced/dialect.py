@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import sqlite3
 import ssl
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import pymysql
 from pymysql.constants import CLIENT, CR, ER
 
 from resourced.condition import Fault
 from resourced.config import MySQLSettings, SQLiteSettings
+from resourced.statement import Statement, written_out
 
 
 def is_local(host: str) -> bool:
@@ -23,13 +25,6 @@ def is_local(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-class Statement(NamedTuple):
-    """A statement that does not select, with ``%s`` for each of its parameters."""
-
-    text: str
-    parameters: Sequence[Any]
 
 
 class Dialect(Protocol):
@@ -101,6 +96,14 @@ class MySQL:
     readers: ClassVar[int] = 4
     error: ClassVar[type[Exception]] = pymysql.MySQLError
 
+    #: Of a script of which one statement has failed so nothing is done, whichever it was, be it the commit.
+    _UNDONE = frozenset({
+        1153,  # packet too large
+        1290, 1836,  # read only
+        ER.LOCK_DEADLOCK,
+        ER.SUBQUERY_NO_1_ROW,  # a check
+    })  # fmt: skip
+
     #: The connection is gone, or leads to a server that is going, or to one that only reads after a failover.
     _LOST = frozenset({
         0,
@@ -148,23 +151,35 @@ class MySQL:
         return self.settings.describe()
 
     def connect(self, *, writes: bool) -> Any:
-        connection = self.open(autocommit=not writes, database=self.settings.database, several=writes)
-        if writes:
-            # MySQL knows silence only as such, and would end a connection that merely has nothing to do.
-            silence = "idle_transaction_timeout" if "MariaDB" in connection.get_server_info() else "wait_timeout"
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    f"SET SESSION {silence} = {self._SILENCE}, "
-                    f"SESSION innodb_lock_wait_timeout = {max(1, int(self.timeout) - 1)}"
-                )
+        return self.writer() if writes else self.open(autocommit=True, database=self.settings.database)
+
+    def writer(self, new_socket: Callable[[], socket.socket] | None = None) -> Any:
+        """Open a connection that writes; for the parameter and the errors see ``open``."""
+        connection = self.open(autocommit=False, database=self.settings.database, several=True, new_socket=new_socket)
+        # MySQL knows silence only as such, and would end a connection that merely has nothing to do.
+        silence = "idle_transaction_timeout" if "MariaDB" in connection.get_server_info() else "wait_timeout"
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SET SESSION {silence} = {self._SILENCE}, "
+                f"SESSION innodb_lock_wait_timeout = {max(1, int(self.timeout) - 1)}"
+            )
         return connection
 
-    def open(self, *, autocommit: bool, database: str | None, patience: float = 0.0, several: bool = False) -> Any:
+    def open(
+        self,
+        *,
+        autocommit: bool,
+        database: str | None,
+        patience: float = 0.0,
+        several: bool = False,
+        new_socket: Callable[[], socket.socket] | None = None,
+    ) -> Any:
         """
         Open a connection to a database of the server, or to none.
 
         :param patience: seconds that an answer may take, if longer than the timeout.
         :param several: let several statements be sent at once.
+        :param new_socket: makes what it is opened on, if not the driver.
         :raises pymysql.MySQLError: it cannot be had.
         """
         host = self.settings.host
@@ -185,16 +200,23 @@ class MySQL:
             "connect_timeout": self.timeout,
             "read_timeout": max(self.timeout, patience),
             "write_timeout": self.timeout,
+            "defer_connect": True,
         }
+
+        def log_in(**way: Any) -> Any:
+            connection = pymysql.connect(**where, **options, **way)
+            connection.connect(new_socket() if new_socket else None)
+            return connection
+
         try:
             if self._tls is not None:
                 try:
-                    return pymysql.connect(**where, **options, ssl=self._tls)
+                    return log_in(ssl=self._tls)
                 except pymysql.OperationalError as error:
                     if self.code(error) != CR.CR_SSL_CONNECTION_ERROR:
                         raise
             # Nobody listens on the way, or the server has no TLS to offer.
-            return pymysql.connect(**where, **options, ssl_disabled=True)
+            return log_in(ssl_disabled=True)
         except pymysql.MySQLError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the driver makes of an answer that no MySQL server gives
@@ -207,18 +229,17 @@ class MySQL:
 
     def at_once(self, connection: Any, script: Sequence[Statement]) -> None:
         """Do all statements in one round trip, up to the first that fails; the commit is not among them."""
-        with connection.cursor() as cursor:
-            text = cursor.mogrify(
-                "; ".join([statement.text for statement in script]),
-                [value for statement in script for value in statement.parameters],
-            )
-        connection.query(text)
+        connection.query(written_out(script))
         for _ in script[1:]:
             connection.next_result()
 
     def is_check(self, error: Exception) -> bool:
         """Tell whether a statement failed whose only purpose is to fail if the others must not be done."""
         return self.code(error) == ER.SUBQUERY_NO_1_ROW
+
+    def is_undone(self, error: Exception) -> bool:
+        """Tell whether nothing can be left of a script with its commit, such that it may well be done in another way."""
+        return self.code(error) in self._UNDONE
 
     def _is_own(self, error: Exception) -> bool:
         """Tell whether the driver itself failed: it did not get as far as an answer."""
@@ -252,6 +273,12 @@ class MySQL:
     def is_late(self, error: Exception) -> bool:
         # The driver says so in English only; but it was handling the socket's own error then.
         return isinstance(error.__context__, TimeoutError)
+
+    def late(self) -> pymysql.MySQLError:
+        """Return what the driver raises when the server has let the whole timeout pass."""
+        error = pymysql.OperationalError(CR.CR_SERVER_LOST, "Lost connection to MySQL server during query (timed out)")
+        error.__context__ = TimeoutError()
+        return error
 
     def is_retryable(self, error: Exception) -> bool:
         return self.code(error) == ER.LOCK_DEADLOCK or (self.is_lost(error) and not self.is_late(error))

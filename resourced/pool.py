@@ -10,8 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from resourced.condition import Condition
-from resourced.dialect import Dialect, MySQL, Statement
+from resourced.courier import Courier
+from resourced.dialect import Dialect, MySQL
 from resourced.errors import StoreUnavailable
+from resourced.statement import Statement, length
 from resourced.workers import Workers
 
 T = TypeVar("T")
@@ -89,6 +91,7 @@ class Pool(adbapi.ConnectionPool):
         measure: Measure,
         size: int = 1,
         writes: bool = False,
+        courier: Courier | None = None,
     ) -> None:
         # None of the threads that it would have of its own.
         super().__init__(dialect.driver, cp_reactor=reactor, cp_min=0, cp_max=size)
@@ -102,6 +105,8 @@ class Pool(adbapi.ConnectionPool):
         self._measure = measure
         self._used: dict[int, float] = {}
         self._paused_until = now()
+        self._courier = courier
+        self._in_line = 0
 
     def perform(self, work: Work[T], script: Script | None = None) -> Deferred[T]:
         """
@@ -110,8 +115,43 @@ class Pool(adbapi.ConnectionPool):
         :param script: comes to the same and is tried first; see ``Database.write_at_once``.
         """
         began = self._now()
-        done: Deferred[T] = self.runWithConnection(self._perform, work, script, began + self.dialect.timeout)
+        latest = began + self.dialect.timeout
+        courier = self._courier
+        # Whatever came before it has to be done before it.
+        if script is None or courier is None or not courier.ready or self._in_line:
+            done = self._in_thread(work, script, latest)
+        else:
+            done = self._carried(courier, script(), work, latest)
         return done.addBoth(self._ended, began)
+
+    def _in_thread(self, work: Work[T], script: Script | None, latest: float) -> Deferred[T]:
+        self._in_line += 1
+        done: Deferred[T] = self.runWithConnection(self._perform, work, script, latest)
+        return done.addBoth(self._out_of_line, script)
+
+    def _out_of_line(self, result: T | Failure, script: Script | None) -> T | Failure:
+        self._in_line -= 1
+        if script is not None and self._courier is not None and not isinstance(result, Failure):
+            # The database is there, and commits are to come.
+            self._courier.open()
+        return result
+
+    def _carried(self, courier: Courier, script: list[Statement], work: Work[T], latest: float) -> Deferred[Any]:
+        """Give a script to the courier, if it is not too large for that; do the work step by step if nothing came of it."""
+        if length(script) > PACKET:
+            return self._in_thread(work, None, latest)
+
+        async def carry() -> T | None:
+            try:
+                done = await courier.deliver(script)
+            except self.dialect.error as error:
+                raise self.failed(error) from None
+            if not done:
+                return await self._in_thread(work, None, latest)
+            self.succeeded()
+            return None
+
+        return Deferred.fromCoroutine(carry())
 
     def _ended(self, result: T | Failure, began: float) -> T | Failure:
         # That a row is there already, or is not, is an answer.
@@ -180,7 +220,7 @@ class Pool(adbapi.ConnectionPool):
 
     def _at_once(self, session: Session, dialect: MySQL, script: list[Statement]) -> bool:
         """Do a script but for the commit; tell whether it is done, or nothing of it is and it has to be done step by step."""
-        if sum(len(statement.text) + _length(statement) for statement in script) > PACKET:
+        if length(script) > PACKET:
             return False
         try:
             dialect.at_once(session.connection, script)
@@ -267,6 +307,8 @@ class Session(adbapi.Connection):
         return True
 
 
-def _length(statement: Statement) -> int:
-    """Tell how many bytes a statement's parameters may have, at least."""
-    return sum(len(value) if isinstance(value, str) else 8 for value in statement.parameters)
+def _length(script: Sequence[Statement]) -> int:
+    """Tell how many bytes a script may have, at least."""
+    return sum(
+        len(text) + sum([len(value) if isinstance(value, str) else 8 for value in values]) for text, values in script
+    )

@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 
 from resourced import batches
 from resourced.database import Database
-from resourced.dialect import Statement
 from resourced.errors import (
     DataNotFound,
     EpochLost,
@@ -23,6 +22,7 @@ from resourced.errors import (
 )
 from resourced.model import Batch, Document, Event, EventKind, Key, Place, Reign, Resource, Standing, Write
 from resourced.pool import DuplicateKey, Transaction
+from resourced.statement import Statement
 from resourced.waiting import Gathered
 
 

@@ -118,7 +118,14 @@ def makeService(options: Options) -> IService:
     process = TwistdProcess(reactor)
     engine = dialect(config.store, config.store_timeout)
     metrics = Metrics()
-    database = Database(reactor, engine, max_body=config.max_body, max_pending=config.max_pending, measure=metrics.work)
+    database = Database(
+        reactor,
+        engine,
+        max_body=config.max_body,
+        max_pending=config.max_pending,
+        short=not config.stock,
+        measure=metrics.work,
+    )
     store: Store = SQLStore(database, judge=not config.volatile_locks)
     if not config.stock:
         store = CachedStore(store, reactor, belief=BELIEF)

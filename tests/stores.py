@@ -13,6 +13,7 @@ import pytest
 import pytest_twisted
 
 from resourced.config import MySQLSettings, SQLiteSettings
+from resourced.courier import Courier
 from resourced.database import Database
 from resourced.dialect import Dialect, MySQL, SQLite
 from resourced.model import Batch, Event, EventKind, Key, Place, Standing, Write
@@ -51,11 +52,11 @@ class Backend:
         """Run a statement on a connection of its own, and return its rows."""
         raise NotImplementedError
 
-    def database(self, timeout: float = TIMEOUT, **options: Any) -> Database:
+    def database(self, timeout: float = TIMEOUT, *, short: bool = False, **options: Any) -> Database:
         """Make a ``Database`` on it, which is closed when the test ends."""
         from twisted.internet import reactor
 
-        database = Database(reactor, self.dialect(timeout), **options)
+        database = Database(reactor, self.dialect(timeout), short=short, **options)
         self._databases.append(database)
         return database
 
@@ -63,7 +64,11 @@ class Backend:
         """Make a store on it, with the schema there and nobody reigning yet."""
         database = self.database(timeout)
         await database.prepare()
+        await self.ready(database)
         return SQLStore(database, **options)
+
+    async def ready(self, database: Database) -> None:
+        """Wait until commits go the way that this backend stands for."""
 
     async def close(self) -> None:
         for database in self._databases:
@@ -87,6 +92,28 @@ class MySQLBackend(Backend):
     async def close(self) -> None:
         await super().close()
         self.server.run(f"DROP DATABASE IF EXISTS `{self.name}`")
+
+
+class CourierBackend(MySQLBackend):
+    """The same, and what is committed goes by the courier from the first time on."""
+
+    def database(self, timeout: float = TIMEOUT, *, short: bool = True, **options: Any) -> Database:
+        return super().database(timeout, short=short, **options)
+
+    async def ready(self, database: Database) -> None:
+        await courier_of(database)
+
+
+async def courier_of(database: Database) -> Courier:
+    """Wait until the courier of a database is ready."""
+    courier = database._courier
+    assert courier is not None
+    courier._paused_until = 0.0
+    courier.open()
+    if courier._opening:
+        await courier._opening
+    assert courier.ready
+    return courier
 
 
 class SQLiteBackend(Backend):
@@ -130,10 +157,20 @@ async def mysql_fixture(mariadb: MariaDB) -> AsyncIterator[MySQLBackend]:
     await backend.close()
 
 
+@pytest_twisted.async_yield_fixture(name="each_mysql", params=["mysql", "courier"])
+async def each_mysql_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MySQLBackend]:
+    """A test that has it runs by each way that commits go to MySQL."""
+    backend = _sql_backend(request, tmp_path)
+    assert isinstance(backend, MySQLBackend)
+    yield backend
+    await backend.close()
+
+
 def _sql_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     if request.param == "sqlite":
         return SQLiteBackend(tmp_path / "resourced.sqlite")
-    return MySQLBackend(request.getfixturevalue("mariadb"))
+    kind = {"mysql": MySQLBackend, "courier": CourierBackend}[request.param]
+    return kind(request.getfixturevalue("mariadb"))
 
 
 @pytest_twisted.async_yield_fixture(name="backend", params=["sqlite", "mysql"])
@@ -144,7 +181,15 @@ async def backend_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> Asy
     await backend.close()
 
 
-@pytest_twisted.async_yield_fixture(name="any_backend", params=["memory", "sqlite", "mysql"])
+@pytest_twisted.async_yield_fixture(name="backend", params=["sqlite", "mysql", "courier"])
+async def backend_by_each_way_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
+    """Each test that has it runs on both kinds of database, and on the one by each way that commits go."""
+    backend = _sql_backend(request, tmp_path)
+    yield backend
+    await backend.close()
+
+
+@pytest_twisted.async_yield_fixture(name="any_backend", params=["memory", "sqlite", "mysql", "courier"])
 async def any_backend_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AnyBackend]:
     """Each test that has it runs on every kind of store."""
     if request.param == "memory":

@@ -31,15 +31,19 @@ MAY_KNOW = {
     "locktable": {"alarms", "lockqueue", "tickets"},
     "locks": {"lockqueue", "locktable", "waiting"},
     "condition": set(),
-    "dialect": {"condition", "config"},
+    "statement": set(),
+    "dialect": {"condition", "config", "statement"},
     "takeover": set(),
     "migration": {"dialect", "takeover"},
     "workers": set(),
-    "pool": {"condition", "dialect", "workers"},
-    "database": {"condition", "dialect", "migration", "pool"},
-    "batches": {"dialect"},
+    "packets": set(),
+    "line": {"dialect", "statement"},
+    "courier": {"dialect", "line", "packets", "statement"},
+    "pool": {"condition", "courier", "dialect", "statement", "workers"},
+    "database": {"condition", "courier", "dialect", "migration", "pool"},
+    "batches": {"statement"},
     "store": set(),
-    "sqlstore": {"batches", "database", "dialect", "pool", "waiting"},
+    "sqlstore": {"batches", "database", "pool", "statement", "waiting"},
     "cache": {"store"},
     "journal": {"locktable", "store", "waiting"},
     "channel": {"jsontext"},
@@ -172,7 +176,7 @@ IMPURE = (
 )
 
 #: The store and what it stands on; and the guard, which asks the MySQL server for a lock of its own.
-WITH_SQL = {"batches", "sqlstore", "database", "dialect", "migration", "takeover", "guard"}
+WITH_SQL = {"batches", "sqlstore", "database", "dialect", "line", "migration", "takeover", "guard"}
 #: Upper case with what follows, so that an HTTP method or a word in a sentence is no statement.
 SQL = re.compile(
     r"\b(SELECT\s|INSERT\s+INTO|REPLACE\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|(CREATE|ALTER|DROP)\s+TABLE|BEGIN\s+IMMEDIATE)"

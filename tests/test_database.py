@@ -30,6 +30,7 @@ from tests.stores import (  # noqa: F401 - fixtures
     Backend,
     MySQLBackend,
     backend_fixture,
+    each_mysql_fixture,
     mariadb_fixture,
     mysql_fixture,
     place,
@@ -492,11 +493,11 @@ async def test_deadlock(mysql: MySQLBackend) -> None:
     assert mysql.rows("SELECT number FROM note ORDER BY number") == [(1,), (2,), (3,)]
 
 
-async def test_row_locked_by_another(mysql: MySQLBackend) -> None:
+async def test_row_locked_by_another(each_mysql: MySQLBackend) -> None:
     """A row that someone else keeps locked is waited for within the timeout only."""
-    store = await mysql.store(timeout=1.0)
+    store = await each_mysql.store(timeout=1.0)
     await store.reign()
-    with closing(mysql.server.connect(mysql.name, autocommit=False)) as other, other.cursor() as cursor:
+    with closing(each_mysql.server.connect(each_mysql.name, autocommit=False)) as other, other.cursor() as cursor:
         cursor.execute("UPDATE server SET fence = 5")
         started = time.monotonic()
         with pytest.raises(StoreUnavailable):
@@ -536,13 +537,13 @@ async def test_oversized_packet(mysql: MySQLBackend) -> None:
     assert mysql.rows("SELECT LENGTH(text) FROM paper") == [(1_000_000,)]
 
 
-async def test_server_killed_and_restarted(mysql: MySQLBackend) -> None:
+async def test_server_killed_and_restarted(each_mysql: MySQLBackend) -> None:
     """Without a server all fails at once; within a second of its return all is served; the log has a line for each change."""
-    store = await mysql.store()
+    store = await each_mysql.store()
     await store.reign()
     await store.commit(Batch(1, [place(1)]))
     with log_lines() as lines:
-        mysql.server.kill()
+        each_mysql.server.kill()
         try:
             started = time.monotonic()
             for _ in range(5):
@@ -551,7 +552,7 @@ async def test_server_killed_and_restarted(mysql: MySQLBackend) -> None:
                         await attempt
             assert time.monotonic() - started < 2.0
         finally:
-            mysql.server.start()
+            each_mysql.server.start()
         started = time.monotonic()
         await until_done(store.ping, 1.0)
         await until_done(lambda: store.commit(Batch(2, [place(2)])), 1.0 - (time.monotonic() - started))
@@ -590,15 +591,16 @@ async def test_no_connection_is_tried_for_each_request(mysql: MySQLBackend) -> N
 
 
 @pytest.mark.parametrize("idle", [0.0, 60.0])
-async def test_frozen_server(mysql: MySQLBackend, idle: float) -> None:
+async def test_frozen_server(each_mysql: MySQLBackend, idle: float) -> None:
     """
     A server that hangs costs a request no more than the timeout, those in line behind it too; when it goes on, all is served.
     """
     now = Time()
-    database = await noted(mysql, timeout=1.0, now=now)
+    database = await noted(each_mysql, timeout=1.0, now=now)
     store = SQLStore(database)
+    await each_mysql.ready(database)
     await store.reign()
-    mysql.server.freeze()
+    each_mysql.server.freeze()
     try:
         now.now += idle
         started = time.monotonic()
@@ -610,12 +612,12 @@ async def test_frozen_server(mysql: MySQLBackend, idle: float) -> None:
                 await attempt
         assert 0.9 < time.monotonic() - started < 1.9
     finally:
-        mysql.server.thaw()
+        each_mysql.server.thaw()
     now.now += 0.5
     await gatherResults([ensureDeferred(database.read(one)) for _ in range(20)])
     await store.reign()
     await store.commit(Batch(3, [place(3)]))
-    assert mysql.rows("SELECT number FROM note") == []
+    assert each_mysql.rows("SELECT number FROM note") == []
     assert place(3) in (await store.reign()).places
 
 

@@ -1,4 +1,4 @@
-"""What every store promises, on SQLite and on a real MariaDB server."""
+"""What every store promises, on SQLite and on a real MariaDB server, by each way that commits go."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 from resourced.database import Database
-from resourced.dialect import Statement
 from resourced.errors import (
     DataNotFound,
     EpochLost,
@@ -28,13 +27,15 @@ from resourced.errors import (
 from resourced.model import Batch, EventKind, Key, Reign, Resource, Standing, valid_name
 from resourced.pool import Transaction, Work
 from resourced.sqlstore import SQLStore
+from resourced.statement import Statement
 from resourced.store import Store
 from tests.stores import (  # noqa: F401 - fixtures
     AnyBackend,
     Backend,
     MySQLBackend,
     any_backend_fixture,
-    backend_fixture,
+    backend_by_each_way_fixture,
+    each_mysql_fixture,
     event,
     give,
     holder,
@@ -748,7 +749,7 @@ async def test_reign_waits_for_a_transaction_under_way(backend: Backend) -> None
         await old.commit(Batch(8, [place(2)]))
 
 
-async def test_reign_waits_for_a_script_under_way(mysql: MySQLBackend) -> None:
+async def test_reign_waits_for_a_script_under_way(each_mysql: MySQLBackend) -> None:
     """The same where the server has got all statements at once: here the server itself is held up in the middle of them."""
 
     class SlowStore(SQLStore):
@@ -756,18 +757,18 @@ async def test_reign_waits_for_a_script_under_way(mysql: MySQLBackend) -> None:
             claim, found, *rest = super()._script(*parts)  # type: ignore[arg-type]
             return [claim, found, Statement("SET @slow = GET_LOCK('slow', 10)", ()), *rest]
 
-    old = SlowStore((await mysql.store())._database)
-    new = await mysql.store()
+    old = SlowStore((await each_mysql.store())._database)
+    new = await each_mysql.store()
     await old.reign()
-    with closing(mysql.server.connect()) as other, other.cursor() as cursor:
+    with closing(each_mysql.server.connect()) as other, other.cursor() as cursor:
         cursor.execute("SELECT GET_LOCK('slow', 0)")
         under_way = ensureDeferred(old.commit(Batch(7, [place(1)])))
         held_up = "SELECT 1 FROM information_schema.processlist WHERE db = %s AND state = 'User lock'"
-        while not await deferToThread(mysql.rows, held_up, mysql.name):
+        while not await deferToThread(each_mysql.rows, held_up, each_mysql.name):
             pass
         risen = ensureDeferred(new.reign())
         waits = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
-        while not await deferToThread(mysql.rows, waits):
+        while not await deferToThread(each_mysql.rows, waits):
             # The server looks no oftener than ten times a second, counted from when it was last asked.
             await deferToThread(time.sleep, 0.15)
         assert not risen.called
@@ -1005,13 +1006,13 @@ async def test_no_data_of_an_original_server(mysql: MySQLBackend) -> None:
         assert await pages(fetch, limit) == ["s1", "s2", "s6", "s7", "s8"]
 
 
-async def test_statements_are_those_that_were_explained(mysql: MySQLBackend) -> None:
+async def test_statements_are_those_that_were_explained(each_mysql: MySQLBackend) -> None:
     """The statements whose cost is shown are the ones that the store sends."""
-    store = await mysql.store()
+    store = await each_mysql.store()
     await store.reign()
-    mysql.server.run("SET GLOBAL log_output = 'TABLE'")
-    mysql.server.run("TRUNCATE TABLE mysql.general_log")
-    mysql.server.run("SET GLOBAL general_log = 1")
+    each_mysql.server.run("SET GLOBAL log_output = 'TABLE'")
+    each_mysql.server.run("TRUNCATE TABLE mysql.general_log")
+    each_mysql.server.run("SET GLOBAL general_log = 1")
     try:
         printer = await store.create_resource("printer", 0)
         held = holder(1, fence=1)
@@ -1019,8 +1020,10 @@ async def test_statements_are_those_that_were_explained(mysql: MySQLBackend) -> 
         await give(store, held, printer.id, "1")
         await store.read(printer, "A4")
     finally:
-        mysql.server.run("SET GLOBAL general_log = 0")
-    log = mysql.server.run("SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log WHERE command_type = 'Query'")
+        each_mysql.server.run("SET GLOBAL general_log = 0")
+    log = each_mysql.server.run(
+        "SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log WHERE command_type = 'Query'"
+    )
     sent = [statement for (statements,) in log for statement in statements.split("; ")]
     for start in (
         "SELECT id, timeout FROM resource WHERE name = ",
@@ -1030,7 +1033,7 @@ async def test_statements_are_those_that_were_explained(mysql: MySQLBackend) -> 
     ):
         assert any(statement.startswith(start) for statement in sent), start
     # Nothing but these: no statement for an empty part, and no transaction around a read.
-    assert len([statement for statement in sent if not statement.startswith("SET ")]) == 3 + 1 + 5 + 1
+    assert len([statement for statement in sent if not statement.startswith(("SET ", "END"))]) == 3 + 1 + 5 + 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,42 @@
+"""A statement of SQL with its parameters, and how several are written out for a server that gets them together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pymysql.converters import escape_string
+
+
+class Statement(NamedTuple):
+    """A statement that does not select, with ``%s`` for each of its parameters."""
+
+    text: str
+    parameters: Sequence[Any]
+
+
+def written_out(script: Sequence[Statement]) -> str:
+    """
+    Return statements as one text, with their parameters in it, for MySQL.
+
+    The session has to know the backslash, and to speak UTF-8, in which no other character has its byte.
+    """
+    return "; ".join([text % tuple(map(_literal, parameters)) for text, parameters in script])
+
+
+def length(script: Sequence[Statement]) -> int:
+    """Tell how many characters that may be, at least."""
+    return sum(
+        len(text) + sum([len(value) if isinstance(value, str) else 8 for value in parameters])
+        for text, parameters in script
+    )
+
+
+def _literal(value: str | float) -> str | float:
+    if isinstance(value, str):
+        # Letters and digits, of whatever script, stand for themselves, and most names are nothing else.
+        return f"'{value if value.isalnum() else escape_string(value)}'"
+    if isinstance(value, float) and "e" not in (text := repr(value)):
+        # It would be taken for a decimal number.
+        return f"{text}e0"
+    return value

@@ -1,0 +1,45 @@
+"""What values look like in a text of SQL: to a real server they are what they were."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resourced.config import MySQLSettings
+from resourced.dialect import MySQL
+from resourced.statement import Statement, length, written_out
+from tests.mariadb import MariaDB
+from tests.stores import mariadb_fixture  # noqa: F401 - a fixture
+
+#: Half a pair is no character; all else can be in a name or in data.
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+VALUES = st.one_of(
+    TEXT,
+    st.text("'\"\\%;-#`\0\n\r\x1a_ a\u00e4\U0001f600"),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+
+
+@given(values=st.lists(VALUES, min_size=1))
+@settings(max_examples=300)
+def test_values_are_what_they_were(mariadb: MariaDB, values: list[Any]) -> None:
+    """A server that is told a value says the same one, whatever is in it, in a session like those of the writers."""
+    marks = ", ".join(["%s"] * len(values))
+    dialect = MySQL(MySQLSettings("127.0.0.1", mariadb.port, "mysql", "root", ""), 5.0)
+    with closing(dialect.connect(writes=True)) as connection, connection.cursor() as cursor:
+        cursor.execute(written_out([Statement(f"SELECT {marks}, '%%'", values)]))
+        (row,) = cursor.fetchall()
+        assert row == (*values, "%")
+        assert [type(value) for value in row[:-1]] == [type(value) for value in values]
+
+
+def test_several_statements() -> None:
+    """Statements come one after the other, each with its own parameters, and none has its values looked at for marks."""
+    script = [Statement("DO %s", ["%s; %d"]), Statement("COMMIT", ()), Statement("DO %s, '%%'", (1,))]
+    assert written_out(script) == "DO '%s; %d'; COMMIT; DO 1, '%'"
+    assert length(script) <= len(written_out(script)) + 8
+    assert length([Statement("DO %s", ["x" * 1000])]) >= 1000
