@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from math import inf
 from typing import Any, Final
 
@@ -72,11 +73,11 @@ class Courier:
             # The next one would be no better.
             self._closed = True
         elif isinstance(line, Line):
-            try:
+            # The server may have hung up already.
+            with suppress(OSError):
                 self._take_over(line)
-            finally:
-                # What is used is a copy.
-                os.close(line.descriptor)
+            # What is used is a copy.
+            os.close(line.descriptor)
 
     def _take_over(self, line: Line) -> None:
         conversation = Conversation(self._lost)

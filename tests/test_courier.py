@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import socket
+import struct
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -194,6 +197,37 @@ async def test_not_tried_for_each_commit(mysql: MySQLBackend, monkeypatch: pytes
         await store.commit(Batch(seq, [place(seq)]))
         await seconds(0)
     assert len(tries) == 1
+
+
+# Twisted leaves its copy of the socket to the garbage collector then.
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+async def test_server_that_hangs_up_at_once(mysql: MySQLBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is gone before it can be used is as good as none, and leaves nothing behind."""
+
+    def reset(dialect: MySQL) -> Line:
+        with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+            ours = socket.create_connection(listener.getsockname())
+            peer, _ = listener.accept()
+            with peer:
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            descriptors.append(ours.detach())
+            return Line(descriptors[-1], ours.family, compound=True)
+
+    descriptors: list[int] = []
+    monkeypatch.setattr(room, "open_line", reset)
+    database = mysql.database(short=True)
+    await database.prepare()
+    store = SQLStore(database)
+    await store.reign()
+    for seq in range(1, 4):
+        await store.commit(Batch(seq, [place(seq)]))
+        await tried(courier_in(store))
+        courier_in(store)._paused_until = 0.0
+    assert descriptors
+    for descriptor in set(descriptors):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+    assert kept(mysql) == [1, 2, 3]
 
 
 async def test_what_came_before_is_done_before(backend: CourierBackend) -> None:
