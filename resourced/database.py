@@ -110,9 +110,10 @@ class Database:
 
     async def write_at_once(self, script: Script, work: Work[None]) -> None:
         """
-        Do work in one transaction, as ``write`` does; but where statements have to travel, send all but the commit at once.
+        Do work in one transaction, as ``write`` does; but where statements have to travel, send them all at once.
 
-        The commit goes after them: a server that was frozen, and comes to it when nobody waits any more, must not do what was given up.
+        A server that was frozen, and comes to them when nobody waits any more, must not do what was given up. So the courier sends a check of the time
+        with them; where it cannot go, the commit goes after them.
 
         :param script: makes statements that come to the same as the work, and one of which fails where the work would raise. Then the work is
             done, step by step, to learn why.

@@ -112,7 +112,7 @@ class Pool(adbapi.ConnectionPool):
         """
         Do work in a thread, unless it has to wait for that so long that nobody can want it any more.
 
-        :param script: comes to the same and is tried first; see ``Database.write_at_once``.
+        :param script: comes to the same and is tried first, by the courier if there is one; see ``Database.write_at_once``.
         """
         began = self._now()
         latest = began + self.dialect.timeout
