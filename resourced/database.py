@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from math import inf
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -19,10 +19,13 @@ from resourced.condition import Condition
 from resourced.courier import Courier
 from resourced.dialect import Dialect, MySQL
 from resourced.errors import StoreUnavailable
-from resourced.migration import prepare
+from resourced.migration import PACKET_MARGIN, prepare
 from resourced.pool import BUSY, Measure, Pool, Script, Work
 
 T = TypeVar("T")
+
+#: The most characters of a script that is sent at once, if the server takes as many: the writes of a hundred clients.
+LONGEST: Final = 100_000
 
 
 class Database:
@@ -61,7 +64,9 @@ class Database:
         pool = partial(Pool, reactor, dialect, self._condition, now=now, measure=measure)
         self._reads = pool("reads", size=dialect.readers)
         self._courier = Courier(reactor, dialect, now) if short and isinstance(dialect, MySQL) else None
-        self._writes = pool("writes", writes=True, courier=self._courier)
+        # No character has more than four bytes in a packet, whether it is escaped or not.
+        longest = min(LONGEST, (2 * max_body + PACKET_MARGIN) // 4)
+        self._writes = pool("writes", writes=True, longest=longest, courier=self._courier)
         self._probes = pool("probes")
         self.pending = 0
         self._closed = False

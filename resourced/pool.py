@@ -20,8 +20,6 @@ T = TypeVar("T")
 
 #: Seconds that a connection may lie idle before it is asked whether it is alive.
 IDLE: Final = 5.0
-#: Bytes of a script that every server takes in one packet, whatever is in it.
-PACKET: Final = 20_000
 #: Seconds without a try to connect after one that failed.
 PAUSE: Final = 0.3
 
@@ -78,6 +76,8 @@ class Pool(adbapi.ConnectionPool):
 
     Most of what ``adbapi`` does about lost connections is done here instead, because it makes noise and lets the first
     piece of work after the loss fail.
+
+    :param longest: the most characters that a script may have to be sent at once.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class Pool(adbapi.ConnectionPool):
         measure: Measure,
         size: int = 1,
         writes: bool = False,
+        longest: int = 0,
         courier: Courier | None = None,
     ) -> None:
         # None of the threads that it would have of its own.
@@ -105,6 +106,7 @@ class Pool(adbapi.ConnectionPool):
         self._measure = measure
         self._used: dict[int, float] = {}
         self._paused_until = now()
+        self._longest = longest
         self._courier = courier
         self._in_line = 0
 
@@ -138,7 +140,7 @@ class Pool(adbapi.ConnectionPool):
 
     def _carried(self, courier: Courier, script: list[Statement], work: Work[T], latest: float) -> Deferred[Any]:
         """Give a script to the courier, if it is not too large for that; do the work step by step if nothing came of it."""
-        if length(script) > PACKET:
+        if length(script) > self._longest:
             return self._in_thread(work, None, latest)
 
         async def carry() -> T | None:
@@ -220,7 +222,7 @@ class Pool(adbapi.ConnectionPool):
 
     def _at_once(self, session: Session, dialect: MySQL, script: list[Statement]) -> bool:
         """Do a script but for the commit; tell whether it is done, or nothing of it is and it has to be done step by step."""
-        if length(script) > PACKET:
+        if length(script) > self._longest:
             return False
         try:
             dialect.at_once(session.connection, script)

@@ -15,7 +15,7 @@ import pytest
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.threads import deferToThread
 
-from resourced.database import Database
+from resourced.database import LONGEST, Database
 from resourced.errors import (
     DataNotFound,
     EpochLost,
@@ -726,7 +726,7 @@ async def test_reign_waits_for_a_transaction_under_way(backend: Backend) -> None
 
         def _script(self, *parts: object) -> list[Statement]:
             # More than is sent at once, so that it is done step by step.
-            return [*super()._script(*parts), Statement("DO %s", ["x" * 30_000])]  # type: ignore[arg-type]
+            return [*super()._script(*parts), Statement("DO %s", ["x" * LONGEST])]  # type: ignore[arg-type]
 
     old = SlowStore((await backend.store())._database)
     new = await backend.store()
