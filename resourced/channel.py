@@ -127,6 +127,11 @@ def json_error(request: IRequest, status: int, code: str, sentence: str) -> byte
     return body
 
 
+def logged(method: bytes, uri: bytes) -> tuple[str, str]:
+    """Return what was asked for as it is logged."""
+    return method.decode("ascii"), uri.decode("ascii", "backslashreplace")
+
+
 class Channel(HTTPChannel):
     """
     A connection.
@@ -334,7 +339,7 @@ class Channel(HTTPChannel):
         parts = _REQUEST_LINE.fullmatch(self._line)
         # A line that is none may be anything that a confused client sends, a key too: it stays out of the log.
         method, uri = (parts[1], parts[2]) if parts else (b"-", b"-")
-        self.tell(method.decode("ascii"), uri.decode("ascii", "backslashreplace"), status, length, notes)
+        self.tell(*logged(method, uri), status, length, notes)
 
     def tell(self, method: str, uri: str, status: int, length: int, notes: Mapping[str, object]) -> None:
         """Put the request that has just ended into the access log."""

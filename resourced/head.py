@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from twisted.web.http import parse_qs
 
+from resourced.channel import logged
 from resourced.routing import HOST
 
 #: A line that asks for a path.
@@ -94,7 +95,7 @@ def _read_asked(line: bytes) -> Asked:
         raise _NotPlainError
     method, uri = match.groups()
     path, _, query = uri.partition(b"?")
-    return Asked(line, method, uri, path, parse_qs(query, 1) if query else {}, (method.decode(), uri.decode()))
+    return Asked(line, method, uri, path, parse_qs(query, 1) if query else {}, logged(method, uri))
 
 
 def _read_field(line: bytes) -> tuple[bytes, Sequence[bytes]]:

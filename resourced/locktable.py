@@ -144,7 +144,6 @@ class LockTable:
         self._clock = clock
         self._wall = wall
         self._journal = journal
-        self._durable = journal.durable
         self._times = times
         self._limits = limits
         self._succession = succession
@@ -299,7 +298,7 @@ class LockTable:
     def note(self, kind: EventKind, entry: Entry, now: float) -> Event:
         """Remember what happens to a place."""
         at = int(self._wall() * 1000)
-        if not self._durable and self._event < ids_from(at):
+        if not self._journal.durable and self._event < ids_from(at):
             # Where not every event is kept, they go on from the time, so that none has the id of one in another life.
             self._event = ids_from(at)
         self._event += 1
@@ -453,8 +452,8 @@ class LockTable:
         concerned = [*self._changed, *self._gone]
         step = Step(
             self._fence,
-            [entry.place() for entry in self._changed] if self._durable else (),
-            [entry.place() for entry in self._gone] if self._durable else (),
+            [entry.place() for entry in self._changed] if self._journal.durable else (),
+            [entry.place() for entry in self._gone] if self._journal.durable else (),
             self._events,
             write,
             untold.seq if untold is not None and not untold.named else 0,

@@ -307,10 +307,3 @@ class Session(adbapi.Connection):
             return False
         self._connection = self._pool.connect()
         return True
-
-
-def _length(script: Sequence[Statement]) -> int:
-    """Tell how many bytes a script may have, at least."""
-    return sum(
-        len(text) + sum([len(value) if isinstance(value, str) else 8 for value in values]) for text, values in script
-    )

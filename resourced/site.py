@@ -21,7 +21,7 @@ from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from resourced.channel import SERVER, Access, Channel, Limits, error_body, json_error
+from resourced.channel import SERVER, Access, Channel, Limits, error_body, json_error, logged
 from resourced.routing import METHODS, Front
 
 #: How long the head of a request may still take when a drain begins, in seconds.
@@ -277,8 +277,7 @@ class ResourcedSite(Site):
 
     def log(self, request: EdgeRequest) -> None:  # type: ignore[override]
         """Log an answer that is complete; Twisted calls this."""
-        method, uri = request.method.decode("ascii"), request.uri.decode("ascii", "backslashreplace")
-        request.channel.tell(method, uri, request.code, request.sentLength, request.notes)
+        request.channel.tell(*logged(request.method, request.uri), request.code, request.sentLength, request.notes)
 
     def access(self, access: Access) -> None:
         """

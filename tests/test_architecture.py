@@ -70,7 +70,7 @@ MAY_KNOW = {
     },
     "express": {"channel", "head", "poller", "site"},
     "poller": set(),
-    "head": {"routing"},
+    "head": {"channel", "routing"},
     "dispatch": {"site", "waiting"},
     "client": {"clock"},
     "testing": {

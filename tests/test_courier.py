@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,18 +152,27 @@ async def test_encrypted(tmp_path: Path) -> None:
         await database.close()
 
 
-async def test_no_connection_to_be_had(mysql: MySQLBackend) -> None:
-    """When the server has no connection left for it, commits go on as if there were no such way, without a word in the log."""
+@asynccontextmanager
+async def used_by(backend: MySQLBackend, user: str, limit: str = "") -> AsyncIterator[Database]:
+    """Have a database that is used by somebody who may not do everything."""
     from twisted.internet import reactor
 
-    mysql.server.run(f"CREATE DATABASE `{mysql.name}`")
-    mysql.server.run("CREATE USER few@'127.0.0.1' WITH MAX_USER_CONNECTIONS 3")
-    mysql.server.run(f"GRANT ALL ON `{mysql.name}`.* TO few@'127.0.0.1'")
+    backend.server.run(f"CREATE DATABASE `{backend.name}`")
+    backend.server.run(f"CREATE USER {user}@'127.0.0.1' {limit}")
+    backend.server.run(f"GRANT ALL ON `{backend.name}`.* TO {user}@'127.0.0.1'")
     try:
-        settings = MySQLSettings("127.0.0.1", mysql.server.port, mysql.name, "few", "")
+        settings = MySQLSettings("127.0.0.1", backend.server.port, backend.name, user, "")
         database = Database(reactor, MySQL(settings, 5.0))
-        mysql._databases.append(database)
+        backend._databases.append(database)
         await database.prepare()
+        yield database
+    finally:
+        backend.server.run(f"DROP USER {user}@'127.0.0.1'")
+
+
+async def test_no_connection_to_be_had(mysql: MySQLBackend) -> None:
+    """When the server has no connection left for it, commits go on as if there were no such way, without a word in the log."""
+    async with used_by(mysql, "few", "WITH MAX_USER_CONNECTIONS 3") as database:
         store = SQLStore(database)
         await store.reign()
         await store.ping()
@@ -176,8 +185,6 @@ async def test_no_connection_to_be_had(mysql: MySQLBackend) -> None:
         assert not courier_in(store).ready
         assert kept(mysql) == [1, 2, 3]
         assert database.fault() is None
-    finally:
-        mysql.server.run("DROP USER few@'127.0.0.1'")
 
 
 async def test_not_tried_for_each_commit(mysql: MySQLBackend, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -616,31 +623,22 @@ async def test_refused_statement(backend: CourierBackend) -> None:
 
 async def test_read_only_server(backend: CourierBackend) -> None:
     """A server that only reads for now is told apart from others, and used again when it writes."""
-    from twisted.internet import reactor
-
-    backend.server.run(f"CREATE DATABASE `{backend.name}`")
-    backend.server.run("CREATE USER plain@'127.0.0.1'")
-    backend.server.run(f"GRANT ALL ON `{backend.name}`.* TO plain@'127.0.0.1'")
-    try:
-        own = MySQLSettings("127.0.0.1", backend.server.port, backend.name, "plain", "")
-        database = Database(reactor, MySQL(own, 5.0))
-        backend._databases.append(database)
-        await database.prepare()
-        await courier_of(database)
-        store = SQLStore(database)
-        await store.reign()
-        backend.server.run("SET GLOBAL read_only = 1")
-        with log_lines(), pytest.raises(StoreUnavailable, match="only be read"):
-            await store.commit(Batch(1, [place(1)]))
-        fault = database.fault()
-        assert fault is not None
-        assert fault.code == "store_read_only"
-        backend.server.run("SET GLOBAL read_only = 0")
-        await until_done(lambda: store.commit(Batch(2, [place(2)])))
-        assert kept(backend) == [2]
-    finally:
-        backend.server.run("SET GLOBAL read_only = 0")
-        backend.server.run("DROP USER plain@'127.0.0.1'")
+    async with used_by(backend, "plain") as database:
+        try:
+            await courier_of(database)
+            store = SQLStore(database)
+            await store.reign()
+            backend.server.run("SET GLOBAL read_only = 1")
+            with log_lines(), pytest.raises(StoreUnavailable, match="only be read"):
+                await store.commit(Batch(1, [place(1)]))
+            fault = database.fault()
+            assert fault is not None
+            assert fault.code == "store_read_only"
+            backend.server.run("SET GLOBAL read_only = 0")
+            await until_done(lambda: store.commit(Batch(2, [place(2)])))
+            assert kept(backend) == [2]
+        finally:
+            backend.server.run("SET GLOBAL read_only = 0")
 
 
 @pytest.mark.parametrize("code", [1927, 1053, 1317, 3024, 1180])
