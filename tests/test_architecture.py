@@ -32,6 +32,7 @@ MAY_KNOW = {
     "locks": {"lockqueue", "locktable", "waiting"},
     "condition": set(),
     "statement": set(),
+    "identity": set(),
     "dialect": {"condition", "config", "statement"},
     "takeover": set(),
     "migration": {"dialect", "takeover"},
