@@ -9,11 +9,8 @@ PACKAGING := setup.cfg setup.py pyproject.toml
 # Debian keeps servers, mariadbd among them, where only root looks.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 
-# The test modules that are trial's as much as pytest's, and must pass under either.
-UNITS = $(shell grep -l 'import SynchronousTestCase' tests/test_*.py)
-
-# The test modules that see the wire: once more without the short ways through the house.
-WIRE := tests/test_web.py tests/test_timeline.py tests/test_page.py tests/test_site.py tests/test_fuzz.py tests/test_process.py tests/test_outage.py
+# The test modules with a marker: `$(call marked,trial)`.
+marked = $$($(BIN)/python -m tests.marked $(1))
 
 # Two modules at a time, in the order that the tests themselves ask for.
 TWO := --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -51,8 +48,8 @@ run: $(VENV)/installed
 
 test: check docs api mariadb promtool chromium
 	$(BIN)/pytest $(TWO)
-	RESOURCED_STOCK=1 $(BIN)/pytest $(TWO) $(WIRE)
-	$(BIN)/python -m twisted.trial $(UNITS)
+	RESOURCED_STOCK=1 $(BIN)/pytest $(TWO) $(call marked,reference_path)
+	$(BIN)/python -m twisted.trial $(call marked,trial)
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check

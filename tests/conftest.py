@@ -1,10 +1,12 @@
 """
 What holds for every test: it ends in time, and it leaves nothing behind.
 
-* An async test has 20 seconds, all its hypothesis examples included; ``@pytest.mark.deadline(60)`` gives more.
+* An async test that hangs is ended after two minutes, all its hypothesis examples included; ``@pytest.mark.deadline(300)`` gives
+  more. This finds what hangs, not what is slow: a busy machine never makes a test fail.
 * A failure that was logged, or sat unheard in a Deferred, fails the test. One that a test provokes on purpose is taken
   back with ``logged_failures.flush(SomeError)``; a trial ``SynchronousTestCase`` has ``self.flushLoggedErrors`` for it.
-* A call still due in the reactor fails the test, after a second's grace for connections that are just being closed.
+  A Deferred that was in use when its test ended, and is dropped later, fails the last test of the module.
+* A call still due in the reactor fails the test, after some seconds of grace for connections that are just being closed.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -26,7 +29,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-DEADLINE = 20.0
+#: Seconds that a test may take, and that what it leaves in the reactor may.
+DEADLINE, GRACE = 120.0, 10.0
 
 # A run on a build server is the same each time; at a desk it looks for new examples.
 settings.register_profile("desk", deadline=None)
@@ -35,7 +39,11 @@ settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "deadline(seconds): how long an async test may take, if not 20 seconds")
+    config.addinivalue_line("markers", "deadline(seconds): how long an async test may take, if not two minutes")
+    config.addinivalue_line("markers", "trial: the module is trial's as much as pytest's, and must pass under either")
+    config.addinivalue_line(
+        "markers", "reference_path: the module sees the wire, and must pass on the reference path too"
+    )
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             # The tests run in the background, or without a terminal, and so would all programs that they start. This is ignored here only.
@@ -54,14 +62,46 @@ LONGEST = (
 )
 
 
+def check_markers(item: pytest.Item) -> None:
+    """
+    Check that the module of a test has the markers by which it is run under trial and on the reference path.
+
+    :raises pytest.UsageError: it has not, or should not.
+    """
+    kind = getattr(item, "cls", None)
+    unit = kind is not None and issubclass(kind, SynchronousTestCase)
+    marked = {mark.name for mark in item.iter_markers()}
+    if unit != ("trial" in marked):
+        raise pytest.UsageError(f"{item.path.name} must {'' if unit else 'not '}have the marker trial")
+    if hasattr(getattr(item, "module", None), "STOCK") and "reference_path" not in marked:
+        raise pytest.UsageError(f"{item.path.name} must have the marker reference_path")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        check_markers(item)
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
-def pytest_collection_finish() -> None:
-    # What is loaded by now stays: the collection after each test need not look at it again.
+def collect() -> None:
+    """
+    Collect what is no longer in use, so that failures that nobody heard are logged.
+
+    What is in use is not looked at again until ``collect_all``: a collection after each test that goes through everything that is
+    loaded would take most of the time of the whole suite. Only cyclic garbage has to wait for that; all else goes when it is dropped.
+    """
     gc.collect()
     gc.freeze()
+
+
+def collect_all() -> None:
+    """Collect also what has come out of use since ``collect`` saw it in use."""
+    gc.unfreeze()
+    collect()
+
+
+def pytest_collection_finish() -> None:
+    collect_all()
 
 
 def limited(test: Callable[..., Any], seconds: float) -> Callable[..., Any]:
@@ -116,20 +156,35 @@ class LoggedFailures:
         return flushed
 
 
-@pytest.fixture(autouse=True)
-def logged_failures(request: pytest.FixtureRequest) -> Iterator[LoggedFailures]:
+@contextmanager
+def none_logged() -> Iterator[LoggedFailures]:
+    """Fail if a failure is logged meanwhile and not flushed."""
     observer = LoggedFailures()
     globalLogPublisher.addObserver(observer)
     try:
         yield observer
-        if isinstance(request.instance, SynchronousTestCase):
-            # Trial has judged these itself; what is left are Deferreds that nobody holds any more.
-            observer.failures.clear()
-        gc.collect()
     finally:
         globalLogPublisher.removeObserver(observer)
     if observer.failures:
         pytest.fail("logged failures:\n" + "\n".join(failure.getTraceback() for failure in observer.failures))
+
+
+@pytest.fixture(autouse=True)
+def logged_failures(request: pytest.FixtureRequest) -> Iterator[LoggedFailures]:
+    with none_logged() as observer:
+        yield observer
+        if isinstance(request.instance, SynchronousTestCase):
+            # Trial has judged these itself; what is left are Deferreds that nobody holds any more.
+            observer.failures.clear()
+        collect()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def left_by_module() -> Iterator[None]:
+    """Look for failures once more when all fixtures of a module are gone."""
+    yield
+    with none_logged():
+        collect_all()
 
 
 @pytest.fixture(autouse=True)
@@ -139,11 +194,13 @@ def clean_reactor(logged_failures: LoggedFailures) -> Iterator[None]:
     # What was due before, also when it comes round again, belongs to a fixture that outlives the test.
     before = [call.func for call in reactor.getDelayedCalls()]  # type: ignore[attr-defined]
     yield
-    for _ in range(100):
-        left = [call for call in reactor.getDelayedCalls() if call.func not in before]  # type: ignore[attr-defined]
-        if not left:
-            return
+    end = reactor.seconds() + GRACE
+    while left := [call for call in reactor.getDelayedCalls() if call.func not in before]:  # type: ignore[attr-defined]
+        if reactor.seconds() > end:
+            break
         pytest_twisted.blockon(deferLater(reactor, 0.01))
+    else:
+        return
     for call in left:
         call.cancel()
     pytest.fail("still due in the reactor:\n" + "\n".join(map(str, left)))

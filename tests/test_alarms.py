@@ -6,11 +6,14 @@ import random
 from math import inf
 from typing import Any
 
+import pytest
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.alarms import SLICE, SOON, Alarms
+
+pytestmark = pytest.mark.trial
 
 #: All times are multiples of it.
 STEP = SOON / 8

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced import tap
 from resourced.apidoc import SENTENCES, description
 from resourced.routes import STATUSES, Group, Routes, status_of
+
+pytestmark = pytest.mark.trial
 
 
 def references(part: Any) -> Iterator[str]:

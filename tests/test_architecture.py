@@ -7,7 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
+
+pytestmark = pytest.mark.trial
 
 # Trial changes the directory before it runs the tests.
 HOUSE = Path(__file__).resolve().parent.parent / "resourced"

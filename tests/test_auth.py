@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hmac
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.auth import DEFAULT, Identity, Keys, Permission, digest_of, key_of
 from resourced.errors import Forbidden, NotAuthorized
+
+pytestmark = pytest.mark.trial
 
 READ, LOCK, WRITE = Permission.READ, Permission.LOCK, Permission.WRITE
 NOTHING = Permission(0)

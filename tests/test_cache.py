@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,6 +14,8 @@ from resourced.cache import CachedStore
 from resourced.errors import EpochLost, ResourceNotFound, StoreUnavailable
 from resourced.model import Batch, Document, Key, Place, Reign, Resource, Standing, Write
 from resourced.testing import MemoryStore
+
+pytestmark = pytest.mark.trial
 
 T = TypeVar("T")
 

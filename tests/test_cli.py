@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
@@ -25,6 +26,8 @@ from resourced.client import ClientError
 from resourced.errors import ConfigurationError
 from resourced.model import Key, valid_name
 from resourced.testing import MemoryServer
+
+pytestmark = pytest.mark.trial
 
 TREE = Path(__file__).resolve().parent.parent
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
 from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults
 from twisted.internet.task import Clock, deferLater
@@ -33,6 +34,8 @@ from resourced.client import (
 )
 from resourced.client.api import following
 from resourced.testing import MemoryServer
+
+pytestmark = pytest.mark.trial
 
 PASS, REFUSE, LOSE, SWALLOW = "pass", "refuse", "lose", "swallow"
 

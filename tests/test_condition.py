@@ -5,12 +5,15 @@ from __future__ import annotations
 import sqlite3
 
 import pymysql
+import pytest
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.condition import QUIET, RECENT, Condition, Fault
 from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.dialect import MySQL, SQLite
+
+pytestmark = pytest.mark.trial
 
 
 class ConditionTests(SynchronousTestCase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.python import usage
@@ -18,6 +19,8 @@ from resourced.config import (
     SQLiteSettings,
 )
 from resourced.errors import ConfigurationError
+
+pytestmark = pytest.mark.trial
 
 KEY = {"RESOURCE_WRITE": "a-write-key"}
 

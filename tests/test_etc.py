@@ -6,9 +6,12 @@ import configparser
 import re
 from pathlib import Path
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.config import SETTINGS
+
+pytestmark = pytest.mark.trial
 
 # Trial changes the directory before it runs the tests.
 ROOT = Path(__file__).resolve().parent.parent

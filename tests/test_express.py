@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -37,6 +38,8 @@ from resourced.site import make_site
 from resourced.steering import Steering
 from resourced.testing import MemoryStore
 from resourced.web import Published
+
+pytestmark = pytest.mark.trial
 
 KEY = b"x-api-key: write-key"
 

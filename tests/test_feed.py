@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,6 +19,8 @@ from resourced.locks import Written
 from resourced.model import Batch, Event, EventKind, Key
 from resourced.testing import MemoryStore
 from tests.faulty import FaultyStore, Life, Outcome
+
+pytestmark = pytest.mark.trial
 
 A4 = Key("printer", "A4")
 READER = Identity("someone", Permission.READ)

@@ -23,6 +23,8 @@ from hypothesis import strategies as st
 
 from tests.daemon import LOCK, READ, WRITE, Answer, Daemon
 
+pytestmark = pytest.mark.reference_path
+
 #: How many requests are put together from parts, and how many are torn at random.
 DRAWN, TORN = 8_000, 2_000
 #: The largest body that the daemon takes here, in bytes.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import EpochLost, StoreUnavailable
 from resourced.housekeeping import PAUSE, PERIOD, Housekeeping
+
+pytestmark = pytest.mark.trial
 
 
 class Work:

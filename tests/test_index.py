@@ -5,9 +5,12 @@ from __future__ import annotations
 import random
 import timeit
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.index import UNSORTED, Index
+
+pytestmark = pytest.mark.trial
 
 
 class IndexTests(SynchronousTestCase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any, ClassVar
 
+import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,6 +17,8 @@ from resourced.locktable import Times
 from resourced.model import Event, EventKind, Key, Standing
 from resourced.testing import MemoryStore
 from tests.faulty import FaultyStore, Life, Outcome
+
+pytestmark = pytest.mark.trial
 
 A4 = Key("printer", "A4")
 A5 = Key("printer", "A5")

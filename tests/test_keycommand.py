@@ -12,11 +12,14 @@ import tempfile
 import threading
 from pathlib import Path
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.auth import Identity, Permission, digest_of
 from resourced.keycommand import append, run
 from resourced.keyfile import LARGEST, entry, parse
+
+pytestmark = pytest.mark.trial
 
 READ = Permission.READ
 LOCK = READ | Permission.LOCK

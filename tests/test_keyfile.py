@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
@@ -17,6 +18,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from resourced.auth import Identity, Keys, Permission, digest_of
 from resourced.errors import ConfigurationError, NotAuthorized
 from resourced.keyfile import LARGEST, ROLES, KeyFile, entry, parse
+
+pytestmark = pytest.mark.trial
 
 READ = Permission.READ
 LOCK = Permission.READ | Permission.LOCK

@@ -13,6 +13,7 @@ from itertools import count
 from math import inf
 from typing import Any, ClassVar
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -26,6 +27,8 @@ from resourced.locktable import Times
 from resourced.model import Key, Resource
 from resourced.testing import MemoryStore
 from tests.faulty import Life, Outcome
+
+pytestmark = pytest.mark.trial
 
 EXAMPLES = int(os.environ.get("LOCK_MACHINE_EXAMPLES", "250"))
 STEPS = 60

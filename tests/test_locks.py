@@ -7,6 +7,7 @@ import sys
 from types import FrameType
 from typing import Any, ClassVar
 
+import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,6 +19,8 @@ from resourced.locktable import Limits, Times
 from resourced.model import Key
 from resourced.testing import MemoryStore
 from tests.faulty import Life
+
+pytestmark = pytest.mark.trial
 
 A4 = Key("printer", "A4")
 A5 = Key("printer", "A5")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
+import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from resourced.errors import (
@@ -22,6 +23,8 @@ from resourced.locktable import Times
 from resourced.model import EventKind, Key, Resource
 from tests.faulty import Life, Outcome
 from tests.test_journal import JournalTestCase
+
+pytestmark = pytest.mark.trial
 
 A4, A5 = Key("printer", "A4"), Key("printer", "A5")
 GLASS = Key("scanner", "glass")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -38,6 +39,8 @@ from resourced.site import ResourcedSite, make_site
 from resourced.standby import Standby
 from resourced.testing import MemoryStore
 from resourced.web import Published
+
+pytestmark = pytest.mark.trial
 
 ROUTE = "/resource/{resource}/{selector}"
 

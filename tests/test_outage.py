@@ -12,6 +12,8 @@ import pytest
 from tests.daemon import LOCK, Answer, Daemon, eventually
 from tests.mariadb import MariaDB
 
+pytestmark = pytest.mark.reference_path
+
 A4 = "/resource/printer/A4"
 #: The store's timeout here, in seconds.
 TIMEOUT = 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pymysql
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionLost
@@ -13,6 +14,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.packets import Conversation
+
+pytestmark = pytest.mark.trial
 
 
 class Wire(StringTransport):

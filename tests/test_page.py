@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
+import pytest
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +15,8 @@ from resourced.routes import ResourceAPI
 from resourced.site import make_site
 from tests.daemon import STOCK
 from tests.test_web import Exchange, leaf_of
+
+pytestmark = [pytest.mark.trial, pytest.mark.reference_path]
 
 UI = Path(__file__).resolve().parent.parent / "resourced" / "ui"
 

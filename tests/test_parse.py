@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -33,6 +34,8 @@ from resourced.parse import (
     wait_of,
 )
 from resourced.routing import BadPath, Segment
+
+pytestmark = pytest.mark.trial
 
 
 def request_with(*headers: tuple[bytes, bytes], query: bytes = b"", body: bytes = b"") -> Request:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from time import perf_counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.precondition import Precondition, precondition
+
+pytestmark = pytest.mark.trial
 
 #: What may stand between the quotes.
 TAGS = st.text(st.sampled_from("!#az09,*/W~"), max_size=5)

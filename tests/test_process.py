@@ -24,6 +24,8 @@ from resourced.config import SETTINGS
 from tests.daemon import KEYS, LOCK, READ, RESOURCED, TWISTD, Answer, Daemon, eventually
 from tests.mariadb import MariaDB
 
+pytestmark = pytest.mark.reference_path
+
 STORES = ("sqlite", "mariadb")
 A4 = "/resource/printer/A4"
 TICKET = re.compile("[0-9a-f]{32}")

@@ -43,6 +43,8 @@ from resourced.routing import Segment
 from resourced.site import GATHER, EdgeRequest, Limits, ResourcedSite, error_body, json_error, make_site
 from tests.daemon import STOCK
 
+pytestmark = pytest.mark.reference_path
+
 GOOD = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PUT = b"PUT /echo HTTP/1.1\r\nHost: localhost\r\n"
 

@@ -13,6 +13,8 @@ import pytest
 from tests.daemon import READ, Daemon, eventually
 from tests.mariadb import MariaDB
 
+pytestmark = pytest.mark.reference_path
+
 A4 = "/resource/printer/A4"
 PRINTER = "/resource/printer"
 

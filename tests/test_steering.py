@@ -7,12 +7,15 @@ import json
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from twisted.internet.defer import Deferred
 
 from resourced.auth import Identity, Keys, Permission, digest_of
 from resourced.errors import StoreUnavailable
 from resourced.model import Resource
 from tests.test_web import A4, LOCK, READ, WRITE, Answer, WebTests
+
+pytestmark = [pytest.mark.trial, pytest.mark.reference_path]
 
 PRINTER = "/resource/printer"
 #: Sorted by their code points, which is not how they sort as UTF-16, nor how people do.

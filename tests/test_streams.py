@@ -16,6 +16,8 @@ from tests.daemon import LOCK, READ, STOCK, Daemon, eventually
 from tests.mariadb import MariaDB
 from tests.sse import Listener
 
+pytestmark = pytest.mark.reference_path
+
 A4 = "/resource/printer/A4"
 
 _numbers = itertools.count(1)

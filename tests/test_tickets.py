@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.tickets import BYTES, DRAWN, Names
+
+pytestmark = pytest.mark.trial
 
 
 class NamesTests(SynchronousTestCase):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 
@@ -16,6 +17,8 @@ from resourced.locktable import Times
 from resourced.stream import BEAT
 from tests.sse import Sent, blocks, unchunked
 from tests.test_web import A4, LOCK, MOST_STREAMS, PRINTER, READ, WRITE, Answer, Exchange, Fields, WebTests
+
+pytestmark = [pytest.mark.trial, pytest.mark.reference_path]
 
 SOMEONE = "x-owner: someone"
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.waiting import Gathered, Shared
+
+pytestmark = pytest.mark.trial
 
 
 class SharedTests(SynchronousTestCase):

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from treq.testing import RequestTraversalAgent, StubTreq
@@ -43,6 +44,8 @@ from resourced.testing import MemoryStore
 from resourced.timeline import History
 from resourced.web import Published
 from tests.daemon import STOCK
+
+pytestmark = [pytest.mark.trial, pytest.mark.reference_path]
 
 READ, LOCK, WRITE = "read-key", "lock-key", "write-key"
 

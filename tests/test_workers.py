@@ -6,10 +6,13 @@ from queue import SimpleQueue
 from threading import Event, current_thread
 from typing import Any
 
+import pytest
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.workers import Workers
+
+pytestmark = pytest.mark.trial
 
 
 class WorkersTests(SynchronousTestCase):

@@ -1,0 +1,187 @@
+"""What holds for every test is enforced: a test that breaks it fails, in a pytest of its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from tests.marked import markers
+
+ROOT = Path(__file__).parent.parent
+
+IMPORTS = """\
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+def cycle():
+    deferred = Deferred()
+    deferred.cycle = deferred
+    return deferred
+"""
+
+#: Tests that leave something behind, by the names of their modules; and what each test comes to, its end included.
+BROKEN = {
+    "unheard": (
+        """
+        def test():
+            Deferred().errback(ValueError())
+        """,
+        ["PASSED test", "ERROR test"],
+    ),
+    "unheard_in_a_cycle": (
+        """
+        def test():
+            cycle().errback(ValueError())
+        """,
+        ["PASSED test", "ERROR test"],
+    ),
+    "unheard_in_a_cycle_that_is_used_longer_than_its_test": (
+        """
+        used = []
+
+        def test_first():
+            used.append(cycle())
+            used[0].errback(ValueError())
+
+        def test_second():
+            used.clear()
+        """,
+        ["PASSED test_first", "PASSED test_second", "ERROR test_second"],
+    ),
+    "unheard_in_a_cycle_of_a_fixture": (
+        """
+        @pytest.fixture(scope="module")
+        def deferred():
+            deferred = cycle()
+            yield
+            deferred.errback(ValueError())
+
+        def test(deferred):
+            pass
+        """,
+        ["PASSED test", "ERROR test"],
+    ),
+    "unheard_in_a_cycle_of_a_test_that_fails": (
+        """
+        def test_first():
+            deferred = cycle()
+            deferred.errback(ValueError())
+            assert False
+
+        def test_second():
+            pass
+        """,
+        # What a test that failed had in use goes with the report.
+        ["FAILED test_first", "ERROR test_second", "PASSED test_second"],
+    ),
+    "still_due": (
+        """
+        def test():
+            from tests import conftest
+            from twisted.internet import reactor
+            conftest.GRACE = 0.1
+            reactor.callLater(60, print)
+        """,
+        ["PASSED test", "ERROR test"],
+    ),
+    "hanging": (
+        """
+        @pytest.mark.deadline(0.1)
+        async def test():
+            await Deferred()
+        """,
+        ["FAILED test"],
+    ),
+    "well": (
+        """
+        def test():
+            deferred = cycle()
+            deferred.errback(ValueError())
+            deferred.addErrback(lambda failure: None)
+        """,
+        ["PASSED test"],
+    ),
+}
+
+#: Modules with wrong markers, and what is said of them.
+UNMARKED = {
+    "test_it.py must have the marker trial": """
+        class Tests(SynchronousTestCase):
+            def test(self):
+                pass
+        """,
+    "test_it.py must not have the marker trial": """
+        pytestmark = pytest.mark.trial
+
+        def test():
+            pass
+        """,
+    "test_it.py must have the marker reference_path": """
+        STOCK = False
+
+        def test():
+            pass
+        """,
+}
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(IMPORTS + dedent(text))
+
+
+def run(folder: Path) -> str:
+    """Run the tests in a folder, which fails; return what is printed."""
+    options = ["-c", "setup.cfg", "-p", "tests.conftest", "-p", "no:cacheprovider", "-rA", "--color=no"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, folder],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode != 0, ran.stdout
+    return ran.stdout
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    """What pytest says of all broken modules."""
+    folder = tmp_path_factory.mktemp("broken")
+    for name, (text, _) in BROKEN.items():
+        write(folder / f"test_{name}.py", text)
+    return run(folder)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken(name, printed):
+    """A test that leaves a failure unheard, or a call due in the reactor, fails, or the last one of its module does; so does one that hangs."""
+    said = re.findall(rf"^([A-Z]+) (?:\S*/)?test_{name}\.py::(\w+)", printed, re.MULTILINE)
+    assert sorted(" ".join(outcome) for outcome in said) == sorted(BROKEN[name][1]), printed
+
+
+@pytest.mark.parametrize("complaint", UNMARKED)
+def test_unmarked(complaint, tmp_path):
+    """No test runs whose module lacks a marker by which it is run once more under trial or on the reference path."""
+    write(tmp_path / "test_it.py", UNMARKED[complaint])
+    assert complaint in run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("import pytest\n\npytestmark = pytest.mark.trial\n", ["trial"]),
+        ("pytestmark = [pytest.mark.trial, pytest.mark.reference_path]\n", ["trial", "reference_path"]),
+        ("import pytest\n\nother = pytest.mark.trial\n", []),
+        ("def test():\n    pytestmark = pytest.mark.trial\n", []),
+    ],
+)
+def test_markers(text, found):
+    """The markers of a module are read from its text."""
+    assert list(markers(text)) == found
