@@ -122,6 +122,8 @@ $(BIN)/pip:
 .PHONY: mariadb
 mariadb:
 	@command -v mariadbd >/dev/null || command -v mysqld >/dev/null || { $(call apt,mariadb-server); }
+	@! command -v apt-get >/dev/null || { test -e /usr/lib/galera/libgalera_smm.so && command -v rsync >/dev/null; } \
+		|| { $(call apt,galera-4 rsync); }
 
 # One file of a package, to lie beside the interpreter: `$(call fetch,package,file)`.
 fetch = \

@@ -11,7 +11,7 @@ import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pymysql
 
@@ -39,7 +39,10 @@ class MariaDB:
     Make it, ``start`` it, and ``remove`` it in the end; or use it as a context manager, which does all three.
 
     :param arguments: more options for the server.
+    :cvar account: who it runs as if the tests run as root.
     """
+
+    account: ClassVar[str] = "root"
 
     def __init__(self, *arguments: str) -> None:
         # A socket's path may have 107 characters: so not where pytest keeps its files.
@@ -47,13 +50,18 @@ class MariaDB:
         self.socket = str(self.folder / "s")
         self.port = free_port()
         self._arguments = arguments
-        self._user = ["--user=root"] if os.getuid() == 0 else []
+        # Where its options come from, beside those of the command.
+        self._defaults = "--no-defaults"
+        self._user = [f"--user={self.account}"] if os.getuid() == 0 else []
         self._process: subprocess.Popen[bytes] | None = None
         self._data = self.folder / "data"
         # A server that starts deletes all temporary tables where it keeps its own, whosever they are.
         temporary = self.folder / "tmp"
         temporary.mkdir()
         self._environment = {**os.environ, "TMPDIR": str(temporary)}
+        if self._user:
+            for folder in (self.folder, temporary):
+                shutil.chown(folder, self.account)
         try:
             self._install()
         except BaseException:
@@ -101,7 +109,7 @@ class MariaDB:
         self._process = subprocess.Popen(
             [
                 program("mariadbd", "mysqld"),
-                "--no-defaults",
+                self._defaults,
                 *self._user,
                 f"--datadir={self._data}",
                 f"--port={self.port}",
