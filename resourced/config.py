@@ -139,6 +139,7 @@ SETTINGS: Final = (
     Setting("place", "RESOURCED_PLACE", "60", _seconds(DAY), "Seconds that an unused place in a queue lasts"),
     Setting("claim", "RESOURCED_CLAIM", "30", _seconds(DAY), "Seconds within which a lock that fell to an absent client must be used"),
     Setting("max-wait", "RESOURCED_MAX_WAIT", "50", _seconds(3600), "Most seconds that a request may stay open to wait for a lock"),
+    Setting("default-wait", "RESOURCED_DEFAULT_WAIT", "0", _seconds(3600, zero=True), "Seconds that a lock request waits that does not say, at most as many as the most"),
     Setting("max-body", "RESOURCED_MAX_BODY", "1048576", _whole(1 << 30), "Most bytes of a request's body"),
     Setting("max-queue", "RESOURCED_MAX_QUEUE", "10000", _whole(1_000_000), "Most tickets that wait at one selector"),
     Setting("max-waiting", "RESOURCED_MAX_WAITING", "100000", _whole(10_000_000), "Most tickets that wait in all"),
@@ -260,6 +261,7 @@ class Config:
     place: float
     claim: float
     max_wait: float
+    default_wait: float
     max_body: int
     max_queue: int
     max_waiting: int
@@ -300,5 +302,9 @@ class Config:
                 "No key is set, so nobody could use the server:"
                 " set one or more of RESOURCE_READ, RESOURCE_READ_LOCK and RESOURCE_WRITE to keys of your choice,"
                 " or RESOURCED_KEYS to a key file."
+            )
+        if config.default_wait > config.max_wait:
+            raise ConfigurationError(
+                f"RESOURCED_DEFAULT_WAIT ({config.default_wait:g}) must not be more than RESOURCED_MAX_WAIT ({config.max_wait:g})."
             )
         return config

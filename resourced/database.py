@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from resourced.condition import Condition
@@ -23,6 +24,7 @@ from resourced.migration import PACKET_MARGIN, prepare
 from resourced.pool import BUSY, Measure, Pool, Script, Work
 
 T = TypeVar("T")
+log = Logger()
 
 #: The most characters of a script that is sent at once, if the server takes as many: the writes of a hundred clients.
 LONGEST: Final = 100_000
@@ -88,7 +90,11 @@ class Database:
         def run() -> None:
             outcome: Failure | None = None
             try:
-                prepare(self.dialect, self._max_body)
+                prepare(
+                    self.dialect,
+                    self._max_body,
+                    lambda why: self._reactor.callFromThread(log.warn, "{why}", why=why),
+                )
             except BaseException:  # noqa: BLE001 - it is raised again where it is waited for
                 outcome = Failure()
             self._reactor.callFromThread(done.callback, outcome)

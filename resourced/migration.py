@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from contextlib import closing
 from importlib.resources import files
 from typing import Any, Final
@@ -12,14 +13,15 @@ from pymysql.constants import ER
 
 from resourced.dialect import Dialect, MySQL, SQLite, refusal
 from resourced.errors import ConfigurationError, StoreUnavailable
-from resourced.takeover import check_old_tables
+from resourced.takeover import decode_selectors, survey
 
 #: Seconds that one statement of a migration may take, or another daemon's whole migration: large tables are copied.
 PATIENCE: Final = 3600.0
 #: What a row needs in a packet besides its data, twice as long when every character is escaped.
 PACKET_MARGIN: Final = 64 * 1024
-#: The last version of the MySQL schema in which the names may still be as the original server kept them.
-OLD_NAMES: Final = 1
+#: The version of the MySQL schema from which on all names are exact, and selectors are not percent-encoded as the original
+#: server kept them.
+EXACT_NAMES: Final = 2
 
 _TOO_NEW: Final = (
     "Its schema has version {found}, and this server knows none above {known}: a newer server has used it."
@@ -45,17 +47,18 @@ def split(text: str) -> list[str]:
     return [statement.strip() for statement in ("\n".join(lines) + "\n").split(";\n") if statement.strip()]
 
 
-def prepare(dialect: Dialect, max_body: int) -> None:
+def prepare(dialect: Dialect, max_body: int, remark: Callable[[str], object] = lambda _: None) -> None:
     """
     Make a database if it is missing, and bring its schema up to date.
 
     :param max_body: the most bytes of data in one row.
+    :param remark: told in sentences what whoever takes over a database of the original server should know.
     :raises resourced.errors.ConfigurationError: it cannot be used as it is; the sentence says why.
     :raises resourced.errors.StoreUnavailable: it cannot be reached, or is busy.
     """
     try:
         if isinstance(dialect, MySQL):
-            _prepare_mysql(dialect, max_body)
+            _prepare_mysql(dialect, max_body, remark)
         elif isinstance(dialect, SQLite):
             _prepare_sqlite(dialect)
     except dialect.error as error:
@@ -93,7 +96,7 @@ def _prepare_sqlite(dialect: SQLite) -> None:
         connection.commit()
 
 
-def _prepare_mysql(dialect: MySQL, max_body: int) -> None:
+def _prepare_mysql(dialect: MySQL, max_body: int, remark: Callable[[str], object]) -> None:
     versions = migrations(dialect.name)
     with closing(_connect_or_create(dialect)) as connection, connection.cursor() as cursor:
         _check_packet(cursor, max_body)
@@ -105,7 +108,7 @@ def _prepare_mysql(dialect: MySQL, max_body: int) -> None:
         connection.cursor() as cursor,
     ):
         _wait_alone(cursor, name)
-        _migrate_mysql(connection, cursor, versions)
+        _migrate_mysql(connection, cursor, versions, remark)
 
 
 def _connect_or_create(dialect: MySQL) -> Any:
@@ -156,13 +159,8 @@ def _wait_alone(cursor: Any, database: str) -> None:
         raise StoreUnavailable("Another daemon has been bringing its schema up to date for too long.")
 
 
-def _migrate_mysql(connection: Any, cursor: Any, versions: list[list[str]]) -> None:
-    """
-    Run what is missing of the schema.
-
-    MySQL commits around every statement that changes a table.  So a daemon that is killed in between leaves the
-    statements up to there, and the next one runs the whole file again: each statement allows that.
-    """
+def _migrate_mysql(connection: Any, cursor: Any, versions: list[list[str]], remark: Callable[[str], object]) -> None:
+    """Check everything before anything is changed, then run what is missing of the schema."""
     version = _version(cursor)
     if version > len(versions):
         raise ConfigurationError(_TOO_NEW.format(found=version, known=len(versions)))
@@ -170,15 +168,30 @@ def _migrate_mysql(connection: Any, cursor: Any, versions: list[list[str]]) -> N
         for table in ("server", "place"):
             if _has_table(cursor, table):
                 raise ConfigurationError(f"It has a table {table} that is somebody else's; use a database of its own.")
-    if version <= OLD_NAMES:
-        check_old_tables(connection)
+    if version < EXACT_NAMES:
+        for sentence in survey(connection):
+            remark(sentence)
     cursor.execute(
         "CREATE TABLE IF NOT EXISTS schema_version (id TINYINT NOT NULL PRIMARY KEY, version INT NOT NULL) ENGINE = InnoDB"
     )
     cursor.execute("INSERT IGNORE INTO schema_version (id, version) VALUES (1, 0)")
     for number, statements in enumerate(versions, start=1):
-        if number <= version:
-            continue
-        for statement in statements:
-            cursor.execute(statement)
-        cursor.execute("UPDATE schema_version SET version = %s WHERE id = 1", (number,))
+        if number > version:
+            _migrate_to(connection, cursor, number, statements)
+
+
+def _migrate_to(connection: Any, cursor: Any, number: int, statements: list[str]) -> None:
+    """
+    Run what leads to one version from the one before.
+
+    MySQL commits around every statement that changes a table.  So a daemon that is killed in between leaves the
+    statements up to there, and the next one runs the whole file again: each statement allows that.  What must not be done
+    twice is done in one transaction with the new version.
+    """
+    for statement in statements:
+        cursor.execute(statement)
+    if number == EXACT_NAMES:
+        cursor.execute("BEGIN")
+        decode_selectors(connection)
+    cursor.execute("UPDATE schema_version SET version = %s WHERE id = 1", (number,))
+    connection.commit()

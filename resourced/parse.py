@@ -292,11 +292,13 @@ def _timeout(timeout: object) -> int:
     return timeout
 
 
-def wait_of(request: Request, longest: float) -> float:
+def wait_of(request: Request, longest: float, usual: float = 0) -> float:
     """
     Return how long the client wants to wait for the lock, in seconds, as far as the server lets it.
 
     What it asks for with ``Prefer: wait`` (RFC 7240) is confirmed in the answer.
+
+    :param usual: what a request wants that does not say.
 
     :raises BadRequest: the argument ``wait`` is no number. A ``Prefer`` header that makes no sense is passed over, as its RFC has it.
     """
@@ -307,11 +309,11 @@ def wait_of(request: Request, longest: float) -> float:
         return min(float(asked), longest)
     prefer = request.requestHeaders.getRawHeaders(b"prefer")
     if prefer is None:
-        return 0
+        return usual
     preferences = b",".join(prefer)
     wait = re.search(rb'(?:^|,)[ \t]*wait[ \t]*=[ \t]*"?([0-9]+)"?[ \t]*(?=[;,]|$)', preferences, re.IGNORECASE)
     if wait is None:
-        return 0
+        return usual
     applied = min(float(wait[1]), longest)
     request.setHeader(b"preference-applied", b"wait=%d" % applied)
     return applied

@@ -167,7 +167,14 @@ def makeService(options: Options) -> IService:
     exposition = Exposition(metrics)
     scrape = Scrape(keys, store, locks, exposition, free=config.open_metrics)
     api = ResourceAPI(
-        Published(keys, store, locks, longest_wait=config.max_wait, fault=database.fault),
+        Published(
+            keys,
+            store,
+            locks,
+            longest_wait=config.max_wait,
+            usual_wait=config.default_wait,
+            fault=database.fault,
+        ),
         Steering(keys, store, locks),
         Described(),
         scrape,

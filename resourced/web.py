@@ -44,6 +44,7 @@ class Published(Routes):
     The published API.
 
     :param longest_wait: the most that a request may wait for a lock, in seconds.
+    :param usual_wait: how long one waits that does not say, in seconds.
     :param fault: says what was found to be wrong with the store in the last so many seconds, if anything.
     """
 
@@ -54,10 +55,12 @@ class Published(Routes):
         locks: LockManager,
         *,
         longest_wait: float,
+        usual_wait: float = 0.0,
         fault: Callable[[float], StoreUnavailable | None] = lambda _: None,
     ) -> None:
         super().__init__(keys, store, locks)
         self._longest_wait = longest_wait
+        self._usual_wait = usual_wait
         self._fault = fault
         self._pulse = Shared(store.ping)
 
@@ -161,7 +164,7 @@ class Published(Routes):
         ticket = header(request, b"x-ticket")
         owner = owner_of(request) or identity.name
         noted(request, owner=owner)
-        wait = wait_of(request, self._longest_wait)
+        wait = wait_of(request, self._longest_wait, self._usual_wait)
         if wait:
             waits(request)
         # Not a coroutine of its own, which ten thousand who wait would have to keep.

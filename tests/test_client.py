@@ -291,6 +291,16 @@ class LockTests(ClientTests):
         self.server.advance()
         self.assertEqual(self.holder(), [])
 
+    def test_one_try_where_all_wait(self):
+        """Who wants one try gets it also from a server where a request waits that does not say."""
+        self.server = MemoryServer(self.clock, usual_wait=20.0)
+        self.line = Line(self.server, self.clock)
+        self.client = self.another()
+        self.now(self.client.create("printer"))
+        first = self.hold()
+        self.fails(NotAcquired, self.hold(self.another(), wait=0).outcome)
+        first.end()
+
     def test_no_busy_wait(self):
         """A server that lets no request wait is asked about once a second."""
         self.server = MemoryServer(self.clock, longest_wait=0.0)

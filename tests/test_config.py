@@ -53,6 +53,7 @@ class PrecedenceTests(SynchronousTestCase):
                 place=60.0,
                 claim=30.0,
                 max_wait=50.0,
+                default_wait=0.0,
                 max_body=1048576,
                 max_queue=10000,
                 max_waiting=100000,
@@ -218,6 +219,14 @@ class WrongValueTests(SynchronousTestCase):
         self.assertEqual(load(RESOURCED_MAX_WAIT="3600").max_wait, 3600.0)
         for wrong in ("0", "0.0", "-1", "nan", "inf", "1e3", ".5", "5.", "1:30", "5 s", "3600.1", "9" * 400):
             self.assertIn("RESOURCED_MAX_WAIT must be a number of seconds", self.sentence(RESOURCED_MAX_WAIT=wrong))
+
+    def test_default_wait(self):
+        """Who does not say waits at most as long as who does."""
+        self.assertEqual(load(RESOURCED_DEFAULT_WAIT="50").default_wait, 50)
+        self.assertEqual(
+            self.sentence(RESOURCED_DEFAULT_WAIT="10.5", RESOURCED_MAX_WAIT="10"),
+            "RESOURCED_DEFAULT_WAIT (10.5) must not be more than RESOURCED_MAX_WAIT (10).",
+        )
 
     def test_nothing_is_kept(self):
         """Events may be kept for no time at all; that is not the same as no number."""

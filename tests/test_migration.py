@@ -78,6 +78,24 @@ DATA = [
 ]
 
 
+#: Selectors as the original server kept them, and what they are after the take-over: each is decoded once.
+ENCODED = [
+    ("e1", "r1", "100%2525", 0, "1"),
+    ("e2", "r1", "100%25", 0, "2"),
+    ("e3", "r2", "%C3%A9t%c3%a9", 0, "3"),
+    ("e4", "r2", "50%", 0, "4"),
+    ("e5", "r2", "%FF", 0, "5"),
+    ("e6", "r3", "a%2Fb", 0, "6"),
+]
+DECODED = dict(
+    zip(["e1", "e2", "e3", "e4", "e5", "e6"], ["100%25", "100%", "\u00e9t\u00e9", "50%", "%FF", "a/b"], strict=True)
+)
+
+
+def decoded(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [(row[0], row[1], DECODED.get(row[0], row[2]), *row[3:]) for row in rows]
+
+
 def tables(backend: Backend) -> list[str]:
     if backend.kind == "mysql":
         return sorted(name for (name,) in backend.rows("SHOW TABLES"))
@@ -376,7 +394,7 @@ def last(mysql: MySQLBackend, **options: Any) -> int:
     return 10_000 - dialect.left
 
 
-@pytest.mark.deadline(60)
+@pytest.mark.deadline(300)
 async def test_cut_short_after_each_statement(mysql: MySQLBackend) -> None:
     """Wherever a migration is cut short, the next start completes it, with every row."""
     settings = mysql.dialect().settings
@@ -384,7 +402,7 @@ async def test_cut_short_after_each_statement(mysql: MySQLBackend) -> None:
     def renew() -> None:
         mysql.server.run(f"DROP DATABASE IF EXISTS `{mysql.name}`")
         original(mysql, charset="latin1", name="TEXT", unique=False)
-        fill(mysql, RESOURCES, DATA[:4])
+        fill(mysql, RESOURCES, [*DATA[:4], *ENCODED])
 
     def each() -> int:
         renew()
@@ -398,7 +416,7 @@ async def test_cut_short_after_each_statement(mysql: MySQLBackend) -> None:
                 prepare(dialect, 1)
             prepare(MySQL(settings, 5.0), 1)
             assert picture(mysql) == expected, number
-            assert kept(mysql) == (RESOURCES, DATA[:4])
+            assert kept(mysql) == (RESOURCES, decoded([*DATA[:4], *ENCODED]))
         return whole
 
     assert await deferToThread(each) > sum(map(len, migrations("mysql")))
@@ -436,6 +454,40 @@ async def test_killed_in_the_middle(mysql: MySQLBackend) -> None:
     ]
     printer = await store.find_resource("printer")
     assert (await store.read(printer, "\u00e94711")).data == "x" * 2000
+
+
+async def test_killed_while_it_decodes(mysql: MySQLBackend) -> None:
+    """A daemon that is killed when it has decoded some selectors leaves them as they were: the next start decodes each once."""
+    original(mysql)
+    fill(mysql, RESOURCES, [*DATA, *ENCODED])
+    program = (
+        "from resourced.config import MySQLSettings\n"
+        "from resourced.dialect import MySQL\n"
+        "from resourced.migration import prepare\n"
+        f"prepare(MySQL(MySQLSettings('127.0.0.1', {mysql.server.port}, {mysql.name!r}, 'root', ''), 5.0), 1)\n"
+    )
+
+    def waits() -> list[tuple[Any, ...]]:
+        return mysql.server.run(
+            "SELECT id FROM information_schema.processlist WHERE db = %s AND state = 'User sleep'", mysql.name
+        )
+
+    def kill_while_it_waits() -> int:
+        with subprocess.Popen([sys.executable, "-c", program]) as daemon:
+            while not waits():
+                assert daemon.poll() is None
+            daemon.kill()
+            return daemon.wait()
+
+    # The longest comes last, so the others are decoded by then.
+    mysql.rows("CREATE TRIGGER slow BEFORE UPDATE ON resource_data FOR EACH ROW DO SLEEP(IF(OLD.id = 'e3', 600, 0))")
+    assert await deferToThread(kill_while_it_waits) == -signal.SIGKILL
+    for (connection,) in waits():
+        mysql.server.run("KILL %s", connection)
+    mysql.rows("DROP TRIGGER slow")
+    assert mysql.rows("SELECT version FROM schema_version") == [(1,)]
+    await mysql.database().prepare()
+    assert kept(mysql) == (RESOURCES, sorted(decoded([*DATA, *ENCODED])))
 
 
 async def test_patience_is_for_the_migration_only(mysql: MySQLBackend) -> None:

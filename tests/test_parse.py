@@ -209,6 +209,13 @@ class WaitTests(RefusalTests):
         """Who does not ask does not wait."""
         self.assertWait(0, "", request_with())
 
+    def test_not_asked_where_all_wait(self):
+        """Who does not say waits as the server has it; who says so does not wait at all."""
+        for parts in ((), ((b"prefer", b"return=minimal"),), ((b"prefer", b"wait=x"),)):
+            self.assertEqual(wait_of(request_with(*parts), 50, 10.0), 10.0)
+        self.assertEqual(wait_of(request_with((b"prefer", b"wait=0")), 50, 10.0), 0)
+        self.assertEqual(wait_of(request_with(query=b"wait=0"), 50, 10.0), 0)
+
     def test_bad_arguments(self):
         """An argument that is no whole number of seconds is refused."""
         for value in ("", "x", "-1", "1.5", "1e1", " 1", "1s", "0x1", "1_0", "٣", "inf", "NaN"):

@@ -68,6 +68,25 @@ def mariadb(server):
     return server
 
 
+#: As an original server that was in use leaves them: selectors stand as they stood in the URL. The last column is what they are here.
+ADOPTED = (("01A", "printer", 300), ("01B", "queue", 3), ("01C", "clash", 60))
+ENCODED = (
+    ("02A", "01A", "A4", '{"n":1}', "A4"),
+    ("02B", "01A", "order%3A17", "[1,2,3]", "order:17"),
+    ("02C", "01A", "a%20b%2Fc", '"x"', "a b/c"),
+    ("02D", "01A", "%C3%A9t%C3%A9", '"y"', "été"),
+    ("02E", "01A", "100%25", '"z"', "100%"),
+    ("02F", "01A", "50%", '"w"', "50%"),
+    ("02G", "01A", "%FF", '"v"', "%FF"),
+    ("02H", "01B", "main", "null", "main"),
+    ("02K", "01A", "100%2525", '"once"', "100%25"),
+    ("02L", "01A", "bell%07", '"u"', "bell%07"),
+    ("02M", "01A", "%2E%2E", '"t"', "%2E%2E"),
+    ("02N", "01A", "%41" * 85, '"s"', "A" * 85),
+)
+CLASH = (("02I", "01C", "a%3Ab", "1", "a:b"), ("02J", "01C", "a:b", "2", "a:b"))
+
+
 def fill(
     mariadb: MariaDB, resources: tuple[tuple[Any, ...], ...] = RESOURCES, data: tuple[tuple[Any, ...], ...] = DATA
 ) -> None:
@@ -102,6 +121,11 @@ def variables(mariadb: MariaDB, user: str = "root", password: str = "") -> dict[
         "MYSQL_USER": user,
         "MYSQL_PASSWORD": password,
     }
+
+
+def rows(encoded: tuple[tuple[str, ...], ...]) -> tuple[tuple[Any, ...], ...]:
+    """What stands in the table of the original server."""
+    return tuple((id_, resource, stored, 0, data) for id_, resource, stored, data, _ in encoded)
 
 
 def path(*names: str) -> str:
@@ -210,3 +234,45 @@ def test_rights(tmp_path, mariadb, found):
             daemon.start()
         if found == "an old database":
             assert daemon.get(path("printer", "A4")).json["data"] == DATA[0][4]
+
+
+def test_selectors_are_decoded(tmp_path, mariadb):
+    """
+    A selector that the original server kept percent-encoded is found by the same URL as there.
+
+    What cannot be decoded keeps its name, which the log tells with the URL for it. The next start decodes nothing again.
+    """
+    fill(mariadb, ADOPTED, rows(ENCODED))
+    with Daemon(tmp_path, variables(mariadb)) as daemon:
+        for _ in range(2):
+            for id_, resource, _, data, name in ENCODED:
+                [owner] = [known for number, known, _ in ADOPTED if number == resource]
+                found = daemon.get(f"{path(owner, name)}?lock=0").json
+                assert (found["id"], found["selector"], found["data"]) == (id_, name, data)
+            assert daemon.get(f"/resource/{'printer'}/order%3A17?lock=0").json["id"] == "02B"
+            daemon.terminate()
+            daemon.start()
+        for row, stored, url in (
+            ("02G", "%FF", "%25FF"),
+            ("02L", "bell%07", "bell%2507"),
+            ("02M", "%2E%2E", "%252E%252E"),
+        ):
+            assert daemon.log.count(f"row {row}, the selector '{stored}' is kept as it is") == 1
+            assert f"Ask for it as {url}." in daemon.log
+            assert daemon.get(f"/resource/printer/{url}?lock=0").json["id"] == row
+        assert "row 02F" not in daemon.log
+        assert daemon.log.count("'queue' 3 s") == 1
+        for other in ("'printer' ", "'clash' "):
+            assert other not in daemon.log
+
+
+def test_selectors_that_collide(tmp_path, mariadb):
+    """Two selectors that would be one end the start with a sentence that names both rows, and nothing is changed."""
+    fill(mariadb, ADOPTED, rows(ENCODED + CLASH))
+    before = contents(mariadb)
+    log = Daemon(tmp_path, variables(mariadb)).fails()
+    assert "cannot be taken over, and nothing in it was changed" in log
+    for word in ("02I", "02J", "'a%3Ab'", "'a:b'", "01C"):
+        assert word in log
+    assert "Traceback" not in log
+    assert contents(mariadb) == before

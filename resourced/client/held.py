@@ -322,8 +322,12 @@ class Held:
 
 
 def as_holder(ticket: str, owner: str) -> dict[str, str]:
-    """Return the headers of a request for a lock that a ticket has or waits for."""
-    return {"x-ticket": ticket, **({"x-owner": owner} if owner else {})}
+    """
+    Return the headers of a request for a lock that a ticket has or waits for.
+
+    It does not wait, unless it is told to: where requests wait that do not say, it has to say so.
+    """
+    return {"x-ticket": ticket, "prefer": "wait=0", **({"x-owner": owner} if owner else {})}
 
 
 def _said(answer: Answer) -> str:

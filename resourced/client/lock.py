@@ -135,7 +135,11 @@ class Lock:
             headers = as_holder(self._ticket, self._owner)
         else:
             self._key = self._key or secrets.token_hex(16)
-            headers = {"idempotency-key": self._key, **({"x-owner": self._owner} if self._owner else {})}
+            headers = {
+                "idempotency-key": self._key,
+                "prefer": "wait=0",
+                **({"x-owner": self._owner} if self._owner else {}),
+            }
         try:
             answer = await self._servers.ask(
                 "GET",

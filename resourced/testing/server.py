@@ -103,7 +103,9 @@ class _Life:
     not needed here.
     """
 
-    def __init__(self, clock: Any, store: MemoryStore, times: Times, longest_wait: float, keys: Keys) -> None:
+    def __init__(
+        self, clock: Any, store: MemoryStore, times: Times, longest_wait: float, usual_wait: float, keys: Keys
+    ) -> None:
         self._timers = _Timers(clock)
         feed = Feed(self._timers, store)
         self._streams = Streams(STREAMS)
@@ -115,7 +117,7 @@ class _Life:
         Deferred.fromCoroutine(self._journal.open())
         parts = (keys, store, self._locks)
         self.leaf = ResourceAPI(
-            Published(*parts, longest_wait=longest_wait),
+            Published(*parts, longest_wait=longest_wait, usual_wait=usual_wait),
             Steering(*parts),
             History(*parts, feed=feed, streams=self._streams, clock=self._timers),
         ).app.resource()
@@ -140,6 +142,7 @@ class MemoryServer:
     :param place: how many seconds a place in the queue lasts.
     :param claim: within how many seconds a lock that fell to an absent client has to be used.
     :param longest_wait: the most seconds that a request may wait for a lock.
+    :param usual_wait: how many seconds one waits that does not say.
     :ivar treq: what a client sends requests with that needs no network.
     :ivar store: what is kept.
     :ivar read_key: the key that may read; so may the others,
@@ -161,12 +164,14 @@ class MemoryServer:
         place: float = 60.0,
         claim: float = 30.0,
         longest_wait: float = 50.0,
+        usual_wait: float = 0.0,
     ) -> None:
         self.store = store or MemoryStore()
         self.url = "http://resourced.test"
         self._clock = clock
         self._times = Times(lease=lease, place=place, claim=claim)
         self._longest_wait = longest_wait
+        self._usual_wait = usual_wait
         self._life = self._begin()
         self._site = make_site(self._life.leaf, clock)
         self._front = Front(self._life.leaf)
@@ -219,4 +224,4 @@ class MemoryServer:
 
     def _begin(self) -> _Life:
         keys = Keys(self.read_key, self.lock_key, self.write_key)
-        return _Life(self._clock, self.store, self._times, self._longest_wait, keys)
+        return _Life(self._clock, self.store, self._times, self._longest_wait, self._usual_wait, keys)
