@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from resourced.errors import StoreUnavailable
 
-#: Seconds after which a fault that is seen again is news again.
+#: Seconds after which a fault that is seen again is news again. Not seen for so long while others succeed, it is over.
 QUIET: Final = 10.0
 #: Seconds for which one refused statement says something about the database as a whole.
 RECENT: Final = 0.5
@@ -53,7 +53,8 @@ class Condition:
     """
     How a database does, as all who use it find out together. Their threads may call it at the same time.
 
-    Requests fail by the thousand while a database is away, and the log has one line about it.
+    Requests fail by the thousand while a database is away, and the log has one line when that begins and one when it is over.
+    A passing fault is over when it was not seen for a while: in between other statements may succeed.
 
     :param database: what it is called in the log.
     :param now: a clock in seconds that nobody sets.
@@ -81,9 +82,8 @@ class Condition:
             now = self._now()
             news = fault not in self._found.values() and now - self._seen.get(fault, -inf) > QUIET
             self._seen[fault] = now
-            if not fault.passing:
-                self._found[who] = fault
-                self._told = self._told or news
+            self._found[who] = fault
+            self._told = self._told or news
         if news:
             self._log.warn(
                 "{sentence} ({database}, error {code})", sentence=fault.sentence, database=self._database, code=code
@@ -91,14 +91,17 @@ class Condition:
 
     def well(self, who: str) -> None:
         """Take note of a success."""
-        if who not in self._found:
+        if not (self._found or self._told):
             return
         with self._lock:
             self._found.pop(who, None)
-            told = self._told and not self._found
-            if told:
+            now = self._now()
+            # Who failed long ago and was not asked since will hardly fail now that others succeed.
+            self._found = {other: fault for other, fault in self._found.items() if now - self._seen[fault] < QUIET}
+            over = self._told and not self._found and not self._recent(QUIET)
+            if over:
                 self._told = False
-        if told:
+        if over:
             self._log.info("The database can be used again.")
 
     def fault(self, within: float = inf) -> StoreUnavailable | None:
@@ -110,6 +113,11 @@ class Condition:
         with self._lock:
             now = self._now()
             # What was wrong with one statement may be so for most of the others, but soon nobody can tell.
-            known = [*(fault for fault in self._seen if fault.passing and now - self._seen[fault] < RECENT)]
+            known = self._recent(RECENT)
             known += [fault for fault in self._found.values() if now - self._seen[fault] < within]
             return max(known, key=self._seen.__getitem__).error() if known else None
+
+    def _recent(self, seconds: float) -> list[Fault]:
+        """Return the passing faults that were seen in the last so many seconds, whatever succeeded since."""
+        now = self._now()
+        return [fault for fault, seen in self._seen.items() if fault.passing and now - seen < seconds]

@@ -83,8 +83,12 @@ class Dialect(Protocol):
 
 
 def refusal(dialect: Dialect, error: Exception) -> str:
-    """Say why a database cannot be used, in the words of its driver."""
-    detail = error.args[-1] if error.args else type(error).__name__
+    """Say why a database cannot be used: by its fault, if that has a name, else in the words of its driver."""
+    fault = dialect.fault(error)
+    if fault in {Fault.UNREACHABLE, Fault.REFUSED}:
+        detail = error.args[-1] if error.args else type(error).__name__
+    else:
+        detail = fault.sentence.rstrip(".")
     return f"Cannot use {dialect.describe()}: {detail} (error {dialect.code(error)})."
 
 
@@ -339,8 +343,8 @@ class SQLite:
 
     def fault(self, error: Exception, *, fresh: bool = False) -> Fault:  # noqa: ARG002
         code = self.code(error)
-        if code == sqlite3.SQLITE_IOERR_WRITE:
-            # Such as a limit of the file's size, or a quota.
+        if code in {sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}:
+            # Such as a limit of the file's size, or a quota; or the file beside it that all share cannot grow.
             return Fault.FULL
         # The upper bits say more about the same error.
         return self._FAULTS.get(code & 0xFF, Fault.REFUSED)

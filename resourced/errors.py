@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+#: What a client has to make of a fault of the store.
+UNDONE: Final = "Nothing of what was asked may be taken as done; try again in a moment."
+
 
 class ResourcedError(Exception):
     """
@@ -114,6 +119,12 @@ class StoreUnavailable(ResourcedError):
     """The store cannot be reached or did not do what was asked; nothing that was asked may be taken as done."""
 
     code = "store_unavailable"
+
+    def because(self, fault: StoreUnavailable) -> StoreUnavailable:
+        """Return the same with its cause as the sentence, unless it is such a cause itself."""
+        if self.code != StoreUnavailable.code:
+            return self
+        return StoreUnavailable(f"{fault.sentence} {UNDONE}")
 
 
 class StoreRefused(StoreUnavailable):

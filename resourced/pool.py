@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from resourced.condition import Condition
 from resourced.courier import Courier
 from resourced.dialect import Dialect, MySQL
-from resourced.errors import StoreUnavailable
+from resourced.errors import UNDONE, StoreUnavailable
 from resourced.statement import Statement, length
 from resourced.workers import Workers
 
@@ -25,7 +25,6 @@ PAUSE: Final = 0.3
 
 BUSY: Final = "The database has too much to do; try again in a moment."
 AWAY: Final = "The database cannot be reached; try again in a moment."
-FAILED: Final = "Nothing of what was asked may be taken as done; try again in a moment."
 
 
 class DuplicateKey(Exception):
@@ -261,7 +260,7 @@ class Pool(adbapi.ConnectionPool):
             self._paused_until = self._now() + PAUSE
         fault = self.dialect.fault(error, fresh=fresh)
         self._condition.ill(self._name, fault, self.dialect.code(error))
-        return StoreUnavailable(f"{fault.sentence} {FAILED}")
+        return StoreUnavailable(f"{fault.sentence} {UNDONE}")
 
 
 class Session(adbapi.Connection):

@@ -159,11 +159,13 @@ class ResourceAPI:
     """
     All groups of routes as one Klein app.
 
+    :param fault: says what is wrong with the store, if that is known: whoever meets it anywhere is told the same.
     :ivar app: the app.
     :ivar endpoints: what answers its routes, by name.
     """
 
-    def __init__(self, *groups: Group) -> None:
+    def __init__(self, *groups: Group, fault: Callable[[], StoreUnavailable | None] = lambda: None) -> None:
+        self._fault = fault
         self.app = Klein()
         self.app.url_map.converters["name"] = Segment
         # An empty segment is no name, and must not be mended by a redirect.
@@ -180,6 +182,8 @@ class ResourceAPI:
         """Answer an exception of whatever kind."""
         reason = failure.value
         if isinstance(reason, ResourcedError):
+            if isinstance(reason, StoreUnavailable) and (fault := self._fault()):
+                reason = reason.because(fault)
             return _refused(request, reason)
         if isinstance(reason, HTTPException):
             return _unrouted(request, reason)

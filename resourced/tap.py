@@ -180,6 +180,7 @@ def makeService(options: Options) -> IService:
         scrape,
         History(keys, store, locks, feed=feed, streams=streams, clock=reactor),
         Displayed(),
+        fault=database.fault,
     )
     leaf_of = _stock if config.stock else Dispatch
     limits = SiteLimits(

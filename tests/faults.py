@@ -9,7 +9,6 @@ prints the table, or the lines whose names have one of the words in them: the fa
 from __future__ import annotations
 
 import json
-import resource
 import sqlite3
 import sys
 import tempfile
@@ -24,7 +23,9 @@ from typing import Any
 
 import pymysql
 
+from resourced.condition import QUIET
 from tests.daemon import LOCK, Answer, Daemon, eventually
+from tests.disk import Disk
 from tests.mariadb import MariaDB
 
 A4 = "/resource/printer/A4"
@@ -33,6 +34,8 @@ TIMEOUT = 1.0
 #: Bytes that the holder writes each time: more than fits into what is left anywhere.
 SIZE = 150_000
 PASSWORD = "of-the-house"
+#: What the log says when a fault is over.
+OVER = "The database can be used again."
 #: All tables in one file, which may be given a limit.
 ONE_FILE = ("--innodb-file-per-table=0",)
 
@@ -57,6 +60,10 @@ class House:
                 "MYSQL_USER": "keeper",
                 "MYSQL_PASSWORD": PASSWORD,
             }
+        self.disk: Disk | None = None
+        if scenario.disk:
+            self.disk = stack.enter_context(Disk(folder))
+            environ["RESOURCED_STORE"] = f"sqlite:{self.disk.path}/resourced.sqlite"
         self.daemon = Daemon(folder, environ)
         self.fillers: list[Any] = []
 
@@ -71,9 +78,18 @@ class House:
 
     def hang_up(self) -> None:
         """End every connection of the daemon."""
-        for (number,) in self.mariadb.run("SELECT id FROM information_schema.processlist WHERE user = 'keeper'"):
-            with suppress(pymysql.MySQLError):
-                self.mariadb.run(f"KILL {number}")
+        with closing(self.mariadb.connect()) as connection, connection.cursor() as cursor:
+            hang_up(cursor)
+
+
+def hang_up(cursor: Any) -> bool:
+    """End every connection of the daemon; tell whether there was any."""
+    cursor.execute("SELECT id FROM information_schema.processlist WHERE user = 'keeper'")
+    numbers = [number for (number,) in cursor.fetchall()]
+    for number in numbers:
+        with suppress(pymysql.MySQLError):
+            cursor.execute(f"KILL {number}")
+    return bool(numbers)
 
 
 @dataclass(frozen=True)
@@ -84,6 +100,7 @@ class Scenario:
     :ivar health: what ``/health`` says meanwhile; nothing if it is as well as ever.
     :ivar hurts: which requests cannot be served at all.
     :ivar lasts: for how many seconds.
+    :ivar disk: whether the SQLite file is on a disk of its own, which takes root.
     """
 
     name: str
@@ -93,6 +110,7 @@ class Scenario:
     hurts: frozenset[str] = frozenset({"read", "write", "lock", "create"})
     lasts: float = 1.2
     sqlite: bool = False
+    disk: bool = False
     options: tuple[str, ...] = ()
     environ: dict[str, str] = field(default_factory=dict)
 
@@ -116,6 +134,8 @@ class Outcome:
     :ivar health: the codes with which ``/health`` said that something is wrong.
     :ivar stale: reads that gave less than had been written for sure by then.
     :ivar hasty: refusals without ``Retry-After``.
+    :ivar said: the first sentences of all refusals.
+    :ivar over: whether the log says that the fault is over.
     :ivar lines: what the log has about it; ``returned`` is how long full service took.
     """
 
@@ -123,6 +143,8 @@ class Outcome:
     health: set[str] = field(default_factory=set)
     stale: int = 0
     hasty: int = 0
+    said: set[str] = field(default_factory=set)
+    over: bool = False
     lines: list[str] = field(default_factory=list)
     returned: float = 0.0
     lost: list[str] = field(default_factory=list)
@@ -178,8 +200,9 @@ class Clients:
             answer = ask()
             seen.slowest = max(seen.slowest, time.monotonic() - began)
             seen.statuses[answer.status] += 1
-            if answer.status == 503 and int(answer.headers.get("retry-after", 0)) < 1:
-                self._outcome.hasty += 1
+            if answer.status == 503:
+                self._outcome.said.add(answer.json["error"].partition(".")[0])
+                self._outcome.hasty += int(answer.headers.get("retry-after", 0)) < 1
             self._over.wait(0.02)
 
     def read(self) -> Answer:
@@ -245,15 +268,19 @@ def run(scenario: Scenario) -> Outcome:
         scenario.begin(house)
         with clients.asking():
             time.sleep(scenario.lasts)
-        health = set(outcome.health)
+        health, said = set(outcome.health), set(outcome.said)
         outcome.lines = [line for line in daemon.log[before:].splitlines() if "resourced.access" not in line]
         began = time.monotonic()
         scenario.end(house)
         eventually(clients.all_served, 20, "full service")
         outcome.returned = time.monotonic() - began
-        outcome.health = health
+        outcome.health, outcome.said = health, said
         outcome.lost = list(losses(daemon, clients, holder, second, third))
         assert "Traceback" not in daemon.log, daemon.log[-3000:]
+        if scenario.health:
+            # What is about single statements is over when it was not seen for a while.
+            eventually(lambda: daemon.log.count(OVER, before), 2 * QUIET + 10, "the log says that it is over")
+            outcome.over = True
     return outcome
 
 
@@ -317,14 +344,17 @@ def unthrottle(house: House) -> None:
 def crowd(house: House) -> None:
     """Take every connection that the server has to give."""
     house.mariadb.run("CREATE USER crowd@localhost")
-    house.mariadb.run("SET GLOBAL max_connections = 12")
-    for _ in range(200):
-        house.hang_up()
-        with suppress(pymysql.MySQLError):
-            while True:
-                house.fillers.append(pymysql.connect(unix_socket=house.mariadb.socket, user="crowd", ssl_disabled=True))
-        if not house.mariadb.run("SELECT 1 FROM information_schema.processlist WHERE user = 'keeper'"):
-            return
+    # One connection for all of it: that of a moment ago may count still, and would be one too many.
+    with closing(house.mariadb.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SET GLOBAL max_connections = 12")
+        for _ in range(200):
+            with suppress(pymysql.MySQLError):
+                while True:
+                    house.fillers.append(
+                        pymysql.connect(unix_socket=house.mariadb.socket, user="crowd", ssl_disabled=True)
+                    )
+            if not hang_up(cursor):
+                return
     raise AssertionError("the daemon always has a connection")
 
 
@@ -354,14 +384,14 @@ def shrink_packets(house: House) -> None:
     house.hang_up()
 
 
-def limit_file(house: House) -> None:
-    """Let no file of the daemon grow beyond what its database has."""
-    size = Path(house.file).stat().st_size
-    resource.prlimit(house.daemon.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+def fill_disk(house: House) -> None:
+    assert house.disk is not None
+    house.disk.fill()
 
 
-def unlimit_file(house: House) -> None:
-    resource.prlimit(house.daemon.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+def empty_disk(house: House) -> None:
+    assert house.disk is not None
+    house.disk.make_room()
 
 
 def lock_file(house: House) -> None:
@@ -417,11 +447,12 @@ SCENARIOS = (
     ),
     Scenario(
         "SQLite's disk is full",
-        limit_file,
-        unlimit_file,
+        fill_disk,
+        empty_disk,
         frozenset({"store_full"}),
-        hurts=frozenset({"write"}),
+        hurts=WRITES,
         sqlite=True,
+        disk=True,
     ),
     Scenario(
         "SQLite file locked by another program",

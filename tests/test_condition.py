@@ -80,13 +80,49 @@ class ConditionTests(SynchronousTestCase):
         self.assertEqual(self.code(), "store_read_only")
 
     def test_refused_statement(self):
-        """What is wrong with one statement is told once, whatever succeeds in between, and is forgotten soon."""
+        """What is wrong with one statement is told once, whatever succeeds in between, and is forgotten soon after a success."""
         for _ in range(100):
             self.condition.ill("writes", Fault.FULL, 1114)
             self.condition.well("writes")
         self.assertEqual(self.lines, ["The database has no space left. (the database, error 1114)"])
         self.assertEqual(self.code(), "store_full")
         self.time += RECENT * 1.1
+        self.assertEqual(self.code(), "")
+
+    def test_end_of_a_passing_fault(self):
+        """What is wrong with one statement is over, and that is told, when it was not met for a while and others succeed."""
+        for fault in (Fault.FULL, Fault.OVERSIZED, Fault.REFUSED):
+            self.lines.clear()
+            for _ in range(20):
+                self.condition.ill("writes", fault, 1)
+                self.time += QUIET / 2
+                self.condition.well("writes")
+            self.assertEqual(self.lines, [f"{fault.sentence} (the database, error 1)"])
+            self.time += QUIET / 2
+            # Whoever it is that succeeds.
+            self.condition.well("reads")
+            self.condition.well("writes")
+            self.assertEqual(self.lines[1:], ["The database can be used again."])
+            self.time += 2 * QUIET
+
+    def test_full_from_begin_to_end(self):
+        """As long as nothing is written, a database that is full goes on being so, however long it takes to try again."""
+        self.condition.ill("writes", Fault.FULL, 1114)
+        self.time += QUIET / 2
+        self.condition.well("reads")
+        self.assertEqual(self.code(), "store_full")
+        self.condition.well("writes")
+        self.assertEqual(self.code(), "")
+
+    def test_nobody_asks_again(self):
+        """That the database can be used again does not wait for those who failed once and never ask again."""
+        self.condition.ill("reads", Fault.UNREACHABLE, 2003)
+        self.condition.ill("writes", Fault.UNREACHABLE, 2003)
+        self.condition.well("writes")
+        self.assertEqual(len(self.lines), 1)
+        self.time += QUIET
+        self.condition.well("writes")
+        self.assertEqual(self.lines[1:], ["The database can be used again."])
         self.assertEqual(self.code(), "")
 
 
@@ -120,6 +156,7 @@ class FaultTests(SynchronousTestCase):
         for code, fault in (
             (sqlite3.SQLITE_FULL, Fault.FULL),
             (sqlite3.SQLITE_IOERR_WRITE, Fault.FULL),
+            (sqlite3.SQLITE_IOERR_SHMSIZE, Fault.FULL),
             (sqlite3.SQLITE_READONLY_DBMOVED, Fault.READ_ONLY),
             (sqlite3.SQLITE_BUSY_SNAPSHOT, Fault.SILENT),
             (sqlite3.SQLITE_CANTOPEN, Fault.UNREACHABLE),

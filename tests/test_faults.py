@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
+from resourced.condition import Fault
 from tests.daemon import Daemon, eventually
 from tests.faults import SCENARIOS, TIMEOUT, Scenario, run
 from tests.mariadb import MariaDB
@@ -27,7 +28,8 @@ def test_fault(scenario: Scenario):
     """
     While the database has a fault clients are refused with 503 and ``Retry-After``, soon, and are never given old data for new.
 
-    ``/health`` tells which fault it is and the log has one line about it. Afterwards all is served again, and nothing is lost.
+    ``/health`` tells which fault it is, the log has one line about it and all have the same sentence. Afterwards all is served again, the log
+    says that it is over, and nothing is lost.
     """
     outcome = run(scenario)
     assert {status for seen in outcome.seen.values() for status in seen.statuses} <= {200, 201, 204, 503}
@@ -45,6 +47,11 @@ def test_fault(scenario: Scenario):
     assert outcome.health <= scenario.health
     told = [line for line in outcome.lines if "resourced.condition" in line]
     assert len(told) == bool(scenario.health), told
+    assert outcome.over == bool(scenario.health)
+    if scenario.health:
+        # Whoever meets it is told the same: each client, the log, and whoever looks at the health.
+        assert outcome.said == {fault.sentence.rstrip(".") for fault in Fault if fault.value[0] in scenario.health}
+        assert all(any(sentence in line for sentence in outcome.said) for line in told)
     assert not [line for line in outcome.lines if "#error" in line or "#critical" in line]
     assert outcome.returned < RETURN
     assert outcome.lost == []
