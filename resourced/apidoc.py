@@ -15,6 +15,7 @@ from resourced.errors import (
     BadRequest,
     BodyTooLarge,
     DataNotFound,
+    Deadlock,
     FenceMismatch,
     Forbidden,
     NotAuthorized,
@@ -43,6 +44,7 @@ SENTENCES: Final[Mapping[type[ResourcedError], str]] = {
     ResourceNotFound: "There is no resource named 'printer'.",
     DataNotFound: "There is no data at selector 'A4' of resource 'printer' yet.",
     ResourceExists: "There is a resource named 'printer' already.",
+    Deadlock: "To wait for this lock would be a deadlock: it will not be free before this client lets go of another one.",
     TicketEnded: "This ticket has ended or was never given out. Ask again without it.",
     FenceMismatch: "The lock is not held under this fence, or not any more.",
     PreconditionFailed: "The data is not what the request says.",
@@ -249,8 +251,8 @@ def _data() -> dict[str, Part]:
         "readData",
         "Read, and take or keep the lock",
         {"200": read, "202": queued, "304": unmodified},
-        [ResourceNotFound, DataNotFound, TicketEnded],
-        parameters=("lock", "raw", "wait", "Prefer", "ticket", "owner", "Idempotency-Key", "If-None-Match"),
+        [ResourceNotFound, DataNotFound, Deadlock, TicketEnded],
+        parameters=("lock", "raw", "wait", "Prefer", "ticket", "holds", "owner", "Idempotency-Key", "If-None-Match"),
     )
     head = _operation(
         "readData",
@@ -298,8 +300,8 @@ def _locks() -> dict[str, Part]:
                 "200": _answer("The lock is the client's.", "Locked", {"locked": True}, headers=_HELD),
                 "202": _answer("Someone else has it.", "NotLocked", {"locked": False, "position": 1}, headers=_QUEUED),
             },
-            [ResourceNotFound, TicketEnded],
-            parameters=("wait", "Prefer", "ticket", "owner", "Idempotency-Key"),
+            [ResourceNotFound, Deadlock, TicketEnded],
+            parameters=("wait", "Prefer", "ticket", "holds", "owner", "Idempotency-Key"),
         )
 
     def unlock(name: str) -> Part:

@@ -220,6 +220,13 @@ PARAMETERS: Final[Mapping[str, Part]] = {
         {"type": "string", "pattern": "^[!-~]*$"},
     ),
     "neededTicket": _parameter("header", "x-ticket", "The client's ticket.", "0f" * 16, _ANY_TICKET, required=True),
+    "holds": _parameter(
+        "header",
+        "x-holds",
+        "Tickets that the client holds meanwhile, at most 100: if it would have to wait for itself, it is told so.",
+        ", ".join(("0f" * 16, "1e" * 16)),
+        {"type": "string", "pattern": "^([0-9a-f]{32}(, ?[0-9a-f]{32}){0,99})?$"},
+    ),
     "owner": _parameter(
         "header",
         "x-owner",

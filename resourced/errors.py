@@ -85,6 +85,12 @@ class NotHolder(ResourcedError):
     code = "locked"
 
 
+class Deadlock(ResourcedError):
+    """To wait for this lock would close a circle of clients that wait for each other, so it is not waited for."""
+
+    code = "deadlock"
+
+
 class FenceMismatch(ResourcedError):
     """The lock is not held under this fence, or not any more."""
 

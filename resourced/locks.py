@@ -6,14 +6,14 @@ The table decides in one step; whoever is told about it is told after the journa
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from resourced.errors import FenceMismatch, NotHolder, TicketEnded
+from resourced.errors import Deadlock, FenceMismatch, NotHolder, TicketEnded
 from resourced.lockqueue import Entry, LockQueue
 from resourced.locktable import Journal, Limits, LockTable, Times, doubtful
 from resourced.model import BREAK, HOLDING, WRITE, Key, Resource, Write
@@ -154,6 +154,7 @@ class LockManager:
         owner: str = "",
         retry: str = "",
         party: str = "",
+        holds: Collection[str] = (),
     ) -> Held | Queued:
         """
         Take the lock, keep it, or keep the place in the queue.
@@ -163,15 +164,17 @@ class LockManager:
         :param wait: how long to wait for the lock, in seconds.
         :param retry: what makes a request without a ticket known again: it gets the ticket that it got before.
         :param party: who asks; a ticket works only for whom it was given to.
+        :param holds: tickets that the client holds meanwhile; those of others are passed over.
         :raises resourced.errors.TicketEnded: the ticket has no claim to this lock any more, or never was.
+        :raises resourced.errors.Deadlock: it would have to wait for itself; it has no place then.
         :raises resourced.errors.Overloaded: too many wait.
         :raises resourced.errors.StoreUnavailable: the answer could not be kept; it must not be believed.
         """
         until = self._clock.seconds() + wait
         self._table.check(key)
         try:
-            entry = self._table.enter(key, lease, ticket, owner, retry, party)
-        except TicketEnded:
+            entry = self._table.enter(key, lease, ticket, owner, retry, party, holds)
+        except (Deadlock, TicketEnded):
             await self._all_kept()
             raise
         # Whoever held it before has used it by asking.

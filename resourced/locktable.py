@@ -15,7 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.alarms import Alarms
-from resourced.errors import NotHolder, Overloaded, ResourceInUse, StoreUnavailable, TicketEnded
+from resourced.deadlocks import Deadlocks
+from resourced.errors import Deadlock, NotHolder, Overloaded, ResourceInUse, StoreUnavailable, TicketEnded
 from resourced.lockqueue import Entry, LockQueue, Scope, Ticket
 from resourced.model import (
     EXPIRY,
@@ -153,6 +154,7 @@ class LockTable:
         self._sealed: set[str] = set()
         self.changes = 0
         self._tickets = Tickets(new_ticket)
+        self._deadlocks = Deadlocks()
         self._alarms: Alarms[Entry] = Alarms(clock, self._due)
         self._seq = 0
         self._fence = 0
@@ -223,12 +225,16 @@ class LockTable:
 
     # -- Decisions
 
-    def enter(self, key: Key, lease: float, name: str, owner: str, retry: str, party: str) -> Entry:
+    def enter(
+        self, key: Key, lease: float, name: str, owner: str, retry: str, party: str, holds: Collection[str] = ()
+    ) -> Entry:
         """
         Find the place of a ticket at a lock and renew it, or make one: it has the lock if that is free, and else comes last in line.
 
         :param lease: how long a holder may be silent, in seconds; 0 means as the server likes it.
+        :param holds: tickets that the client holds meanwhile.
         :raises resourced.errors.TicketEnded: the ticket has no claim to this lock any more, or never was.
+        :raises resourced.errors.Deadlock: it would have to wait for itself; it has no place then.
         :raises resourced.errors.Overloaded: too many wait.
         """
         lease = lease or self._times.lease
@@ -237,18 +243,39 @@ class LockTable:
         else:
             ticket = self._tickets.issue(key.resource, key.selector, retry, party)
         entry = ticket.entries.get(key.selector)
+        held = self._tickets.holding(holds, party)
+        if entry is not None and entry.standing is LOST:
+            raise TicketEnded("This ticket has lost its lock or its place here. Ask again without it.")
+        if held:
+            self._refuse_deadlock(key, entry, held)
         if entry is None:
             entry = self._join(key, lease, ticket, owner)
-        elif entry.standing is LOST:
-            raise TicketEnded("This ticket has lost its lock or its place here. Ask again without it.")
         else:
             entry.queue.scope.lease = lease
             if entry.holds:
                 self.claim(entry)
             else:
                 self._arm(entry, self._times.place, self._clock.seconds())
+        if not entry.holds:
+            self._deadlocks.waits(entry, held)
         self._record()
         return entry
+
+    def _refuse_deadlock(self, key: Key, entry: Entry | None, held: Collection[Entry]) -> None:
+        """Let nobody wait who would wait for itself, and give up the place that it may have already."""
+        queue = self._queues.get(key)
+        if queue is None or (entry is not None and entry.holds):
+            return
+        if entry is not None:
+            # What it said before does not count any more.
+            self._deadlocks.over(entry)
+        if self._deadlocks.closes(queue, held):
+            if entry is not None:
+                self.release(entry)
+                self.settle(queue)
+            raise Deadlock(
+                "To wait for this lock would be a deadlock: it will not be free before this client lets go of another one."
+            )
 
     def _join(self, key: Key, lease: float, ticket: Ticket, owner: str) -> Entry:
         if key.resource in self._sealed:
@@ -388,6 +415,7 @@ class LockTable:
     def _end(self, entry: Entry) -> None:
         if not entry.holds:
             self.waiting -= 1
+            self._deadlocks.over(entry)
         entry.queue.leave(entry)
         entry.ended = True
         self._alarms.drop(entry)
@@ -426,6 +454,7 @@ class LockTable:
         if queue.waiting:
             heir = queue.heir()
             self.waiting -= 1
+            self._deadlocks.over(heir)
             self._grant(heir, HOLDING if heir.requests else GRANTED, self._clock.seconds())
         elif not queue.suspect and self._queues.get(queue.key) is queue:
             self._close(queue)
@@ -538,6 +567,7 @@ class LockTable:
         for entry in queue:
             entry.ended = True
             self._alarms.drop(entry)
+            self._deadlocks.over(entry)
             ticket = entry.ticket
             del ticket.entries[key.selector]
             if not ticket.alive:

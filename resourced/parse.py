@@ -21,6 +21,8 @@ LONGEST = 2**31 - 1
 HIGHEST = 2**63 - 1
 #: How long a page of a list is if nothing is said about it, and at most.
 USUAL, MOST = 100, 1000
+#: How many tickets a client may say that it holds.
+HELD = 100
 
 
 class Page(NamedTuple):
@@ -220,6 +222,21 @@ def retry_of(request: Request) -> str:
     if len(retry) > 255:
         raise BadRequest("Idempotency-Key is longer than 255 characters.", "bad_idempotency_key")
     return hashlib.sha256(presented_key(request) + b"\0" + retry.encode()).hexdigest() if retry else ""
+
+
+def holds_of(request: Request) -> list[str]:
+    """
+    Return the tickets that the client says it holds meanwhile; the header is a list, and may come in parts.
+
+    :raises BadRequest: the header is no list of tickets, or too long a one.
+    """
+    fields = request.requestHeaders.getRawHeaders(b"x-holds")
+    if fields is None:
+        return []
+    tickets = [ticket for part in b",".join(fields).split(b",") if (ticket := part.strip(b" \t"))]
+    if len(tickets) > HELD or not all(re.fullmatch(rb"[0-9a-f]{32}", ticket) for ticket in tickets):
+        raise BadRequest(f"x-holds is not a list of at most {HELD} tickets.", "bad_holds")
+    return [ticket.decode() for ticket in tickets]
 
 
 def resource_named(name: str) -> str:

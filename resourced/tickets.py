@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 
 from resourced.errors import TicketEnded
-from resourced.lockqueue import Ticket
+from resourced.lockqueue import Entry, Ticket
 
 #: How many tickets that let go of everything are remembered; the one that did so first is forgotten first.
 REMEMBERED = 65536
+#: How many locks of the tickets that a client says it holds are looked at.
+COUNTED = 1000
 #: How many random bytes are in the name of a ticket, and how many names are drawn at once.
 BYTES, DRAWN = 16, 128
 
@@ -68,6 +71,22 @@ class Tickets:
         if ticket is None:
             raise TicketEnded("This ticket has ended or was never given out. Ask again without it.")
         return ticket
+
+    def holding(self, names: Iterable[str], party: str) -> list[Entry]:
+        """
+        Return the locks that some tickets hold, of whatever resource, but no more than ``COUNTED``.
+
+        Those that were given to others are unknown here.
+        """
+        tickets = [self._known.get(name) for name in names]
+        held = (
+            entry
+            for ticket in tickets
+            if ticket is not None and ticket.party == party
+            for entry in ticket.entries.values()
+            if entry.holds
+        )
+        return list(islice(held, COUNTED))
 
     def issue(self, resource: str, selector: str, retry: str, party: str) -> Ticket:
         """Make a ticket, or find the one that the same request got before if that has not lost this selector."""

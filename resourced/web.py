@@ -19,6 +19,7 @@ from resourced.parse import (
     definition,
     flag,
     header,
+    holds_of,
     named,
     needed_ticket,
     owner_of,
@@ -176,4 +177,5 @@ class Published(Routes):
             owner=owner,
             retry="" if ticket else retry_of(request),
             party=identity.name,
+            holds=holds_of(request),
         )
