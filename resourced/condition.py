@@ -27,10 +27,15 @@ class Fault(Enum):
 
     UNREACHABLE = ("store_unreachable", "The database cannot be reached.")
     SILENT = ("store_silent", "The database does not answer in time.")
+    PARTED = ("store_parted", "The connections to the database reach different servers.")
     CROWDED = ("store_crowded", "The database takes no more connections.")
     READ_ONLY = ("store_read_only", "The database can only be read at present.")
     FULL = ("store_full", "The database has no space left.")
     OVERSIZED = ("store_packet_too_large", "The database does not take packets of this size.")
+    UNLOGGED = (
+        "store_binlog_format",
+        "The database server has binlog_format=STATEMENT, which the daemon cannot work with: set it to ROW or MIXED.",
+    )
     REFUSED = ("store_refused", "The database refused a statement.")
 
     @property
@@ -40,7 +45,7 @@ class Fault(Enum):
     @property
     def passing(self) -> bool:
         """Whether it is about one statement, such that the next one may well succeed."""
-        return self in {Fault.FULL, Fault.OVERSIZED, Fault.REFUSED}
+        return self in {Fault.FULL, Fault.OVERSIZED, Fault.UNLOGGED, Fault.REFUSED}
 
     def error(self) -> StoreUnavailable:
         """Return what a client is told of it."""

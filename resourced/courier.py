@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from resourced.dialect import MySQL
 from resourced.line import KEEP_TIME, Line, open_line, whole
-from resourced.packets import Conversation
+from resourced.packets import Conversation, lost
 from resourced.statement import Statement
 
 #: Seconds without a try to connect after the last one: nobody waits for it.
@@ -53,20 +53,22 @@ class Courier:
         self._opening: Deferred[None] | None = None
         self._closed = False
         self._paused_until = now()
+        # In which term the connection was made.
+        self._term = 0
 
     @property
     def ready(self) -> bool:
         """Whether a script would be under way at once."""
-        return self._conversation is not None and not self._busy
+        return self._conversation is not None and not self._busy and self._dialect.one.holds(self._term)
 
     def open(self) -> None:
         """See to it that there is a connection before long, if there can be one."""
         if self._conversation or self._opening or self._closed or self._now() < self._paused_until:
             return
         opened = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), open_line, self._dialect)
-        self._opening = opened.addBoth(self._opened)
+        self._opening = opened.addBoth(self._opened, self._dialect.one.term)
 
-    def _opened(self, line: Line | Failure | None) -> None:
+    def _opened(self, line: Line | Failure | None, term: int) -> None:
         self._opening = None
         self._paused_until = self._now() + PAUSE
         if line is None:
@@ -75,7 +77,9 @@ class Courier:
         elif isinstance(line, Line):
             # The server may have hung up already.
             with suppress(OSError):
-                self._take_over(line)
+                if self._dialect.one.holds(term):
+                    self._term = term
+                    self._take_over(line)
             # What is used is a copy.
             os.close(line.descriptor)
 
@@ -134,6 +138,11 @@ class Courier:
         if not self._dialect.is_undone(error):
             raise error
         return False
+
+    def drop(self) -> None:
+        """Hang up, whatever is under way: nobody knows what becomes of it."""
+        if self._conversation is not None:
+            self._conversation.give_up(lost())
 
     async def close(self) -> None:
         """Let go of the connection."""

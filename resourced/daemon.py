@@ -140,6 +140,7 @@ class Daemon(Service):
         """Become the one daemon of the store, and know its locks; wait for that, if that is wanted."""
         while True:
             try:
+                self._database.begin_term()
                 if await self._guard.hold():
                     await self._database.prepare()
                     await self._journal.open()

@@ -20,10 +20,13 @@ from resourced.condition import Condition
 from resourced.courier import Courier
 from resourced.dialect import Dialect, MySQL
 from resourced.errors import StoreUnavailable
+from resourced.identity import ServerIdentity
 from resourced.migration import PACKET_MARGIN, prepare
 from resourced.pool import BUSY, Measure, Pool, Script, Work
 
 T = TypeVar("T")
+log = Logger()
+
 log = Logger()
 
 #: The most characters of a script that is sent at once, if the server takes as many: the writes of a hundred clients.
@@ -44,6 +47,8 @@ class Database:
     :param short: whether commits may go without a thread, where that can be.
     :param now: a clock in seconds that nobody sets.
     :param measure: is told of each piece of work.
+    :param parted: called when a connection has reached another server than the others: from then on nothing is done, until
+        ``begin_term`` is called.
     :ivar pending: how much work is under way or in line.
     """
 
@@ -57,8 +62,11 @@ class Database:
         short: bool = True,
         now: Callable[[], float] = time.monotonic,
         measure: Measure = lambda _pool, _seconds, _done: None,
+        parted: Callable[[], object] = lambda: None,
     ) -> None:
         self.dialect = dialect
+        self._parted = parted
+        dialect.one.on_parted = partial(reactor.callFromThread, self._drop)
         self._reactor = reactor
         self._max_body = max_body
         self._max_pending = max_pending
@@ -73,6 +81,26 @@ class Database:
         self.pending = 0
         self._closed = False
         self._idle: Deferred[None] = Deferred()
+
+    def _drop(self, one: ServerIdentity, other: ServerIdentity) -> None:
+        log.error(
+            "The connections to the database reach different servers, first {one} and now {other}. All are dropped.",
+            one=one.describe(),
+            other=other.describe(),
+        )
+        self._parted()
+        if self._courier is not None:
+            self._courier.drop()
+
+    def begin_term(self) -> bool:
+        """
+        Go on with whichever server the next connection reaches, if the connections have reached different ones; tell whether they had.
+
+        Nothing that was asked for before is done after it. The schema may have to be prepared anew.
+        """
+        parted = self.dialect.one.parted
+        self.dialect.one.begin_term()
+        return parted
 
     async def prepare(self) -> None:
         """

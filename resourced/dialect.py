@@ -14,6 +14,8 @@ from pymysql.constants import CLIENT, CR, ER
 
 from resourced.condition import Fault
 from resourced.config import MySQLSettings, SQLiteSettings
+from resourced.errnos import Errno, meaning
+from resourced.identity import OneServer, OtherServer, identity_of
 from resourced.statement import Statement, written_out
 
 
@@ -36,8 +38,10 @@ class Dialect(Protocol):
     :cvar readers: how many connections read at once.
     :cvar error: the class of all that the driver raises.
     :ivar timeout: seconds that the database may take for an answer.
+    :ivar one: the server that all connections reach.
     """
 
+    one: OneServer
     name: ClassVar[str]
     driver: ClassVar[str]
     readers: ClassVar[int]
@@ -78,18 +82,25 @@ class Dialect(Protocol):
     def is_late(self, error: Exception) -> bool:
         """Tell whether the database let the whole timeout pass."""
 
+    def is_undone(self, error: Exception) -> bool:
+        """Tell whether nothing can be left of a transaction that has failed in this way, be it at its commit."""
+
     def is_retryable(self, error: Exception) -> bool:
-        """Tell whether the same transaction, begun anew, may well succeed: nothing of it has been done."""
+        """Tell whether the same transaction, begun anew, may well succeed, if it has failed before its commit or is undone."""
+
+    def is_passing(self, error: Exception) -> bool:
+        """Tell whether an error is one that may be gone by and by, with nothing changed by anybody."""
 
 
 def refusal(dialect: Dialect, error: Exception) -> str:
     """Say why a database cannot be used: by its fault, if that has a name, else in the words of its driver."""
     fault = dialect.fault(error)
-    if fault in {Fault.UNREACHABLE, Fault.REFUSED}:
+    if fault in {Fault.UNREACHABLE, Fault.PARTED, Fault.REFUSED}:
         detail = error.args[-1] if error.args else type(error).__name__
     else:
         detail = fault.sentence.rstrip(".")
-    return f"Cannot use {dialect.describe()}: {detail} (error {dialect.code(error)})."
+    number = f" (error {dialect.code(error)})" if dialect.code(error) else ""
+    return f"Cannot use {dialect.describe()}: {detail}{number}."
 
 
 class MySQL:
@@ -100,42 +111,6 @@ class MySQL:
     readers: ClassVar[int] = 4
     error: ClassVar[type[Exception]] = pymysql.MySQLError
 
-    #: Of a script of which one statement has failed so nothing is done, whichever it was, be it the commit.
-    _UNDONE = frozenset({
-        1153,  # packet too large
-        1290, 1836,  # read only
-        ER.LOCK_DEADLOCK,
-        ER.SUBQUERY_NO_1_ROW,  # a check
-    })  # fmt: skip
-
-    #: The connection is gone, or leads to a server that is going, or to one that only reads after a failover.
-    _LOST = frozenset({
-        0,
-        1053,  # server shutdown
-        1153,  # packet too large: the server hangs up
-        1158, 1159, 1160, 1161,  # network errors on the server's side
-        1290, 1836,  # read only
-        1927,  # killed
-        CR.CR_SERVER_GONE_ERROR,
-        CR.CR_SERVER_LOST,
-        4031,  # MySQL 8 ended an idle connection
-    })  # fmt: skip
-
-    _FAULTS: ClassVar[Mapping[int, Fault]] = {
-        3: Fault.FULL,  # a file cannot be written
-        1021: Fault.FULL,
-        1026: Fault.FULL,
-        1114: Fault.FULL,
-        1040: Fault.CROWDED,
-        1041: Fault.CROWDED,  # out of memory, or of threads, for a connection
-        1135: Fault.CROWDED,
-        1203: Fault.CROWDED,  # the limit of the user
-        1226: Fault.CROWDED,
-        1153: Fault.OVERSIZED,
-        1290: Fault.READ_ONLY,
-        1836: Fault.READ_ONLY,
-    }
-
     #: Seconds after which the server ends a connection that says nothing in the middle of a transaction, so that a
     #: daemon that is frozen there, or whose machine is gone, no longer holds its row locks.
     _SILENCE = 30
@@ -143,6 +118,7 @@ class MySQL:
     def __init__(self, settings: MySQLSettings, timeout: float) -> None:
         self.settings = settings
         self.timeout = timeout
+        self.one = OneServer()
         # The driver would build a context for every connection, which takes 20 ms of CPU. Like its own, this one
         # encrypts without asking who the server is.
         self._tls: ssl.SSLContext | None = None
@@ -208,8 +184,13 @@ class MySQL:
         }
 
         def log_in(**way: Any) -> Any:
-            connection = pymysql.connect(**where, **options, **way)
+            connection: Any = pymysql.connect(**where, **options, **way)
             connection.connect(new_socket() if new_socket else None)
+            try:
+                self._look_at(connection, reads=autocommit)
+            except Exception:
+                connection._force_close()  # noqa: SLF001 - the public close() writes to the server first
+                raise
             return connection
 
         try:
@@ -228,6 +209,14 @@ class MySQL:
                 CR.CR_CONN_HOST_ERROR, f"No MySQL server answers there ({type(error).__name__})"
             ) from None
 
+    def _look_at(self, connection: Any, *, reads: bool) -> None:
+        """Find out which server a connection has reached, and let its reads see all that was committed anywhere before."""
+        identity = identity_of(connection)
+        self.one.admit(identity)
+        if reads and identity.galera:
+            with connection.cursor() as cursor:
+                cursor.execute("SET SESSION wsrep_sync_wait = 1")
+
     def check(self, connection: Any) -> None:
         connection.ping()
 
@@ -242,12 +231,11 @@ class MySQL:
         return self.code(error) == ER.SUBQUERY_NO_1_ROW
 
     def is_undone(self, error: Exception) -> bool:
-        """Tell whether nothing can be left of a script with its commit, such that it may well be done in another way."""
-        return self.code(error) in self._UNDONE
+        return self.is_check(error) or self._meaning(error).undone
 
-    def _is_own(self, error: Exception) -> bool:
-        """Tell whether the driver itself failed: it did not get as far as an answer."""
-        return 2000 <= self.code(error) < 3000
+    def _meaning(self, error: Exception) -> Errno:
+        identity = self.one.identity
+        return meaning(self.code(error), group=identity is not None and identity.group)
 
     def begin(self, connection: Any) -> None:
         """Nothing: without autocommit the first statement starts a transaction, and saves a round trip."""
@@ -261,18 +249,19 @@ class MySQL:
     def fault(self, error: Exception, *, fresh: bool = False) -> Fault:
         if self.is_late(error):
             return Fault.SILENT
+        if isinstance(error, OtherServer):
+            return Fault.PARTED
         code = self.code(error)
         if fresh and code == CR.CR_SERVER_GONE_ERROR:
             # It was there, and hung up before it had read all of the statement.
             return Fault.OVERSIZED
-        lost = self.is_lost(error) or self._is_own(error)
-        return self._FAULTS.get(code, Fault.UNREACHABLE if lost else Fault.REFUSED)
+        return self._meaning(error).fault
 
     def is_duplicate(self, error: Exception) -> bool:
         return self.code(error) == ER.DUP_ENTRY
 
     def is_lost(self, error: Exception) -> bool:
-        return self.code(error) in self._LOST
+        return self._meaning(error).lost
 
     def is_late(self, error: Exception) -> bool:
         # The driver says so in English only; but it was handling the socket's own error then.
@@ -285,7 +274,10 @@ class MySQL:
         return error
 
     def is_retryable(self, error: Exception) -> bool:
-        return self.code(error) == ER.LOCK_DEADLOCK or (self.is_lost(error) and not self.is_late(error))
+        return self._meaning(error).again or (self.is_lost(error) and not self.is_late(error))
+
+    def is_passing(self, error: Exception) -> bool:
+        return self._meaning(error).passing
 
 
 class SQLite:
@@ -309,6 +301,7 @@ class SQLite:
     def __init__(self, settings: SQLiteSettings, timeout: float) -> None:
         self.settings = settings
         self.timeout = timeout
+        self.one = OneServer()
 
     def describe(self) -> str:
         return self.settings.describe()
@@ -358,5 +351,11 @@ class SQLite:
     def is_late(self, error: Exception) -> bool:
         return self.code(error) == sqlite3.SQLITE_BUSY
 
+    def is_undone(self, error: Exception) -> bool:  # noqa: ARG002 - a commit that fails may be tried again on the same connection
+        return False
+
     def is_retryable(self, error: Exception) -> bool:  # noqa: ARG002
         return False
+
+    def is_passing(self, error: Exception) -> bool:
+        return self.is_late(error)

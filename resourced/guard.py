@@ -105,6 +105,7 @@ class ServerGuard:
         database = hashlib.sha256(dialect.settings.database.encode()).hexdigest()[:32]
         self._name = f"resourced:{database}"
         self._connection: Any = None
+        self._term = 0
 
     async def hold(self) -> bool:
         return bool(await self._in_thread(self._hold))
@@ -117,7 +118,11 @@ class ServerGuard:
 
     def _hold(self) -> bool:
         try:
+            if self._connection is not None and not self._dialect.one.holds(self._term):
+                # A daemon that has the lock at one server and its data at another has nothing.
+                self._disconnect()
             if self._connection is None:
+                self._term = self._dialect.one.term
                 self._connection = self._dialect.open(autocommit=True, database=None)
                 self._ask(f"SET SESSION wait_timeout = {SILENCE}")
             if self._ask("SELECT COALESCE(IS_USED_LOCK(%s) = CONNECTION_ID(), 0)", self._name):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Final
+
+import pymysql
 
 #: Some servers lack some of these, which is no error when they are asked for in this way.
 _QUESTION: Final = (
@@ -56,3 +60,56 @@ def identity_of(connection: Any) -> ServerIdentity:
         galera=told.get("wsrep_on") == "ON",
         group=bool(told.get("group_replication_group_name")),
     )
+
+
+class OtherServer(pymysql.OperationalError):
+    """A new connection has reached another server than the others of this daemon."""
+
+
+class OneServer:
+    """
+    Holds all connections of a daemon to one server. Threads may call it at the same time.
+
+    Data that is read from one server and written to another is lost sooner or later. So the first connection decides which server it
+    is, and one that reaches another server parts the daemon from both: nothing is done on any connection before the daemon begins a
+    new term, and the first connection after that decides again.
+
+    :ivar term: counts how often that has happened; what was begun in one term must not be done in another.
+    :ivar parted: whether a connection has reached another server in this term.
+    :ivar identity: the server, once a connection has reached it.
+    :ivar on_parted: is called, in any thread, when a connection has reached another server: with the one and the other.
+    """
+
+    def __init__(self) -> None:
+        self.term = 0
+        self.parted = False
+        self.identity: ServerIdentity | None = None
+        self.on_parted: Callable[[ServerIdentity, ServerIdentity], object] = lambda _one, _other: None
+        self._lock = Lock()
+
+    def admit(self, identity: ServerIdentity) -> None:
+        """
+        Take note which server a new connection has reached.
+
+        :raises OtherServer: not the one that the others reach, so it must not be used.
+        """
+        with self._lock:
+            one = self.identity = self.identity or identity
+            if one == identity and not self.parted:
+                return
+            news, self.parted = not self.parted, True
+        if news:
+            self.on_parted(one, identity)
+        raise OtherServer(0, f"Its connections reach different servers: {one.describe()} and {identity.describe()}")
+
+    def holds(self, term: int) -> bool:
+        """Tell whether a connection of a term may still be used."""
+        return self.term == term and not self.parted
+
+    def begin_term(self) -> None:
+        """Begin anew if the connections were parted: none of those that were made before may be used after it."""
+        with self._lock:
+            if self.parted:
+                self.term += 1
+                self.parted = False
+                self.identity = None

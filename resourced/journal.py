@@ -131,6 +131,8 @@ class Journal:
         self._resumed = resumed
         self._soon = soon
         self._called = False
+        # Whether what is in memory counts for nothing, because the store may have lost what it had kept.
+        self._anew = False
 
     @property
     def newest(self) -> int:
@@ -179,6 +181,22 @@ class Journal:
         self._ready = False
         if self._recovery is not None:
             self._recovery.cancel()
+
+    def begin_anew(self) -> None:
+        """Begin a new reign, in which nothing counts but what the store knows by then: it is another one, and may know less."""
+        if self._abdicated or not (self._ready or self._recovery):
+            return
+        self._anew = True
+        ready, self._ready = self._ready, False
+        if self._committing is not None:
+            # What becomes of it does not matter, but its end does.
+            return
+        if ready:
+            group, self._open = self._open, Group(self._open.number + 1)
+            group.began = self._clock.seconds()
+            self._failed(Failure(unavailable()), group)
+        elif self.durable:
+            self._followed.distrust(None)
 
     def append(self, step: Step) -> int:
         """Keep all of a step in one transaction; return the number of the group that it goes into."""
@@ -279,6 +297,10 @@ class Journal:
         return events if self.durable else [event for event in events if event.kind is WRITE]
 
     def _succeeded(self, _: None, group: Group) -> None:
+        if self._anew:
+            # It was kept where nobody may look again.
+            self._failed(Failure(unavailable()), group)
+            return
         self._measure(group.transitions, self._clock.seconds() - group.began, True)
         self.done = group.number
         self._committing = None
@@ -319,7 +341,7 @@ class Journal:
         keys = group.keys() | follows.keys()
         self._untold |= group.fresh | follows.fresh
         if self.durable:
-            self._followed.distrust(keys)
+            self._followed.distrust(None if self._anew else keys)
         else:
             # What has happened to locks in memory has happened all the same.
             self._tell([event for event in (*group.events, *follows.events) if event.kind is not WRITE])
@@ -357,7 +379,16 @@ class Journal:
         :param keys: whose places are in doubt; nothing stands for all.
         """
         began = self._clock.seconds()
-        reign = await self._store.reign()
+        anew, self._anew = self._anew, False
+        try:
+            reign = await self._store.reign()
+        except StoreUnavailable:
+            self._anew = self._anew or anew
+            raise
+        if self._anew:
+            raise StoreUnavailable("The store has become another one meanwhile.")
+        if anew and self.durable:
+            keys = None
         self._fence = max(self._fence, reign.fence)
         self._seq = max(self._seq, max((place.seq for place in reign.places), default=0))
         self._event = max(self._event, reign.event)

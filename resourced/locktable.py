@@ -70,8 +70,8 @@ class Limits:
 class Follower(Protocol):
     """Whose decisions a journal keeps, and who must learn when that failed."""
 
-    def distrust(self, keys: Iterable[Key]) -> None:
-        """Decide nothing more about ``keys`` until told what the store knows."""
+    def distrust(self, keys: Iterable[Key] | None) -> None:
+        """Decide nothing more about ``keys``, or about anything, until told what the store knows."""
 
     def restore(self, reign: Reign, keys: Iterable[Key] | None, untold: Collection[int]) -> None:
         """
@@ -505,9 +505,9 @@ class LockTable:
 
     # -- What the journal says
 
-    def distrust(self, keys: Iterable[Key]) -> None:
-        """Decide nothing more about ``keys``: what was decided last may not have been kept."""
-        for key in keys:
+    def distrust(self, keys: Iterable[Key] | None) -> None:
+        """Decide nothing more about ``keys``, or about anything: what was decided last may not have been kept."""
+        for key in list(self._queues) if keys is None else keys:
             queue = self._queues.get(key) or self._open(key, self._times.lease)
             for entry in queue:
                 self._alarms.drop(entry)

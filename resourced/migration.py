@@ -62,19 +62,10 @@ def prepare(dialect: Dialect, max_body: int, remark: Callable[[str], object] = l
         elif isinstance(dialect, SQLite):
             _prepare_sqlite(dialect)
     except dialect.error as error:
-        kind = StoreUnavailable if _is_passing(dialect, error) else ConfigurationError
+        kind = StoreUnavailable if dialect.is_passing(error) else ConfigurationError
         raise kind(refusal(dialect, error)) from None
     except (ConfigurationError, StoreUnavailable) as error:
         raise type(error)(f"Cannot use {dialect.describe()}: {error.sentence}") from None
-
-
-def _is_passing(dialect: Dialect, error: Exception) -> bool:
-    """Tell whether an error is one that may be gone at the next start, with nothing changed by anybody."""
-    if isinstance(dialect, MySQL):
-        busy = {ER.CON_COUNT_ERROR, ER.SERVER_SHUTDOWN, ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK}
-        # The codes from 2000 on are the client's own: it did not get as far as an answer.
-        return dialect.is_lost(error) or dialect.code(error) in busy or 2000 <= dialect.code(error) < 3000
-    return dialect.is_late(error)
 
 
 def _prepare_sqlite(dialect: SQLite) -> None:

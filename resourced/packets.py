@@ -65,7 +65,7 @@ class Conversation(Protocol):
         if self.alive:
             self.transport.write(b"\x01\x00\x00\x00%c" % COMMAND.COM_QUIT)
             self.transport.loseConnection()
-            self._end(_lost())
+            self._end(lost())
 
     def give_up(self, error: pymysql.MySQLError) -> None:
         """Hang up, and let this be the answer to whoever waits for one."""
@@ -81,7 +81,7 @@ class Conversation(Protocol):
             body = start + _HEAD
             after = body + int.from_bytes(data[start : start + 3], "little")
             if after - body > _LONGEST:
-                self.give_up(_lost())
+                self.give_up(lost())
             if after > end:
                 break
             self._take(data[start + 3], data[body:after])
@@ -90,17 +90,17 @@ class Conversation(Protocol):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # noqa: ARG002 - no way of going is better
         """The server is gone."""
-        self._end(_lost())
+        self._end(lost())
 
     def _take(self, number: int, packet: bytes) -> None:
         if self._asked is None or number != self._number:
-            self.give_up(_lost())
+            self.give_up(lost())
             return
         self._number = (number + 1) % 256
         try:
             last, error = _understood(packet)
         except (IndexError, ValueError, struct.error):
-            self.give_up(_lost())
+            self.give_up(lost())
             return
         if last:
             self._answer(error)
@@ -117,7 +117,7 @@ class Conversation(Protocol):
             self._answer(error)
 
 
-def _lost() -> pymysql.MySQLError:
+def lost() -> pymysql.MySQLError:
     """Return what the driver raises when a connection is gone."""
     return pymysql.OperationalError(CR.CR_SERVER_LOST, "Lost connection to MySQL server during query")
 

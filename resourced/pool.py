@@ -104,6 +104,8 @@ class Pool(adbapi.ConnectionPool):
         self._now = now
         self._measure = measure
         self._used: dict[int, float] = {}
+        # In which term each thread's connection was made.
+        self._terms: dict[int, int] = {}
         self._paused_until = now()
         self._longest = longest
         self._courier = courier
@@ -117,17 +119,18 @@ class Pool(adbapi.ConnectionPool):
         """
         began = self._now()
         latest = began + self.dialect.timeout
+        term = self.dialect.one.term
         courier = self._courier
         # Whatever came before it has to be done before it.
         if script is None or courier is None or not courier.ready or self._in_line:
-            done = self._in_thread(work, script, latest)
+            done = self._in_thread(work, script, latest, term)
         else:
-            done = self._carried(courier, script(), work, latest)
+            done = self._carried(courier, script(), work, latest, term)
         return done.addBoth(self._ended, began)
 
-    def _in_thread(self, work: Work[T], script: Script | None, latest: float) -> Deferred[T]:
+    def _in_thread(self, work: Work[T], script: Script | None, latest: float, term: int) -> Deferred[T]:
         self._in_line += 1
-        done: Deferred[T] = self.runWithConnection(self._perform, work, script, latest)
+        done: Deferred[T] = self.runWithConnection(self._perform, work, script, latest, term)
         return done.addBoth(self._out_of_line, script)
 
     def _out_of_line(self, result: T | Failure, script: Script | None) -> T | Failure:
@@ -137,10 +140,12 @@ class Pool(adbapi.ConnectionPool):
             self._courier.open()
         return result
 
-    def _carried(self, courier: Courier, script: list[Statement], work: Work[T], latest: float) -> Deferred[Any]:
+    def _carried(
+        self, courier: Courier, script: list[Statement], work: Work[T], latest: float, term: int
+    ) -> Deferred[Any]:
         """Give a script to the courier, if it is not too large for that; do the work step by step if nothing came of it."""
         if length(script) > self._longest:
-            return self._in_thread(work, None, latest)
+            return self._in_thread(work, None, latest, term)
 
         async def carry() -> T | None:
             try:
@@ -148,7 +153,7 @@ class Pool(adbapi.ConnectionPool):
             except self.dialect.error as error:
                 raise self.failed(error) from None
             if not done:
-                return await self._in_thread(work, None, latest)
+                return await self._in_thread(work, None, latest, term)
             self.succeeded()
             return None
 
@@ -177,6 +182,9 @@ class Pool(adbapi.ConnectionPool):
         """
         thread, now = self.threadID(), self._now()
         connection = self.connections.get(thread)
+        if connection is not None and not self._holds(self._terms[thread]):
+            self.disconnect(connection)
+            connection = None
         if connection is not None and now - self._used[thread] > IDLE:
             try:
                 self.dialect.check(connection)
@@ -193,6 +201,7 @@ class Pool(adbapi.ConnectionPool):
     def _open(self) -> Any:
         if self._now() < self._paused_until:
             raise StoreUnavailable(AWAY)
+        term = self.dialect.one.term
         try:
             connection = self.dialect.connect(writes=self.writes)
         except self.dialect.error as error:
@@ -200,13 +209,28 @@ class Pool(adbapi.ConnectionPool):
             self._condition.ill(self._name, self.dialect.fault(error), self.dialect.code(error))
             raise StoreUnavailable(AWAY) from None
         self.connections[self.threadID()] = connection
+        self._terms[self.threadID()] = term
         return connection
 
-    def _perform(self, session: Session, work: Work[T], script: Script | None, latest: float) -> T | None:
+    def _holds(self, term: int) -> bool:
+        return self.dialect.one.holds(term)
+
+    def _hold_to(self, term: int) -> None:
+        """
+        Do nothing on another server that was decided by what was known of the one before.
+
+        :param term: in which the work was asked for.
+        """
+        if self._terms[self.threadID()] != term or not self._holds(term):
+            raise StoreUnavailable(AWAY)
+
+    def _perform(self, session: Session, work: Work[T], script: Script | None, latest: float, term: int) -> T | None:
         if self._now() > latest:
             raise StoreUnavailable(BUSY)
+        self._hold_to(term)
         if script is not None and isinstance(self.dialect, MySQL) and self._at_once(session, self.dialect, script()):
             return None
+        self._hold_to(term)
         try:
             return self._once(session, work)
         except self.dialect.error as error:
@@ -214,17 +238,19 @@ class Pool(adbapi.ConnectionPool):
                 raise self.failed(error) from None
         session.rollback()
         fresh = session.renew()
+        self._hold_to(term)
         try:
             return self._once(session, work)
         except self.dialect.error as error:
             raise self.failed(error, fresh=fresh) from None
 
     def _at_once(self, session: Session, dialect: MySQL, script: list[Statement]) -> bool:
-        """Do a script but for the commit; tell whether it is done, or nothing of it is and it has to be done step by step."""
+        """Do a script and commit it; tell whether it is done, or nothing of it is and it has to be done step by step."""
         if length(script) > self._longest:
             return False
         try:
             dialect.at_once(session.connection, script)
+            session.settle()
         except dialect.error as error:
             if dialect.is_lost(error):
                 session.end()
@@ -241,6 +267,8 @@ class Pool(adbapi.ConnectionPool):
             if self.writes:
                 self.dialect.begin(session.connection)
             result = work(Transaction(session.connection, self.dialect))
+            if self.writes:
+                session.settle()
         except self.dialect.error as error:
             if self.dialect.is_lost(error):
                 session.end()
@@ -275,13 +303,22 @@ class Session(adbapi.Connection):
         return self._connection
 
     def commit(self) -> None:
-        if not self._pool.writes:
-            return
+        """Nothing: what there is to commit is committed where its errors are understood."""
+
+    def settle(self) -> None:
+        """
+        Commit.
+
+        :raises pymysql.MySQLError: nothing is left of the transaction.
+        :raises resourced.errors.StoreUnavailable: nobody knows whether it was done.
+        """
         dialect = self._pool.dialect
         try:
             self._connection.commit()
         except dialect.error as error:
-            # Nobody knows whether it was done. So it is not tried again, and the connection is not used again.
+            if dialect.is_undone(error):
+                raise
+            # So it is not tried again, and the connection is not used again.
             self.end()
             raise self._pool.failed(error) from None
         self._pool.succeeded()

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from resourced import batches
 from resourced.database import Database
 from resourced.errors import (
+    ConfigurationError,
     DataNotFound,
     EpochLost,
     EventsForgotten,
@@ -71,6 +72,9 @@ FORGET_AT_ONCE: Final = 500
 _ALL: Final = 2**63 - 1
 
 _LOST: Final = "Another daemon has taken over this store, so this one must stop."
+_GONE_BACK: Final = (
+    "This store has gone back to what it was before this daemon began to serve it, so this daemon must stop."
+)
 
 
 class _Row(NamedTuple):
@@ -217,14 +221,20 @@ class SQLStore:
 
     async def ping(self) -> None:
         reigned = self._epoch
-        ((owner,),) = await self._database.probe(
-            lambda transaction: transaction.query("SELECT owner FROM server WHERE id = 1")
+        ((epoch, owner),) = await self._database.probe(
+            lambda transaction: transaction.query("SELECT epoch, owner FROM server WHERE id = 1")
         )
         if reigned and _text(owner) != self._owner:
-            raise EpochLost(_LOST)
+            raise EpochLost(_lost(epoch, reigned))
 
     async def reign(self) -> Reign:
-        self._epoch = await self._database.write(self._rise)
+        elsewhere = self._database.begin_term()
+        if elsewhere:
+            try:
+                await self._database.prepare()
+            except ConfigurationError as error:
+                raise StoreUnavailable(error.sentence) from None
+        self._epoch = await self._database.write(lambda transaction: self._rise(transaction, elsewhere=elsewhere))
         return await self._database.read(self._survey)
 
     async def commit(self, batch: Batch) -> None:
@@ -283,23 +293,26 @@ class SQLStore:
         """Say by which index a page is to be found."""
         return self._spelling.along.format(index)
 
-    def _rise(self, transaction: Transaction) -> int:
+    def _rise(self, transaction: Transaction, *, elsewhere: bool) -> int:
+        """
+        Begin to reign.
+
+        :param elsewhere: whether this is another server than before, which may not know yet that this daemon reigns.
+        """
+        ((epoch, owner),) = transaction.query(f"SELECT epoch, owner FROM server WHERE id = 1{self._spelling.locked}")
         # Only the first time from whoever it may be: else two daemons would take it from each other for ever.
-        mine, owner = (" AND owner = %s", (self._owner,)) if self._epoch else ("", ())
-        raised = transaction.execute(
-            f"UPDATE server SET epoch = epoch + 1, owner = %s WHERE id = 1{mine}", (self._owner, *owner)
-        )
-        if not raised:
-            raise EpochLost(_LOST)
-        ((epoch,),) = transaction.query("SELECT epoch FROM server WHERE id = 1")
-        return int(epoch)
+        if self._epoch and _text(owner) != self._owner and not (elsewhere and epoch < self._epoch):
+            raise EpochLost(_lost(epoch, self._epoch))
+        new = max(int(epoch), self._epoch) + 1
+        transaction.execute("UPDATE server SET epoch = %s, owner = %s WHERE id = 1", (new, self._owner))
+        return new
 
     def _survey(self, transaction: Transaction) -> Reign:
         ((epoch, owner, fence, event),) = transaction.query(
             "SELECT epoch, owner, fence, event FROM server WHERE id = 1"
         )
         if (epoch, _text(owner)) != (self._epoch, self._owner):
-            raise EpochLost(_LOST)
+            raise EpochLost(_lost(epoch, self._epoch))
         places = transaction.query(
             "SELECT seq, resource, selector, ticket, standing, fence, owner, retry, party, since FROM place ORDER BY seq"
         )
@@ -331,10 +344,10 @@ class SQLStore:
         """Lock the row of the reign until the transaction ends, so that no other reign begins before that."""
         if transaction.execute(*batches.claim(epoch, self._owner, fence, event)):
             return
-        rows = transaction.query("SELECT owner FROM server WHERE id = 1")
-        if rows and _text(rows[0][0]) == self._owner:
+        ((now, owner),) = transaction.query("SELECT epoch, owner FROM server WHERE id = 1")
+        if _text(owner) == self._owner:
             raise StoreUnavailable("The lock table was read anew meanwhile; try again.")
-        raise EpochLost(_LOST)
+        raise EpochLost(_lost(now, epoch))
 
     def _apply(self, transaction: Transaction, epoch: int, batch: Batch) -> None:
         self._claim(transaction, epoch, batch.fence, batch.event)
@@ -370,6 +383,11 @@ class SQLStore:
         for write in writes:
             if holders.get(write.seq) != (write.key, write.ticket, write.fence):
                 raise StoreRefused("In the store this ticket does not hold the lock, so nothing was written.")
+
+
+def _lost(epoch: int, reigned: int) -> str:
+    """Say why a reign is over, by the epoch that the store has and the one that it had."""
+    return _LOST if epoch >= reigned else _GONE_BACK
 
 
 def _unknown(name: str) -> ResourceNotFound:

@@ -125,6 +125,7 @@ def makeService(options: Options) -> IService:
         max_pending=config.max_pending,
         short=not config.stock,
         measure=metrics.work,
+        parted=lambda: journal.begin_anew(),  # noqa: PLW0108 - it is made below
     )
     store: Store = SQLStore(database, judge=not config.volatile_locks)
     if not config.stock:

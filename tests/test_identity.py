@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from resourced.identity import ServerIdentity, identity_of
+import pytest
+
+from resourced.identity import OneServer, OtherServer, ServerIdentity, identity_of
 from tests.mariadb import MariaDB
 from tests.stores import mariadb_fixture  # noqa: F401 - a fixture
 
@@ -41,3 +43,29 @@ def test_all_that_tells_servers_apart() -> None:
     assert one not in others
     # What it is at present says nothing about which one it is.
     assert one == ServerIdentity("db", 3306, 1, "u", "n1", galera=True, group=True)
+
+
+def test_first_decides() -> None:
+    """The first connection decides which server it is. One that reaches another parts the daemon from both, until it begins a new term."""
+    one, other = ServerIdentity("a", 3306, 1, "", ""), ServerIdentity("b", 3306, 2, "", "")
+    held = OneServer()
+    told: list[tuple[ServerIdentity, ServerIdentity]] = []
+    held.on_parted = lambda *both: told.append(both)
+    for _ in range(2):
+        held.admit(one)
+    assert held.holds(0)
+    held.begin_term()
+    assert held.term == 0
+    for identity in (other, other, one):
+        with pytest.raises(OtherServer, match=r"a:3306 \(server_id 1\) and "):
+            held.admit(identity)
+        assert not held.holds(0)
+    assert told == [(one, other)]
+    held.begin_term()
+    held.admit(other)
+    assert (held.term, held.identity) == (1, other)
+    assert held.holds(1)
+    assert not held.holds(0)
+    with pytest.raises(OtherServer):
+        held.admit(one)
+    assert told == [(one, other), (other, one)]

@@ -817,6 +817,83 @@ class BeliefTests(JournalTestCase):
         self.assert_ended(ticket, short)
 
 
+class AnotherStoreTests(JournalTestCase):
+    """The store has become another one, which may know less than the one before."""
+
+    def lose(self, *held: Held) -> None:
+        """Let the store know nothing of what was told last."""
+        for lock in held:
+            for seq in [seq for seq, place in self.disk.places.items() if place.ticket == lock.ticket]:
+                del self.disk.places[seq]
+
+    def test_only_what_it_knows_counts(self):
+        """What the store does not know any more is over at once, also where nobody doubted it; what it knows stays, and fences grow on."""
+        kept, lost = self.lock(A4), self.lock(A5)
+        self.lose(lost)
+        self.life.journal.begin_anew()
+        self.assertRaises(StoreUnavailable, self.locks.check)
+        self.come_back()
+        self.assertEqual(self.lock(A4, kept.ticket).fence, kept.fence)
+        self.assertGreater(self.lock(A5).fence, lost.fence)
+
+    def test_those_who_wait(self):
+        """Who waits for a lock is told at once to ask again."""
+        self.lock()
+        waiting = self.ask(wait=50)
+        self.life.journal.begin_anew()
+        self.assert_away(waiting)
+        self.come_back()
+
+    def test_commit_under_way(self):
+        """A commit under way may be kept by the old store or the new: it counts only if the new one knows it, and nobody was told that it is done."""
+        self.store.slow = True
+        first, second = self.ask(A4), self.ask(A5)
+        self.life.journal.begin_anew()
+        self.assertRaises(StoreUnavailable, self.locks.check)
+        self.store.finish()
+        self.assert_away(first, second)
+        self.come_back()
+        self.lock(A4)
+        self.lock(A5)
+
+    def test_while_it_recovers(self):
+        """It makes no difference that a commit failed just before, about something else."""
+        lost = self.lock(A5)
+        self.store.outcome = Outcome.FAILED
+        self.assert_away(self.ask(A4))
+        self.lose(lost)
+        self.life.journal.begin_anew()
+        self.come_back()
+        self.assertGreater(self.lock(A5).fence, lost.fence)
+
+    def test_twice(self):
+        """If that happens once more before the store is back, it is read once more."""
+        lost = self.lock(A5)
+        self.life.journal.begin_anew()
+        self.store.reign_outcome = Outcome.FAILED
+        self.clock.advance(PAUSE)
+        self.lose(lost)
+        self.life.journal.begin_anew()
+        self.come_back()
+        self.assertGreater(self.lock(A5).fence, lost.fence)
+
+
+class AnotherStoreVolatileTests(AnotherStoreTests):
+    """Where locks live in memory only, the store knows nothing of them."""
+
+    durable = False
+
+    def test_only_what_it_knows_counts(self):
+        """They go on as they were."""
+        held = self.lock(A4)
+        self.life.journal.begin_anew()
+        self.store.heal()
+        self.clock.advance(PAUSE)
+        self.assertEqual(self.lock(A4, held.ticket).fence, held.fence)
+
+    test_those_who_wait = test_commit_under_way = test_while_it_recovers = test_twice = None  # type: ignore[assignment]
+
+
 class RestartTests(JournalTestCase):
     """The daemon is killed and started again."""
 

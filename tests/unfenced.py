@@ -4,7 +4,8 @@ The real daemon without one of its safeguards, to show that tests notice when it
 Its first argument names what is left out, separated by commas:
 
 * ``fencing``: the store takes every write, whoever reigns and whoever holds the lock;
-* ``guard``: each daemon believes that it is the only one.
+* ``guard``: each daemon believes that it is the only one;
+* ``one-server``: connections may reach any server.
 
 The other arguments are those of ``resourced``.
 """
@@ -16,6 +17,7 @@ from dataclasses import replace
 
 from resourced import tap
 from resourced.guard import BELIEF, Guard
+from resourced.identity import OneServer, ServerIdentity
 from resourced.model import Batch, Write
 from resourced.pool import Transaction
 from resourced.sqlstore import SQLStore
@@ -56,12 +58,19 @@ def no_guard(reactor: object, dialect: object) -> Guard:
     return NoGuard()
 
 
+def admit_all(one: OneServer, identity: ServerIdentity) -> None:
+    """Let every server be the right one."""
+    one.identity = identity
+
+
 def main() -> None:
     missing = sys.argv.pop(1).split(",")
     if "fencing" in missing:
         vars(tap)["SQLStore"] = UnfencedStore
     if "guard" in missing:
         vars(tap)["guard_of"] = no_guard
+    if "one-server" in missing:
+        OneServer.admit = admit_all  # type: ignore[assignment, method-assign]
     tap.main()
 
 
