@@ -79,6 +79,7 @@ _EVENT: Final[Mapping[str, object]] = {
     "resource": "printer",
     "selector": "A4",
     "owner": "ci-7",
+    "key": "ci",
     "fence": 12,
     "seconds": 3.214,
 }
@@ -341,7 +342,7 @@ def _locks() -> dict[str, Part]:
                 "Take the lock from its holder",
                 {"204": _answer("The next in line has it.")},
                 [ResourceNotFound, FenceMismatch],
-                parameters=["fence"],
+                parameters=["fence", "reason", "owner"],
             ),
         },
         "/resource/{resource}/{selector}/unlock": {

@@ -15,14 +15,14 @@ def ref(kind: str, name: str) -> Part:
     return {"$ref": f"#/components/{kind}/{name}"}
 
 
-def _object(description: str, **fields: Part) -> Part:
-    """An object that has just these fields."""
+def _object(description: str, *, optional: Mapping[str, Part] | None = None, **fields: Part) -> Part:
+    """An object that has just these fields, and perhaps the optional ones."""
     return {
         "description": description,
         "type": "object",
         "required": list(fields),
         "additionalProperties": False,
-        "properties": fields,
+        "properties": {**fields, **(optional or {})},
     }
 
 
@@ -78,9 +78,15 @@ SCHEMAS: Final[Mapping[str, Part]] = {
     "NewResource": {
         "type": "object",
         "required": ["name"],
+        "additionalProperties": False,
         "properties": {"name": _NAME, "timeout": _TIMEOUT},
     },
-    "Change": {"type": "object", "required": ["timeout"], "properties": {"timeout": _TIMEOUT}},
+    "Change": {
+        "type": "object",
+        "required": ["timeout"],
+        "additionalProperties": False,
+        "properties": {"timeout": _TIMEOUT},
+    },
     "Resource": _object("A resource as it is defined.", **_DEFINITION),
     "Resources": _object(
         "A page of resources, by the code points of their names.", resources=_list("Listed"), next=_NEXT
@@ -147,9 +153,14 @@ SCHEMAS: Final[Mapping[str, Part]] = {
         event={"enum": ["grant", "release", "expiry", "break", "write"]},
         resource=_NAME,
         selector=_NAME,
-        owner=_TEXT,
+        owner=_says("Who the client of the ticket says it is, else the name of its key.", _TEXT),
+        key=_says("The name of the key that acted: that of the ticket, or of whoever broke the lock.", _TEXT),
         fence=_says("The fence of the lock; 0 if it is about a ticket that only waited.", _COUNT),
         seconds=_says("How long the ticket had waited, or had held the lock.", {"type": "number", "minimum": 0}),
+        optional={
+            "by": _says("Of a break: who broke the lock.", _TEXT),
+            "reason": _says("Of a break: why, if that was said.", _TEXT),
+        },
     ),
     "Health": _object("The server can do its work.", health={"const": "ok"}),
 }
@@ -273,6 +284,13 @@ PARAMETERS: Final[Mapping[str, Part]] = {
     ),
     "fence": _parameter(
         "query", "fence", "The fence that the lock is held under.", 12, ref("schemas", "Fence"), required=True
+    ),
+    "reason": _parameter(
+        "query",
+        "reason",
+        "Why the lock is broken, for people.",
+        "hung since noon",
+        {"type": "string", "maxLength": 255, "pattern": "^[ -~]*$"},
     ),
     "Last-Event-ID": _parameter(
         "header",

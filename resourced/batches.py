@@ -22,7 +22,10 @@ FOUND: Final = Statement("SET @found = IF(ROW_COUNT() = 1, 1, (SELECT 1 UNION SE
 _PLACE: Final = (
     "REPLACE INTO place (seq, resource, selector, ticket, standing, fence, owner, retry, party, since) VALUES "
 )
-_EVENT: Final = "INSERT INTO event (id, kind, at, resource, selector, owner, fence, seconds) VALUES "
+#: The columns of an event, in the order of its fields.
+EVENT_COLUMNS: Final = "id, kind, at, resource, selector, owner, fence, seconds, key_name, broken_by, reason"
+
+_EVENT: Final = f"INSERT INTO event ({EVENT_COLUMNS}) VALUES "
 _DATA: Final = "INSERT INTO resource_data (id, id_resource, selector, data, version) VALUES "
 
 

@@ -23,7 +23,7 @@ from twisted.internet.task import deferLater
 from resourced import jsontext
 from resourced.auth import Identity
 from resourced.errors import EventsForgotten, StoreUnavailable
-from resourced.model import Event
+from resourced.model import BREAK, Event
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -45,6 +45,7 @@ REMEMBERED = 16
 def described(event: Event) -> dict[str, object]:
     """Say what has happened the way that clients are told."""
     at = datetime.fromtimestamp(event.at // 1000, UTC)
+    broken = {"by": event.by, "reason": event.reason} if event.kind is BREAK else {}
     return {
         "id": event.id,
         "at": f"{at:%Y-%m-%dT%H:%M:%S}.{event.at % 1000:03d}Z",
@@ -52,8 +53,10 @@ def described(event: Event) -> dict[str, object]:
         "resource": event.key.resource,
         "selector": event.key.selector,
         "owner": event.owner,
+        "key": event.key_name,
         "fence": event.fence,
         "seconds": round(event.seconds, 3),
+        **broken,
     }
 
 

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from resourced.errors import Deadlock, FenceMismatch, NotHolder, TicketEnded
 from resourced.lockqueue import Entry, LockQueue
 from resourced.locktable import Journal, Limits, LockTable, Times, doubtful
-from resourced.model import BREAK, HOLDING, WRITE, Key, Resource, Write
+from resourced.model import BREAK, HOLDING, WRITE, Breaker, Key, Resource, Write
 from resourced.waiting import shielded, waiting_for
 
 
@@ -284,14 +284,15 @@ class LockManager:
         await self._kept(self._table.settle(queue))
         return True
 
-    def break_lock(self, key: Key, fence: int) -> Deferred[None]:
+    def break_lock(self, key: Key, fence: int, breaker: Breaker = Breaker()) -> Deferred[None]:  # noqa: B008 - it is frozen
         """
         Take a lock from its holder; once begun it goes on to its end. A write of the holder that is under way is waited for.
 
+        :param breaker: who takes it, for the history.
         :raises resourced.errors.FenceMismatch: the lock is not held under this fence, or not any more.
         :raises resourced.errors.StoreUnavailable: it is not known whether the lock was taken from it.
         """
-        return shielded(self._break(key, fence))
+        return shielded(self._break(key, fence, breaker))
 
     def remove(self, resource: Resource) -> Deferred[None]:
         """
@@ -468,7 +469,7 @@ class LockManager:
         await queue.calmed()
         return await self.unlock(key, name, party=party)
 
-    async def _break(self, key: Key, fence: int) -> None:
+    async def _break(self, key: Key, fence: int, breaker: Breaker) -> None:
         while True:
             self._table.check(key)
             queue = self._table.queue(key)
@@ -479,7 +480,7 @@ class LockManager:
             if not queue.writes:
                 break
             await queue.calmed()
-        self._table.end(entry, BREAK)
+        self._table.end(entry, BREAK, breaker)
         await self._kept(self._table.settle(queue))
 
     async def _remove(self, resource: Resource) -> None:

@@ -26,6 +26,7 @@ from resourced.model import (
     LOST,
     RELEASE,
     WAITING,
+    Breaker,
     Event,
     EventKind,
     Key,
@@ -322,14 +323,26 @@ class LockTable:
         if not queue.scope.queues:
             del self._scopes[queue.key.resource]
 
-    def note(self, kind: EventKind, entry: Entry, now: float) -> Event:
-        """Remember what happens to a place."""
+    def note(self, kind: EventKind, entry: Entry, now: float, breaker: Breaker | None = None) -> Event:
+        """Remember what happens to a place, and who breaks its lock if somebody does."""
         at = int(self._wall() * 1000)
         if not self._journal.durable and self._event < ids_from(at):
             # Where not every event is kept, they go on from the time, so that none has the id of one in another life.
             self._event = ids_from(at)
         self._event += 1
-        event = Event(self._event, kind, at, entry.queue.key, entry.owner, entry.fence, now - entry.since)
+        key_name, by, reason = breaker or (entry.ticket.party, "", "")
+        event = Event(
+            self._event,
+            kind,
+            at,
+            entry.queue.key,
+            entry.owner,
+            entry.fence,
+            now - entry.since,
+            key_name,
+            by,
+            reason,
+        )
         self._events.append(event)
         return event
 
@@ -400,9 +413,9 @@ class LockTable:
         if not entry.ended and not entry.queue.suspect and self._clock.seconds() >= entry.deadline:
             self._due(entry)
 
-    def end(self, entry: Entry, why: EventKind) -> None:
+    def end(self, entry: Entry, why: EventKind, breaker: Breaker | None = None) -> None:
         """End a place against its client's wish; the ticket is of no use here any more."""
-        self.note(why, entry, self._clock.seconds())
+        self.note(why, entry, self._clock.seconds(), breaker)
         self._end(entry)
         ticket = entry.ticket
         entry.standing = LOST
@@ -575,7 +588,7 @@ class LockTable:
 
     def _give_up(self, queue: LockQueue, place: Place) -> None:
         """End a place that the store knows of, and no client."""
-        ticket = Ticket(place.ticket, place.key.resource)
+        ticket = Ticket(place.ticket, place.key.resource, party=place.party)
         now = self._clock.seconds()
         entry = self._recall(queue, ticket, place, now)
         self.note(RELEASE, entry, now)

@@ -129,6 +129,19 @@ class EventKind(IntEnum):
 GRANT, RELEASE, EXPIRY, BREAK, WRITE = EventKind
 
 
+class Breaker(NamedTuple):
+    """
+    Who takes a lock from its holder, and why.
+
+    :ivar key_name: the name of the key that does it.
+    :ivar by: who the client says it is.
+    """
+
+    key_name: str = ""
+    by: str = ""
+    reason: str = ""
+
+
 class Event(NamedTuple):
     """
     Something that has happened to a lock, or to the data under it.
@@ -137,6 +150,10 @@ class Event(NamedTuple):
     :ivar at: when, in milliseconds of Unix time.
     :ivar fence: the fence of the lock; 0 if it was about a ticket that waited.
     :ivar seconds: how long the ticket had waited when it got the lock, or when it stopped to wait; else how long it had held the lock.
+    :ivar key_name: the name of the key that acted: that of the ticket, or of whoever broke the lock. Empty in events of versions that did not
+        keep it.
+    :ivar by: who broke the lock; empty if it was not broken.
+    :ivar reason: why, if that was said.
     """
 
     id: int
@@ -146,6 +163,9 @@ class Event(NamedTuple):
     owner: str
     fence: int
     seconds: float
+    key_name: str = ""
+    by: str = ""
+    reason: str = ""
 
 
 class Step(NamedTuple):

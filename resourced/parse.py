@@ -6,6 +6,7 @@ import hashlib
 import re
 from functools import lru_cache
 from typing import BinaryIO, NamedTuple, cast
+from urllib.parse import unquote_to_bytes
 
 from twisted.web.server import Request
 
@@ -88,6 +89,29 @@ def argument(request: Request, name: bytes) -> str | None:
         raise BadRequest(f"{name.decode()} in the query is not UTF-8.", "bad_argument") from None
 
 
+def only(request: Request, *known: bytes) -> None:
+    """
+    Check that the query has nothing in it but what is known here: a misspelt argument must not pass for one that is missing.
+
+    :raises BadRequest: it has; the sentence names it.
+    """
+    query = request.uri.partition(b"?")[2]
+    if not query:
+        return
+    # Twisted passes over what has no equals sign.
+    bare = {piece for piece in re.split(rb"[&;]", query) if piece and b"=" not in piece}
+    for name in sorted([*(request.args.keys() - set(known)), *map(unquote_to_bytes, bare - set(known))]):
+        words = ", ".join(word.decode() for word in known)
+        expected = f"it takes {words}" if known else "it takes none"
+        raise BadRequest(f"This request has no argument {_shown(name)}: {expected}.", "unknown_argument")
+
+
+def _shown(name: str | bytes) -> str:
+    """Return a stranger's word as a part of a sentence."""
+    text = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name
+    return repr(text if len(text) <= 80 else text[:80] + "...")
+
+
 def flag(request: Request, name: bytes, *, default: bool) -> bool:
     """
     Return an argument of the query that is 0 or 1.
@@ -147,6 +171,18 @@ def fence_of(request: Request) -> int:
     return fence
 
 
+def reason_of(request: Request) -> str:
+    """
+    Return why the client does what it does, if it says so.
+
+    :raises BadRequest: that is not fit to be shown to people.
+    """
+    reason = argument(request, b"reason") or ""
+    if len(reason) > 255 or not reason.isprintable():
+        raise BadRequest("reason in the query is not at most 255 printable characters.", "bad_reason")
+    return reason
+
+
 def presented_key(request: Request) -> bytes:
     """Return the API key that a request carries."""
     headers = request.requestHeaders
@@ -181,6 +217,7 @@ def writing_of(request: Request) -> Writing:
     :raises BadRequest: the request does not say it clearly.
     :raises TicketRequired: it has no ticket.
     """
+    only(request, b"unlock")
     unlock = flag(request, b"unlock", default=False)
     ticket = needed_ticket(request)
     return Writing(ticket, unlock, _conditions(request, b"if-match", wanted=True) + unless_of(request))
@@ -277,7 +314,7 @@ def definition(body: bytes) -> tuple[str, int]:
 
     :raises BadRequest: the body does not say them.
     """
-    fields = _fields(body)
+    fields = _fields(body, "name", "timeout")
     name = fields.get("name")
     if not isinstance(name, str):
         raise BadRequest("The body has no name, or one that is not a string.", "bad_name")
@@ -290,13 +327,15 @@ def timeout_of(body: bytes) -> int:
 
     :raises BadRequest: the body does not say it.
     """
-    return _timeout(_fields(body).get("timeout"))
+    return _timeout(_fields(body, "timeout").get("timeout"))
 
 
-def _fields(body: bytes) -> dict[str, object]:
+def _fields(body: bytes, *known: str) -> dict[str, object]:
     fields = jsontext.read(body)
     if not isinstance(fields, dict):
         raise BadRequest("The body is not a JSON object.", "bad_body")
+    for name in sorted(fields.keys() - set(known)):
+        raise BadRequest(f"The body has no field {_shown(name)}: it takes {', '.join(known)}.", "unknown_field")
     return fields
 
 

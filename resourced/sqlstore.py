@@ -180,7 +180,7 @@ class SQLStore:
     async def events(self, key: Key, before: int, limit: int) -> list[Event]:
         rows = await self._database.read(
             lambda transaction: transaction.query(
-                f"SELECT id, kind, at, resource, selector, owner, fence, seconds FROM event{self._along('event_of_lock')} "
+                f"SELECT {batches.EVENT_COLUMNS} FROM event{self._along('event_of_lock')} "
                 "WHERE resource = %s AND selector = %s AND id < %s ORDER BY id DESC LIMIT %s",
                 (*key, before or _ALL, limit),
             )
@@ -190,8 +190,7 @@ class SQLStore:
     async def events_since(self, after: int, limit: int) -> list[Event]:
         def read(transaction: Transaction) -> tuple[list[tuple[Any, ...]], int]:
             rows = transaction.query(
-                "SELECT id, kind, at, resource, selector, owner, fence, seconds FROM event "
-                "WHERE id > %s ORDER BY id LIMIT %s",
+                f"SELECT {batches.EVENT_COLUMNS} FROM event WHERE id > %s ORDER BY id LIMIT %s",
                 (after, limit),
             )
             # Looked at last: what is kept now was kept when the others were read. They are forgotten in their order.
@@ -396,8 +395,19 @@ def _unknown(name: str) -> ResourceNotFound:
 
 def _events(rows: list[tuple[Any, ...]]) -> list[Event]:
     return [
-        Event(id_, EventKind(kind), at, Key(_text(name), _text(part)), _text(owner), fence, seconds)
-        for id_, kind, at, name, part, owner, fence, seconds in rows
+        Event(
+            id_,
+            EventKind(kind),
+            at,
+            Key(_text(name), _text(part)),
+            _text(owner),
+            fence,
+            seconds,
+            _text(key_name),
+            _text(by),
+            _text(reason),
+        )
+        for id_, kind, at, name, part, owner, fence, seconds, key_name, by, reason in rows
     ]
 
 

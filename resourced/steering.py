@@ -10,14 +10,17 @@ from twisted.web.server import Request
 from resourced.answers import answer, done, written
 from resourced.auth import Identity, Permission
 from resourced.locks import Holder, Standings, Waiter
-from resourced.model import Resource
+from resourced.model import Breaker, Resource
 from resourced.parse import (
     Page,
     body_of,
     fence_of,
     limit_of,
     named,
+    only,
+    owner_of,
     page_of,
+    reason_of,
     resource_named,
     timeout_of,
     whole,
@@ -123,11 +126,13 @@ class Steering(Routes):
     @route("/resource/<name:resource>/<name:selector>/lock", ["DELETE"])
     async def take(self, request: Request, resource: str, selector: str) -> bytes:
         """Take a lock from whoever holds it under a fence, and from nobody else."""
-        self.authorize(request, Permission.WRITE, resource)
+        identity = self.authorize(request, Permission.WRITE, resource)
         key = named(resource, selector)
+        only(request, b"fence", b"reason")
         fence = fence_of(request)
+        breaker = Breaker(identity.name, owner_of(request) or identity.name, reason_of(request))
         await self.find(resource)
-        await self.locks.break_lock(key, fence)
+        await self.locks.break_lock(key, fence, breaker)
         return done(request)
 
     # -- How it is done

@@ -22,6 +22,7 @@ from resourced.parse import (
     holds_of,
     named,
     needed_ticket,
+    only,
     owner_of,
     retry_of,
     unless_of,
@@ -96,6 +97,7 @@ class Published(Routes):
         lock = flag(request, b"lock", default=True) and request.method != b"HEAD"
         raw = flag(request, b"raw", default=False)
         if lock:
+            only(request, b"lock", b"raw", b"wait")
             identity.allow(Permission.LOCK)
         key = named(resource, selector)
         unless = () if lock else unless_of(request)
@@ -128,6 +130,7 @@ class Published(Routes):
     async def lock(self, request: Request, resource: str, selector: str) -> bytes:
         """Take or keep the lock without reading."""
         identity = self.authorize(request, Permission.LOCK, resource)
+        only(request, b"wait")
         key = named(resource, selector)
         found = await self.find(resource)
         outcome = await self._acquire(request, key, found, identity)
@@ -152,6 +155,7 @@ class Published(Routes):
     async def unlock(self, request: Request, resource: str, selector: str) -> bytes:
         """Release the lock, or give up the place in the queue."""
         identity = self.authorize(request, Permission.READ, resource)
+        only(request)
         key = named(resource, selector)
         released = await self.locks.unlock(key, needed_ticket(request), party=identity.name)
         if not released:

@@ -961,8 +961,10 @@ class StewardTests(ClientTests):
         first, second = self.hold(), self.hold(self.another())
         self.now(first.held.write(1))
         self.assertEqual(self.fails(Conflict, self.client.break_lock("printer", "A4", 7)).code, "fence_mismatch")
-        self.now(self.client.break_lock("printer", "A4", 1))
+        self.now(self.client.break_lock("printer", "A4", 1, "it hangs"))
         self.assertEqual(second.held.fence, 2)
+        (broken,) = [event for event in self.all(self.client.events("printer", "A4")) if event.event == "break"]
+        self.assertEqual((broken.key, broken.by, broken.reason), ("default", "default", "it hangs"))
         self.server.advance(11)
         self.assertEqual(self.fails(LockLost, first.outcome).code, "ticket_ended")
         second.end()

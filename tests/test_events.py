@@ -43,7 +43,8 @@ async def test_as_they_were(any_backend: AnyBackend) -> None:
     """Events are told as they were kept, to the last bit, whatever the names in them."""
     store = await reigning(any_backend)
     key = Key("🖨 %s", "Á4 ")
-    largest = Event(2**63 - 2, EventKind.BREAK, 2**62, key, "\U0010ffff" * 255, 2**63 - 1, 0.1 + 0.2)
+    widest = "\U0010ffff" * 255
+    largest = Event(2**63 - 2, EventKind.BREAK, 2**62, key, widest, 2**63 - 1, 0.1 + 0.2, widest, "Á 'n", widest)
     events = [*(event(int(kind), key, kind=int(kind)) for kind in EventKind), largest]
     await keep(store, *events)
     assert await store.events_since(0, 100) == events

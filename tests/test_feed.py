@@ -211,7 +211,7 @@ class LiveTests(FeedTestCase):
 class SpellingTests(SynchronousTestCase):
     def test_described(self):
         """An event is told with its time in UTC, to the millisecond, and its seconds to three places."""
-        event = Event(7, EventKind.EXPIRY, 1_763_917_800_007, Key("a b", "A4"), "ci", 3, 1.23456)
+        event = Event(7, EventKind.EXPIRY, 1_763_917_800_007, Key("a b", "A4"), "ci", 3, 1.23456, "press")
         self.assertEqual(
             described(event),
             {
@@ -221,6 +221,7 @@ class SpellingTests(SynchronousTestCase):
                 "resource": "a b",
                 "selector": "A4",
                 "owner": "ci",
+                "key": "press",
                 "fence": 3,
                 "seconds": 1.235,
             },

@@ -198,7 +198,7 @@ HEADERS = st.lists(
             )
         ),
         *(
-            part(header, 400, means="locking")
+            part(header, 400, means="named")
             for header in (
                 (b"x-owner", b"x" * 256),
                 (b"x-owner", b"tab\tbed"),
@@ -433,6 +433,23 @@ def expected(world: World, drawn: Drawn) -> set[int]:
     return complaints or right(world, drawn, route, locking=locking)
 
 
+#: The arguments that a request takes which refuses any other.
+TAKEN = {
+    "locking": {"lock", "raw", "wait"},
+    "lock": {"wait"},
+    "unlock": set[str](),
+    "update": {"unlock"},
+    "delete": {"unlock"},
+    "break": {"fence", "reason"},
+}
+
+
+def arguments_in(drawn: Drawn) -> set[str]:
+    """Name the arguments in a query."""
+    pieces = [piece for argument in drawn.query for piece in argument.text.split("&")]
+    return {piece.partition("=")[0] for piece in pieces if piece}
+
+
 def names_in(drawn: Drawn) -> set[int]:
     """Say what is wrong with the names in a path, as far as there are any."""
     name = drawn.name.complaints if drawn.path in {"resource", "selector", "lock", "unlock"} else frozenset[int]()
@@ -447,6 +464,7 @@ def complaints_about(world: World, drawn: Drawn, route: str, *, locking: bool) -
     ways = {
         route,
         *(("locking",) if locking else ()),
+        *(("named",) if locking or route == "break" else ()),
         *(("ticketless",) if locking and not drawn.ticket.text else ()),
         *(("writing", "tagged") if route in {"update", "delete"} else ()),
         *(("tagged",) if route == "get" and not locking else ()),
@@ -457,6 +475,9 @@ def complaints_about(world: World, drawn: Drawn, route: str, *, locking: bool) -
     }
     for looked_at in (*drawn.query, *drawn.headers):
         complaints |= looked_at.complaints if looked_at.means in ways else set()
+    taken = TAKEN.get("locking" if locking and route == "get" else route)
+    if taken is not None and not arguments_in(drawn) <= taken:
+        complaints.add(400)
     if route in {"create", "update", "change"}:
         complaints |= drawn.body.complaints
     if route == "break" and not any(argument.text.startswith("fence=") for argument in drawn.query):

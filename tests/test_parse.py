@@ -459,6 +459,7 @@ class DefinitionTests(RefusalTests):
 
     @given(VALUES)
     @example({"Name": "x"})
+    @example({"name": "x", "Timeout": 1})
     @example({"name": "\ud800"})
     @example({"name": int("9" * 30)})
     def test_any_bad_body(self, value: Any):
@@ -466,5 +467,7 @@ class DefinitionTests(RefusalTests):
         body = json.dumps(value).encode()
         if not isinstance(value, dict):
             self.assertRefused("bad_body", definition, body)
+        elif not value.keys() <= {"name", "timeout"}:
+            self.assertRefused("unknown_field", definition, body)
         elif not isinstance(value.get("name"), str) or value["name"] == "\ud800":
             self.assertRefused("bad_name", definition, body)

@@ -231,7 +231,9 @@ class TestLook:
         answer = daemon.post(f"/resource/{name}/A4/lock")
         assert ctl("break", f"{name}/A4", "--fence", str(answer.fence + 1)).status == 73
         assert not is_free(daemon, name)
-        assert json.loads(ctl.ok("break", f"{name}/A4", "-o", "json"))["fence"] == answer.fence
+        broken = json.loads(ctl.ok("break", f"{name}/A4", "--reason", "it hangs", "--owner", "ann", "-o", "json"))
+        assert (broken["fence"], broken["reason"]) == (answer.fence, "it hangs")
+        assert "ann: it hangs" in ctl.ok("events", f"{name}/A4").splitlines()[1]
         assert daemon.post(f"/resource/{name}/A4/lock", ticket=answer.ticket).status == 410
         outcome = ctl("break", f"{name}/A4")
         assert (outcome.status, outcome.out) == (73, "")
@@ -240,7 +242,7 @@ class TestLook:
         """What happened is told, the latest first."""
         write(daemon, name, "1")
         heading, *rows = cells(ctl.ok("events", f"{name}/A4"))
-        assert heading == ["ID", "AT", "EVENT", "OWNER", "FENCE", "SECONDS"]
+        assert heading == ["ID", "AT", "EVENT", "OWNER", "KEY", "FENCE", "SECONDS", "BROKEN", "BY"]
         assert [row[2] for row in rows] == ["release", "write", "grant"]
         before = json.loads(ctl.ok("events", f"{name}/A4", "-o", "json", "--before", rows[0][0], "--limit", "1"))
         assert [event["event"] for event in before] == ["write"]

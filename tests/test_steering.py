@@ -295,7 +295,8 @@ class PatchTests(SteeringTests):
             (b"[]", "bad_body"),
             (b"5", "bad_body"),
             ({}, "bad_timeout"),
-            ({"name": "x"}, "bad_timeout"),
+            ({"timeout": 5, "name": "x"}, "unknown_field"),
+            ({"Timeout": 5}, "unknown_field"),
         ):
             self.assertRefused(400, code, self.change(body))
         for timeout in ("-1", "2147483648", "0.5", '"5"', "null", "true", "[]"):
@@ -530,6 +531,10 @@ class BreakTests(SteeringTests):
             self.assertRefused(400, "bad_fence", self.ask("DELETE", f"{A4}/lock?fence={fence}"))
         self.assertRefused(400, "repeated_argument", self.ask("DELETE", f"{A4}/lock?fence=1&fence=2"))
         self.assertRefused(404, "unknown_resource", self.ask("DELETE", "/resource/scanner/A4/lock?fence=1"))
+        for reason in ("x" * 256, "%0A", "a&reason=b", "%00"):
+            code = "repeated_argument" if "&" in reason else "bad_reason"
+            self.assertRefused(400, code, self.ask("DELETE", f"{A4}/lock?fence=1&reason={reason}"))
+        self.assertRefused(400, "bad_owner", self.ask("DELETE", f"{A4}/lock?fence=1", headers=[("x-owner", "x" * 256)]))
         self.lock(ticket=ticket)
 
 

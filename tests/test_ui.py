@@ -349,12 +349,16 @@ def test_break(daemon, tab):
     assert client(daemon, "/resource/broken/A4/lock", owner="ci-7", ticket=first.ticket).status == 200
 
     tab.click("#break")
+    tab.click("#breaking-reason")
+    tab.type("hung <b>since</b> noon")
     tab.click("#breaking-confirm")
     tab.reads("#holder", "ci-8")
     tab.until("!document.getElementById('breaking').open")
     assert daemon.post("/resource/broken/A4/lock", key=LOCK, ticket=first.ticket).status == 410
     assert client(daemon, "/resource/broken/A4/lock", owner="ci-8", ticket=second.ticket).status == 200
-    tab.reads("#history", "was broken")
+    tab.until(
+        "document.querySelector('#history td.break')?.textContent === 'was broken by default because hung <b>since</b> noon'"
+    )
     tab.until("!!document.querySelector('#history svg .span.break')")
 
 

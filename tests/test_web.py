@@ -406,7 +406,6 @@ class CreateTests(WebTests):
         for name in names:
             self.assertRefused(400, "bad_name", self.ask("POST", "/resource", json.dumps({"name": name})))
         self.assertRefused(400, "bad_name", self.ask("POST", "/resource", b"{}"))
-        self.assertRefused(400, "bad_name", self.ask("POST", "/resource", b'{"Name": "printer"}'))
         self.assertEqual(self.store.resources, {})
 
     def test_whole_timeouts(self):
@@ -448,11 +447,20 @@ class CreateTests(WebTests):
             self.assertRefused(400, "bad_json", self.ask("POST", "/resource", body))
         self.assertEqual(self.store.resources, {})
 
-    def test_other_fields(self):
-        """Fields that are not known are passed over, whatever is in them; of a field that is there twice the last counts."""
-        body = f'{{"name": "a", "id": 1, "big": {"9" * 5000}, "name": "printer", "timeout": 1, "timeout": 2}}'
+    def test_fields_twice(self):
+        """Of a field that is there twice the last counts."""
+        body = '{"name": "a", "name": "printer", "timeout": 1, "timeout": 2}'
         answer = self.ask("POST", "/resource", body)
         self.assertEqual((answer.status, answer.json["name"], answer.json["timeout"]), (201, "printer", 2))
+
+    def test_other_fields(self):
+        """A field that is not known is refused and named, whatever is in it: it may be a misspelt one."""
+        for name, value in (("Name", '"printer"'), ("timeuot", "5"), ("id", "1"), ("big", "9" * 5000), ("", "null")):
+            answer = self.ask("POST", "/resource", f'{{"name": "printer", "{name}": {value}}}')
+            self.assertRefused(400, "unknown_field", answer)
+            self.assertIn(f"{name!r}: it takes name, timeout.", answer.json["error"])
+        self.assertLess(len(self.ask("POST", "/resource", json.dumps({"x" * 5000: 1})).body), 300)
+        self.assertEqual(self.store.resources, {})
 
     def test_content_type(self):
         """The body is JSON whatever type it says it is of: curl calls everything a form."""
@@ -1959,6 +1967,59 @@ class HealthTests(WebTests):
         self.store.faults.clear()
         self.clock.advance(1)
         self.assertEqual(self.ask("GET", "/health", key="").status, 200)
+
+
+class MisspeltTests(WebTests):
+    """A request that has something in its query that it does not know does nothing, and names it."""
+
+    def assertNamed(self, argument: str, answer: Answer) -> None:
+        self.assertRefused(400, "unknown_argument", answer)
+        self.assertIn(f" {argument!r}:", answer.json["error"])
+
+    def test_locks(self):
+        """What was meant to wait, or only to read, does not become a lock."""
+        self.create()
+        for argument in ("wiat", "LOCK", "ticket", "timeout", "é", ""):
+            for value in ("=0", "", "=20"):
+                if argument or value:
+                    spelled = quote(argument) + value
+                    for method, path in (("GET", A4), ("POST", f"{A4}/lock"), ("PUT", f"{A4}/lock")):
+                        self.assertNamed(argument, self.ask(method, f"{path}?{spelled}"))
+                        self.assertNamed(argument, self.ask(method, f"{path}?wait=0&{spelled}"))
+                        self.assertNamed(argument, self.ask(method, f"{path}?wait=0;{spelled}"))
+        for argument in ("lock", "raw", "unlock"):
+            self.assertNamed(argument, self.ask("POST", f"{A4}/lock?{argument}=0"))
+        self.assertIn("'x': it takes lock, raw, wait.", self.ask("GET", f"{A4}?x=1").json["error"])
+        self.assertEqual(self.store.places, {})
+        # A key that may not lock is told the same.
+        self.assertNamed("LOCK", self.ask("GET", f"{A4}?LOCK=0", key=READ))
+
+    def test_holder(self):
+        """Nothing is written, deleted, released or broken."""
+        self.create()
+        self.put("1")
+        ticket = self.lock()
+        for method, path in (
+            ("PUT", A4),
+            ("DELETE", A4),
+            ("POST", f"{A4}/unlock"),
+            ("PUT", f"{A4}/unlock"),
+            ("DELETE", f"{A4}/lock"),
+        ):
+            self.assertNamed("unlcok", self.ask(method, f"{path}?unlcok=1", "2", ticket=ticket))
+            self.assertNamed("wait", self.ask(method, f"{path}?wait", "2", ticket=ticket))
+        self.assertNamed("raeson", self.ask("DELETE", f"{A4}/lock?fence=2&raeson=hung"))
+        self.assertEqual(self.data(), "1")
+        self.lock(ticket=ticket)
+
+    def test_reads(self):
+        """Where nothing can be mistaken for a lock it is passed over, as it always was."""
+        self.create()
+        self.put("1")
+        for path in (f"{A4}?lock=0&_=17", "/resource?x=1", f"{A4}/lock?x=1"):
+            self.assertEqual(self.ask("GET", path).status, 200)
+        self.assertEqual(self.ask("HEAD", f"{A4}?x=1").status, 200)
+        self.assertEqual(self.store.places, {})
 
 
 class PHPClientTests(WebTests):

@@ -47,9 +47,10 @@ def create(options: Options, resource: str, timeout: int) -> NoReturn:
     metavar="N",
     help="Only if it is held with this fence. [default: whoever holds it]",
 )
+@click.option("--reason", default="", metavar="TEXT", help="Why, for the history.")
 @common_options
 @click.pass_obj
-def break_command(options: Options, lock: Key, fence: int | None) -> NoReturn:
+def break_command(options: Options, lock: Key, fence: int | None, reason: str) -> NoReturn:
     """Take a lock from its holder; the next in line has it then."""
 
     async def work(process: Process) -> int:
@@ -61,9 +62,9 @@ def break_command(options: Options, lock: Key, fence: int | None) -> NoReturn:
             seen = holder.fence
         else:
             seen = fence
-        await process.client.break_lock(*lock, seen)
+        await process.client.break_lock(*lock, seen, reason)
         if options.json:
-            emit_json({"resource": lock.resource, "selector": lock.selector, "fence": seen})
+            emit_json({"resource": lock.resource, "selector": lock.selector, "fence": seen, "reason": reason})
         return Status.OK
 
     options.perform(work)

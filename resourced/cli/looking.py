@@ -142,8 +142,8 @@ def events(options: Options, lock: Key, before: int | None, limit: int) -> NoRet
         if options.json:
             emit_json(found)
         else:
-            rows = [(e.id, e.at, e.event, e.owner, e.fence, f"{e.seconds:.3f}") for e in found]
-            emit_table(("ID", "AT", "EVENT", "OWNER", "FENCE", "SECONDS"), rows)
+            rows = [(e.id, e.at, e.event, e.owner, e.key, e.fence, f"{e.seconds:.3f}", _broken(e)) for e in found]
+            emit_table(("ID", "AT", "EVENT", "OWNER", "KEY", "FENCE", "SECONDS", "BROKEN BY"), rows)
         return Status.OK
 
     options.perform(work)
@@ -181,7 +181,13 @@ def _tell(event: Event, options: Options) -> None:
         emit_json(event)
     else:
         lock = write_lock(event.resource, event.selector)
-        emit(f"{event.at}  {event.event:<7}  {lock}  {event.owner}  {event.fence}  {event.seconds:.3f}")
+        broken = f"  by {_broken(event)}" if event.by else ""
+        emit(f"{event.at}  {event.event:<7}  {lock}  {event.owner}  {event.fence}  {event.seconds:.3f}{broken}")
+
+
+def _broken(event: Event) -> str:
+    """Tell who broke a lock, and why."""
+    return f"{event.by}: {event.reason}" if event.reason else event.by
 
 
 def _tell_gap(gap: Gap, options: Options) -> None:

@@ -253,14 +253,20 @@ class Client:
             },
         )
 
-    async def break_lock(self, resource: str, selector: str, fence: int) -> None:
+    async def break_lock(self, resource: str, selector: str, fence: int, reason: str = "") -> None:
         """
-        Take a lock from its holder.
+        Take a lock from its holder. The history tells who did it: ``owner``, or else the name of the key.
 
         :param fence: of the lock as it was seen.
+        :param reason: why, for the history: at most 255 printable characters.
         :raises Conflict: that fence does not hold it any more (``code`` is ``fence_mismatch``).
         """
-        answer = await self._servers.ask("DELETE", path(resource, selector, end="lock", fence=fence), accept=(412,))
+        answer = await self._servers.ask(
+            "DELETE",
+            path(resource, selector, end="lock", fence=fence, reason=reason),
+            headers={"x-owner": self._owner} if self._owner else {},
+            accept=(412,),
+        )
         # After a try whose answer was lost it may be broken already.
         if answer.status == 412 and not answer.repeated:
             raise refusal(answer)

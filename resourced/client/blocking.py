@@ -301,8 +301,8 @@ class Client:
     def state(self, resource: str, selector: str, *, after: int = 0, limit: int = 100) -> LockState:
         return self._calls.wait(lambda: self._client.state(resource, selector, after=after, limit=limit))
 
-    def break_lock(self, resource: str, selector: str, fence: int) -> None:
-        self._calls.wait(lambda: self._client.break_lock(resource, selector, fence))
+    def break_lock(self, resource: str, selector: str, fence: int, reason: str = "") -> None:
+        self._calls.wait(lambda: self._client.break_lock(resource, selector, fence, reason))
 
     def events(self, resource: str, selector: str, *, before: int | None = None, page: int = 100) -> Iterator[Event]:
         return self._each(self._client.events(resource, selector, before=before, page=page))

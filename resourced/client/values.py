@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeVar
 
 from resourced.client.errors import Unreachable
@@ -139,6 +139,9 @@ class Event:
     :ivar event: ``grant``, ``release``, ``expiry``, ``break`` or ``write``.
     :ivar fence: of the lock; 0 for a place in the queue that was given up or lapsed.
     :ivar seconds: how long it waited (``grant``, and where ``fence`` is 0), else how long the lock was held.
+    :ivar key: the name of the key that acted: that of the ticket, or of whoever broke the lock.
+    :ivar by: who broke the lock; empty if it was not broken.
+    :ivar reason: why, if that was said.
     """
 
     id: int
@@ -149,6 +152,9 @@ class Event:
     owner: str
     fence: int
     seconds: float
+    key: str = ""
+    by: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +184,12 @@ class Waiting:
 
 def take(kind: type[T], answer: Mapping[str, Any]) -> T:
     """
-    Make a value of the fields of an answer that have its names; a later server may have more.
+    Make a value of the fields of an answer that have its names; a later server may have more, and one that has a default may be missing.
 
     :raises Unreachable: a field is missing, so that it is no usable answer (``code`` is ``bad_answer``).
     """
+    wanted = [f.name for f in fields(kind) if f.name in answer or f.default is MISSING]  # type: ignore[arg-type]
     try:
-        return kind(**{field.name: answer[field.name] for field in fields(kind)})  # type: ignore[arg-type]
+        return kind(**{name: answer[name] for name in wanted})
     except (KeyError, TypeError) as error:
         raise Unreachable(f"The server's answer is no {kind.__name__}: {error} is missing.", "bad_answer") from error

@@ -5,6 +5,7 @@ import { Away, Refused } from "./server.js";
 export class Breaking {
   #dialog = byId("breaking");
   #text = byId("breaking-text");
+  #reason = byId("breaking-reason");
   #problem = byId("breaking-problem");
   #confirm = byId("breaking-confirm");
   #cancel = byId("breaking-cancel");
@@ -36,6 +37,7 @@ export class Breaking {
         "Whoever is next in line has it at once. The server refuses what the old holder still writes here, but what it does elsewhere goes on.",
       ),
     );
+    this.#reason.value = "";
     this.#problem.textContent = "";
     this.#confirm.hidden = false;
     this.#confirm.disabled = false;
@@ -53,7 +55,7 @@ export class Breaking {
     this.#confirm.disabled = true;
     this.#problem.textContent = "";
     try {
-      await this.#server.break(resource, selector, fence);
+      await this.#server.break(resource, selector, fence, this.#reason.value.trim());
       this.#dialog.close();
       this.#done(true);
     } catch (error) {

@@ -57,7 +57,7 @@ export class HistoryCard {
   /** @param {function(Error)} problem  told when older events could not be read */
   constructor(problem) {
     this.#problem = problem;
-    const head = ["when", "what", "owner", "after", "fence"].map((word) => el("th", { scope: "col" }, word));
+    const head = ["when", "what", "owner", "key", "after", "fence"].map((word) => el("th", { scope: "col" }, word));
     this.#parts = el(
       "div",
       {},
@@ -182,14 +182,16 @@ export class HistoryCard {
   }
 }
 
-function row({ at, event, owner, fence, seconds }) {
+function row({ at, event, owner, key, fence, seconds, by, reason }) {
   const [what, after] = (fence === 0 ? WAITED[event] : WHAT[event]) ?? [event, ""];
+  const breaker = by ? [" by ", name(by), ...(reason ? [" because ", name(reason)] : [])] : [];
   return el(
     "tr",
     {},
     el("td", { class: "number" }, el("time", { datetime: at }, moment(Date.parse(at)))),
-    el("td", { class: `what ${event}` }, what),
+    el("td", { class: `what ${event}` }, what, ...breaker),
     el("td", {}, name(owner)),
+    el("td", {}, name(key)),
     el("td", { class: "number" }, event === "grant" && seconds === 0 ? "at once" : `${after} ${measured(seconds)}`),
     el("td", { class: "number" }, fence ? String(fence) : ""),
   );

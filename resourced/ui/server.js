@@ -75,8 +75,8 @@ export class Server {
     }
   }
 
-  async break(resource, selector, fence) {
-    await this.#ask("DELETE", path("resource", resource, selector, "lock"), { fence });
+  async break(resource, selector, fence, reason) {
+    await this.#ask("DELETE", path("resource", resource, selector, "lock"), { fence, ...(reason && { reason }) });
   }
 
   /** Open the stream of events after one of them, or from now on. It stays open until it is aborted. */
