@@ -8,7 +8,7 @@ requests that never become one.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
@@ -17,17 +17,27 @@ from typing import Any, NamedTuple, Protocol
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor, IReactorTime, ITCPTransport
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel, datetimeToString
+from twisted.web.http import datetimeToString
 from twisted.web.iweb import IRequest
 
 from resourced import jsontext
+from resourced.errors import NotAuthorized
+from resourced.flow import Budget, FlowChannel
 
 #: What ``Server`` says: no version, which would only help an attacker.
 SERVER = b"resourced"
+#: No browser is to take an answer for something else than it says it is.
+NOSNIFF = b"X-Content-Type-Options: nosniff"
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^\x00-\x20\x7f]+) HTTP/(\d\.\d)")
 #: More digits than any number of bytes needs, and fewer than Python refuses to read as an integer.
 _LENGTH_DIGITS = 18
+
+#: How many chunks a body may have, and for how many of its bytes it may have one more.
+CHUNKS, CHUNK = 16_384, 64
+
+#: What every refusal of a key tells its client to send.
+CHALLENGE = b'Bearer realm="resourced"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,8 @@ class Limits:
     :ivar request: the time from the first byte of a request to its last.
     :ivar idle: how long a connection stays open with no request on it.
     :ivar linger: how long what is left of a refused request is read and dropped, so that its client gets the answer.
+    :ivar stall: how long a client may take nothing of an answer before its connection is cut.
+    :ivar buffered: bytes that all connections together may have in memory, of bodies and of answers; beyond them bodies are refused.
     :ivar connections: open connections; the ones beyond are answered 503.
     :ivar requests: requests that are being answered at once, without those that wait for a lock; the ones beyond are answered 503.
     """
@@ -49,6 +61,8 @@ class Limits:
     request: float = 30
     idle: float = 60
     linger: float = 5
+    stall: float = 30
+    buffered: int = 1 << 28
     connections: int = 10_000
     requests: int = 1_000
 
@@ -83,6 +97,10 @@ class Access(NamedTuple):
     notes: Mapping[str, object]
 
 
+#: Says of a request why its body is not to be read, if it is not, from all values of its headers ``x-api-key`` and ``Authorization``.
+Gate = Callable[[Sequence[bytes], Sequence[bytes]], NotAuthorized | None]
+
+
 class Edge(Protocol):
     """What a connection needs of the site that it belongs to."""
 
@@ -90,6 +108,11 @@ class Edge(Protocol):
     reactor: IReactorTime
     draining: bool
     busy: int
+    budget: Budget
+
+    @property
+    def gate(self) -> Gate:
+        """Say why the body of a request is not to be read."""
 
     def date(self) -> bytes:
         """Return the time of day for ``Date``."""
@@ -132,7 +155,7 @@ def logged(method: bytes, uri: bytes) -> tuple[str, str]:
     return method.decode("ascii"), uri.decode("ascii", "backslashreplace")
 
 
-class Channel(HTTPChannel):
+class Channel(FlowChannel):
     """
     A connection.
 
@@ -156,6 +179,9 @@ class Channel(HTTPChannel):
     _size = 0
     _due: float | None = None
     _timer: IDelayedCall | None = None
+
+    #: Of how many chunks a body has come.
+    _chunks = 0
 
     @property
     def closing(self) -> bool:
@@ -191,6 +217,7 @@ class Channel(HTTPChannel):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self.forget()
         request = self.requests[0] if self.requests else None
         try:
             super().connectionLost(reason)
@@ -204,13 +231,17 @@ class Channel(HTTPChannel):
         """Close when everything written has been sent, and at the latest after the time to linger."""
         if self._phase is not ANSWERING:
             self._phase = CLOSING
-        self._expect(self.site.limits.linger)
+        self._expect(self.site.limits.stall if self.full else self.site.limits.linger)
+        self.send_all()
         super().loseConnection()
 
     # What Twisted tells about a request as it arrives.
 
     def dataReceived(self, data: bytes) -> None:
         if self._phase is CLOSING:
+            return
+        if self._phase is ANSWERING or self.full:
+            self.hold(data)
             return
         # A CR LF too many after a body is no request.
         if self._phase is IDLE and data != b"\r\n":
@@ -252,15 +283,65 @@ class Channel(HTTPChannel):
             if digits.isdigit() and len(digits) > _LENGTH_DIGITS:
                 self.refuse_body()
                 return False
+        elif name.lower() == b"transfer-encoding" and value.strip(b" \t").lower() != b"chunked":
+            # Twisted passes over "identity", which a proxy in front may read in another way (RFC 9112, 6.1).
+            self._respondToBadRequestAndDisconnect()
+            return False
         return bool(super().headerReceived(line))
 
     def allHeadersReceived(self) -> None:
         self.headed = True
-        if self.length is not None and self.length > self.site.limits.max_body:
-            # Before Twisted can say "100 Continue".
-            self.refuse_body()
-        else:
+        if self.length == 0 or self._admit_body(self.length):
             super().allHeadersReceived()
+
+    def _admit_body(self, length: int | None) -> bool:
+        """
+        Let a body come, or refuse it before a byte of it is kept and before Twisted says "100 Continue".
+
+        :param length: nothing, if it comes in chunks.
+        """
+        limits = self.site.limits
+        error = self.gate(self.requests[-1].requestHeaders)
+        if error is not None:
+            self.refuse(401, error.code, error.sentence, (b"WWW-Authenticate: " + CHALLENGE,))
+            return False
+        if length is not None and length > limits.max_body:
+            self.refuse_body()
+            return False
+        return self._reserve(length or 0)
+
+    def gate(self, headers: Any) -> NotAuthorized | None:
+        """Say why the body of a request is not to be read, if it is not."""
+        return self.site.gate(headers.getRawHeaders(b"x-api-key", ()), headers.getRawHeaders(b"authorization", ()))
+
+    def _reserve(self, size: int) -> bool:
+        """Count so many more bytes of a body in, or refuse it if all connections together have too much already."""
+        if not self.site.budget.has_room(size):
+            self.refuse(503, "overloaded", "The server has too much to do. Try again later.", (b"Retry-After: 1",))
+            return False
+        self.keep_body(self.body + size)
+        return True
+
+    def admit_chunk(self, size: int) -> bool:
+        """Tell whether so many more bytes of a body may be kept; if not, it is refused."""
+        if self.length is not None:
+            # It was counted when its length was known.
+            return True
+        self._chunks += 1
+        if self.body + size > self.site.limits.max_body:
+            self.refuse_body()
+            return False
+        if self._chunks > CHUNKS + self.body // CHUNK:
+            self.refuse(413, "body_too_large", f"The body has more than {CHUNKS} chunks of less than {CHUNK} bytes.")
+            return False
+        return self._reserve(size)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        super().rawDataReceived(data)
+        # The chunk that is being read has a length, too, which only Twisted's decoder knows. Without it, only what arrives is counted.
+        chunk = getattr(self._transferDecoder, "length", 0) if self.length is None else 0
+        if self._reading() and self.body + chunk > self.site.limits.max_body:
+            self.refuse_body()
 
     def allContentReceived(self) -> None:
         if self._phase is not CLOSING:
@@ -271,9 +352,13 @@ class Channel(HTTPChannel):
     def requestDone(self, request: Any) -> None:
         if self._phase is ANSWERING:
             self._rest()
+        # Twisted has the bytes that arrived together with the request, and so before these.
+        early = self.take_early()
         super().requestDone(request)
         if self.idle and self.site.draining:
             self.loseConnection()
+        elif early:
+            self.dataReceived(early)
 
     def lineLengthExceeded(self, line: bytes) -> None:  # noqa: ARG002
         self.refuse(
@@ -286,6 +371,27 @@ class Channel(HTTPChannel):
     def _respondToBadRequestAndDisconnect(self) -> None:
         # The one private name of Twisted's that is used here: every answer of 400 that it gives by itself is here.
         self.refuse(400, "bad_request", "The request is not valid HTTP.")
+
+    # What the transport says about what was written.
+
+    def stalled(self) -> None:
+        self._expect(self.site.limits.stall)
+
+    def flowing(self) -> None:
+        if self._phase is IDLE:
+            self._rest()
+        elif self._phase is READING:
+            self._expect(self._began + self.site.limits.request - self.site.reactor.seconds())
+        elif self._phase is ANSWERING:
+            self._due = None
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Read what came too early, if it is not too early any more."""
+        if not self.full and self._phase in {IDLE, READING}:
+            data = self.clearLineBuffer() + self.take_early()
+            if data:
+                self.dataReceived(data)
 
     # How a request ends that has no answer from above.
 
@@ -318,11 +424,13 @@ class Channel(HTTPChannel):
             b"Date: " + datetimeToString(),
             b"Content-Type: application/json",
             b"Content-Length: %d" % len(body),
+            NOSNIFF,
             b"Connection: close",
             *headers,
             b"",
             sent,
         )
+        self.send_all()
         self.transport.write(b"\r\n".join(lines))
         self._tell(status, len(sent), {})
         # TLS knows no half of a connection; its close waits for the other side by itself.
@@ -352,7 +460,7 @@ class Channel(HTTPChannel):
         self._phase = READING
         self.headed = False
         self._line = b""
-        self._size = self._lines = 0
+        self._size = self._lines = self._chunks = 0
         self._began = self.site.reactor.seconds()
 
     def _reading(self) -> bool:
@@ -360,7 +468,8 @@ class Channel(HTTPChannel):
 
     def _rest(self) -> None:
         self._phase = IDLE
-        self._expect(self.site.limits.idle)
+        self.keep_body(0)
+        self._expect(self.site.limits.stall if self.full else self.site.limits.idle)
 
     def _expect(self, seconds: float) -> None:
         """Call :meth:`_lapse` in so many seconds, instead of whatever was due."""
@@ -384,7 +493,9 @@ class Channel(HTTPChannel):
             self._lapse()
 
     def _lapse(self) -> None:
-        if self._phase is READING:
+        if self.full:
+            self.transport.abortConnection()
+        elif self._phase is READING:
             self.refuse(408, "request_timeout", f"The request took longer than {self.site.limits.request:g} s.")
         elif self._phase is IDLE:
             self.loseConnection()

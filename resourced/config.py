@@ -80,6 +80,13 @@ def _whole(most: int) -> Callable[[str], int]:
     return parse
 
 
+def _size(value: str) -> int:
+    given = re.fullmatch(r"([0-9]{1,15})([KMG]?)", value.strip())
+    if given is None or int(given[1]) == 0:
+        raise ValueError("a number of bytes above 0, or of K, M or G of 1024 each")
+    return int(given[1]) << 10 * " KMG".index(given[2] or " ")
+
+
 def _seconds(most: int, *, zero: bool = False) -> Callable[[str], float]:
     bounds = f"from 0 to {most}" if zero else f"above 0 and at most {most}"
 
@@ -145,6 +152,7 @@ SETTINGS: Final = (
     Setting("max-waiting", "RESOURCED_MAX_WAITING", "100000", _whole(10_000_000), "Most tickets that wait in all"),
     Setting("max-connections", "RESOURCED_MAX_CONNECTIONS", "10000", _whole(1_000_000), "Most connections at once"),
     Setting("max-requests", "RESOURCED_MAX_REQUESTS", "1000", _whole(1_000_000), "Most requests that are answered at once, without those that wait for a lock"),
+    Setting("max-buffered", "RESOURCED_MAX_BUFFERED", "256M", _size, "Most bytes of bodies and answers that are in memory at once"),
     Setting("max-pending", "RESOURCED_MAX_PENDING", "1000", _whole(1_000_000), "Most pieces of work that wait for the database"),
     Setting("max-streams", "RESOURCED_MAX_STREAMS", "1000", _whole(1_000_000), "Most clients that follow the events at once"),
     Setting("events-keep", "RESOURCED_EVENTS_KEEP", "604800", _seconds(3660 * DAY, zero=True), "Seconds that events are kept; 0 keeps none"),
@@ -267,6 +275,7 @@ class Config:
     max_waiting: int
     max_connections: int
     max_requests: int
+    max_buffered: int
     max_pending: int
     max_streams: int
     events_keep: float

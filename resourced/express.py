@@ -21,16 +21,13 @@ from twisted.web.http import Request
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 
-from resourced.channel import ANSWERING, IDLE, SERVER, Access, Channel, Limits
+from resourced.channel import ANSWERING, IDLE, NOSNIFF, SERVER, Access, Channel, Gate, Limits
 from resourced.head import Head, plain
-from resourced.poller import Poller
+from resourced.poller import Poller, can_poll
 from resourced.site import PHRASES, EdgeRequest, ResourcedSite
 
 #: After how many seconds without an answer the next one is sent at once.
 QUIET = 0.00015
-
-#: How many bytes of later requests are taken in while one is under way, as with Twisted.
-_AHEAD = 0x4000
 
 
 @lru_cache(1000)
@@ -135,7 +132,7 @@ class ExpressRequest(EdgeRequest):
         channel, self.channel = self.channel, None  # type: ignore[assignment]
         self.startedWriting = self.finished = 1
         self.sentLength = len(body)
-        channel.send(b"%s%s\r\n\r\n%s" % (self.site.opening(self.code, self.code_message), lines, body))
+        channel.send(b"%s%s\r\n%s\r\n\r\n%s" % (self.site.opening(self.code, self.code_message), lines, NOSNIFF, body))
         channel.tell(*self._said, self.code, self.sentLength, self.notes)
         channel.requestDone(self)
         notifications, self.notifications = self.notifications, []
@@ -155,9 +152,6 @@ class ExpressChannel(Channel):
     _express = False
     _direct = False
     _within = False
-    _choked = False
-    _paused = False
-    _ahead = b""
     #: Of the client, and of the server as it knows it.
     addresses: tuple[IAddress, IAddress]
 
@@ -166,9 +160,10 @@ class ExpressChannel(Channel):
         super().connectionMade()
         # TLS is another class, around this one.
         self._direct = isinstance(self.transport, TCPConnection) and self._phase is IDLE
-        if self._direct:
+        poller = self.site.outbox.attend(self.transport.reactor) if self._direct else None
+        if poller is not None:
             self.transport.stopReading()
-            self.transport.reactor = self.site.outbox.attend(self.transport.reactor)
+            self.transport.reactor = poller
             self.transport.startReading()
 
     def getPeer(self) -> IAddress:
@@ -178,15 +173,16 @@ class ExpressChannel(Channel):
         return self.addresses[1]
 
     def dataReceived(self, data: bytes) -> None:
-        if self._express:
-            self._hold(data)
+        if self._phase is ANSWERING or self.full:
+            self.hold(data)
             return
         if self._phase is IDLE and not self._within:
             # What came after the last request, and is not a line yet, is where this one begins.
             data = self.clearLineBuffer() + data
             limits = self.site.limits
             head = plain(data, limits.max_headers, limits.max_body)
-            if head is not None:
+            # Whoever has no key is refused by Twisted's way, and so in the same words.
+            if head is not None and (not head.body or self.gate(head.headers) is None):
                 self._serve(head)
                 return
         self._leave_direct()
@@ -203,23 +199,18 @@ class ExpressChannel(Channel):
         self._phase = ANSWERING
         self._due = None
         self._express = True
+        if head.body:
+            self.keep_body(len(head.body))
         request = ExpressRequest(self, head)
         self.requests.append(request)
         request.process()
-
-    def _hold(self, data: bytes) -> None:
-        """Keep what comes too early, and read no more if it is too much."""
-        self._ahead += data
-        if len(self._ahead) > _AHEAD and not self._paused:
-            self._paused = True
-            self.transport.pauseProducing()
 
     def send(self, data: bytes) -> None:
         """Send an answer, at the latest when all that has arrived by now has been looked at."""
         if self._direct and self.transport.connected and not self.transport.disconnecting:
             self.site.outbox.put(self, data)
         else:
-            self.transport.write(data)
+            self.write(data)
 
     def send_now(self, data: bytes) -> None:
         """Let the system have an answer, or as much of it as it takes; the transport has the rest."""
@@ -230,7 +221,7 @@ class ExpressChannel(Channel):
             self._direct = False
             if isinstance(sent, int):
                 data = data[sent:]
-        self.transport.write(data)
+        self.write(data)
 
     def _leave_direct(self) -> None:
         """From here on answers go through the transport, and perhaps not at once: so none may be left behind."""
@@ -253,26 +244,8 @@ class ExpressChannel(Channel):
         if not self.persistent or (self.idle and self.site.draining):
             self.loseConnection()
             return
-        if self._paused:
-            self._paused = False
-            if not self._choked:
-                self.transport.resumeProducing()
-        if self._ahead:
-            ahead, self._ahead = self._ahead, b""
-            self.dataReceived(ahead)
-
-    # What the transport says about its buffer; Twisted's channel stops reading while it is full.
-
-    def pauseProducing(self) -> None:
-        self._choked = True
-        super().pauseProducing()
-
-    def resumeProducing(self) -> None:
-        self._choked = False
-        # Twisted's does not know of the request that is under way, nor that too much came after it.
-        super().resumeProducing()
-        if self._paused:
-            self.transport.pauseProducing()
+        if self._early:
+            self._go_on()
 
 
 class Outbox:
@@ -288,16 +261,16 @@ class Outbox:
         self._waiting: list[tuple[ExpressChannel, bytes]] = []
         self._last = 0.0
 
-    def attend(self, reactor: Any) -> Poller:
-        """Return what reads from connections in the place of their reactor."""
-        if self._poller is None:
+    def attend(self, reactor: Any) -> Poller | None:
+        """Return what reads from connections in the place of their reactor, if the system has what that takes."""
+        if self._poller is None and can_poll():
             self._poller = Poller(reactor, self.empty)
         return self._poller
 
     def put(self, channel: ExpressChannel, answer: bytes) -> None:
         """Send an answer, now or in a moment."""
         reactor = channel.transport.reactor
-        if self._waiting or reactor.reading:
+        if self._waiting or (self._poller is not None and self._poller.reading):
             self._waiting.append((channel, answer))
             return
         now, last = reactor.seconds(), self._last
@@ -321,9 +294,14 @@ class ExpressSite(ResourcedSite):
     protocol = ExpressChannel
 
     def __init__(
-        self, resource: IResource, clock: IReactorTime, limits: Limits, measure: Callable[[Access], object]
+        self,
+        resource: IResource,
+        clock: IReactorTime,
+        limits: Limits,
+        measure: Callable[[Access], object],
+        gate: Gate,
     ) -> None:
-        super().__init__(resource, clock, limits, measure)
+        super().__init__(resource, clock, limits, measure, gate)
         self.outbox = Outbox()
         self._openings: dict[tuple[int, bytes], bytes] = {}
         self._dated = b""
@@ -346,6 +324,7 @@ def make_express_site(
     clock: IReactorTime,
     limits: Limits | None = None,
     measure: Callable[[Access], object] = lambda _: None,
+    gate: Gate = lambda _key, _authorization: None,
 ) -> ResourcedSite:
     """Put the HTTP edge in front of a resource, as ``resourced.site.make_site`` does, and with the short way through it."""
-    return ExpressSite(resource, clock, limits or Limits(), measure)
+    return ExpressSite(resource, clock, limits or Limits(), measure, gate)

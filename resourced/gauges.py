@@ -46,6 +46,16 @@ def gauges_of(
             lambda: config.max_requests,
         ),
         Gauge("resourced_requests_waiting", "Requests that are open and wait for others.", lambda: site.waiting),
+        Gauge(
+            "resourced_buffered_bytes",
+            "Bytes of bodies and of answers that are in memory.",
+            lambda: site.budget.used,
+        ),
+        Gauge(
+            "resourced_buffered_bytes_limit",
+            "The most that there may be: RESOURCED_MAX_BUFFERED.",
+            lambda: config.max_buffered,
+        ),
         Gauge("resourced_streams", "Clients that follow the events.", lambda: streams.count),
         Gauge(
             "resourced_streams_limit",

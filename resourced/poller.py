@@ -22,6 +22,11 @@ from zope.interface import implementer
 AT_ONCE = 512
 
 
+def can_poll() -> bool:
+    """Tell whether the system has epoll: only Linux does."""
+    return hasattr(select, "epoll")
+
+
 @implementer(IReadDescriptor)
 class Poller:
     """

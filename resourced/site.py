@@ -21,7 +21,8 @@ from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from resourced.channel import SERVER, Access, Channel, Limits, error_body, json_error, logged
+from resourced.channel import NOSNIFF, SERVER, Access, Channel, Gate, Limits, error_body, json_error, logged
+from resourced.flow import Budget
 from resourced.routing import METHODS, Front
 
 #: How long the head of a request may still take when a drain begins, in seconds.
@@ -31,6 +32,8 @@ __all__ = ["EdgeRequest", "Limits", "ResourcedSite", "error_body", "json_error",
 
 #: Twisted has no name for the newer codes, such as 423 and 428.
 PHRASES: Mapping[int, bytes] = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
+
+_NOSNIFF = tuple(NOSNIFF.split(b": "))
 
 #: How many lines of the access log are written one by one within a second, and for how long those beyond are gathered.
 SINGLE, GATHER = 200, 0.1
@@ -57,12 +60,9 @@ class EdgeRequest(Request):
         self.notes: dict[str, object] = {}
 
     def handleContentChunk(self, data: bytes) -> None:
-        # A chunked body says nowhere in advance how long it is.
         if self.channel.closing:
             return
-        if self.content.tell() + len(data) > self.channel.site.limits.max_body:
-            self.channel.refuse_body()
-        else:
+        if self.channel.admit_chunk(len(data)):
             super().handleContentChunk(data)
 
     def process(self) -> None:
@@ -79,7 +79,7 @@ class EdgeRequest(Request):
         if self.path in {b"/health", b"/metrics"}:
             # Whoever asks how the server does has to learn it above all when it does badly.
             return True
-        if site.busy >= site.limits.requests:
+        if site.busy >= site.limits.requests or not site.budget.has_room(0):
             # Before it costs anything: the more come, the less there is time for.
             self.setHeader(b"retry-after", b"1")
             self.answer(json_error(self, 503, "overloaded", "The server has too much to do. Try again later."))
@@ -122,6 +122,7 @@ class EdgeRequest(Request):
     def write(self, data: bytes) -> None:
         if not self.startedWriting and self.channel is not None:
             self.setHeader(b"server", SERVER)
+            self.setHeader(*_NOSNIFF)
             if not self.responseHeaders.hasHeader(b"date"):
                 self.setHeader(b"date", self.channel.site.date())
             if self.channel.site.draining:
@@ -158,6 +159,7 @@ class ResourcedSite(Site):
     :ivar draining: whether it only finishes what has begun.
     :ivar busy: how many requests are being answered, without those that stand aside.
     :ivar waiting: how many requests stand aside.
+    :ivar budget: of the memory that bodies and answers take.
     """
 
     # Twisted's type names the wrapper that it puts around a channel for HTTP/2, which is not spoken here.
@@ -165,7 +167,12 @@ class ResourcedSite(Site):
     _log = Logger()
 
     def __init__(
-        self, resource: IResource, clock: IReactorTime, limits: Limits, measure: Callable[[Access], object]
+        self,
+        resource: IResource,
+        clock: IReactorTime,
+        limits: Limits,
+        measure: Callable[[Access], object],
+        gate: Gate,
     ) -> None:
         self.front = Front(resource)
         super().__init__(
@@ -179,6 +186,8 @@ class ResourcedSite(Site):
         self.draining = False
         self.busy = 0
         self.waiting = 0
+        self.budget = Budget(limits.buffered)
+        self.gate = gate
         self._measure = measure
         self._date = (0, b"")
         self._served: set[Channel] = set()
@@ -352,6 +361,7 @@ def make_site(
     clock: IReactorTime,
     limits: Limits | None = None,
     measure: Callable[[Access], object] = lambda _: None,
+    gate: Gate = lambda _key, _authorization: None,
 ) -> ResourcedSite:
     """
     Put the HTTP edge in front of a resource.
@@ -359,5 +369,6 @@ def make_site(
     :param resource: a leaf, such as ``Klein.resource()``.
     :param clock: what all timers run by; its ``seconds`` need not be the time of day.
     :param measure: is told of each request that has ended.
+    :param gate: says why the body of a request is not to be read.
     """
-    return ResourcedSite(resource, clock, limits or Limits(), measure)
+    return ResourcedSite(resource, clock, limits or Limits(), measure, gate)

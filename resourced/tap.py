@@ -20,15 +20,16 @@ from twisted.scripts import twistd
 from twisted.web.resource import IResource
 
 from resourced.apidoc import Described
-from resourced.auth import Keys
+from resourced.auth import Keys, Permission, key_of
 from resourced.cache import CachedStore
+from resourced.channel import Gate
 from resourced.clock import count_monotonically
 from resourced.config import OPTION_FLAGS, OPTION_PARAMETERS, Config, MySQLSettings, SQLiteSettings
 from resourced.daemon import Daemon, TwistdProcess
 from resourced.database import Database
 from resourced.dialect import Dialect, MySQL, SQLite
 from resourced.dispatch import Dispatch
-from resourced.errors import ConfigurationError
+from resourced.errors import ConfigurationError, NotAuthorized
 from resourced.exposition import Exposition
 from resourced.express import make_express_site
 from resourced.gauges import gauges_of
@@ -189,9 +190,10 @@ def makeService(options: Options) -> IService:
         request=config.request_deadline,
         connections=config.max_connections,
         requests=config.max_requests,
+        buffered=config.max_buffered,
     )
     site = (make_site if config.stock else make_express_site)(
-        Standby(leaf_of(ResourceAPI(scrape))), reactor, limits, metrics.request
+        Standby(leaf_of(ResourceAPI(scrape))), reactor, limits, metrics.request, gate=gate_of(keys)
     )
     endpoint = serverFromString(reactor, with_backlog(config.listen))
     log.info("The store is {store}.", store=config.store.describe())
@@ -225,6 +227,19 @@ def makeService(options: Options) -> IService:
 def _stock(api: ResourceAPI) -> IResource:
     """Leave the way from a request to the handler of its route to Klein."""
     return api.app.resource()
+
+
+def gate_of(keys: Keys) -> Gate:
+    """Let a body be read only if its request has a key that is known, whatever that may do."""
+
+    def gate(x_api_key: Sequence[bytes], authorization: Sequence[bytes]) -> NotAuthorized | None:
+        try:
+            keys.authorize(key_of(x_api_key, authorization), Permission(0))
+        except NotAuthorized as error:
+            return error
+        return None
+
+    return gate
 
 
 def to_all(listeners: Sequence[Callable[[Sequence[Event]], object]]) -> Callable[[Sequence[Event]], None]:

@@ -59,6 +59,7 @@ class PrecedenceTests(SynchronousTestCase):
                 max_waiting=100000,
                 max_connections=10000,
                 max_requests=1000,
+                max_buffered=268435456,
                 max_pending=1000,
                 max_streams=1000,
                 events_keep=604800.0,

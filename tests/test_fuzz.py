@@ -419,6 +419,9 @@ class World:
 
 def expected(world: World, drawn: Drawn) -> set[int]:
     """Say with which statuses a request may be answered."""
+    if (drawn.body.text or drawn.chunked) and not drawn.key.means:
+        # Whoever has no key is not listened to any further.
+        return {401}
     if 413 in drawn.body.complaints:
         # It is not even read.
         return {413}

@@ -60,7 +60,7 @@ def test_request_that_trickles_in(tmp_path):
     with Daemon(tmp_path, {"RESOURCED_REQUEST_DEADLINE": "1"}) as daemon:
         for start in (
             b"GET /health HTTP/1.1\r\n",
-            f"PUT {A4} HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n".encode(),
+            f"PUT {A4} HTTP/1.1\r\nHost: x\r\nx-api-key: {WRITE}\r\nContent-Length: 999\r\n\r\n".encode(),
         ):
             with (
                 closing(socket.create_connection(("127.0.0.1", daemon.port), 0.1)) as client,

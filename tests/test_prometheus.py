@@ -43,6 +43,8 @@ WELL: Mapping[str, str] = {
     "resourced_connections_limit": "10000x30",
     "resourced_requests_busy": "10x30",
     "resourced_requests_busy_limit": "1000x30",
+    "resourced_buffered_bytes": "1000000x30",
+    "resourced_buffered_bytes_limit": "268435456x30",
     "resourced_streams": "10x30",
     "resourced_streams_limit": "1000x30",
     "resourced_tickets_waiting": "100x30",
@@ -314,7 +316,7 @@ def course(changes: Mapping[str, str], firing: list[str]) -> dict[str, Any]:
 def test_alerts(tmp_path: Path) -> None:
     """Each alert goes off when something is wrong, no other with it, and none without a cause."""
     near = [{f"resourced_{what}": f"{limit * 9 // 10}x30"} for what, limit in (
-        ("connections", 10_000), ("requests_busy", 1000), ("streams", 1000), ("tickets_waiting", 100_000), ("database_work_pending", 1000),
+        ("connections", 10_000), ("requests_busy", 1000), ("buffered_bytes", 268435456), ("streams", 1000), ("tickets_waiting", 100_000), ("database_work_pending", 1000),
     )]  # fmt: skip
     near.append({'process_open_fds{job="resourced"}': "19000x30"})
     tests = [course(changes, [name]) for name, changes in ILL.items()]

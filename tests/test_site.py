@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import re
+import select
 import socket
 import time
 import weakref
@@ -38,6 +39,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from zope.interface import implementer
 
 from resourced.channel import Channel
+from resourced.errors import NotAuthorized
 from resourced.express import make_express_site
 from resourced.routing import Segment
 from resourced.site import GATHER, EdgeRequest, Limits, ResourcedSite, error_body, json_error, make_site
@@ -1228,3 +1230,185 @@ async def test_any_bytes(raw: bytes, cuts: list[int], edge: Edge) -> None:
 async def test_any_mutation_of_a_request(raw: bytes, cuts: list[int], edge: Edge) -> None:
     """The same for requests that are nearly valid."""
     await throw(edge, raw, cuts)
+
+
+# What is kept of a connection in memory.
+
+
+async def unread(edge: Edge, *pieces: bytes) -> Wire:
+    """Connect a client that reads nothing for the time being, and wait until the server has no room for what it gets."""
+    wire = await edge.connect()
+    wire.transport.stopReading()
+    wire.send(*pieces)
+    await until(lambda: any(channel.full for channel in edge.site._served))
+    await turns(100)
+    return wire
+
+
+@pytest.mark.parametrize(
+    "first", [b"GET /big HTTP/1.1\r\nHost: h\r\n\r\n", b"GET /big HTTP/1.1\r\nHost: h\r\nTE: x\r\n\r\n"]
+)
+async def test_no_request_is_begun_while_the_answers_are_not_taken(first: bytes, start: Callable[..., Any]) -> None:
+    """A client that does not read is answered no further, and everything in its order when it reads on."""
+    edge = await start()
+    wire = await unread(edge, first + GOOD, GOOD * 3)
+    await turns(10)
+    assert edge.statuses() == [200]
+    # The answer that is under way, and not what it would be followed by.
+    assert 15_000_000 < edge.site.budget.used < 21_000_000
+    wire.transport.startReading()
+    answers = [await wire.answer(5)]
+    answers = wire.answers()
+    assert [len(answer.body) for answer in answers] == [20_000_000, 16, 16, 16, 16]
+    assert edge.site.budget.used == 0
+    wire.send(GOOD)
+    assert (await wire.answer(6)).status == 200
+
+
+async def test_a_client_that_takes_nothing_is_cut(start: Callable[..., Any]) -> None:
+    """One that takes some of it has the whole time again."""
+    edge = await start(stall=30)
+    wire = await unread(edge, b"GET /big HTTP/1.1\r\nHost: h\r\n\r\n")
+    edge.clock.advance(29)
+    before = edge.site.budget.used
+    wire.transport.startReading()
+    await until(lambda: edge.site.budget.used < before)
+    wire.transport.stopReading()
+    # What the system has room for goes on its way still.
+    await turns(100)
+    edge.clock.advance(29)
+    await turns(100)
+    assert edge.site.connections == 1
+    edge.clock.advance(2)
+    await until(lambda: edge.site.connections == 0)
+    assert edge.site.budget.used == 0
+    wire.transport.startReading()
+    await wire.until_closed()
+    assert wire.reset
+
+
+async def test_answers_that_nobody_takes_do_not_fill_the_memory(start: Callable[..., Any]) -> None:
+    """When all have too much of them in memory, the connection that would have more is cut, and no request is begun."""
+    edge = await start(buffered=25_000_000)
+    first = await unread(edge, b"GET /big HTTP/1.1\r\nHost: h\r\n\r\n")
+    second = await edge.connect()
+    second.transport.stopReading()
+    second.send(b"GET /big HTTP/1.1\r\nHost: h\r\n\r\n")
+    await until(lambda: edge.site.connections == 1)
+    assert await edge.serves()
+    first.transport.startReading()
+    assert len((await first.answer()).body) == 20_000_000
+
+
+async def test_bodies_beyond_the_memory_are_refused(start: Callable[..., Any]) -> None:
+    """Before the client is asked for them; and when the first ones are done there is room again."""
+    edge = await start(buffered=2000)
+    asking = PUT + b"Expect: 100-continue\r\nContent-Length: 1500\r\n\r\n"
+    first = await edge.connect(asking)
+    await first.until(lambda: b"100 Continue" in first.received)
+    assert edge.site.budget.used == 1500
+    second = await edge.connect(asking)
+    (answer,) = await second.end()
+    assert_refusal(answer, 503, "overloaded")
+    assert answer.headers["retry-after"] == "1"
+    chunked = await edge.connect(PUT + b"Transfer-Encoding: chunked\r\n\r\n1f4\r\n" + b"x" * 500 + b"\r\n1\r\n")
+    await until(lambda: edge.site.budget.used == 2000)
+    chunked.send(b"x\r\n")
+    assert_refusal((await chunked.end())[0], 503, "overloaded")
+    first.send(b"x" * 1500)
+    await until(lambda: len(first.answers()) == 2)
+    assert edge.site.budget.used == 0
+    third = await edge.connect(PUT + b"Content-Length: 1500\r\n\r\n" + b"x" * 1500)
+    assert (await third.answer()).status == 200
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 9000000\r\n", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n"]
+)
+async def test_a_body_without_a_key_is_not_read(framing: bytes, start: Callable[..., Any]) -> None:
+    """It is refused when the head is there, and not asked for."""
+    edge = await start()
+    edge.site.gate = lambda keys, _: None if b"good" in keys else NotAuthorized("No.")
+    wire = await edge.connect(PUT + framing + b"Expect: 100-continue\r\nx-api-key: bad\r\n\r\n")
+    (answer,) = await wire.end()
+    assert_refusal(answer, 401, "unauthorized")
+    assert answer.headers["www-authenticate"] == 'Bearer realm="resourced"'
+    assert answer.headers["connection"] == "close"
+    good = await edge.connect(PUT + b"Content-Length: 3\r\nx-api-key: good\r\n\r\nabc")
+    assert (await good.answer()).json == ["abc", 0]
+    assert await edge.serves()
+
+
+async def test_tiny_chunks_are_counted(start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a body costs is bounded by its length, not by how it is cut."""
+    edge = await start()
+    read: list[bytes] = []
+    whole = EdgeRequest.handleContentChunk
+
+    def count(request: EdgeRequest, data: bytes) -> None:
+        if not request.channel.closing:
+            read.append(data)
+        whole(request, data)
+
+    monkeypatch.setattr(EdgeRequest, "handleContentChunk", count)
+    wire = await edge.connect(PUT + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 200_000)
+    (answer,) = await wire.end()
+    assert_refusal(answer, 413, "body_too_large")
+    assert len(read) < 17_000
+    wire = await edge.connect(
+        PUT + b"Transfer-Encoding: chunked\r\n\r\n" + b"40\r\n%s\r\n" % (b"x" * 64) * 16_384 + b"0\r\n\r\n"
+    )
+    assert (await wire.answer()).status == 200
+
+
+async def test_a_chunk_that_is_too_large_is_refused_before_it_comes(start: Callable[..., Any]) -> None:
+    """Its length is enough; it is Twisted's decoder that tells it."""
+    edge = await start(max_body=100)
+    wire = await edge.connect(PUT + b"Transfer-Encoding: chunked\r\n\r\n32\r\n" + b"x" * 50 + b"\r\n33\r\nx")
+    (answer,) = await wire.end()
+    assert_refusal(answer, 413, "body_too_large")
+
+
+async def test_what_comes_too_early_is_bounded(start: Callable[..., Any]) -> None:
+    """A client whose answer goes on may send more behind its request, but it is not read for ever."""
+    edge = await start()
+    wire = await edge.connect(b"GET /stream HTTP/1.1\r\nHost: h\r\n\r\n")
+    await until(lambda: edge.api.waiting)
+    wire.send(GOOD * 500, b"x" * 5_000_000)
+    await until(lambda: edge.site.budget.used > 16_384)
+    await turns(50)
+    assert edge.site.budget.used < 200_000
+    edge.api.waiting[0].callback(b"def")
+    assert [answer.status for answer in await wire.end()] == [*[200] * 501, 431]
+    await until(lambda: edge.site.budget.used == 0)
+
+
+@pytest.mark.parametrize(
+    "coding", [b"identity", b"chunked\r\nTransfer-Encoding: identity", b"identity, chunked", b"gzip, chunked"]
+)
+async def test_transfer_codings_that_proxies_read_in_another_way(coding: bytes, start: Callable[..., Any]) -> None:
+    """Only ``chunked``, and only once, says how long a body is."""
+    edge = await start()
+    wire = await edge.connect(PUT + b"Transfer-Encoding: " + coding + b"\r\n\r\n0\r\n\r\n")
+    (answer,) = await wire.end()
+    assert_refusal(answer, 400, "bad_request")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [GOOD, b"GET /status/404 HTTP/1.1\r\nHost: h\r\n\r\n", b"hello\r\n", PUT + b"Content-Length: 99999999\r\n\r\n"],
+)
+async def test_no_answer_is_sniffed_at(request_: bytes, start: Callable[..., Any]) -> None:
+    """Every answer tells browsers to take it for what it says it is."""
+    edge = await start()
+    wire = await edge.connect(request_)
+    assert (await wire.answer()).headers["x-content-type-options"] == "nosniff"
+
+
+async def test_a_system_without_epoll(start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections are then read by the reactor itself."""
+    monkeypatch.delattr(select, "epoll")
+    edge = await start()
+    wires = [await edge.connect(GOOD) for _ in range(3)]
+    assert [(await wire.answer()).status for wire in wires] == [200] * 3
+    assert await edge.serves()
