@@ -214,6 +214,13 @@ class WrongValueTests(SynchronousTestCase):
         self.assertEqual(load(MYSQL_PORT="65535").store.port, 65535)
         self.assertIn("65535", self.sentence(MYSQL_PORT="65536"))
 
+    def test_sizes(self):
+        """Sizes are bytes, or K, M or G of them."""
+        for text, size in (("1", 1), ("1000", 1000), (" 2K", 2048), ("256M", 1 << 28), ("3G", 3 << 30)):
+            self.assertEqual(load(RESOURCED_MAX_BUFFERED=text).max_buffered, size)
+        for wrong in ("0", "0M", "-1", "1k", "1.5G", "1 M", "M", "٣", "1" * 16, "1MB"):
+            self.assertIn("RESOURCED_MAX_BUFFERED must be", self.sentence(RESOURCED_MAX_BUFFERED=wrong))
+
     def test_times(self):
         """Times are whole or decimal seconds above 0 and within a bound."""
         self.assertEqual(load(RESOURCED_CLAIM="0.05").claim, 0.05)
