@@ -117,7 +117,11 @@ class Node(MariaDB):
     def synced(self) -> bool:
         """Whether it takes part in the cluster, and has all that the others have."""
         with suppress(pymysql.MySQLError, OSError):
-            return self.status("wsrep_local_state_comment") == "Synced" and self.status("wsrep_ready") == "ON"
+            return (
+                self._answers()
+                and self.status("wsrep_local_state_comment") == "Synced"
+                and self.status("wsrep_ready") == "ON"
+            )
         return False
 
     def await_synced(self, timeout: float = 60.0) -> None:

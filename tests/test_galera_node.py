@@ -1,0 +1,153 @@
+"""A daemon at one node of a Galera cluster: what it reads is never old, what the cluster has undone is done again, and no quorum is no server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+
+from resourced.config import MySQLSettings
+from resourced.database import Database
+from resourced.dialect import MySQL
+from resourced.errors import StoreUnavailable
+from resourced.identity import identity_of
+from resourced.pool import Transaction
+from tests.daemon import Daemon, eventually
+from tests.galera import Galera, Node, require
+
+require()
+
+DATABASE = "printers"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Galera]:
+    with Galera(2) as cluster:
+        yield cluster
+
+
+class Careless(MySQL):
+    """A dialect that reads whatever a node has."""
+
+    def _look_at(self, connection: Any, *, reads: bool) -> None:
+        super()._look_at(connection, reads=False)
+
+
+class Made(list[Database]):
+    """The databases of a test."""
+
+    async def at(self, node: Node, kind: type[MySQL] = MySQL) -> Database:
+        """Make one that waits for a second."""
+        from twisted.internet import reactor
+
+        database = Database(reactor, kind(MySQLSettings("127.0.0.1", node.port, DATABASE, "root", ""), 1.0))
+        self.append(database)
+        await database.prepare()
+        return database
+
+
+@pytest_twisted.async_yield_fixture
+async def made() -> AsyncIterator[Made]:
+    databases = Made()
+    yield databases
+    for database in databases:
+        await database.close()
+
+
+def fence(transaction: Transaction) -> int:
+    ((fence,),) = transaction.query("SELECT fence FROM server WHERE id = 1")
+    return int(fence)
+
+
+def raise_fence(transaction: Transaction) -> None:
+    transaction.execute("UPDATE server SET fence = fence + 1 WHERE id = 1")
+
+
+def test_nodes_are_told_apart(cluster: Galera) -> None:
+    """Each node has a name of its own, by which connections are compared."""
+    found = []
+    for node in cluster.nodes:
+        with node.connect() as connection:
+            found.append(identity_of(connection))
+    assert all(identity.galera for identity in found)
+    assert [identity.wsrep_node_name for identity in found] == ["n1", "n2"]
+    assert found[0] != found[1]
+
+
+async def test_nothing_old_is_read(cluster: Galera, made: Made) -> None:
+    """At a node that lags, a read waits for what was committed on another one before; without that it tells what is over."""
+    first, second = cluster.nodes
+    there = await made.at(first)
+    here, careless = await made.at(second), await made.at(second, Careless)
+    await there.write(raise_fence)
+    before = await here.read(fence)
+    with second.lag(first):
+        await there.write(raise_fence)
+        with pytest.raises(StoreUnavailable):
+            await here.read(fence)
+        with pytest.raises(StoreUnavailable):
+            await here.probe(fence)
+        assert await careless.read(fence) == before
+    assert await there.read(fence) == before + 1
+    await made.at(second)
+    assert await made[-1].read(fence) == before + 1
+
+
+async def test_conflict_at_the_commit(cluster: Galera, made: Made) -> None:
+    """A transaction that the cluster undoes at its commit, because of one on another node, is done anew, once and whole."""
+    first, second = cluster.nodes
+    await made.at(first)
+    here = await made.at(second)
+    before = await here.read(fence)
+    runs: list[int] = []
+
+    def work(transaction: Transaction) -> None:
+        raise_fence(transaction)
+        runs.append(1)
+        if len(runs) == 1:
+            first.run("UPDATE server SET fence = fence + 10 WHERE id = 1", database=DATABASE)
+
+    await here.write(work)
+    assert len(runs) == 2
+    assert await here.read(fence) == before + 11
+
+
+def test_without_quorum(cluster: Galera, tmp_path: Path) -> None:
+    """
+    A node without quorum is no server: a daemon that serves says so and goes on when the node is back, one that stands by or waits for its
+    store waits for it, and none of them thinks that another daemon has taken over.
+    """
+    node = cluster.nodes[1]
+    settings = {"MYSQL_PORT": str(node.port), "RESOURCED_STORE_TIMEOUT": "2"}
+    folders = [tmp_path / name for name in ("serving", "waiting", "standby")]
+    for folder in folders:
+        folder.mkdir()
+    serving = Daemon(folders[0], settings | {"MYSQL_DATABASE": DATABASE})
+    waiting = Daemon(folders[1], settings | {"MYSQL_DATABASE": "waiting"}, ("--store-wait",))
+    standby = Daemon(folders[2], settings | {"MYSQL_DATABASE": "standby"}, ("--standby",))
+    try:
+        serving.start()
+        serving.create("printer")
+        held = serving.post("/resource/printer/A4/lock")
+        node.cut_off()
+        try:
+            eventually(
+                lambda: serving.get("/health", key="").json.get("code") == "store_unreachable", 60, "it has no quorum"
+            )
+            for daemon in (waiting, standby):
+                daemon.launch()
+            eventually(lambda: all("Waiting for it." in daemon.log for daemon in (waiting, standby)), what="they wait")
+        finally:
+            node.rejoin()
+            cluster.await_synced()
+        for daemon in (serving, waiting, standby):
+            eventually(daemon.healthy, 60, "it serves")
+            assert "Another daemon" not in daemon.log
+            assert "Traceback" not in daemon.log
+        assert serving.post("/resource/printer/A4/lock", ticket=held.ticket).fence == held.fence
+    finally:
+        for daemon in (serving, waiting, standby):
+            daemon.kill()
