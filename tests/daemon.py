@@ -34,8 +34,8 @@ STOCK = os.environ.get("RESOURCED_STOCK") == "1"
 RESOURCED = (str(Path(sys.executable).with_name("resourced")),)
 TWISTD = (str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile=", "resourced")
 
-#: Seconds that anything may take that should be there at once.
-PATIENCE = 20.0
+#: Seconds that anything may take that should be there at once. A machine that does much else is slow; what is wrong takes longer or for ever.
+PATIENCE = 60.0
 
 
 def eventually(ask: Callable[[], T | None], timeout: float = PATIENCE, what: str = "") -> T:

@@ -24,13 +24,14 @@ from typing import Any
 import pymysql
 
 from resourced.condition import QUIET
+from tests.clocks import Clocks
 from tests.daemon import LOCK, Answer, Daemon, eventually
 from tests.disk import Disk
 from tests.mariadb import MariaDB
 
 A4 = "/resource/printer/A4"
-#: The store's timeout here, in seconds.
-TIMEOUT = 1.0
+#: The store's timeout, in seconds: one that is never over, and one that is where a fault is that the database says nothing.
+TIMEOUT, SILENCE = 20.0, 2.0
 #: Bytes that the holder writes each time: more than fits into what is left anywhere.
 SIZE = 150_000
 PASSWORD = "of-the-house"
@@ -46,7 +47,8 @@ class House:
     def __init__(self, stack: ExitStack, scenario: Scenario) -> None:
         self.stack = stack
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        environ = {"RESOURCED_STORE_TIMEOUT": str(TIMEOUT), "RESOURCED_GRACE": "1", **scenario.environ}
+        self.clocks = Clocks(folder / "clocks")
+        environ = {"RESOURCED_STORE_TIMEOUT": str(scenario.timeout), "RESOURCED_GRACE": "1", **self.clocks.environ}
         self.server: MariaDB | None = None
         if not scenario.sqlite:
             server = self.server = stack.enter_context(MariaDB(*scenario.options))
@@ -101,6 +103,7 @@ class Scenario:
     :ivar hurts: which requests cannot be served at all.
     :ivar lasts: for how many seconds.
     :ivar disk: whether the SQLite file is on a disk of its own, which takes root.
+    :ivar timeout: the store's, in seconds.
     """
 
     name: str
@@ -112,7 +115,7 @@ class Scenario:
     sqlite: bool = False
     disk: bool = False
     options: tuple[str, ...] = ()
-    environ: dict[str, str] = field(default_factory=dict)
+    timeout: float = TIMEOUT
 
     def __str__(self) -> str:
         return self.name
@@ -272,14 +275,15 @@ def run(scenario: Scenario) -> Outcome:
         outcome.lines = [line for line in daemon.log[before:].splitlines() if "resourced.access" not in line]
         began = time.monotonic()
         scenario.end(house)
-        eventually(clients.all_served, 20, "full service")
+        eventually(clients.all_served, what="full service")
         outcome.returned = time.monotonic() - began
         outcome.health, outcome.said = health, said
         outcome.lost = list(losses(daemon, clients, holder, second, third))
         assert "Traceback" not in daemon.log, daemon.log[-3000:]
         if scenario.health:
             # What is about single statements is over when it was not seen for a while.
-            eventually(lambda: daemon.log.count(OVER, before), 2 * QUIET + 10, "the log says that it is over")
+            house.clocks.let_pass(QUIET)
+            eventually(lambda: daemon.log.count(OVER, before), what="the log says that it is over")
             outcome.over = True
     return outcome
 
@@ -313,6 +317,12 @@ def turns_lost(daemon: Daemon, holder: Answer, second: str, third: str) -> Itera
 
 
 # -- What goes wrong
+
+
+def die_for_long(house: House) -> None:
+    """Let the server die, and the daemon find that all its leases should have ended meanwhile."""
+    house.mariadb.kill()
+    house.clocks.let_pass(10_000)
 
 
 def throttle(house: House) -> None:
@@ -408,18 +418,17 @@ SCENARIOS = (
     Scenario("dead server", lambda h: h.mariadb.kill(), lambda h: h.mariadb.start(), frozenset({"store_unreachable"})),
     Scenario(
         "dead for longer than any lease",
-        lambda h: h.mariadb.kill(),
+        die_for_long,
         lambda h: h.mariadb.start(),
         frozenset({"store_unreachable"}),
-        lasts=2.5,
-        environ={"RESOURCED_LEASE": "1", "RESOURCED_PLACE": "1", "RESOURCED_CLAIM": "1"},
     ),
     Scenario(
         "frozen server",
         lambda h: h.mariadb.freeze(),
         lambda h: h.mariadb.thaw(),
         frozenset({"store_silent"}),
-        lasts=2.2,
+        lasts=2.2 * SILENCE,
+        timeout=SILENCE,
     ),
     Scenario("slow server", throttle, unthrottle, hurts=frozenset(), lasts=2.2),
     Scenario("too many connections", crowd, disperse, frozenset({"store_crowded"})),
@@ -460,8 +469,9 @@ SCENARIOS = (
         lambda h: h.fillers.pop().close(),
         frozenset({"store_silent"}),
         hurts=WRITES,
-        lasts=2.2,
+        lasts=2.2 * SILENCE,
         sqlite=True,
+        timeout=SILENCE,
     ),
 )
 

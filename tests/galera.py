@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -63,12 +62,10 @@ class Node(MariaDB):
         self._lagging: Any = None
 
     def _install(self) -> None:
-        if not self._empty:
+        if self._empty:
+            self._data.mkdir()
+        else:
             super()._install()
-            return
-        self._data.mkdir()
-        if self._user:
-            shutil.chown(self._data, self.account)
 
     def join(self, group: Sequence[int], *, first: bool = False) -> None:
         """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import shutil
 import signal
@@ -18,6 +20,7 @@ import pymysql
 from tests.frozen import freeze, thaw
 from tests.ports import free_port
 
+BUILD = Path(__file__).parent.parent / "build"
 PLACES = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/usr/bin"
 
 
@@ -30,6 +33,43 @@ def program(*names: str) -> str:
     raise RuntimeError(
         f"{' or '.join(names)} is not installed; on Debian: apt-get install mariadb-server-core mariadb-client-core"
     )
+
+
+@functools.cache
+def _new_data() -> Path:
+    """Return where the data of a new server are. They are made once for each version of it, and stay until ``make clean``."""
+    version = subprocess.run([program("mariadbd", "mysqld"), "--version"], stdout=subprocess.PIPE, check=True).stdout
+    BUILD.mkdir(exist_ok=True)
+    kept = BUILD / f"mariadb-{hashlib.sha256(version).hexdigest()[:16]}-{os.getuid()}"
+    if not kept.exists():
+        with tempfile.TemporaryDirectory(prefix="mariadb-", dir=BUILD) as folder:
+            _make_data(Path(folder) / "data")
+            try:
+                (Path(folder) / "data").rename(kept)
+            except OSError:
+                # Somebody else was faster.
+                if not kept.exists():
+                    raise
+    return kept
+
+
+def _make_data(data: Path) -> None:
+    result = subprocess.run(
+        [
+            *(program("mariadb-install-db", "mysql_install_db"), "--no-defaults"),
+            *(["--user=root"] if os.getuid() == 0 else []),
+            f"--datadir={data}",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            "--innodb-log-file-size=8M",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "TMPDIR": str(data.parent)},
+        check=False,
+    )
+    if result.returncode:
+        raise RuntimeError(f"mariadb-install-db failed:\n{result.stdout.decode(errors='replace')}")
 
 
 class MariaDB:
@@ -59,32 +99,17 @@ class MariaDB:
         temporary = self.folder / "tmp"
         temporary.mkdir()
         self._environment = {**os.environ, "TMPDIR": str(temporary)}
-        if self._user:
-            for folder in (self.folder, temporary):
-                shutil.chown(folder, self.account)
         try:
             self._install()
+            if self._user:
+                for path in (self.folder, *self.folder.rglob("*")):
+                    shutil.chown(path, self.account)
         except BaseException:
             shutil.rmtree(self.folder)
             raise
 
     def _install(self) -> None:
-        install = [program("mariadb-install-db", "mysql_install_db"), "--no-defaults", *self._user]
-        result = subprocess.run(
-            [
-                *install,
-                f"--datadir={self._data}",
-                "--auth-root-authentication-method=normal",
-                "--skip-test-db",
-                "--innodb-log-file-size=8M",
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=self._environment,
-            check=False,
-        )
-        if result.returncode:
-            raise RuntimeError(f"mariadb-install-db failed:\n{result.stdout.decode(errors='replace')}")
+        shutil.copytree(_new_data(), self._data)
 
     def __enter__(self) -> Self:
         try:

@@ -21,7 +21,8 @@ from contextlib import ExitStack, closing
 import pytest
 
 from resourced.config import SETTINGS
-from tests.daemon import KEYS, LOCK, READ, RESOURCED, TWISTD, Answer, Daemon, eventually
+from tests.clocks import Clocks
+from tests.daemon import KEYS, LOCK, PATIENCE, READ, RESOURCED, TWISTD, Answer, Daemon, eventually
 from tests.mariadb import MariaDB
 
 pytestmark = pytest.mark.reference_path
@@ -126,19 +127,17 @@ class TestWalk:
 
     def test_waiting_request_is_answered_at_unlock(self, tmp_path, store):
         """A request that waits gets the lock when it is released, not when its time is over."""
-        with Daemon(tmp_path, store) as daemon, closing(daemon.connect(60)) as waiting:
+        with Daemon(tmp_path, store | {"RESOURCED_MAX_WAIT": "1000"}) as daemon, closing(daemon.connect()) as waiting:
             daemon.create("printer")
             holder = hold(daemon)
-            waiting.ask("GET", A4, key=LOCK, headers={"Prefer": "wait=40"})
+            waiting.ask("GET", A4, key=LOCK, headers={"Prefer": "wait=1000"})
             # The answers to others that came later show that it had its turn.
             assert all(daemon.healthy() for _ in range(5))
             assert not waiting.answered
-            began = time.monotonic()
             assert daemon.post(f"{A4}/unlock", ticket=holder.ticket).json == {"unlocked": True}
             answer = waiting.answer()
-            assert time.monotonic() - began < 10
             assert (answer.status, answer.json["data"]) == (200, '{"status": "ready"}')
-            assert answer.headers["preference-applied"] == "wait=40"
+            assert answer.headers["preference-applied"] == "wait=1000"
             assert answer.fence == holder.fence + 1
 
 
@@ -245,25 +244,27 @@ class TestRestart:
 class TestStop:
     def test_idle_daemon_ends_at_once(self, tmp_path, store):
         """An idle daemon that is asked to end does so at once, whatever connections are open to it."""
-        with Daemon(tmp_path, store) as daemon, closing(daemon.connect()) as idle, closing(daemon.connect()) as silent:
+        environ = store | {"RESOURCED_GRACE": "1000"}
+        with (
+            Daemon(tmp_path, environ) as daemon,
+            closing(daemon.connect()) as idle,
+            closing(daemon.connect()) as silent,
+        ):
             assert idle.ask("GET", "/health").answer().status == 200
             silent.connect()
-            began = time.monotonic()
             assert daemon.terminate() == -signal.SIGTERM
-            assert time.monotonic() - began < 2
             assert "Traceback" not in daemon.log
 
     def test_waiting_request_is_answered(self, tmp_path, store):
         """At the end of the daemon a request that waits is told to try again, and its ticket has its place in the next life."""
-        with Daemon(tmp_path, store) as daemon, closing(daemon.connect()) as waiting:
+        environ = store | {"RESOURCED_GRACE": "1000", "RESOURCED_MAX_WAIT": "1000"}
+        with Daemon(tmp_path, environ) as daemon, closing(daemon.connect()) as waiting:
             daemon.create("printer")
             holder = hold(daemon)
             first = queue(daemon, 1)
-            waiting.ask("GET", f"{A4}?wait=30", key=LOCK)
+            waiting.ask("GET", f"{A4}?wait=1000", key=LOCK)
             assert all(daemon.healthy() for _ in range(5))
-            began = time.monotonic()
             assert daemon.terminate() == -signal.SIGTERM
-            assert time.monotonic() - began < 5
             answer = waiting.answer()
             assert (answer.status, answer.json) == (202, {"unavailable": True, "position": 2})
             assert answer.headers["connection"] == "close"
@@ -394,9 +395,7 @@ class TestFailedStart:
         """A database server that takes connections and says nothing is given up after the store's timeout."""
         with closing(socket.create_server(("127.0.0.1", 0))) as silent:
             environ = {"MYSQL_PORT": str(silent.getsockname()[1]), "RESOURCED_STORE_TIMEOUT": "0.5"}
-            began = time.monotonic()
             self.fails(Daemon(tmp_path, environ), "Cannot use MySQL, database small_swoole_resource at 127.0.0.1:")
-            assert time.monotonic() - began < 10
 
     def test_wrong_password(self, tmp_path, mariadb):
         """A database server that refuses the user is told, without the password."""
@@ -494,7 +493,7 @@ class TestWaysToRun:
         log = tmp_path / "twistd.log"
         daemon = Daemon(tmp_path, store)
         twistd = [TWISTD[0], f"--pidfile={pid_file}", f"--logfile={log}", "resourced"]
-        subprocess.run(twistd, cwd=tmp_path, env=daemon.environment, timeout=30, check=True)
+        subprocess.run(twistd, cwd=tmp_path, env=daemon.environment, timeout=PATIENCE, check=True)
         pid = int(pid_file.read_text())
         try:
             eventually(daemon.healthy, what="the daemon answers")
@@ -550,49 +549,27 @@ class TestWaysToRun:
             assert {connection.answer().status for connection in connections} == {200}
 
 
-CLOCK = """
-import os
-import time
-
-true = time.time
-
-def set_by_hand():
-    with open(os.environ["CLOCK"]) as file:
-        return true() + float(file.read())
-
-time.time = set_by_hand
-"""
-
-
 class TestClock:
     def test_setting_the_clock_changes_nothing(self, tmp_path):
         """Whether the machine's clock is set forward or back, locks neither end early nor last too long, and who waits is served."""
-        hand = tmp_path / "clock"
-        (tmp_path / "sitecustomize.py").write_text(CLOCK)
-        hand.write_text("0")
-
-        def set_clock(days: int) -> str:
-            (tmp_path / "next").write_text(str(days * 86400))
-            (tmp_path / "next").replace(hand)
-            return time.strftime("%Y-%m-%dT", time.gmtime(time.time() + days * 86400))
-
-        with Daemon(tmp_path, {"PYTHONPATH": str(tmp_path), "CLOCK": str(hand)}) as daemon:
+        clocks = Clocks(tmp_path / "clocks")
+        with Daemon(tmp_path, clocks.environ) as daemon:
             daemon.create("printer", timeout=100)
             daemon.create("stapler", timeout=1)
             holder = hold(daemon)
             for days in (400, -400):
                 lost = hold(daemon, "/resource/stapler/S1")
-                with closing(daemon.ask("GET", "/resource/stapler/S1?wait=20")) as waiting:
+                with closing(daemon.ask("GET", "/resource/stapler/S1?wait=40")) as waiting:
                     assert all(daemon.healthy() for _ in range(5))
-                    date = set_clock(days)
-                    began = time.monotonic()
+                    clocks.set_time_of_day(days * 86400)
+                    date = time.strftime("%Y-%m-%dT", time.gmtime(time.time() + days * 86400))
                     heir = waiting.answer()
                     assert heir.status == 200
-                    assert time.monotonic() - began < 5
                 # Its log goes by the machine's clock.
                 assert f"\n{date}" in daemon.log
                 assert daemon.put("/resource/stapler/S1", "1", ticket=lost.ticket).code == "ticket_ended"
-                assert daemon.post("/resource/stapler/S1/unlock", ticket=heir.ticket).json == {"unlocked": True}
+                # Its own lease may be over by now.
+                daemon.post("/resource/stapler/S1/unlock", ticket=heir.ticket)
                 assert daemon.get(A4, ticket=holder.ticket).fence == holder.fence
                 assert daemon.post(f"{A4}/lock").status == 202
 
@@ -639,7 +616,7 @@ class TestSecrets:
             f"GET /health HTTP/3.0\r\nx-api-key: {write}\r\n\r\n",
             f"GET /health HTTP/1.1\r\nx-api-key: {write}\r\nContent-Length: {write}\r\n\r\n",
         ):
-            with closing(socket.create_connection(("127.0.0.1", daemon.port), 10)) as client:
+            with closing(socket.create_connection(("127.0.0.1", daemon.port), PATIENCE)) as client:
                 client.sendall(broken.encode())
                 assert client.recv(4096).startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 505 "))
         return tickets

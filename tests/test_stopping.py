@@ -11,14 +11,14 @@ from collections import Counter
 from contextlib import closing, suppress
 from http.client import HTTPException
 
-from tests.daemon import LOCK, Daemon, eventually
+from tests.daemon import LOCK, PATIENCE, Daemon, eventually
 
 A4 = "/resource/printer/A4"
 HEAD = b"PUT /resource/printer/A4 HTTP/1.1\r\nHost: x\r\nx-api-key: the-key-that-writes\r\nContent-Length: 6\r\n"
 
 
 def raw(daemon: Daemon, data: bytes) -> socket.socket:
-    client = socket.create_connection(("127.0.0.1", daemon.port), 20)
+    client = socket.create_connection(("127.0.0.1", daemon.port), PATIENCE)
     client.sendall(data)
     # An answer to somebody who came later shows that it has arrived.
     assert daemon.healthy()
@@ -33,16 +33,14 @@ def everything(client: socket.socket) -> bytes:
 
 def test_half_a_head_holds_nobody_up(tmp_path):
     """A request of which not even the head has arrived when the daemon is stopped is refused after a second, not after the grace."""
-    with Daemon(tmp_path, {"RESOURCED_GRACE": "30"}) as daemon, closing(raw(daemon, HEAD)) as client:
-        began = time.monotonic()
+    with Daemon(tmp_path, {"RESOURCED_GRACE": "1000"}) as daemon, closing(raw(daemon, HEAD)) as client:
         assert daemon.terminate() == -signal.SIGTERM
-        assert time.monotonic() - began < 5
         assert everything(client).startswith(b"HTTP/1.1 503 ")
 
 
 def test_what_is_under_way_is_finished(tmp_path):
     """A write whose body is still arriving when the daemon is stopped is taken, within the grace, and the answer says it is the last."""
-    with Daemon(tmp_path, {"RESOURCED_GRACE": "20"}) as daemon:
+    with Daemon(tmp_path, {"RESOURCED_GRACE": "1000"}) as daemon:
         daemon.create("printer")
         holder = daemon.post(f"{A4}/lock")
         with closing(raw(daemon, HEAD + b"x-ticket: " + holder.ticket.encode() + b"\r\n\r\n123")) as client:
@@ -68,20 +66,21 @@ def test_grace_is_the_limit(tmp_path):
     with Daemon(tmp_path, {"RESOURCED_GRACE": "1"}) as daemon, closing(raw(daemon, HEAD + b"\r\n1")):
         began = time.monotonic()
         assert daemon.terminate() == -signal.SIGTERM
-        assert 0.9 < time.monotonic() - began < 5
+        assert time.monotonic() - began > 0.9
         assert "Some requests were not done within 1.0 seconds." in daemon.log
         assert "PUT /resource/printer/A4 499" in daemon.log
 
 
 def test_second_signal(tmp_path):
     """To ask once more, by either signal, while the daemon is ending changes nothing, and is told in a line, not in a traceback."""
-    with Daemon(tmp_path, {"RESOURCED_GRACE": "2"}) as daemon, closing(raw(daemon, HEAD + b"\r\n1")):
+    with Daemon(tmp_path, {"RESOURCED_GRACE": "1000"}) as daemon, closing(raw(daemon, HEAD + b"\r\n1")) as client:
         os.kill(daemon.pid, signal.SIGTERM)
         eventually(lambda: refused(daemon), what="the port is closed")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
             before = daemon.log.count("being stopped already")
             os.kill(daemon.pid, number)
             eventually(lambda: daemon.log.count("being stopped already") > before, what=f"a line about {number!r}")  # noqa: B023
+        client.close()
         assert daemon.wait() == -signal.SIGTERM
         assert "Traceback" not in daemon.log
         assert "Stopped." in daemon.log
@@ -154,7 +153,7 @@ class Client(threading.Thread):
 def test_restart_under_two_hundred_clients(tmp_path):
     """Two hundred clients that go on trying through two restarts lose no ticket and no write, and none of them is left out."""
     over = threading.Event()
-    with Daemon(tmp_path, {"RESOURCED_GRACE": "5"}) as daemon:
+    with Daemon(tmp_path, {"RESOURCED_GRACE": "1000"}) as daemon:
         daemon.create("counter")
         clients = [Client(daemon, number, over) for number in range(200)]
         for client in clients:
@@ -162,14 +161,14 @@ def test_restart_under_two_hundred_clients(tmp_path):
         try:
             for _ in range(2):
                 done = total(clients)
-                eventually(lambda: total(clients) > done + 100, 60, "they get on")  # noqa: B023
-                assert daemon.terminate(30) == -signal.SIGTERM
+                eventually(lambda: total(clients) > done + 100, what="they get on")  # noqa: B023
+                assert daemon.terminate() == -signal.SIGTERM
                 daemon.start()
-            eventually(lambda: all(client.added or client.unsure for client in clients), 60, "each has had its turn")
+            eventually(lambda: all(client.added or client.unsure for client in clients), what="each has had its turn")
         finally:
             over.set()
             for client in clients:
-                client.join(60)
+                client.join(PATIENCE)
         assert [loss for client in clients for loss in client.lost] == []
         for number in range(10):
             path = f"/resource/counter/{number}"
