@@ -431,7 +431,14 @@ SCENARIOS = (
         timeout=SILENCE,
     ),
     Scenario("slow server", throttle, unthrottle, hurts=frozenset(), lasts=2.2),
-    Scenario("too many connections", crowd, disperse, frozenset({"store_crowded"})),
+    Scenario(
+        "too many connections",
+        crowd,
+        disperse,
+        frozenset({"store_crowded"}),
+        lasts=2.2 * SILENCE,
+        timeout=SILENCE,
+    ),
     Scenario(
         "server only reads",
         lambda h: none(h.mariadb.run("SET GLOBAL read_only = 1")),
