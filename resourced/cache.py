@@ -21,7 +21,7 @@ from math import inf
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.errors import EpochLost, ResourceNotFound, StoreUnavailable
-from resourced.model import Batch, Document, Event, Key, Reign, Resource
+from resourced.model import Batch, Document, Event, Key, Mark, Reign, Resource
 from resourced.store import Store
 
 #: How many definitions are kept in memory.
@@ -93,8 +93,18 @@ class CachedStore:
     async def events_since(self, after: int, limit: int) -> list[Event]:
         return await self._store.events_since(after, limit)
 
-    async def forget_events(self, before: int) -> bool:
-        return await self._store.forget_events(before)
+    async def newest_event(self) -> int:
+        return await self._store.newest_event()
+
+    async def marks(self) -> list[Mark]:
+        return await self._store.marks()
+
+    async def mark(self, mark: Mark, first: int, last: int) -> None:
+        with self._asking(reigning=True):
+            await self._store.mark(mark, first, last)
+
+    async def forget_events(self, last: int) -> bool:
+        return await self._store.forget_events(last)
 
     async def ping(self) -> None:
         with self._asking(reigning=True):

@@ -168,6 +168,18 @@ class Event(NamedTuple):
     reason: str = ""
 
 
+class Mark(NamedTuple):
+    """
+    That by some time everything up to an event had happened.
+
+    :ivar passed: milliseconds that had passed on a clock that only goes on while a daemon serves the store; see ``retention``.
+    :ivar event: the id of the event.
+    """
+
+    passed: int
+    event: int
+
+
 class Step(NamedTuple):
     """
     What was decided at once, and must be kept together.

@@ -21,7 +21,7 @@ from resourced.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from resourced.model import Batch, Document, Event, EventKind, Key, Place, Reign, Resource, Standing, Write
+from resourced.model import Batch, Document, Event, EventKind, Key, Mark, Place, Reign, Resource, Standing, Write
 from resourced.pool import DuplicateKey, Transaction
 from resourced.statement import Statement
 from resourced.waiting import Gathered
@@ -204,18 +204,39 @@ class SQLStore:
             raise EventsForgotten("What has happened since is not kept any more.")
         return _events(rows)
 
-    async def forget_events(self, before: int) -> bool:
-        ((count, last),) = await self._database.read(
+    async def newest_event(self) -> int:
+        ((newest,),) = await self._database.read(lambda transaction: transaction.query("SELECT MAX(id) FROM event"))
+        return newest or 0
+
+    async def marks(self) -> list[Mark]:
+        rows = await self._database.read(
+            lambda transaction: transaction.query("SELECT passed, event FROM event_mark ORDER BY passed")
+        )
+        return [Mark(*row) for row in rows]
+
+    async def mark(self, mark: Mark, first: int, last: int) -> None:
+        epoch = self._epoch
+
+        def keep(transaction: Transaction) -> None:
+            # By somebody else's clock it may be later, or earlier.
+            self._claim(transaction, epoch)
+            transaction.execute("DELETE FROM event_mark WHERE passed < %s OR passed > %s", (first, last))
+            transaction.execute("INSERT INTO event_mark (passed, event) VALUES (%s, %s)", mark)
+
+        await self._database.write(keep)
+
+    async def forget_events(self, last: int) -> bool:
+        ((count, reached),) = await self._database.read(
             lambda transaction: transaction.query(
-                "SELECT COUNT(*), MAX(CASE WHEN at < %s THEN id END) "
-                "FROM (SELECT id, at FROM event ORDER BY id LIMIT %s) AS oldest",
-                (before, FORGET_AT_ONCE),
+                "SELECT COUNT(*), MAX(id) FROM (SELECT id FROM event WHERE id <= %s ORDER BY id LIMIT %s) AS oldest",
+                (last, FORGET_AT_ONCE),
             )
         )
-        if last is None:
+        if not count:
             return False
-        # Whatever a clock that was wrong has made of their times, none goes before an older one.
-        await self._database.write(lambda transaction: transaction.execute("DELETE FROM event WHERE id <= %s", (last,)))
+        await self._database.write(
+            lambda transaction: transaction.execute("DELETE FROM event WHERE id <= %s", (reached,))
+        )
         return bool(count == FORGET_AT_ONCE)
 
     async def ping(self) -> None:

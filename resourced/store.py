@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from resourced.model import Batch, Document, Event, Key, Reign, Resource
+from resourced.model import Batch, Document, Event, Key, Mark, Reign, Resource
 
 
 class Store(Protocol):
@@ -74,11 +74,26 @@ class Store(Protocol):
         :raises resourced.errors.EventsForgotten: something that has happened after it is not kept any more.
         """
 
-    async def forget_events(self, before: int) -> bool:
+    async def newest_event(self) -> int:
+        """Return the id of the newest event that is kept, or 0."""
+
+    async def marks(self) -> list[Mark]:
+        """Return all marks, sorted by their times."""
+
+    async def mark(self, mark: Mark, first: int, last: int) -> None:
+        """
+        Keep a mark, and of those that are kept already only some.
+
+        :param first: the time of the first one that stays, if any does.
+        :param last: the time of the last one that stays.
+        :raises resourced.errors.EpochLost: another daemon reigns.
+        """
+
+    async def forget_events(self, last: int) -> bool:
         """
         Forget some of the oldest events, in a small transaction.
 
-        :param before: those of an earlier time, in milliseconds of Unix time.
+        :param last: the id of the newest one that may be forgotten.
         :returns: whether there may be more of them.
         """
 

@@ -47,6 +47,7 @@ from resourced.logs import Logged, json_observer
 from resourced.metrics import Metrics
 from resourced.model import Event
 from resourced.page import Displayed
+from resourced.retention import Retention
 from resourced.routes import ResourceAPI
 from resourced.scrape import Scrape
 from resourced.site import Limits as SiteLimits
@@ -151,9 +152,8 @@ def makeService(options: Options) -> IService:
     )
     guard = guard_of(reactor, engine)
     watch = Watch(reactor, guard, store, journal)
-    housekeeping = Housekeeping(
-        reactor, [store.sweep, lambda: store.forget_events(int((time.time() - config.events_keep) * 1000))]
-    )
+    retention = Retention(reactor, store, config.events_keep)
+    housekeeping = Housekeeping(reactor, [store.sweep, retention.mark, retention.forget])
     locks = LockManager(
         reactor,
         journal,

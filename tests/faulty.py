@@ -17,7 +17,7 @@ from resourced.history import Feed
 from resourced.journal import Journal
 from resourced.locks import LockManager
 from resourced.locktable import Limits, Times, ids_from
-from resourced.model import Batch, Document, Event, Key, Place, Reign, Resource, Standing
+from resourced.model import Batch, Document, Event, Key, Mark, Place, Reign, Resource, Standing
 from resourced.testing import MemoryStore
 
 T = TypeVar("T")
@@ -144,9 +144,24 @@ class FaultyStore:
         self._reach()
         return await self.disk.events_since(after, limit)
 
-    async def forget_events(self, before: int) -> bool:
+    async def newest_event(self) -> int:
         self._reach()
-        return await self.disk.forget_events(before)
+        return await self.disk.newest_event()
+
+    async def marks(self) -> list[Mark]:
+        self._reach()
+        return await self.disk.marks()
+
+    async def mark(self, mark: Mark, first: int, last: int) -> None:
+        self._reach()
+        if self.outcome is not Outcome.FAILED:
+            await self.disk.mark(mark, first, last)
+        if self.outcome is not Outcome.DONE:
+            raise StoreUnavailable("The store did not answer.")
+
+    async def forget_events(self, last: int) -> bool:
+        self._reach()
+        return await self.disk.forget_events(last)
 
     async def ping(self) -> None:
         self._reach()

@@ -90,6 +90,7 @@ MAY_KNOW = {
     "guard": {"dialect", "journal", "store"},
     "standby": {"answers"},
     "housekeeping": set(),
+    "retention": {"store"},
     "logs": set(),
     "systemd": set(),
     "daemon": {
@@ -124,6 +125,7 @@ MAY_KNOW = {
             "logs",
             "metrics",
             "page",
+            "retention",
             "routes",
             "scrape",
             "site",

@@ -131,7 +131,7 @@ async def test_new_database(backend: Backend) -> None:
     """A missing database is made with all tables, and preparing it again changes nothing."""
     await backend.database().prepare()
     made = picture(backend)
-    assert tables(backend) == ["event", "place", "resource", "resource_data", "schema_version", "server"]
+    assert tables(backend) == ["event", "event_mark", "place", "resource", "resource_data", "schema_version", "server"]
     assert backend.rows("SELECT version FROM schema_version") == [(len(migrations(backend.kind)),)]
     await backend.database().prepare()
     assert picture(backend) == made

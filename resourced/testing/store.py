@@ -14,7 +14,7 @@ from resourced.errors import (
     ResourceNotFound,
     StoreRefused,
 )
-from resourced.model import Batch, Document, Event, Key, Place, Reign, Resource, Standing
+from resourced.model import Batch, Document, Event, Key, Mark, Place, Reign, Resource, Standing
 
 
 @dataclass(slots=True)
@@ -40,6 +40,7 @@ class MemoryStore:
         self.documents: dict[Key, Document] = {}
         self.places: dict[int, Place] = {}
         self.events_kept: dict[int, Event] = {}
+        self.marks_kept: dict[int, Mark] = {}
         self.server = Server()
         # Under which epoch this daemon reigns, and as whom.
         self._epoch = 0
@@ -50,6 +51,7 @@ class MemoryStore:
         other = MemoryStore(judge=self.judge)
         other.resources, other.documents = self.resources, self.documents
         other.places, other.events_kept = self.places, self.events_kept
+        other.marks_kept = self.marks_kept
         other.server = self.server
         return other
 
@@ -116,8 +118,19 @@ class MemoryStore:
             raise EventsForgotten("What has happened since is not kept any more.")
         return list(islice((event for id_, event in sorted(self.events_kept.items()) if id_ > after), limit))
 
-    async def forget_events(self, before: int) -> bool:
-        last = max((event.id for event in self.events_kept.values() if event.at < before), default=0)
+    async def newest_event(self) -> int:
+        return max(self.events_kept, default=0)
+
+    async def marks(self) -> list[Mark]:
+        return sorted(self.marks_kept.values())
+
+    async def mark(self, mark: Mark, first: int, last: int) -> None:
+        self._claim()
+        for passed in [passed for passed in self.marks_kept if not first <= passed <= last]:
+            del self.marks_kept[passed]
+        self.marks_kept[mark.passed] = mark
+
+    async def forget_events(self, last: int) -> bool:
         for id_ in [id_ for id_ in self.events_kept if id_ <= last]:
             del self.events_kept[id_]
         return False
