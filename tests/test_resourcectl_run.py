@@ -292,7 +292,7 @@ class TestLoss:
         running = ctl.start("run", "--grace", "0.5", brief, "--", "sh", "-c", script)
         command, ticket = written(ctl.folder / "running").split()
         stubborn = written(ctl.folder / "pids").strip()
-        unlock(daemon, brief, ticket)
+        ctl.ok("break", brief)
         outcome = running.wait()
         assert (outcome.status, outcome.out) == (79, "")
         assert outcome.err.count(brief) == 1
@@ -306,16 +306,9 @@ class TestLoss:
         slow = "sh -c 'trap \"sleep 0.3; echo tidy > tidy; exit\" TERM; echo > slow; while :; do sleep 0.05; done' 2> /dev/null &"
         running = ctl.start("run", "--grace", "3600", brief, "--", "sh", "-c", f"trap 'exit 0' TERM; {slow} {WAIT}")
         written(ctl.folder / "slow")
-        unlock(daemon, brief, written(ctl.folder / "running").split()[1])
+        ctl.ok("break", brief)
         assert running.wait().status == 79
         assert (ctl.folder / "tidy").exists()
-
-    def test_lost_at_the_end(self, daemon, ctl, brief):
-        """A command that ends well, but without the lock, has not ended well."""
-        script = f"resourcectl unlock {brief}; exit 0"
-        outcome = ctl("run", brief, "--", "sh", "-c", script)
-        assert (outcome.status, outcome.out) == (79, "")
-        assert brief in outcome.err
 
     def test_server_goes_away(self, daemon, ctl, brief):
         """Without a server the command runs for as long as the lease lasts, and no longer."""

@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 
 from resourced.cli.names import write_lock
+from resourced.cli.nesting import VARIABLE, Around
 from resourced.cli.options import LOCK, RESOURCE_OR_LOCK, SECONDS, Options, common_options
 from resourced.cli.output import emit, emit_json, say
 from resourced.cli.process import Process
@@ -29,21 +30,25 @@ wait_option = click.option(
 ticket_option = click.option(
     "--ticket",
     default="",
-    help="A lock that you have. [RESOURCED_TICKET, if RESOURCED_LOCK says that it is of this lock]",
+    help="A lock that you have. [that of the run or lock which this is part of]",
 )
 
 
-def ticket_of(key: Key, given: str) -> str:
-    """Return the ticket that is to be used: the one that was given, or that of the ``run`` which this is part of."""
-    if given or os.environ.get("RESOURCED_LOCK") != write_lock(*key):
+def ticket_of(options: Options, key: Key, given: str) -> str:
+    """Return the ticket that is to be used: the one that was given, or that of a ``run`` which this is part of."""
+    if given:
         return given
-    return os.environ.get("RESOURCED_TICKET", "")
+    if os.environ.get("RESOURCED_LOCK") == write_lock(*key) and (ticket := os.environ.get("RESOURCED_TICKET")):
+        return ticket
+    outer = options.around.at(key)
+    return outer.ticket if outer else ""
 
 
-async def acquire(process: Process, key: Key, wait: float | None, ticket: str = "") -> Held:
+async def acquire(process: Process, around: Around, key: Key, wait: float | None, ticket: str = "") -> Held:
     """
     Wait for a lock; whoever is at the terminal sees how it goes.
 
+    :param around: what is held meanwhile, so that the server can tell who would wait for itself.
     :param ticket: of a lock that is held already, so that there is nothing to wait for.
     :raises LockLost: that one is not held any more.
     """
@@ -53,7 +58,7 @@ async def acquire(process: Process, key: Key, wait: float | None, ticket: str = 
 
     with LiveLine(process.reactor, write_lock(*key)) as line:
         told = is_lost if ticket else line.update
-        return await process.client.lock(*key, wait=wait, ticket=ticket, on_queued=told).acquire()
+        return await process.client.lock(*key, wait=wait, ticket=ticket, holds=around.tickets, on_queued=told).acquire()
 
 
 @click.command("lock")
@@ -71,11 +76,12 @@ def lock_command(options: Options, lock: Key, wait: float | None, ticket: str) -
     """
 
     async def work(process: Process) -> int:
-        held = await acquire(process, lock, wait, ticket)
+        around = await options.around.checked(process.client)
+        held = await acquire(process, around, lock, wait, ticket)
         try:
             if held.text is None:
                 # Where there are no data the lock is given for a short time only, until it is used.
-                held = await acquire(process, lock, wait, held.ticket)
+                held = await acquire(process, around, lock, wait, held.ticket)
             if options.json:
                 found = {"ticket": held.ticket, "fence": held.fence, "lease": held.lease}
                 emit_json({"resource": lock.resource, "selector": lock.selector, **found})
@@ -84,6 +90,7 @@ def lock_command(options: Options, lock: Key, wait: float | None, ticket: str) -
                 emit(f"export RESOURCED_TICKET={held.ticket}")
                 emit(f"export RESOURCED_FENCE={held.fence}")
                 emit(f"export RESOURCED_LEASE={held.lease}")
+                emit(f"export {VARIABLE}={shlex.quote(around.with_lock(held))}")
         except BaseException:
             # Nobody knows the ticket.
             await held.release()
@@ -100,7 +107,7 @@ def lock_command(options: Options, lock: Key, wait: float | None, ticket: str) -
 @click.pass_obj
 def unlock(options: Options, lock: Key, ticket: str) -> NoReturn:
     """Let go of a lock. That it was lost before is status 79."""
-    used = ticket_of(lock, ticket)
+    used = ticket_of(options, lock, ticket)
     if not used:
         raise click.UsageError("It takes a --ticket.")
 
@@ -145,10 +152,11 @@ def put(options: Options, lock: Key, value: str | None, file: str | None, wait: 
         raise SystemExit(Status.REJECTED)
 
     async def work(process: Process) -> int:
-        if used := ticket_of(lock, ticket):
+        if used := ticket_of(options, lock, ticket):
             await process.client.write_text(*lock, text, used)
         else:
-            held = await acquire(process, lock, wait)
+            around = await options.around.checked(process.client)
+            held = await acquire(process, around, lock, wait)
             try:
                 await held.write_text(text, unlock=True)
             finally:
@@ -176,10 +184,11 @@ def rm(options: Options, what: Key, wait: float | None, ticket: str) -> NoReturn
     async def work(process: Process) -> int:
         if not what.selector:
             await process.client.remove(what.resource)
-        elif used := ticket_of(what, ticket):
+        elif used := ticket_of(options, what, ticket):
             await process.client.delete(*what, used)
         else:
-            held = await acquire(process, what, wait)
+            around = await options.around.checked(process.client)
+            held = await acquire(process, around, what, wait)
             try:
                 await held.delete(unlock=True)
             finally:

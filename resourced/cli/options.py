@@ -8,14 +8,16 @@ import re
 import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
 from resourced.cli import names
+from resourced.cli.nesting import VARIABLE, Around, around
 from resourced.cli.output import say
 from resourced.cli.process import Process, perform
-from resourced.cli.settings import load
+from resourced.cli.settings import Settings, load
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,12 +49,30 @@ class Options:
         :param patience: seconds to go on trying while no server answers, if the user does not say.
         :raises ConfigurationError: something in the settings is missing or wrong.
         """
-        settings = load(os.environ, urls=self.url, key=self.key, owner=self.owner, config=self.config)
+        settings = self._settings
         if settings.warning:
             say(settings.warning)
         if not settings.owner:
             settings = replace(settings, owner=_who())
         perform(settings, patience if self.patience is None else self.patience, work)
+
+    @cached_property
+    def around(self) -> Around:
+        """
+        The locks that are held around this process.
+
+        :raises ConfigurationError: something in the settings is missing or wrong.
+        """
+        urls = self._settings.urls
+        try:
+            return around(os.environ, urls)
+        except ValueError as error:
+            say(f"{VARIABLE} is ignored: {error}.")
+            return Around(urls)
+
+    @cached_property
+    def _settings(self) -> Settings:
+        return load(os.environ, urls=self.url, key=self.key, owner=self.owner, config=self.config)
 
 
 class _Argument(click.ParamType[Any]):

@@ -14,11 +14,13 @@ from twisted.internet.defer import Deferred, DeferredList
 from resourced.cli.job import Job
 from resourced.cli.locking import PATIENT, acquire, wait_option
 from resourced.cli.names import write_lock
+from resourced.cli.nesting import Around
 from resourced.cli.options import LOCK, SECONDS, Options, common_options
 from resourced.cli.output import say
 from resourced.cli.process import Process
 from resourced.cli.status import Status
 from resourced.client import ClientError, Conflict, Held, LockLost, NotFound
+from resourced.client.held import RELEASED
 from resourced.model import Key
 
 #: What the command hears of.
@@ -69,7 +71,8 @@ def run(
     Run a command while a lock is held.
 
     The command finds RESOURCED_LOCK, RESOURCED_TICKET, RESOURCED_FENCE and RESOURCED_DATA in its environment. Its exit
-    status is passed on; 79 means that the lock was lost and the command was ended, 75 that --wait was over.
+    status is passed on; 79 means that the lock was lost and the command was ended, 75 that --wait was over. A run within
+    a run enters what is held already at once.
     """
     if shutil.which(command[0], os.F_OK) is None:
         # Rather than after a long wait.
@@ -77,14 +80,20 @@ def run(
         raise SystemExit(Status.NO_COMMAND)
 
     async def work(process: Process) -> int:
-        held = await _acquire(process, lock, wait, create=create)
-        status = await _run(process, held, command, grace)
+        around = await options.around.checked(process.client)
+        entered = await _enter(process, around, lock)
+        held = entered or await _acquire(process, around, lock, wait, create=create)
+        status = await _run(process, held, command, _environment(held, around.with_lock(held)), grace)
         if held.reason is not None:
-            return Status.LOST
+            return status if _let_go(held.reason) else Status.LOST
+        if entered:
+            held.stop()
+            return status
         try:
             await held.unlock()
-        except LockLost:
-            raise
+        except LockLost as lost:
+            if not _let_go(lost):
+                raise
         except ClientError as error:
             say(f"{write_lock(*lock)} could not be let go of, and ends with its lease. {error.sentence}")
         return status
@@ -92,25 +101,38 @@ def run(
     options.perform(work, PATIENT)
 
 
-async def _acquire(process: Process, key: Key, wait: float | None, *, create: bool) -> Held:
+async def _enter(process: Process, around: Around, key: Key) -> Held | None:
+    """Return the lock if it is held around this process already, and goes on to be so afterwards; else nothing."""
+    outer = around.at(key)
+    if outer is None:
+        return None
     try:
-        return await acquire(process, key, wait)
+        return await process.client.keep(*key, outer.ticket, outer.fence)
+    except (LockLost, NotFound):
+        return None
+
+
+async def _acquire(process: Process, around: Around, key: Key, wait: float | None, *, create: bool) -> Held:
+    try:
+        return await acquire(process, around, key, wait)
     except NotFound:
         if not create:
             raise
     # Somebody else may be quicker.
     with suppress(Conflict):
         await process.client.create(key.resource)
-    return await acquire(process, key, wait)
+    return await acquire(process, around, key, wait)
 
 
-async def _run(process: Process, held: Held, command: tuple[str, ...], grace: float) -> int:
+async def _run(
+    process: Process, held: Held, command: tuple[str, ...], environ: dict[bytes, bytes], grace: float
+) -> int:
     """Run a command until it ends, or is ended because the lock is lost; return its status."""
     job = Job(process.reactor)
     process.route((Signals.SIGCHLD,), lambda _: job.look())
     process.route(_PASSED_ON, job.receive)
     try:
-        job.start(command, _environment(held))
+        job.start(command, environ)
     except FileNotFoundError:
         process.end_by_signals()
         say(f"{command[0]}: there is no such command.")
@@ -122,24 +144,34 @@ async def _run(process: Process, held: Held, command: tuple[str, ...], grace: fl
     lost = held.lost()
     ends: list[Deferred[Any]] = [job.ended, lost]
     await DeferredList(ends, fireOnOneCallback=True, consumeErrors=True)
-    if held.reason is not None:
+    if held.reason is not None and not _let_go(held.reason):
         say(held.reason.sentence)
         await job.end(grace)
+    await job.ended
     lost.cancel()
     process.end_by_signals()
     return job.status
 
 
-def _environment(held: Held) -> dict[bytes, bytes]:
-    """Return what the command finds in its environment: the variables of this process, and the lock."""
+def _let_go(lost: LockLost) -> bool:
+    """Whether the command itself, which has the ticket, has let go of the lock."""
+    return lost.code == RELEASED
+
+
+def _environment(held: Held, locks: str) -> dict[bytes, bytes]:
+    """
+    Return what the command finds in its environment: the variables of this process, and the lock.
+
+    :param locks: this lock and those that are held around it.
+    """
     lock = write_lock(held.resource, held.selector)
-    about = {"LOCK": lock, "TICKET": held.ticket, "FENCE": str(held.fence), "DATA": held.text}
+    about = {"LOCK": lock, "TICKET": held.ticket, "FENCE": str(held.fence), "DATA": held.text, "LOCKS": locks}
     # What is there may be of another lock.
     environ = {name: value for name, value in os.environb.items() if name != b"RESOURCED_DATA"}
     for name, value in about.items():
         variable, text = f"RESOURCED_{name}".encode(), (value or "").encode()
         if len(variable) + len(text) + 2 > _LONGEST_VARIABLE:
-            say(f"The data of {lock} is too long for RESOURCED_DATA: resourcectl get has it.")
+            say(f"RESOURCED_{name} of {lock} is too long for a variable, and is left out.")
         elif value is not None:
             environ[variable] = text
     return environ

@@ -10,7 +10,8 @@ from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, succeed
 from twisted.web.client import Agent, HTTPConnectionPool
 
-from resourced.client.errors import LockLost, Unreachable
+from resourced.client.errors import LockLost, NotFound, Unreachable
+from resourced.client.held import Held, as_holder
 from resourced.client.lock import Lock
 from resourced.client.servers import Servers, arguments, path, refusal
 from resourced.client.values import (
@@ -183,6 +184,7 @@ class Client:
         wait: float | None = None,
         ticket: str = "",
         owner: str | None = None,
+        holds: Sequence[str] = (),
         on_queued: Callable[[Waiting], object] | None = None,
     ) -> Lock:
         """
@@ -191,6 +193,8 @@ class Client:
         :param wait: seconds to wait for the lock, in the queue; 0 to try once, None to wait for ever.
         :param ticket: a place, or a lock, that was got otherwise and is to be gone on with.
         :param owner: who this is, if not whom the client was told.
+        :param holds: tickets of locks that are held meanwhile, at most 100. ``Conflict`` with the code ``deadlock`` is raised, at once,
+            if that means to wait for oneself, by way of others who say what they hold.
         :param on_queued: told how the wait stands, whenever that changes; what it raises ends the wait.
         """
         return Lock(
@@ -202,8 +206,40 @@ class Client:
             poll=self._poll,
             ticket=ticket,
             owner=self._owner if owner is None else owner,
+            holds=holds,
             on_queued=on_queued,
         )
+
+    async def keep(self, resource: str, selector: str, ticket: str, fence: int) -> Held:
+        """
+        Renew a lock that was got otherwise, from now on, and never let go of it; ``stop`` of what is returned ends that.
+
+        :raises LockLost: it is not held with this ticket and under this fence any more.
+        """
+        # To ask with the ticket of a lock that was let go of would take it anew.
+        holder = (await self.state(resource, selector, limit=1)).holder
+        if holder is None or holder.fence != fence:
+            raise LockLost(f"The lock of {resource}/{selector} is not held any more.", "", resource, selector, fence)
+        answer = await self._servers.ask(
+            "PUT", path(resource, selector, end="lock"), headers=as_holder(ticket, self._owner), accept=(202, 410)
+        )
+        try:
+            text: str | None = (await self.get(resource, selector)).text
+        except NotFound:
+            text = None
+        held = Held(
+            self._servers,
+            self._reactor,
+            resource,
+            selector,
+            ticket=ticket,
+            owner=self._owner,
+            fence=fence,
+            text=text,
+        )
+        await held.learn(answer)
+        held.check()
+        return held
 
     async def unlock(self, resource: str, selector: str, ticket: str) -> bool:
         """

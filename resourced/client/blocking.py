@@ -288,11 +288,14 @@ class Client:
         wait: float | None = None,
         ticket: str = "",
         owner: str | None = None,
+        holds: Sequence[str] = (),
         on_queued: Callable[[Waiting], object] | None = None,
         on_lost: Callable[[LockLost], object] | None = None,
     ) -> Lock:
         """As ``resourced.client.Client.lock``; both callbacks are called in the reactor's thread and must not block."""
-        lock = self._client.lock(resource, selector, wait=wait, ticket=ticket, owner=owner, on_queued=on_queued)
+        lock = self._client.lock(
+            resource, selector, wait=wait, ticket=ticket, owner=owner, holds=holds, on_queued=on_queued
+        )
         return Lock(self._calls, lock, on_lost)
 
     def unlock(self, resource: str, selector: str, ticket: str) -> bool:

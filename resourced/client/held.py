@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import inf
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, succeed
@@ -19,6 +20,8 @@ log = Logger()
 
 #: The events that end a lock.
 ENDS: Final = frozenset({"release", "expiry", "break"})
+#: The code of the loss of a lock that somebody has let go of with its ticket, and who holds it is the only one to have that.
+RELEASED: Final = "released"
 
 
 class Held:
@@ -107,7 +110,7 @@ class Held:
             # A new one each time: an exception collects where it has been.
             raise self._error(self._reason.sentence, self._reason.code)
         if self._over:
-            raise self._error(f"{self._name} was let go of before.", "released")
+            raise self._error(f"{self._name} was let go of before.", RELEASED)
 
     # -- What is done with it
 
@@ -146,6 +149,8 @@ class Held:
             answer = await self._tell("POST", f"{self._path}/unlock")
             # After a try whose answer was lost it may have been let go of already.
             if not answer.repeated and answer.fields.get("unlocked") is not True:
+                if await self._was_released(patience=0):
+                    raise self._released()
                 raise self._lose("was not held any more when it was to be let go of.")
 
     async def release(self) -> None:
@@ -194,12 +199,13 @@ class Held:
             method, target, headers={"x-ticket": self.ticket}, body=body, accept=(410, 423), until=self._until
         )
 
-    async def _was_released(self) -> bool:
-        """Tell from the history whether the lock was let go of as its holder wished, in a try whose answer was lost."""
+    async def _was_released(self, patience: float = inf) -> bool:
+        """Tell from the history whether the lock was let go of with its ticket; if it does not say, it was not."""
         before: int | None = None
         while True:
             try:
-                page = await self._servers.ask("GET", path(self.resource, self.selector, end="events", before=before))
+                target = path(self.resource, self.selector, end="events", before=before)
+                page = await self._servers.ask("GET", target, patience=patience)
                 events = [take(Event, fields) for fields in page.items("events")]
             except ClientError:
                 return False
@@ -283,21 +289,33 @@ class Held:
                 self._trouble = error.sentence
                 self._timers.append(self._reactor.callLater(min(self.lease / 6, LONGEST), self._renew))
                 return
+        await self.learn(answer)
+
+    async def learn(self, answer: Answer) -> None:
+        """Believe or lose the lock, by what the server said to its renewal."""
         lease = answer.number("x-lease")
         if answer.status == 200 and answer.number("x-fence") == self.fence and lease is not None:
             self._trouble = ""
             self.believe(answer.sent, lease)
             return
-        self._lose(_said(answer), answer.code)
-        if answer.status != 410:
-            # Somebody has let go of the lock with its ticket, which this request has put into the queue again.
-            self._servers.aside(self._let_go())
+        if answer.status == 410:
+            self._lose(_said(answer), answer.code)
+            return
+        # Somebody has let go of the lock with its ticket, which this request has put into the queue again.
+        self._servers.aside(self._let_go())
+        if await self._was_released(patience=0):
+            self._released()
+        else:
+            self._lose(_said(answer), answer.code)
 
     def _note(self, trouble: str) -> None:
         self._trouble = trouble
         if self._leaving:
             # Whoever lets go of the lock waits for this renewal.
             raise Unreachable(trouble)
+
+    def _released(self) -> LockLost:
+        return self._lose("was let go of with its ticket.", RELEASED)
 
     @property
     def _name(self) -> str:

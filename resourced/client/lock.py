@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from types import TracebackType
 
@@ -46,6 +46,7 @@ class Lock:
         poll: float,
         ticket: str,
         owner: str,
+        holds: Sequence[str],
         on_queued: Callable[[Waiting], object] | None,
     ) -> None:
         self._servers = servers
@@ -56,6 +57,7 @@ class Lock:
         self._poll = poll
         self._ticket = ticket
         self._owner = owner
+        self._holds = {"x-holds": ", ".join(holds)} if holds else {}
         self._on_queued = on_queued
         self._told = Waiting(0, ticket, 0, "")
         # What a request without a ticket is known by when it is repeated.
@@ -144,7 +146,7 @@ class Lock:
             answer = await self._servers.ask(
                 "GET",
                 self._path,
-                headers=headers,
+                headers={**headers, **self._holds},
                 accept=(404, 410),
                 wait=wait,
                 until=until,
