@@ -9,9 +9,6 @@ PACKAGING := setup.cfg setup.py pyproject.toml
 # Debian keeps servers, mariadbd among them, where only root looks.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 
-# The test modules with a marker: `$(call marked,trial)`.
-marked = $$($(BIN)/python -m tests.marked $(1))
-
 # Two modules at a time, in the order that the tests themselves ask for.
 TWO := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
@@ -48,8 +45,8 @@ run: $(VENV)/installed
 
 test: check docs api mariadb promtool chromium
 	$(BIN)/pytest $(TWO)
-	RESOURCED_STOCK=1 $(BIN)/pytest $(TWO) $(call marked,reference_path)
-	$(BIN)/python -m twisted.trial $(call marked,trial)
+	RESOURCED_STOCK=1 $(BIN)/pytest $(TWO) -m reference_path $$($(BIN)/python -m tests.marked reference_path)
+	$(BIN)/python -m tests.under_trial
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check

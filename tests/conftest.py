@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +20,6 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from hypothesis import settings
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
@@ -29,13 +27,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+import tests.examples  # noqa: F401 - it sets hypothesis up
+
 #: Seconds that a test may take, and that what it leaves in the reactor may.
 DEADLINE, GRACE = 120.0, 10.0
-
-# A run on a build server is the same each time; at a desk it looks for new examples.
-settings.register_profile("desk", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -30,6 +30,7 @@ from resourced.errors import StoreUnavailable
 from resourced.line import Line
 from resourced.model import Batch, Event, EventKind, Key, Place, Standing, Write
 from resourced.sqlstore import SQLStore
+from tests.examples import examples
 from tests.mariadb import MariaDB
 from tests.stores import (  # noqa: F401 - fixtures
     CourierBackend,
@@ -373,7 +374,7 @@ async def ways(mariadb: MariaDB) -> AsyncIterator[list[Way]]:
 
 @pytest.mark.deadline(120)
 @given(made=batches())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 async def test_each_way_comes_to_the_same(ways: list[Way], made: list[Batch]) -> None:
     """Whatever is committed, the same rows are there in the end, and the same is refused, by whichever way it went."""
     for way in ways:

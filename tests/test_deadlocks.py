@@ -15,6 +15,7 @@ from resourced.deadlocks import MOST
 from resourced.errors import Deadlock, ResourcedError, TicketEnded
 from resourced.locks import Held, Queued
 from resourced.model import Key
+from tests.examples import examples
 from tests.faulty import Life
 from tests.test_locks import A4, A5, GLASS, LEASE, PLACE, LockTestCase
 from tests.test_web import A4 as A4_PATH
@@ -262,7 +263,7 @@ class Model:
 
 
 class RandomTests(LockTestCase):
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=examples(200), deadline=None)
     @given(st.integers(0, 2**32))
     def test_told_to_the_right_one(self, seed: int):
         """Whatever clients do, one is refused if and only if it would close a circle; so there never is any."""

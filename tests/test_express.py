@@ -38,6 +38,7 @@ from resourced.site import make_site
 from resourced.steering import Steering
 from resourced.testing import MemoryStore
 from resourced.web import Published
+from tests.examples import examples
 
 pytestmark = pytest.mark.trial
 
@@ -181,7 +182,7 @@ class SameAnswerTests(SynchronousTestCase):
         self.flushLoggedErrors()
         return server.received(), server.gone, server.told
 
-    @settings(max_examples=400, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(400), suppress_health_check=list(HealthCheck))
     @given(steps=STEPS)
     @example(
         steps=[("whole", 0, LOCK, 0), ("whole", 1, LOCK, 0), ("twice", 1, READ % b"", 0), ("whole", 0, UNLOCK % 1, 0)]

@@ -22,11 +22,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.daemon import LOCK, READ, WRITE, Answer, Daemon
+from tests.examples import examples
 
 pytestmark = pytest.mark.reference_path
 
 #: How many requests are put together from parts, and how many are torn at random.
-DRAWN, TORN = 8_000, 2_000
+DRAWN, TORN = examples(3_000), examples(600)
 #: The largest body that the daemon takes here, in bytes.
 MAX_BODY = 4_000
 #: There at the start: a resource, and a selector of it with data, a holder and a ticket that waits.

@@ -26,11 +26,12 @@ from resourced.locks import Held, Queued
 from resourced.locktable import Times
 from resourced.model import Key, Resource
 from resourced.testing import MemoryStore
+from tests.examples import examples
 from tests.faulty import Life, Outcome
 
 pytestmark = pytest.mark.trial
 
-EXAMPLES = int(os.environ.get("LOCK_MACHINE_EXAMPLES", "250"))
+EXAMPLES = int(os.environ.get("LOCK_MACHINE_EXAMPLES", str(examples(250))))
 STEPS = 60
 
 TIMES = Times(lease=40.0, place=60.0, claim=30.0)

@@ -25,8 +25,6 @@ from tests.clocks import Clocks
 from tests.daemon import KEYS, LOCK, PATIENCE, READ, RESOURCED, TWISTD, Answer, Daemon, eventually
 from tests.mariadb import MariaDB
 
-pytestmark = pytest.mark.reference_path
-
 STORES = ("sqlite", "mariadb")
 A4 = "/resource/printer/A4"
 TICKET = re.compile("[0-9a-f]{32}")
@@ -141,6 +139,7 @@ class TestWalk:
             assert answer.fence == holder.fence + 1
 
 
+@pytest.mark.reference_path
 class TestRestart:
     @pytest.mark.parametrize("end", ["terminate", "kill"])
     def test_locks_survive(self, tmp_path, store, end):
@@ -241,6 +240,7 @@ class TestRestart:
                 assert young.get(A4, ticket=waiter).fence == heir.fence
 
 
+@pytest.mark.reference_path
 class TestStop:
     def test_idle_daemon_ends_at_once(self, tmp_path, store):
         """An idle daemon that is asked to end does so at once, whatever connections are open to it."""
@@ -574,6 +574,7 @@ class TestClock:
                 assert daemon.post(f"{A4}/lock").status == 202
 
 
+@pytest.mark.reference_path
 class TestSecrets:
     def test_nothing_secret_is_printed(self, tmp_path, mariadb):
         """After good and bad requests, lost connections and a restart, neither keys, password, tickets nor data are in the log."""

@@ -44,6 +44,7 @@ from resourced.express import make_express_site
 from resourced.routing import Segment
 from resourced.site import GATHER, EdgeRequest, Limits, ResourcedSite, error_body, json_error, make_site
 from tests.daemon import STOCK
+from tests.examples import examples
 
 pytestmark = pytest.mark.reference_path
 
@@ -1210,7 +1211,7 @@ async def throw(edge: Edge, raw: bytes, cuts: list[int]) -> None:
 
 
 FUZZ = settings(
-    max_examples=400,
+    max_examples=examples(400),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

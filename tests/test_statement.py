@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from resourced.config import MySQLSettings
 from resourced.dialect import MySQL
 from resourced.statement import Statement, length, written_out
+from tests.examples import examples
 from tests.mariadb import MariaDB
 from tests.stores import mariadb_fixture  # noqa: F401 - a fixture
 
@@ -25,7 +26,7 @@ VALUES = st.one_of(
 
 
 @given(values=st.lists(VALUES, min_size=1))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_values_are_what_they_were(mariadb: MariaDB, values: list[Any]) -> None:
     """A server that is told a value says the same one, whatever is in it, in a session like those of the writers."""
     marks = ", ".join(["%s"] * len(values))

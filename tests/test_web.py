@@ -44,6 +44,7 @@ from resourced.testing import MemoryStore
 from resourced.timeline import History
 from resourced.web import Published
 from tests.daemon import STOCK
+from tests.examples import examples
 
 pytestmark = [pytest.mark.trial, pytest.mark.reference_path]
 
@@ -553,7 +554,7 @@ class NameTests(WebTests):
                 for method, operation in (("GET", ""), ("PUT", ""), ("POST", "/lock"), ("PUT", "/unlock")):
                     self.assertRefused(400, "bad_path", self.ask(method, f"{path}{operation}"))
 
-    @settings(deadline=None, max_examples=50)
+    @settings(deadline=None, max_examples=examples(50))
     @given(
         st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=255),
         st.text(st.characters(exclude_categories=["Cs"]), max_size=258),
@@ -2167,7 +2168,7 @@ class TreqTests(WebTests):
 class AnyRequestTests(WebTests):
     """Requests that nobody thought of."""
 
-    @settings(deadline=None, max_examples=300)
+    @settings(deadline=None, max_examples=examples(300))
     @given(
         method=st.sampled_from(("GET", "HEAD", "POST", "PUT", "DELETE", "get", "X")),
         segments=st.lists(
