@@ -878,7 +878,7 @@ class AnotherStoreTests(JournalTestCase):
         self.assertGreater(self.lock(A5).fence, lost.fence)
 
 
-class AnotherStoreVolatileTests(AnotherStoreTests):
+class AnotherStoreVolatileTests(JournalTestCase):
     """Where locks live in memory only, the store knows nothing of them."""
 
     durable = False
@@ -890,8 +890,6 @@ class AnotherStoreVolatileTests(AnotherStoreTests):
         self.store.heal()
         self.clock.advance(PAUSE)
         self.assertEqual(self.lock(A4, held.ticket).fence, held.fence)
-
-    test_those_who_wait = test_commit_under_way = test_while_it_recovers = test_twice = None  # type: ignore[assignment]
 
 
 class RestartTests(JournalTestCase):
