@@ -32,6 +32,14 @@ def _store(value: str) -> str:
     return value
 
 
+def _ssl_mode(value: str) -> str:
+    # MySQL's own clients spell it with capitals and underscores.
+    mode = value.strip().lower().replace("_", "-")
+    if mode not in {"", "disabled", "preferred", "required", "verify-ca", "verify-identity"}:
+        raise ValueError("disabled, preferred, required, verify-ca or verify-identity")
+    return mode
+
+
 def _path(value: str) -> str:
     if not value.isprintable() or value != value.strip():
         raise ValueError("a path")
@@ -138,6 +146,10 @@ SETTINGS: Final = (
     Setting("mysql-database", "MYSQL_DATABASE", "small_swoole_resource", _text, "Name of the MySQL database"),
     Setting("mysql-user", "MYSQL_USER", "root", _text, "User at the MySQL server"),
     Setting("mysql-password", "MYSQL_PASSWORD", "", _password, f"Password of that user{_IN_PS}", secret=True),
+    Setting("mysql-ssl-mode", "MYSQL_SSL_MODE", "", _ssl_mode, "disabled, preferred, required, verify-ca or verify-identity: whether to encrypt, and to check who the server is; without it preferred, or with MYSQL_SSL_CA verify-ca"),
+    Setting("mysql-ssl-ca", "MYSQL_SSL_CA", "", _path, "File of certificates that the server's may be signed by"),
+    Setting("mysql-ssl-cert", "MYSQL_SSL_CERT", "", _path, "File of a certificate to show to the server"),
+    Setting("mysql-ssl-key", "MYSQL_SSL_KEY", "", _path, "File of that certificate's key, if it is not in the same one"),
     Setting("resource-read", "RESOURCE_READ", "", _api_key, f"Key that may read{_IN_PS}", secret=True),
     Setting("resource-read-lock", "RESOURCE_READ_LOCK", "", _api_key, f"Key that may read and lock{_IN_PS}", secret=True),
     Setting("resource-write", "RESOURCE_WRITE", "", _api_key, f"Key that may read, lock and write{_IN_PS}", secret=True),
@@ -187,13 +199,22 @@ class SQLiteSettings:
 
 @dataclass(frozen=True, slots=True)
 class MySQLSettings:
-    """A store in a MySQL or MariaDB server."""
+    """
+    A store in a MySQL or MariaDB server.
+
+    :ivar ssl_mode: a word of MySQL's own clients; what is not said is settled.
+    :ivar ssl_ca: an absolute path, as the two others; or empty.
+    """
 
     host: str
     port: int
     database: str
     user: str
     password: str = field(repr=False)
+    ssl_mode: str = "preferred"
+    ssl_ca: str = ""
+    ssl_cert: str = ""
+    ssl_key: str = ""
 
     def describe(self) -> str:
         """Say for the log which store it is and where, without the password."""
@@ -239,11 +260,20 @@ class _Source:
             if setting.variable.startswith("MYSQL_")
         )
 
+    def _mysql(self, cwd: str) -> MySQLSettings:
+        """Settle which server it is, and how it is reached."""
+        values = {f.name: self.value(f"mysql-{f.name.replace('_', '-')}") for f in fields(MySQLSettings)}
+        for name in ("ssl_ca", "ssl_cert", "ssl_key"):
+            if values[name]:
+                values[name] = str(PurePath(cwd, values[name]))
+        values["ssl_mode"] = values["ssl_mode"] or ("verify-ca" if values["ssl_ca"] else "preferred")
+        return MySQLSettings(**values)
+
     def store(self, cwd: str) -> SQLiteSettings | MySQLSettings:
         """Settle which store it is."""
         choice = self.value("store")
         if choice == "mysql" or (choice == "auto" and self.names_mysql()):
-            return MySQLSettings(**{f.name: self.value(f"mysql-{f.name}") for f in fields(MySQLSettings)})
+            return self._mysql(cwd)
         if choice == "auto":
             # systemd puts a colon between several directories.
             state = self.environ.get("STATE_DIRECTORY", "").split(":")[0]

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import sqlite3
-import ssl
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import pymysql
 from pymysql.constants import CLIENT, CR, ER
+from twisted.logger import Logger
 
 from resourced.condition import Fault
 from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.errnos import Errno, meaning
 from resourced.identity import OneServer, OtherServer, identity_of
 from resourced.statement import Statement, written_out
+from resourced.tls import Encryption, Way
 
-
-def is_local(host: str) -> bool:
-    """Tell whether nothing leaves this machine on the way to a host, or to a socket whose path begins with ``/``."""
-    if host.startswith("/") or host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+log = Logger()
 
 
 class Dialect(Protocol):
@@ -119,13 +111,10 @@ class MySQL:
         self.settings = settings
         self.timeout = timeout
         self.one = OneServer()
-        # The driver would build a context for every connection, which takes 20 ms of CPU. Like its own, this one
-        # encrypts without asking who the server is.
-        self._tls: ssl.SSLContext | None = None
-        if not is_local(settings.host):
-            self._tls = ssl.create_default_context()
-            self._tls.check_hostname = False
-            self._tls.verify_mode = ssl.CERT_NONE
+        self.encryption = Encryption(settings)
+        # How the last connection was made.
+        self.way = self.encryption.way(encrypted=self.encryption.context is not None)
+        self._warned: set[Way] = set()
 
     def describe(self) -> str:
         return self.settings.describe()
@@ -183,31 +172,39 @@ class MySQL:
             "defer_connect": True,
         }
 
-        def log_in(**way: Any) -> Any:
-            connection: Any = pymysql.connect(**where, **options, **way)
+        def log_in(*, encrypted: bool) -> Any:
+            connection: Any = pymysql.connect(**where, **options, **self.encryption.options(encrypted=encrypted))
             connection.connect(new_socket() if new_socket else None)
             try:
                 self._look_at(connection, reads=autocommit)
             except Exception:
                 connection._force_close()  # noqa: SLF001 - the public close() writes to the server first
                 raise
+            self._note(self.encryption.way(encrypted=encrypted))
             return connection
 
         try:
-            if self._tls is not None:
+            if self.encryption.context is not None:
                 try:
-                    return log_in(ssl=self._tls)
+                    return log_in(encrypted=True)
                 except pymysql.OperationalError as error:
-                    if self.code(error) != CR.CR_SSL_CONNECTION_ERROR:
+                    if not self.encryption.optional or self.code(error) != CR.CR_SSL_CONNECTION_ERROR:
                         raise
-            # Nobody listens on the way, or the server has no TLS to offer.
-            return log_in(ssl_disabled=True)
+            # It is not wanted, or the server has none to offer.
+            return log_in(encrypted=False)
         except pymysql.MySQLError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the driver makes of an answer that no MySQL server gives
             raise pymysql.OperationalError(
                 CR.CR_CONN_HOST_ERROR, f"No MySQL server answers there ({type(error).__name__})"
             ) from None
+
+    def _note(self, way: Way) -> None:
+        """Warn, but once, if the password has gone a way that it should not go."""
+        self.way = way
+        if way not in self._warned and self.settings.password and (warning := self.encryption.warning(way)):
+            self._warned.add(way)
+            log.warn("{warning}", warning=warning)
 
     def _look_at(self, connection: Any, *, reads: bool) -> None:
         """Find out which server a connection has reached, and let its reads see all that was committed anywhere before."""

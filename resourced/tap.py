@@ -110,7 +110,11 @@ class Options(usage.Options):
 
 
 def makeService(options: Options) -> IService:
-    """Make the daemon; nothing is opened before it is started."""
+    """
+    Make the daemon; nothing is opened before it is started.
+
+    :raises SystemExit: a file that the configuration names cannot be used; with a sentence that says which and why.
+    """
     from twisted.internet import reactor  # noqa: PLC0415
 
     config = options.config
@@ -118,7 +122,10 @@ def makeService(options: Options) -> IService:
     allow_many_connections()
 
     process = TwistdProcess(reactor)
-    engine = dialect(config.store, config.store_timeout)
+    try:
+        engine = dialect(config.store, config.store_timeout)
+    except ConfigurationError as error:
+        raise SystemExit(f"resourced: {error.sentence}") from None
     metrics = Metrics()
     database = Database(
         reactor,

@@ -19,6 +19,7 @@ class Proxy:
     :ivar port: of 127.0.0.1, where it listens.
     :ivar target: the port to which it leads those who come from now on.
     :ivar greeting: what it makes of the first that a server says.
+    :ivar heard: all that clients have said.
     """
 
     def __init__(self, target: int, greeting: Callable[[bytes], bytes] = lambda data: data) -> None:
@@ -28,6 +29,7 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         self._thread = Thread(target=self._serve, daemon=True)
         self._open: list[socket.socket] = []
+        self.heard = bytearray()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -55,11 +57,13 @@ class Proxy:
                 continue
             self._open += [client, server]
             Thread(target=self._pass, args=(server, client, self.greeting), daemon=True).start()
-            Thread(target=self._pass, args=(client, server, lambda data: data), daemon=True).start()
+            Thread(target=self._pass, args=(client, server, bytes), daemon=True).start()
 
     def _pass(self, source: socket.socket, sink: socket.socket, first: Callable[[bytes], bytes]) -> None:
         with closing(source), suppress(OSError):
             while data := source.recv(65536):
+                if source in self._open[::2]:
+                    self.heard += data
                 sink.sendall(first(data))
                 first = bytes
         with suppress(OSError):

@@ -94,6 +94,7 @@ class PrecedenceTests(SynchronousTestCase):
             "mysql-database": "things",
             "mysql-user": "keeper",
             "mysql-password": "pass-word",
+            "mysql-ssl-mode": "required",
             "resource-read": "r",
             "resource-read-lock": "l",
             "resource-write": "w",
@@ -276,6 +277,30 @@ class WrongValueTests(SynchronousTestCase):
         """Whatever the path of the SQLite file, it is absolute and starts from the working directory."""
         store = Config.load({"store": f"sqlite:{path}"}, KEY, "/srv").store
         self.assertEqual(store, SQLiteSettings(str(PurePosixPath("/srv") / path)))
+
+
+class EncryptionTests(SynchronousTestCase):
+    def test_modes(self):
+        """The words are those of MySQL's own clients, in either spelling; nothing said means preferred, or with a CA to check it."""
+        for word, mode in (
+            ("", "preferred"),
+            ("DISABLED", "disabled"),
+            ("Required", "required"),
+            ("VERIFY_CA", "verify-ca"),
+            ("verify-identity", "verify-identity"),
+        ):
+            self.assertEqual(load(MYSQL_SSL_MODE=word).store.ssl_mode, mode)
+        self.assertEqual(load(MYSQL_SSL_CA="ca.pem").store.ssl_mode, "verify-ca")
+        self.assertEqual(load(MYSQL_SSL_CA="ca.pem", MYSQL_SSL_MODE="preferred").store.ssl_mode, "preferred")
+        with self.assertRaisesRegex(ConfigurationError, "MYSQL_SSL_MODE must be disabled, preferred, required"):
+            load(MYSQL_SSL_MODE="on")
+
+    def test_paths(self):
+        """The paths of the files start from the working directory."""
+        store = load(MYSQL_SSL_CA="ca.pem", MYSQL_SSL_CERT="/etc/me.pem", MYSQL_SSL_KEY="me/key.pem").store
+        self.assertEqual(
+            (store.ssl_ca, store.ssl_cert, store.ssl_key), ("/srv/ca.pem", "/etc/me.pem", "/srv/me/key.pem")
+        )
 
 
 class KeyFileTests(SynchronousTestCase):

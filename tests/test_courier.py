@@ -30,6 +30,7 @@ from resourced.errors import StoreUnavailable
 from resourced.line import Line
 from resourced.model import Batch, Event, EventKind, Key, Place, Standing, Write
 from resourced.sqlstore import SQLStore
+from tests.certificates import Authority
 from tests.examples import examples
 from tests.mariadb import MariaDB
 from tests.stores import (  # noqa: F401 - fixtures
@@ -43,7 +44,7 @@ from tests.stores import (  # noqa: F401 - fixtures
     place,
     write,
 )
-from tests.test_database import certificate, log_lines, seconds, until, until_done
+from tests.test_database import log_lines, seconds, until, until_done
 
 #: How a script is written for MariaDB, and for MySQL, which has no statement of several statements.
 COMPOUND = pytest.mark.parametrize("compound", [True, False], ids=["mariadb", "mysql"])
@@ -136,7 +137,7 @@ async def test_encrypted(tmp_path: Path) -> None:
     """Where the driver encrypts there is none, and that is found out once."""
     from twisted.internet import reactor
 
-    with MariaDB(*certificate(tmp_path)) as server:
+    with MariaDB(*Authority(tmp_path).of_server()) as server:
         database = Database(reactor, MySQL(MySQLSettings("127.1", server.port, "printers", "root", ""), 5.0))
         await database.prepare()
         store = SQLStore(database)

@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.database import Database
-from resourced.dialect import MySQL, SQLite, is_local
+from resourced.dialect import MySQL, SQLite
 from resourced.errors import ConfigurationError, StoreUnavailable
 from resourced.model import Batch
 from resourced.pool import DuplicateKey, Transaction
@@ -646,62 +646,6 @@ async def test_unix_socket(mysql: MySQLBackend) -> None:
         lambda t: t.query("SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID()")
     )
     assert host == "localhost"
-
-
-def test_local_hosts() -> None:
-    """Only what stays on this machine may go without encryption."""
-    assert [is_local(host) for host in ("/run/mysqld.sock", "localhost", "127.0.0.1", "127.8.8.8", "::1")] == [True] * 5
-    assert not any(is_local(host) for host in ("10.0.0.1", "db", "::2", "localhost.example", "127.1", ""))
-
-
-@pytest.mark.parametrize("offered", [True, False])
-async def test_tls(mysql: MySQLBackend, offered: bool, tmp_path: Path) -> None:
-    """To another host the connection is encrypted if the server can do that, with one context for all connections."""
-    from twisted.internet import reactor
-
-    if offered:
-        server = MariaDB(*certificate(tmp_path))
-        server.start()
-    else:
-        server = mysql.server
-    try:
-        # It is this machine all the same, but who would know.
-        dialect = MySQL(MySQLSettings("127.1", server.port, mysql.name, "root", ""), 5.0)
-        database = Database(reactor, dialect)
-        mysql._databases.append(database)
-        await database.prepare()
-        ((_, cipher),) = await database.read(lambda t: t.query("SHOW SESSION STATUS LIKE 'Ssl_cipher'"))
-        assert bool(cipher) == offered
-        with closing(dialect.connect(writes=False)) as first, closing(dialect.connect(writes=True)) as second:
-            assert first.open
-            assert second.open
-            if offered:
-                assert first.ctx is second.ctx is dialect._tls
-        await database.close()
-    finally:
-        if offered:
-            server.remove()
-
-
-def certificate(folder: Path) -> list[str]:
-    """Make a key and a certificate that nobody has reason to trust; return the server's options for them."""
-    from datetime import UTC, datetime, timedelta
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
-    key = rsa.generate_private_key(65537, 2048)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nobody")])
-    today = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, today - timedelta(1), today + timedelta(1))
-    ).sign(key, hashes.SHA256())
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    (folder / "cert.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    return [f"--ssl-key={folder / 'key.pem'}", f"--ssl-cert={folder / 'cert.pem'}"]
 
 
 PASSWORD = "hunter2-\u20ac'\"\\%s"

@@ -16,9 +16,9 @@ from resourced.config import MySQLSettings
 from resourced.dialect import MySQL
 from resourced.line import KEEP_TIME, Line, open_line, whole
 from resourced.statement import Statement
+from tests.certificates import Authority
 from tests.mariadb import MariaDB
 from tests.stores import mariadb_fixture  # noqa: F401 - a fixture
-from tests.test_database import certificate
 
 
 def dialect(server: MariaDB, host: str = "127.0.0.1") -> MySQL:
@@ -66,7 +66,7 @@ def test_to_another_host(mariadb: MariaDB, offered: bool, tmp_path: Path) -> Non
     if not offered:
         assert opened(mariadb, "127.1") is not None
         return
-    server = MariaDB(*certificate(tmp_path))
+    server = MariaDB(*Authority(tmp_path).of_server())
     with server:
         assert opened(server, "127.1") is None
         assert opened(server) is not None
