@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import pymysql
-from pymysql.constants import CLIENT, CR, ER
+from pymysql.constants import CLIENT, CR, ER, SERVER_STATUS
 from twisted.logger import Logger
 
 from resourced.condition import Fault
@@ -219,6 +219,9 @@ class MySQL:
 
     def at_once(self, connection: Any, script: Sequence[Statement]) -> None:
         """Do all statements in one round trip, up to the first that fails; the commit is not among them."""
+        if connection.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES:
+            # What is written out would be read in another way: this is not the session that was opened.
+            raise pymysql.OperationalError(CR.CR_SERVER_LOST, "The session takes a backslash for a letter")
         connection.query(written_out(script))
         for _ in script[1:]:
             connection.next_result()

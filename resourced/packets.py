@@ -139,4 +139,9 @@ def _understood(packet: bytes) -> tuple[bool, pymysql.MySQLError | None]:
     # The rows that were found, and the last id that was made: numbers of any length.
     for _ in range(2):
         at += _LENGTHS.get(packet[at], 1)
-    return not packet[at] & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS, None
+    (status,) = struct.unpack_from("<H", packet, at)
+    if status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES:
+        raise ValueError(
+            "The session takes a backslash for a letter, so text in statements would be read in another way."
+        )
+    return not status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS, None

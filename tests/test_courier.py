@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 import pytest_twisted
 from hypothesis import HealthCheck, given, settings
@@ -30,6 +31,7 @@ from resourced.errors import StoreUnavailable
 from resourced.line import Line
 from resourced.model import Batch, Event, EventKind, Key, Place, Standing, Write
 from resourced.sqlstore import SQLStore
+from resourced.statement import Statement
 from tests.certificates import Authority
 from tests.examples import examples
 from tests.mariadb import MariaDB
@@ -621,6 +623,26 @@ async def test_refused_statement(backend: CourierBackend) -> None:
     with no_threads(store):
         await store.commit(Batch(2, [place(2)]))
     assert kept(backend) == [2]
+
+
+async def test_session_without_backslashes(backend: CourierBackend) -> None:
+    """A connection whose session reads text in another way than it was opened for is left, and what is kept is right."""
+    store = await reigning(backend)
+    conversation = courier_in(store)._conversation
+    assert conversation is not None
+    error = await conversation.ask(b"SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES'")
+    assert error is not None
+    assert not conversation.alive
+    odd = place(1)._replace(owner="\\'; DELETE FROM server; --")
+    await store.commit(Batch(1, [odd]))
+    assert [owner for (owner,) in backend.rows("SELECT owner FROM place")] == [odd.owner.encode()]
+    dialect = store._database.dialect
+    assert isinstance(dialect, MySQL)
+    connection = dialect.connect(writes=True)
+    connection.query("SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES'")
+    with pytest.raises(pymysql.OperationalError, match="backslash"):
+        dialect.at_once(connection, [Statement("DO 1", ())])
+    connection.close()
 
 
 async def test_read_only_server(backend: CourierBackend) -> None:

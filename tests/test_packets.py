@@ -72,6 +72,18 @@ class ConversationTests(SynchronousTestCase):
         with self.assertRaises(RuntimeError):
             self.conversation.ask(b"DO 1")
 
+    def test_session_without_backslashes(self):
+        """A session that takes a backslash for a letter would read text as statements, so it is left."""
+        self.ask()
+        self.conversation.dataReceived(packet(1, b"\x00\x01\x00\x03\x02\x00\x00"))
+        self.assert_lost()
+
+    def test_status_cut_short(self):
+        """An answer without its whole status is none."""
+        self.ask()
+        self.conversation.dataReceived(packet(1, b"\x00\x01\x00\x03"))
+        self.assert_lost()
+
     def test_question(self):
         """A question is one packet, a command with its text; its length may need all three bytes."""
         self.ask(b"DO 1; DO 2")
