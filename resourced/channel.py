@@ -231,7 +231,9 @@ class Channel(FlowChannel):
         """Close when everything written has been sent, and at the latest after the time to linger."""
         if self._phase is not ANSWERING:
             self._phase = CLOSING
-        self._expect(self.site.limits.stall if self.full else self.site.limits.linger)
+        # A client that still reads a long answer says goodbye in TLS only when it has read all of it.
+        patient = self.full or self.isSecure()
+        self._expect(self.site.limits.stall if patient else self.site.limits.linger)
         self.send_all()
         super().loseConnection()
 

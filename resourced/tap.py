@@ -23,6 +23,7 @@ from resourced.apidoc import Described
 from resourced.auth import Keys, Permission, key_of
 from resourced.cache import CachedStore
 from resourced.channel import Gate
+from resourced.ciphers import ForwardSecret
 from resourced.clock import count_monotonically
 from resourced.config import OPTION_FLAGS, OPTION_PARAMETERS, Config, MySQLSettings, SQLiteSettings
 from resourced.daemon import Daemon, TwistdProcess
@@ -202,7 +203,7 @@ def makeService(options: Options) -> IService:
     site = (make_site if config.stock else make_express_site)(
         Standby(leaf_of(ResourceAPI(scrape))), reactor, limits, metrics.request, gate=gate_of(keys)
     )
-    endpoint = serverFromString(reactor, with_backlog(config.listen))
+    endpoint = serverFromString(ForwardSecret(reactor), with_backlog(config.listen))
     log.info("The store is {store}.", store=config.store.describe())
     daemon = Daemon(
         reactor,
