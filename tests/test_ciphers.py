@@ -5,14 +5,17 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.attack.attacks import KEY
 from tests.daemon import Daemon, eventually
 from tests.ports import free_port
-from tests.test_database import certificate
 
 
 class TLSDaemon(Daemon):
@@ -23,6 +26,17 @@ class TLSDaemon(Daemon):
             return b" 200 " in ask(self, client())
         except OSError:
             return False
+
+
+def certify(folder: Path) -> None:
+    """Make an RSA key, with which ciphers without forward secrecy would be possible, and a certificate for it."""
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    today = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, today - timedelta(1), today + timedelta(1))
+    (folder / "cert.pem").write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (folder / "key.pem").write_bytes(key.private_bytes(*pem))
 
 
 def client(ciphers: str = "", version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> ssl.SSLContext:
@@ -51,7 +65,7 @@ def ask(daemon: Daemon, context: ssl.SSLContext) -> bytes:
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     folder: Path = tmp_path_factory.mktemp("tls")
-    certificate(folder)
+    certify(folder)
     port = free_port()
     listen = f"ssl:{port}:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem"
     with TLSDaemon(folder, listen=listen, port=port) as running:
