@@ -26,6 +26,7 @@ _PLACE: Final = (
 EVENT_COLUMNS: Final = "id, kind, at, resource, selector, owner, fence, seconds, key_name, broken_by, reason"
 
 _EVENT: Final = f"INSERT INTO event ({EVENT_COLUMNS}) VALUES "
+_LOSS: Final = "INSERT INTO loss (event, resource, selector, ticket, party) VALUES "
 _DATA: Final = "INSERT INTO resource_data (id, id_resource, selector, data, version) VALUES "
 
 
@@ -79,6 +80,10 @@ def after(batch: Batch, keep: str) -> Iterator[Statement]:
     for start in range(0, len(batch.gone), _ROWS):
         gone = batch.gone[start : start + _ROWS]
         yield Statement(f"DELETE FROM place WHERE seq IN ({marks(gone)})", gone)
+    yield from _rows(_LOSS, [(event, *key, ticket, party) for event, key, ticket, party in batch.losses])
+    for start in range(0, len(batch.forgotten), _ROWS):
+        forgotten = batch.forgotten[start : start + _ROWS]
+        yield Statement(f"DELETE FROM loss WHERE event IN ({marks(forgotten)})", forgotten)
 
 
 def marks(values: Sequence[Any]) -> str:

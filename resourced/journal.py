@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from resourced.errors import EpochLost, StoreRefused, StoreUnavailable
 from resourced.locktable import Follower
-from resourced.model import WRITE, Batch, Event, Key, Place, Resource, Step, Write
+from resourced.model import WRITE, Batch, Event, Key, Loss, Place, Resource, Step, Write
 from resourced.store import Store
 from resourced.waiting import waiter_in, wake
 
@@ -51,6 +51,8 @@ class Group:
     fresh: set[int] = field(default_factory=set)
     waiters: list[Deferred[None]] = field(default_factory=list)
     reserves: bool = False
+    losses: list[Loss] = field(default_factory=list)
+    forgotten: list[int] = field(default_factory=list)
     began: float = 0.0
 
     @property
@@ -101,6 +103,7 @@ class Journal:
         soon: Callable[[Callable[[], None]], object] = lambda work: work(),
     ) -> None:
         self.durable = durable
+        self.remembers = durable and history
         self.done = 0
         self._clock = clock
         self._store = store
@@ -200,7 +203,7 @@ class Journal:
 
     def append(self, step: Step) -> int:
         """Keep all of a step in one transaction; return the number of the group that it goes into."""
-        fence, places, gone, events, write, untold, removed = step
+        fence, places, gone, events, write, untold, removed, losses, forgotten = step
         group = self._open
         group.events += events
         if events:
@@ -210,6 +213,9 @@ class Journal:
         if removed is not None:
             group.removed.append(removed)
         self._fence = max(self._fence, fence)
+        if self.remembers:
+            group.losses += losses
+            group.forgotten += forgotten
         if self.durable:
             self._keep(group, places, gone, untold)
         elif self._fence > self._reserved:
@@ -285,6 +291,8 @@ class Journal:
             group.removed,
             self._lasting(group.events),
             self._event,
+            group.losses,
+            group.forgotten,
         )
         Deferred.fromCoroutine(self._store.commit(batch)).addCallbacks(
             self._succeeded, self._failed, callbackArgs=(group,), errbackArgs=(group,)
@@ -396,7 +404,13 @@ class Journal:
             self._reserve()
             # Places of a time in which they were kept must not come back to life some day.
             await self._store.commit(
-                Batch(self._reserved, gone=[place.seq for place in reign.places], event=self._event)
+                Batch(
+                    self._reserved,
+                    gone=[place.seq for place in reign.places],
+                    event=self._event,
+                    # No event tells of them, and none has an id below 1.
+                    losses=[Loss(-place.seq, place.key, place.ticket, place.party) for place in reign.places],
+                )
             )
             reign = reign._replace(places=[])
             keys = None if keys is None else set()

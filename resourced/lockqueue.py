@@ -10,15 +10,15 @@ from twisted.internet.interfaces import IDelayedCall
 
 from resourced.errors import StoreUnavailable
 from resourced.index import Index
-from resourced.model import LOST, WAITING, Key, Place
+from resourced.model import WAITING, Key, Place
 from resourced.waiting import waiter_in, wake
 
 
 class Ticket:
     """
-    A ticket of a resource, with every place that it has or lost there.
+    A ticket of a resource, with every place that it has there.
 
-    :ivar entries: by selector, those that are lost among them.
+    :ivar entries: by selector.
     :ivar retry: what the request that made the ticket could be known by again, or empty.
     :ivar party: who it was given to, and works for.
     """
@@ -35,21 +35,7 @@ class Ticket:
     @property
     def alive(self) -> bool:
         """Whether it holds or waits anywhere."""
-        return bool(self.entries) and any(entry.standing is not LOST for entry in self.entries.values())
-
-    def lost(self) -> list[Entry]:
-        """Where it lost its lock or its place."""
-        return [entry for entry in self.entries.values() if entry.standing is LOST] if self.entries else []
-
-    def lost_at(self, selector: str) -> bool:
-        """Whether it lost its lock or its place at a selector."""
-        entry = self.entries.get(selector)
-        return entry is not None and entry.standing is LOST
-
-    def live_at(self, selector: str) -> Entry | None:
-        """Return where it holds or waits at a selector."""
-        entry = self.entries.get(selector)
-        return None if entry is None or entry.standing is LOST else entry
+        return bool(self.entries)
 
 
 class Entry:

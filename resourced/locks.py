@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from resourced.errors import Deadlock, FenceMismatch, NotHolder, TicketEnded
 from resourced.lockqueue import Entry, LockQueue
@@ -176,6 +177,7 @@ class LockManager:
             entry = self._table.enter(key, lease, ticket, owner, retry, party, holds)
         except (Deadlock, TicketEnded):
             await self._all_kept()
+            self._table.told_ended(key, ticket, party)
             raise
         # Whoever held it before has used it by asking.
         fresh = not entry.used
@@ -188,6 +190,7 @@ class LockManager:
                     # Meanwhile it may change again, and go into a later group.
                     await self._journal.committed(entry.group)
                 if entry.ended:
+                    self._table.told_ended(key, entry.ticket.name, party)
                     raise TicketEnded("This ticket has ended while it waited. Ask again without it.")
                 if entry.holds:
                     return Held(entry.ticket.name, entry.fence, fresh, party)
@@ -261,7 +264,9 @@ class LockManager:
         :raises resourced.errors.TicketEnded: the ticket has no claim to this lock any more, or never was.
         :raises resourced.errors.StoreUnavailable: it is not known whether the data was written.
         """
-        return shielded(self._write(key, resource_id, ticket, data, unlock=unlock, party=party, check=check))
+        writing = shielded(self._write(key, resource_id, ticket, data, unlock=unlock, party=party, check=check))
+        # Outside of the shield: a client that has gone is not told.
+        return writing.addErrback(self._told_ended, key, ticket, party)
 
     async def unlock(self, key: Key, ticket: str, *, party: str = "") -> bool:
         """
@@ -497,11 +502,17 @@ class LockManager:
         else:
             self._table.look_again(entry)
 
+    def _told_ended(self, failure: Failure, key: Key, ticket: str, party: str) -> Failure:
+        if failure.check(TicketEnded):
+            self._table.told_ended(key, ticket, party)
+        return failure
+
     def _still_held(self, key: Key, held: Held) -> Entry:
         entry = self._table.find(key, held.ticket, held.party)
         if entry is not None and entry.queue.suspect:
             raise doubtful()
         if entry is None or not entry.holds or entry.fence != held.fence:
+            self._table.told_ended(key, held.ticket, held.party)
             raise TicketEnded("The lock was lost before it could be given. Ask again without the ticket.")
         return entry
 

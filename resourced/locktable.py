@@ -7,9 +7,10 @@ is for the room above. Time is that of the clock that is handed in, and must nev
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -18,18 +19,19 @@ from resourced.alarms import Alarms
 from resourced.deadlocks import Deadlocks
 from resourced.errors import Deadlock, NotHolder, Overloaded, ResourceInUse, StoreUnavailable, TicketEnded
 from resourced.lockqueue import Entry, LockQueue, Scope, Ticket
+from resourced.losses import Losses
 from resourced.model import (
     EXPIRY,
     GRANT,
     GRANTED,
     HOLDING,
-    LOST,
     RELEASE,
     WAITING,
     Breaker,
     Event,
     EventKind,
     Key,
+    Loss,
     Place,
     Reign,
     Resource,
@@ -38,6 +40,9 @@ from resourced.model import (
     Write,
 )
 from resourced.tickets import Tickets
+
+#: What the name of a ticket looks like.
+TICKET: Final = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +94,12 @@ class Journal(Protocol):
     :ivar done: the number of the last group that is kept; so are all before it.
     :ivar newest: the number of the group that the last decision went into.
     :ivar durable: whether places are kept too; data always is.
+    :ivar remembers: whether it is kept what tickets have lost.
     """
 
     done: int
     durable: bool
+    remembers: bool
 
     @property
     def newest(self) -> int: ...
@@ -156,6 +163,7 @@ class LockTable:
         self.changes = 0
         self._tickets = Tickets(new_ticket)
         self._deadlocks = Deadlocks()
+        self._losses = Losses(clock.seconds)
         self._alarms: Alarms[Entry] = Alarms(clock, self._due)
         self._seq = 0
         self._fence = 0
@@ -168,6 +176,8 @@ class LockTable:
         self._changed: dict[Entry, None] = {}
         self._gone: list[Entry] = []
         self._events: list[Event] = []
+        self._lost: list[Loss] = []
+        self._forgotten: list[Loss] = []
         journal.follow(self)
 
     def __iter__(self) -> Iterator[Entry]:
@@ -197,7 +207,7 @@ class LockTable:
     def find(self, key: Key, name: str, party: str) -> Entry | None:
         """Return where a ticket holds or waits."""
         ticket = self._tickets.find(key.resource, name, party)
-        return None if ticket is None else ticket.live_at(key.selector)
+        return None if ticket is None else ticket.entries.get(key.selector)
 
     def queue(self, key: Key) -> LockQueue | None:
         """Return who holds a lock and who waits for it, if anyone."""
@@ -214,15 +224,19 @@ class LockTable:
         :raises resourced.errors.NotHolder: it is alive, but the lock is not its own.
         :raises resourced.errors.TicketEnded: it has no claim to this lock any more, or never was.
         """
-        ticket = self._tickets.get(key.resource, name, party)
-        entry = ticket.live_at(key.selector)
+        entry = self.find(key, name, party)
         if entry is not None and entry.holds:
             return entry
         if entry is not None:
             raise NotHolder("This ticket still waits for the lock.")
-        if ticket.lost_at(key.selector) or not ticket.alive:
+        ticket = self._tickets.find(key.resource, name, party)
+        if ticket is None or not ticket.alive or self._losses.find(key, name) is not None:
             raise TicketEnded("This ticket has ended here. Lock again without it.")
         raise NotHolder("This ticket does not hold this lock. Lock with it first.")
+
+    def told_ended(self, key: Key, name: str, party: str) -> None:
+        """Take note that a client is told that its ticket has ended at a lock."""
+        self._losses.told(key, name, party)
 
     # -- Decisions
 
@@ -240,13 +254,11 @@ class LockTable:
         """
         lease = lease or self._times.lease
         if name:
-            ticket = self._tickets.get(key.resource, name, party)
+            ticket = self._sent(key, name, party)
         else:
-            ticket = self._tickets.issue(key.resource, key.selector, retry, party)
+            ticket = self._tickets.issue(key, retry, party, lambda name: self._losses.find(key, name))
         entry = ticket.entries.get(key.selector)
         held = self._tickets.holding(holds, party)
-        if entry is not None and entry.standing is LOST:
-            raise TicketEnded("This ticket has lost its lock or its place here. Ask again without it.")
         if held:
             self._refuse_deadlock(key, entry, held)
         if entry is None:
@@ -278,6 +290,30 @@ class LockTable:
                 "To wait for this lock would be a deadlock: it will not be free before this client lets go of another one."
             )
 
+    def _sent(self, key: Key, name: str, party: str) -> Ticket:
+        """
+        Find a ticket by the name that a client has sent; one that nobody knows may be used under that name.
+
+        :raises resourced.errors.TicketEnded: it lost this lock, and its client has not had time to learn that; or it cannot be its.
+        """
+        ticket = self._tickets.find(key.resource, name, party)
+        if ticket is not None and key.selector in ticket.entries:
+            return ticket
+        if ticket is None and (
+            TICKET.fullmatch(name) is None or name in self._tickets or self._losses.strange(key.resource, name, party)
+        ):
+            raise TicketEnded("This is no ticket, or it was given out for something else. Ask again without it.")
+        loss = self._losses.find(key, name)
+        if loss is None and ticket is None and not self._journal.remembers:
+            # It may have lost this lock in an earlier life.
+            loss = Loss(0, key, name, party)
+            self._losses.add(loss)
+        if loss is not None:
+            if not self._losses.is_over(loss):
+                raise TicketEnded("This ticket has lost its lock or its place here. Ask again without it.")
+            self._forgotten.append(self._losses.remove(loss))
+        return ticket or Ticket(name, key.resource, party=party)
+
     def _join(self, key: Key, lease: float, ticket: Ticket, owner: str) -> Entry:
         if key.resource in self._sealed:
             raise StoreUnavailable("This resource is being removed. Try again.")
@@ -288,9 +324,6 @@ class LockTable:
             raise Overloaded("Too many tickets wait already. Try again later.")
         queue.scope.lease = lease
         if not ticket.alive:
-            # What it lost before it came back stays lost, after a restart too.
-            for lost in ticket.lost():
-                self._changed[lost] = None
             self._tickets.revive(ticket)
         self._seq += 1
         now = self._clock.seconds()
@@ -382,12 +415,6 @@ class LockTable:
         """End a place as its client wishes; the ticket can be sent again."""
         self.note(RELEASE, entry, self._clock.seconds())
         self._end(entry)
-        ticket = entry.ticket
-        del ticket.entries[entry.queue.key.selector]
-        self._gone.append(entry)
-        if not ticket.alive:
-            self._gone += ticket.lost()
-            self._tickets.release(ticket)
 
     def _due(self, entry: Entry) -> None:
         """Act on a deadline that may have come, be it that its alarm says so or that someone has looked before that could."""
@@ -414,16 +441,12 @@ class LockTable:
             self._due(entry)
 
     def end(self, entry: Entry, why: EventKind, breaker: Breaker | None = None) -> None:
-        """End a place against its client's wish; the ticket is of no use here any more."""
-        self.note(why, entry, self._clock.seconds(), breaker)
+        """End a place against its client's wish, who is told so when it asks with the ticket again."""
+        event = self.note(why, entry, self._clock.seconds(), breaker)
         self._end(entry)
-        ticket = entry.ticket
-        entry.standing = LOST
-        if ticket.alive:
-            self._changed[entry] = None
-        else:
-            self._gone += ticket.lost()
-            self._tickets.forget(ticket)
+        loss = Loss(event.id, entry.queue.key, entry.ticket.name, entry.ticket.party)
+        self._forgotten += self._losses.add(loss)
+        self._lost.append(loss)
 
     def _end(self, entry: Entry) -> None:
         if not entry.holds:
@@ -432,6 +455,11 @@ class LockTable:
         entry.queue.leave(entry)
         entry.ended = True
         self._alarms.drop(entry)
+        ticket = entry.ticket
+        del ticket.entries[entry.queue.key.selector]
+        self._gone.append(entry)
+        if not ticket.alive:
+            self._tickets.release(ticket)
 
     def unclaim(self, entry: Entry) -> int:
         """Count a lock as not claimed yet; if that cannot be kept, and its client does not know of it, it is given up."""
@@ -499,8 +527,10 @@ class LockTable:
             self._events,
             write,
             untold.seq if untold is not None and not untold.named else 0,
+            losses=self._lost,
+            forgotten=[loss.event for loss in self._forgotten if loss.event],
         )
-        self._changed, self._gone, self._events = {}, [], []
+        self._changed, self._gone, self._events, self._lost, self._forgotten = {}, [], [], [], []
         group = self._journal.append(step)
         for entry in concerned:
             entry.group = group
@@ -536,8 +566,9 @@ class LockTable:
         self._unseal_all()
         if keys is None:
             self._inherit(reign)
+        if keys is None or self._journal.remembers:
+            self._losses.restore(reign.losses, None if keys is None else replaced)
         loaded: dict[Key, LockQueue] = {}
-        lost: list[Ticket] = []
         for place in reign.places:
             self._seq = max(self._seq, place.seq)
             if keys is None or place.key in replaced:
@@ -548,13 +579,7 @@ class LockTable:
                 if place.seq in untold:
                     self._give_up(queue, place)
                     continue
-                entry = self._load(queue, place)
-                if entry.ended:
-                    lost.append(entry.ticket)
-        for ticket in lost:
-            if not ticket.alive:
-                self._gone += ticket.lost()
-                self._tickets.release(ticket)
+                self._load(queue, place)
         for queue in loaded.values():
             self._pass_on(queue)
         self._record()
@@ -605,22 +630,21 @@ class LockTable:
             entry.at = place.since
         return entry
 
-    def _load(self, queue: LockQueue, place: Place) -> Entry:
+    def _load(self, queue: LockQueue, place: Place) -> None:
         """Believe what the store knows about a place, and give it its full time anew."""
         ticket = self._tickets.load(place.key.resource, place.ticket, place.retry, place.party)
         self._tickets.revive(ticket)
+        if loss := self._losses.find(place.key, place.ticket):
+            self._losses.remove(loss)
         now = self._clock.seconds()
         entry = ticket.entries[place.key.selector] = self._recall(queue, ticket, place, now)
-        if place.standing is LOST:
-            entry.ended = True
-        elif place.standing is WAITING:
+        if place.standing is WAITING:
             queue.join(entry)
             self.waiting += 1
             self._arm(entry, self._times.place, now)
         else:
             queue.hold(entry)
             self._arm(entry, queue.scope.lease if place.standing is HOLDING else self._times.claim, now)
-        return entry
 
 
 def ids_from(at: int) -> int:

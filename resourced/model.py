@@ -67,12 +67,11 @@ class Standing(IntEnum):
     #: The lock fell to the ticket, and its client has not come for it yet.
     GRANTED = 1
     HOLDING = 2
-    #: The ticket lost its lock or its place here, but still lives at another selector of the resource.
-    LOST = 3
+    # 3 was for a lock or a place that was lost; see Loss.
 
 
 # By themselves, for whoever looks often: to find one in its class takes longer than all that is done with it.
-WAITING, GRANTED, HOLDING, LOST = Standing
+WAITING, GRANTED, HOLDING = Standing
 
 
 class Place(NamedTuple):
@@ -180,6 +179,20 @@ class Mark(NamedTuple):
     event: int
 
 
+class Loss(NamedTuple):
+    """
+    A lock or a place that a ticket lost against its client's wish, of which its client is told when it asks with it again.
+
+    :ivar event: the id of the event that tells of it; it names the loss, and it is kept for as long.
+    :ivar party: the name of the key that the ticket was given to.
+    """
+
+    event: int
+    key: Key
+    ticket: str
+    party: str
+
+
 class Step(NamedTuple):
     """
     What was decided at once, and must be kept together.
@@ -192,6 +205,8 @@ class Step(NamedTuple):
     :ivar events: what to remember of it.
     :ivar untold: a place, by ``seq``, that is to be given up if this is not kept, because no client knows of it; or 0.
     :ivar removed: a resource that is to be no more.
+    :ivar losses: what tickets have lost.
+    :ivar forgotten: losses, by ``event``, that are not to be remembered any more.
     """
 
     fence: int
@@ -201,6 +216,8 @@ class Step(NamedTuple):
     write: Write | None = None
     untold: int = 0
     removed: Resource | None = None
+    losses: Sequence[Loss] = ()
+    forgotten: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +226,7 @@ class Batch:
     What goes into the store in one transaction: all of it or nothing.
 
     It is applied in this order, whatever the order in which it came about: ``places``, the check that each of
-    ``writes`` comes from the holder, the data, then ``gone``.  So a write may be followed by its own release in
+    ``writes`` comes from the holder, the data, then ``gone``, ``losses`` and ``forgotten``.  So a write may be followed by its own release in
     the same batch.
 
     :ivar places: places to insert or to replace, by ``seq``; a ``seq`` occurs once.
@@ -218,6 +235,8 @@ class Batch:
     :ivar events: what to remember of it all, by ``id``.
     :ivar fence: the highest fence that was ever given out, this batch included.
     :ivar event: the highest id of an event that was ever given out, this batch included.
+    :ivar losses: what tickets have lost.
+    :ivar forgotten: losses, by ``event``, that are not to be remembered any more.
     """
 
     fence: int
@@ -227,6 +246,8 @@ class Batch:
     removed: list[Resource] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     event: int = 0
+    losses: list[Loss] = field(default_factory=list)
+    forgotten: list[int] = field(default_factory=list)
 
 
 class Reign(NamedTuple):
@@ -238,6 +259,7 @@ class Reign(NamedTuple):
     :ivar places: every ticket's place, by ``seq``.
     :ivar timeouts: the timeout of each resource that has places, by its name.
     :ivar event: the highest id of an event that was ever given out.
+    :ivar losses: what tickets have lost, the oldest first.
     """
 
     epoch: int
@@ -245,6 +267,7 @@ class Reign(NamedTuple):
     places: list[Place]
     timeouts: dict[str, int]
     event: int = 0
+    losses: Sequence[Loss] = ()
 
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")

@@ -21,7 +21,7 @@ from resourced.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from resourced.model import Batch, Document, Event, EventKind, Key, Mark, Place, Reign, Resource, Standing, Write
+from resourced.model import Batch, Document, Event, EventKind, Key, Loss, Mark, Place, Reign, Resource, Standing, Write
 from resourced.pool import DuplicateKey, Transaction
 from resourced.statement import Statement
 from resourced.waiting import Gathered
@@ -234,9 +234,12 @@ class SQLStore:
         )
         if not count:
             return False
-        await self._database.write(
-            lambda transaction: transaction.execute("DELETE FROM event WHERE id <= %s", (reached,))
-        )
+
+        def forget(transaction: Transaction) -> None:
+            transaction.execute("DELETE FROM event WHERE id <= %s", (reached,))
+            transaction.execute("DELETE FROM loss WHERE event <= %s", (reached,))
+
+        await self._database.write(forget)
         return bool(count == FORGET_AT_ONCE)
 
     async def ping(self) -> None:
@@ -336,6 +339,7 @@ class SQLStore:
         places = transaction.query(
             "SELECT seq, resource, selector, ticket, standing, fence, owner, retry, party, since FROM place ORDER BY seq"
         )
+        losses = transaction.query("SELECT event, resource, selector, ticket, party FROM loss ORDER BY event")
         timeouts = transaction.query(
             "SELECT name, timeout FROM resource WHERE name IN (SELECT DISTINCT resource FROM place)"
         )
@@ -358,6 +362,10 @@ class SQLStore:
             ],
             timeouts={_text(name): _timeout(timeout) for name, timeout in timeouts},
             event=event,
+            losses=tuple(
+                Loss(id_, Key(_text(name), _text(part)), _text(ticket), _text(party))
+                for id_, name, part, ticket, party in losses
+            ),
         )
 
     def _claim(self, transaction: Transaction, epoch: int, fence: int = 0, event: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""The tickets that are out: those that hold or wait somewhere, and those that let go and may be sent again; and their names."""
+"""The tickets that are out: those that hold or wait somewhere, and those that have nothing and may be sent again; and their names."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from itertools import islice
 
-from resourced.errors import TicketEnded
 from resourced.lockqueue import Entry, Ticket
+from resourced.model import Key
 
-#: How many tickets that let go of everything are remembered; the one that did so first is forgotten first.
+#: How many tickets that have nothing any more are remembered; the one that had nothing first is forgotten first.
 REMEMBERED = 65536
 #: How many locks of the tickets that a client says it holds are looked at.
 COUNTED = 1000
@@ -43,8 +43,8 @@ class Tickets:
     """
     Every ticket by its name.
 
-    A ticket that its client let go of is remembered for a while, because the published PHP client keeps one ticket per
-    resource for good and sends it again with its next lock.  One that lost its last lock or place is not: its client must learn it.
+    A ticket that holds and waits nowhere any more is remembered for a while: until then it works for nobody but whom it was given
+    to, and at no other resource.
 
     :param new_name: makes the name of a ticket; nobody may be able to guess it.
     """
@@ -61,16 +61,9 @@ class Tickets:
         ticket = self._known.get(name)
         return ticket if ticket is not None and ticket.resource == resource and ticket.party == party else None
 
-    def get(self, resource: str, name: str, party: str) -> Ticket:
-        """
-        Look a ticket of a resource up.
-
-        :raises resourced.errors.TicketEnded: there is no such ticket, or it was given to somebody else.
-        """
-        ticket = self.find(resource, name, party)
-        if ticket is None:
-            raise TicketEnded("This ticket has ended or was never given out. Ask again without it.")
-        return ticket
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a ticket of this name, whoever it was given to."""
+        return name in self._known
 
     def holding(self, names: Iterable[str], party: str) -> list[Entry]:
         """
@@ -88,16 +81,20 @@ class Tickets:
         )
         return list(islice(held, COUNTED))
 
-    def issue(self, resource: str, selector: str, retry: str, party: str) -> Ticket:
-        """Make a ticket, or find the one that the same request got before if that has not lost this selector."""
+    def issue(self, key: Key, retry: str, party: str, lost: Callable[[str], object]) -> Ticket:
+        """
+        Make a ticket, or find the one that the same request got before.
+
+        :param lost: whether a ticket lost this lock, so that it is not for this request.
+        """
         if not retry:
-            return Ticket(self._new_name(), resource, retry, party)
-        known = self._retries.get((resource, retry), {})
-        able = [ticket for ticket in known.values() if ticket.party == party and not ticket.lost_at(selector)]
+            return Ticket(self._new_name(), key.resource, retry, party)
+        known = self._retries.get((key.resource, retry), {})
+        able = [ticket for ticket in known.values() if ticket.party == party and not lost(ticket.name)]
         for ticket in able:
-            if ticket.live_at(selector) is not None:
+            if key.selector in ticket.entries:
                 return ticket
-        return able[0] if able else Ticket(self._new_name(), resource, retry, party)
+        return able[0] if able else Ticket(self._new_name(), key.resource, retry, party)
 
     def load(self, resource: str, name: str, retry: str, party: str) -> Ticket:
         """Find a ticket that the store knows, or make it anew."""
@@ -113,19 +110,13 @@ class Tickets:
             self._retries.setdefault((ticket.resource, ticket.retry), {})[ticket.name] = ticket
 
     def release(self, ticket: Ticket) -> None:
-        """Remember a ticket that holds and waits nowhere any more, as its client wished; only by its name."""
+        """Remember a ticket that holds and waits nowhere any more; only by its name."""
         self._forget_retry(ticket)
         ticket.retry = ""
         self._known[ticket.name] = self._released[ticket.name] = ticket
         if len(self._released) > REMEMBERED:
             oldest, _ = self._released.popitem(last=False)
             del self._known[oldest]
-
-    def forget(self, ticket: Ticket) -> None:
-        """End a ticket for good."""
-        self._forget_retry(ticket)
-        self._released.pop(ticket.name, None)
-        self._known.pop(ticket.name, None)
 
     def _forget_retry(self, ticket: Ticket) -> None:
         if not ticket.retry:

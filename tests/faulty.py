@@ -233,9 +233,6 @@ class Life:
     def believed(self) -> dict[int, Place]:
         """What the manager believes, in the words of the store."""
         places = [entry.place() for queue in self.locks._table._queues.values() for entry in queue]
-        for ticket in self.locks._table._tickets._known.values():
-            if ticket.alive:
-                places.extend(entry.place() for entry in ticket.lost())
         return {place.seq: place for place in places}
 
     def heard(self, request: Deferred[T]) -> Deferred[T]:

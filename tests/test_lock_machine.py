@@ -58,6 +58,8 @@ class Told:
         self.leaving: Counter[tuple[Key, str]] = Counter()
         self.left: dict[tuple[Key, str], int] = {}
         self.once_left: set[str] = set()
+        # Under which fence a ticket was told that it holds a lock, until it lets go or is told that it lost it.
+        self.had: dict[tuple[Key, str], int] = {}
         self.fences: dict[Key, tuple[int, str, int]] = {}
         self.granted: dict[int, tuple[Key, str]] = {}
         self.over: set[int] = set()
@@ -98,6 +100,7 @@ class Told:
         self.once_left.add(ticket)
         self.believed.pop((key, ticket), None)
         self.staying.pop((key, ticket), None)
+        self.had.pop((key, ticket), None)
 
     def let_go(self, key: Key, ticket: str) -> None:
         """A client that wished to let go has its answer."""
@@ -118,6 +121,7 @@ class Told:
             self.over.add(fence)
 
     def ended(self, key: Key, ticket: str, sent: int, now: float) -> None:
+        self.had.pop((key, ticket), None)
         if self.left.get((key, ticket), 0) > sent:
             # By its own wish; it may have come back since.
             return
@@ -155,6 +159,9 @@ class Told:
         fence, _, _ = self.fences.get(key, (0, "", 0))
         assert self.granted.setdefault(held.fence, place) == place, f"fence {held.fence} was used twice"
         assert held.fence not in self.over, f"{place} was told a fence that is over"
+        assert self.had.get(place, held.fence) == held.fence, f"{place} lost its lock and was never told"
+        if self.trusts(place, sent):
+            self.had[place] = held.fence
         if held.fence != fence:
             assert held.fence > fence, f"the fence of {key} fell from {fence} to {held.fence}"
             joined = self.joined(*place)
@@ -384,7 +391,10 @@ class LockMachine(RuleBasedStateMachine):
                 self.told.removed(resource.name, sent, self.now)
 
     async def intrude(self, life: Life, key: Key, ticket: str) -> None:
-        """Use a ticket under another name than it was given to."""
+        """Use a ticket under another name than it was given to; if nobody knows it any more, it may be anybody's."""
+        table = life.locks._table
+        if ticket not in table._tickets and not table._losses.strange(key.resource, ticket, "other"):
+            return
         for work in (
             lambda: life.locks.acquire(key, lease=0, ticket=ticket, party="other"),
             lambda: life.locks.write(key, "id", ticket, "0", party="other"),
@@ -457,7 +467,11 @@ class LockMachine(RuleBasedStateMachine):
         if queue is not None and queue.holder is not None:
             sent = self.told.event()
             ticket, fence = queue.holder.ticket.name, queue.holder.fence
+            had = self.told.had.get((key, ticket))
             self.told.lets_go(key, ticket)
+            if had is not None:
+                # It is not its wish, so it has to be told.
+                self.told.had[key, ticket] = had
             self.send(self.take(self.life, sent, key, ticket, fence), self.life, sent)
 
     @rule(key=key, older=st.integers(1, 5))
@@ -566,6 +580,7 @@ class LockMachine(RuleBasedStateMachine):
         suspect = any(queue.suspect for queue in life.locks._table._queues.values())
         if self.durable and not life.store.busy and not suspect:
             assert life.believed() == self.disk.places
+            assert sorted(life.locks._table._losses) == sorted(self.disk.losses.values())
         assert not life.dethroned
 
     @invariant()

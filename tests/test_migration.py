@@ -131,7 +131,9 @@ async def test_new_database(backend: Backend) -> None:
     """A missing database is made with all tables, and preparing it again changes nothing."""
     await backend.database().prepare()
     made = picture(backend)
-    assert tables(backend) == ["event", "event_mark", "place", "resource", "resource_data", "schema_version", "server"]
+    assert tables(backend) == [
+        *("event", "event_mark", "loss", "place", "resource", "resource_data", "schema_version", "server")
+    ]
     assert backend.rows("SELECT version FROM schema_version") == [(len(migrations(backend.kind)),)]
     await backend.database().prepare()
     assert picture(backend) == made
@@ -147,6 +149,28 @@ async def test_prepared_again_with_rows(backend: Backend) -> None:
     before = picture(backend)
     await backend.database().prepare()
     assert picture(backend) == before
+
+
+async def test_lost_places(backend: Backend) -> None:
+    """What a ticket had lost by an earlier schema, while it lived elsewhere, it has lost by this one."""
+    database = backend.database()
+    await database.prepare()
+    number = 7 if backend.kind == "mysql" else 5
+    backend.rows("DROP TABLE loss")
+    backend.rows("UPDATE schema_version SET version = %s", number)
+    for seq, selector, standing in ((1, "A4", 3), (2, "A5", 2), (3, "A6", 0)):
+        backend.rows(
+            "INSERT INTO place (seq, resource, selector, ticket, standing, fence, owner, retry, party, since) "
+            "VALUES (%s, 'printer', %s, 't', %s, 1, '', '', 'Ada', 0)",
+            seq,
+            selector,
+            standing,
+        )
+    store = await backend.store()
+    reign = await store.reign()
+    assert [place.key.selector for place in reign.places] == ["A5", "A6"]
+    [loss] = reign.losses
+    assert loss[1:] == (Key("printer", "A4"), "t", "Ada")
 
 
 async def test_newer_schema(backend: Backend) -> None:

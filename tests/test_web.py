@@ -1083,7 +1083,7 @@ class SecondSelectorTests(WebTests):
         self.assertEqual(self.ask("PUT", "/resource/plotter/A4/unlock", ticket=ticket).body, b'{"unlocked": false}')
 
     def test_lost_at_one(self):
-        """The selector that it lost answers 410 from then on, while the other one goes on."""
+        """The selector that it lost answers 410, while the other one goes on."""
         ticket = self.lock(self.a3, self.lock())
         self.clock.advance(200)
         self.assertHeld(self.ask("PUT", f"{self.a3}/lock", ticket=ticket))
@@ -1178,9 +1178,11 @@ class EndedTests(WebTests):
         self.write("1", waiter)
 
     def test_never_was(self):
-        """A ticket that was never given out is as good as ended, whatever it looks like."""
+        """What cannot be a ticket is as good as ended, and nobody writes with one that was never given out."""
         self.lock()
-        for ticket in ("0" * 32, "f" * 32, "x", "1" * 5000, '"', "é".encode().decode("latin-1"), "a, b"):
+        for ticket in ("0" * 32, "f" * 32):
+            self.assertRefused(410, "ticket_ended", self.ask("PUT", A4, b"1", ticket=ticket))
+        for ticket in ("0" * 31, "F" * 32, "x", "1" * 5000, '"', "é".encode().decode("latin-1"), "a, b"):
             self.assertEnded(ticket)
 
     def test_without_it(self):

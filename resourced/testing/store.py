@@ -14,7 +14,7 @@ from resourced.errors import (
     ResourceNotFound,
     StoreRefused,
 )
-from resourced.model import Batch, Document, Event, Key, Mark, Place, Reign, Resource, Standing
+from resourced.model import Batch, Document, Event, Key, Loss, Mark, Place, Reign, Resource, Standing
 
 
 @dataclass(slots=True)
@@ -41,6 +41,7 @@ class MemoryStore:
         self.places: dict[int, Place] = {}
         self.events_kept: dict[int, Event] = {}
         self.marks_kept: dict[int, Mark] = {}
+        self.losses: dict[int, Loss] = {}
         self.server = Server()
         # Under which epoch this daemon reigns, and as whom.
         self._epoch = 0
@@ -50,7 +51,7 @@ class MemoryStore:
         """Return the way of another daemon to what is kept here."""
         other = MemoryStore(judge=self.judge)
         other.resources, other.documents = self.resources, self.documents
-        other.places, other.events_kept = self.places, self.events_kept
+        other.places, other.events_kept, other.losses = self.places, self.events_kept, self.losses
         other.marks_kept = self.marks_kept
         other.server = self.server
         return other
@@ -133,6 +134,8 @@ class MemoryStore:
     async def forget_events(self, last: int) -> bool:
         for id_ in [id_ for id_ in self.events_kept if id_ <= last]:
             del self.events_kept[id_]
+        for id_ in [id_ for id_ in self.losses if id_ <= last]:
+            del self.losses[id_]
         return False
 
     async def ping(self) -> None:
@@ -149,7 +152,7 @@ class MemoryStore:
         places = sorted(self.places.values())
         used = {place.key.resource for place in places}
         timeouts = {name: resource.timeout for name, resource in self.resources.items() if name in used}
-        return Reign(server.epoch, server.fence, places, timeouts, server.event)
+        return Reign(server.epoch, server.fence, places, timeouts, server.event, tuple(sorted(self.losses.values())))
 
     async def commit(self, batch: Batch) -> None:
         self._claim()
@@ -162,13 +165,7 @@ class MemoryStore:
                 or (holder.key, holder.ticket, holder.fence) != (write.key, write.ticket, write.fence)
             ):
                 raise StoreRefused("The writer does not hold the lock.")
-        for write in {write.key: write for write in batch.writes}.values():
-            known = self.documents.pop(write.key, None)
-            if write.data is not None:
-                id_ = known.id if known else str(uuid4())
-                self.documents[write.key] = Document(
-                    id_, write.resource_id, write.key.selector, write.data, write.version
-                )
+        self._write(batch)
         for resource in batch.removed:
             if self.resources.get(resource.name, resource).id == resource.id:
                 self.resources.pop(resource.name, None)
@@ -179,8 +176,20 @@ class MemoryStore:
         self.places.update((place.seq, place) for place in batch.places)
         for seq in batch.gone:
             self.places.pop(seq, None)
+        self.losses |= {loss.event: loss for loss in batch.losses}
+        for lost in batch.forgotten:
+            self.losses.pop(lost, None)
         self.server.event = max(self.server.event, batch.event)
         self.server.fence = max(self.server.fence, batch.fence)
+
+    def _write(self, batch: Batch) -> None:
+        for write in {write.key: write for write in batch.writes}.values():
+            known = self.documents.pop(write.key, None)
+            if write.data is not None:
+                id_ = known.id if known else str(uuid4())
+                self.documents[write.key] = Document(
+                    id_, write.resource_id, write.key.selector, write.data, write.version
+                )
 
     async def sweep(self) -> bool:
         # A removed resource leaves nothing here.

@@ -1,0 +1,98 @@
+"""
+Which tickets lost a lock or a place, and where: they are told so there before they get anything else.
+
+A client keeps its ticket, and asks with it for a lock that it believes to have. If it got the lock anew, under the same name, it
+would take a lost lock for a kept one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Final
+
+from resourced.model import Key, Loss
+
+#: How many losses are remembered; beyond that the oldest is forgotten first.
+REMEMBERED = 65536
+#: How many seconds after its client was first told a loss is over, and the ticket may begin again.
+TOLD_FOR: Final = 60.0
+
+
+class Losses:
+    """
+    Every loss that is remembered, by ticket and lock.
+
+    :param seconds: the time of a clock that nobody sets.
+    """
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+        # In the order in which they came about.
+        self._losses: dict[tuple[str, Key], Loss] = {}
+        self._of_ticket: dict[str, set[Key]] = {}
+        self._told: dict[tuple[str, Key], float] = {}
+
+    def __iter__(self) -> Iterator[Loss]:
+        return iter(self._losses.values())
+
+    def find(self, key: Key, ticket: str) -> Loss | None:
+        """Return what a ticket lost at a lock."""
+        return self._losses.get((ticket, key))
+
+    def strange(self, resource: str, ticket: str, party: str) -> bool:
+        """Whether a ticket is known by what it lost, and was given to somebody else or for another resource."""
+        for key in self._of_ticket.get(ticket, ()):
+            # It was the same for all of them.
+            loss = self._losses[ticket, key]
+            return (loss.key.resource, loss.party) != (resource, party)
+        return False
+
+    def add(self, loss: Loss) -> list[Loss]:
+        """Remember a loss; return those that are forgotten for it."""
+        forgotten = []
+        if earlier := self._losses.get((loss.ticket, loss.key)):
+            forgotten.append(self.remove(earlier))
+        self._losses[loss.ticket, loss.key] = loss
+        self._of_ticket.setdefault(loss.ticket, set()).add(loss.key)
+        while len(self._losses) > REMEMBERED:
+            forgotten.append(self.remove(next(iter(self._losses.values()))))
+        return forgotten
+
+    def remove(self, loss: Loss) -> Loss:
+        """Forget a loss."""
+        del self._losses[loss.ticket, loss.key]
+        self._told.pop((loss.ticket, loss.key), None)
+        keys = self._of_ticket[loss.ticket]
+        keys.discard(loss.key)
+        if not keys:
+            del self._of_ticket[loss.ticket]
+        return loss
+
+    def told(self, key: Key, ticket: str, party: str) -> None:
+        """Take note that the client of a ticket is told what it lost at a lock; the first time counts."""
+        loss = self._losses.get((ticket, key))
+        if loss is not None and loss.party == party:
+            self._told.setdefault((ticket, key), self._seconds())
+
+    def is_over(self, loss: Loss) -> bool:
+        """Whether the client of a ticket was told of a loss, and has had time to learn it."""
+        told = self._told.get((loss.ticket, loss.key))
+        return told is not None and self._seconds() - told >= TOLD_FOR
+
+    def restore(self, kept: Iterable[Loss], keys: Collection[Key] | None) -> None:
+        """
+        Replace what is remembered about some locks, or about all, by what the store knows.
+
+        Of those that it knows too it stays known whether they were told.
+        """
+        told = self._told.copy()
+        before = {(loss.ticket, loss.key): loss for loss in self._losses.values()}
+        for loss in list(before.values()):
+            if keys is None or loss.key in keys:
+                self.remove(loss)
+        for loss in kept:
+            name = loss.ticket, loss.key
+            if name not in self._losses and (keys is None or loss.key in keys):
+                self.add(loss)
+                if name in told and before[name] == loss:
+                    self._told[name] = told[name]
