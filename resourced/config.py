@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -66,6 +67,13 @@ def _log_format(value: str) -> str:
     value = value.strip()
     if value not in {"text", "json"}:
         raise ValueError("text or json")
+    return value
+
+
+def _access_log(value: str) -> str:
+    value = value.strip()
+    if value not in {"all", "quiet", "none"}:
+        raise ValueError("all, quiet or none")
     return value
 
 
@@ -173,12 +181,38 @@ SETTINGS: Final = (
     Setting("grace", "RESOURCED_GRACE", "10", _seconds(3600), "Seconds that a shutdown gives to the requests under way"),
     Setting("store-wait", "RESOURCED_STORE_WAIT", "0", _switch, "If the store cannot be reached at the start, wait for it instead of ending", flag=True),
     Setting("log-format", "RESOURCED_LOG_FORMAT", "text", _log_format, "How the log is written: text, or json for a line of JSON each"),
+    Setting("access-log", "RESOURCED_ACCESS_LOG", "quiet", _access_log, "Which requests are in the log: all, none, or quiet for all but /health and /metrics that were answered well"),
     Setting("standby", "RESOURCED_STANDBY", "0", _switch, "If another daemon serves the store, wait until it is gone and take over", flag=True),
     Setting("stock", "RESOURCED_STOCK", "0", _switch, "Go without the short ways for plain requests, and ask the store for everything: slower", flag=True),
     Setting("open-metrics", "RESOURCED_OPEN_METRICS", "0", _switch, "Let everyone read /metrics, without a key", flag=True),
     Setting("volatile-locks", "RESOURCED_VOLATILE_LOCKS", "0", _switch, "Keep locks in memory only: faster, and a restart forgets them", flag=True),
 )
 # fmt: on
+
+#: What only programs beside the daemon know: ``resourcectl``, what it runs, and clients.
+_OTHERS: Final = frozenset(
+    f"RESOURCED_{name}" for name in ("URL", "KEY", "OWNER", "LOCK", "LOCKS", "TICKET", "FENCE", "DATA")
+)
+#: What Kubernetes, and Docker with its links, set for every container when a service has the name of the daemon.
+_OF_SERVICES: Final = re.compile(
+    r"RESOURCED_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?|NAME|ENV_\w+)"
+)
+
+
+def check_names(environ: Mapping[str, str]) -> None:
+    """
+    Check that each variable that looks like a setting is one.
+
+    :raises ConfigurationError: one is not; the sentence names it and the setting that it is most like.
+    """
+    known = {setting.variable for setting in SETTINGS if setting.variable.startswith("RESOURCED_")}
+    for name in sorted(environ):
+        if name.startswith("RESOURCED_") and name not in known | _OTHERS and not _OF_SERVICES.fullmatch(name):
+            words = [variable.removeprefix("RESOURCED_") for variable in known]
+            nearest = get_close_matches(name.removeprefix("RESOURCED_"), words, n=1)
+            meant = f"did you mean RESOURCED_{nearest[0]}?" if nearest else "resourced --help names all there are."
+            raise ConfigurationError(f"{name} is no setting: {meant}")
+
 
 #: For ``optParameters`` and ``optFlags`` of ``twisted.python.usage.Options``. They have no defaults of their own,
 #: so that what was not given can be told from what was.
@@ -314,6 +348,7 @@ class Config:
     grace: float
     store_wait: bool
     log_format: str
+    access_log: str
     standby: bool
     stock: bool
     open_metrics: bool
@@ -329,8 +364,10 @@ class Config:
         :param options: what the command line says, by long option; what it does not say is missing or ``None``,
             or for a flag false.
         :param cwd: the absolute directory that relative paths start from.
-        :raises resourced.errors.ConfigurationError: a value is wrong, or there is no key; no secret is in its sentence.
+        :raises resourced.errors.ConfigurationError: a value is wrong, a variable has a name that no setting has, or there is no key; no
+            secret is in its sentence.
         """
+        check_names(environ)
         source = _Source(options, environ)
         values = {f.name: source.value(f.name.replace("_", "-")) for f in fields(cls) if f.name != "store"}
         if values["keys"]:

@@ -61,6 +61,7 @@ class Daemon(Service):
     :param standby: wait for the guard, with the port open, if another daemon holds it.
     :param store_wait: wait for the store if it cannot be reached at the start.
     :param grace: how long requests under way may take to end, in seconds.
+    :param secure: whether the port speaks TLS.
     :ivar serving: whether it is the one that serves the store.
     """
 
@@ -85,6 +86,7 @@ class Daemon(Service):
         standby: bool,
         store_wait: bool,
         grace: float,
+        secure: bool,
     ) -> None:
         self._clock = clock
         self._process = process
@@ -104,6 +106,7 @@ class Daemon(Service):
         self._standby = standby
         self._store_wait = store_wait
         self._grace = grace
+        self._scheme = "https" if secure else "http"
         self.serving = False
         self._port: IListeningPort | None = None
         self._starting: Deferred[None] | None = None
@@ -192,7 +195,10 @@ class Daemon(Service):
         except (CannotListenError, OSError) as error:
             # Twisted's own error for a Unix socket's folder is that of the system.
             raise ConfigurationError(f"RESOURCED_LISTEN cannot be used: {error}") from None
-        log.info("Listening on {address}.", address=_spelled(self._port.getHost()))
+        address = self._port.getHost()
+        log.info("Listening on {address}.", address=_spelled(address))
+        if not isinstance(address, UNIXAddress):
+            log.info("The page is {url}.", url=_page(self._scheme, address))
 
     def _not_started(self, failure: Failure) -> None:
         reason = failure.value
@@ -233,6 +239,14 @@ def _spelled(address: IAddress) -> str:
         return f"unix:{os.fsdecode(address.name or b'')}"
     host = getattr(address, "host", "")
     return f"{f'[{host}]' if isinstance(address, IPv6Address) else host}:{getattr(address, 'port', '')}"
+
+
+def _page(scheme: str, address: IAddress) -> str:
+    """Return where somebody on this machine finds the page."""
+    where = _spelled(address)
+    if getattr(address, "host", "") in {"0.0.0.0", "::"}:  # noqa: S104 - it is only compared
+        where = f"localhost:{where.rpartition(':')[2]}"
+    return f"{scheme}://{where}/ui"
 
 
 class TwistdProcess:

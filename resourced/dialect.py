@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import pymysql
@@ -321,6 +322,17 @@ class SQLite:
             connection.close()
             raise
         return connection
+
+    def look(self) -> Any:
+        """
+        Open the file to read, and change nothing, not even the files beside it.
+
+        :raises sqlite3.Error: it cannot be opened.
+        """
+        path = Path(self.settings.path)
+        # Where there is no log of what was written last, nobody has it open, and SQLite would make one to look into.
+        way = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+        return sqlite3.connect(f"{path.as_uri()}?{way}", uri=True, timeout=self.timeout, isolation_level=None)
 
     def check(self, connection: Any) -> None:
         """Nothing: a file does not hang up."""

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -101,9 +102,7 @@ class ServerGuard:
     def __init__(self, reactor: Any, dialect: MySQL) -> None:
         self._reactor = reactor
         self._dialect = dialect
-        # The names are one for the whole server, and short; databases have theirs.
-        database = hashlib.sha256(dialect.settings.database.encode()).hexdigest()[:32]
-        self._name = f"resourced:{database}"
+        self._name = _name_of(dialect)
         self._connection: Any = None
         self._term = 0
 
@@ -152,6 +151,37 @@ def guard_of(reactor: Any, dialect: Dialect) -> Guard:
     if isinstance(dialect, SQLite):
         return FileGuard(f"{dialect.settings.path}.lock")
     raise TypeError(f"There is no guard for {dialect!r}.")
+
+
+def _name_of(dialect: MySQL) -> str:
+    """Return the name of the lock: these are one for the whole server, and short; databases have theirs."""
+    return f"resourced:{hashlib.sha256(dialect.settings.database.encode()).hexdigest()[:32]}"
+
+
+def is_served(dialect: Dialect) -> bool:
+    """
+    Tell whether a daemon holds the guard of a store at this moment. Waits for the driver.
+
+    :raises Exception: that of the driver, or an ``OSError``: it cannot be found out.
+    """
+    if isinstance(dialect, MySQL):
+        with closing(dialect.open(autocommit=True, database=None)) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT IS_USED_LOCK(%s)", (_name_of(dialect),))
+            return cursor.fetchone()[0] is not None
+    if not isinstance(dialect, SQLite):
+        raise TypeError(f"There is no guard for {dialect!r}.")
+    try:
+        descriptor = os.open(f"{dialect.settings.path}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, and for this moment only: others who look do not take each other for a daemon.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 class Watch:

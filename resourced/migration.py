@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.resources import files
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import pymysql
 from pymysql.constants import ER
@@ -68,8 +70,73 @@ def prepare(dialect: Dialect, max_body: int, remark: Callable[[str], object] = l
         raise type(error)(f"Cannot use {dialect.describe()}: {error.sentence}") from None
 
 
+class Schema(NamedTuple):
+    """
+    How far a database is.
+
+    :ivar version: that of its schema; 0 if it has none yet.
+    :ivar known: the one that this version of the server needs.
+    """
+
+    version: int
+    known: int
+
+
+def look(dialect: Dialect, max_body: int) -> Schema:
+    """
+    Say what ``prepare`` would find, and change nothing.
+
+    :raises resourced.errors.ConfigurationError: the database cannot be used as it is; the sentence says why.
+    :raises resourced.errors.StoreUnavailable: it cannot be reached, or is busy.
+    """
+    known = len(migrations(dialect.name))
+    try:
+        version = _look_mysql(dialect, max_body) if isinstance(dialect, MySQL) else _look_sqlite(dialect)
+    except dialect.error as error:
+        kind = StoreUnavailable if dialect.is_passing(error) else ConfigurationError
+        raise kind(refusal(dialect, error)) from None
+    if version > known:
+        raise ConfigurationError(_TOO_NEW.format(found=version, known=known))
+    return Schema(version, known)
+
+
+def _look_sqlite(dialect: Dialect) -> int:
+    if not isinstance(dialect, SQLite):
+        raise TypeError(f"{dialect!r} is not looked at.")
+    if not Path(dialect.settings.path).exists():
+        folder = Path(dialect.settings.path).parent
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ConfigurationError(f"There is no such file, and none can be made in {folder}.")
+        return 0
+    with closing(dialect.look()) as connection:
+        if not connection.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'schema_version'").fetchone()[0]:
+            return 0
+        (version,) = connection.execute("SELECT version FROM schema_version WHERE id = 1").fetchone()
+        return int(version)
+
+
+def _look_mysql(dialect: MySQL, max_body: int) -> int:
+    try:
+        connection = dialect.open(autocommit=True, database=dialect.settings.database)
+    except pymysql.MySQLError as error:
+        if dialect.code(error) != ER.BAD_DB_ERROR:
+            raise
+        return 0
+    with closing(connection), connection.cursor() as cursor:
+        _check_packet(cursor, max_body)
+        version = _version(cursor)
+        _check_owner(cursor, version)
+        if version < EXACT_NAMES:
+            list(survey(connection))
+        return max(version, 0)
+
+
 def _prepare_sqlite(dialect: SQLite) -> None:
     versions = migrations(dialect.name)
+    # For nobody else to read, and so are the files that SQLite makes beside it. One that is there already is left as it is; what is wrong
+    # with the path SQLite says.
+    with suppress(OSError):
+        os.close(os.open(dialect.settings.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     with closing(dialect.connect(writes=True)) as connection:
         # Two daemons that start at once wait for each other here; and here, unlike in MySQL, all of it is one transaction.
         dialect.begin(connection)
@@ -142,6 +209,19 @@ def _version(cursor: Any) -> int:
     return int(row[0]) if row else 0
 
 
+def _check_owner(cursor: Any, version: int) -> None:
+    """
+    Check that the tables of a database that is not ours yet are at most the original server's.
+
+    :raises ConfigurationError: they are somebody else's.
+    """
+    if version != -1:
+        return
+    for table in ("server", "place"):
+        if _has_table(cursor, table):
+            raise ConfigurationError(f"It has a table {table} that is somebody else's; use a database of its own.")
+
+
 def _wait_alone(cursor: Any, database: str) -> None:
     """Keep every other daemon from migrating this database, until this connection ends, however it ends."""
     lock = f"resourced:migration:{hashlib.sha256(database.encode()).hexdigest()[:32]}"
@@ -155,10 +235,7 @@ def _migrate_mysql(connection: Any, cursor: Any, versions: list[list[str]], rema
     version = _version(cursor)
     if version > len(versions):
         raise ConfigurationError(_TOO_NEW.format(found=version, known=len(versions)))
-    if version == -1:
-        for table in ("server", "place"):
-            if _has_table(cursor, table):
-                raise ConfigurationError(f"It has a table {table} that is somebody else's; use a database of its own.")
+    _check_owner(cursor, version)
     if version < EXACT_NAMES:
         for sentence in survey(connection):
             remark(sentence)

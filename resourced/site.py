@@ -155,6 +155,7 @@ class ResourcedSite(Site):
     """
     The site.
 
+    :ivar shown: tells whether a request is to be in the access log.
     :ivar limits: what clients may ask for.
     :ivar draining: whether it only finishes what has begun.
     :ivar busy: how many requests are being answered, without those that stand aside.
@@ -162,6 +163,8 @@ class ResourcedSite(Site):
     :ivar budget: of the memory that bodies and answers take.
     """
 
+    # Twisted would log the address of this object in memory.
+    noisy = False
     # Twisted's type names the wrapper that it puts around a channel for HTTP/2, which is not spoken here.
     protocol = Channel  # type: ignore[assignment]
     _log = Logger()
@@ -189,6 +192,7 @@ class ResourcedSite(Site):
         self.budget = Budget(limits.buffered)
         self.gate = gate
         self._measure = measure
+        self.shown = SHOWN["all"]
         self._date = (0, b"")
         self._served: set[Channel] = set()
         self._refused: set[Channel] = set()
@@ -200,6 +204,10 @@ class ResourcedSite(Site):
         self._lines = 0
         self._told: list[Access] = []
         self._drained: list[Deferred[None]] = []
+
+    def logPrefix(self) -> str:
+        """Return what Twisted calls this in its line about the port."""
+        return "HTTP"
 
     def startFactory(self) -> None:
         """Do without Twisted's log file, and without its timer that formats the clock's seconds as a date."""
@@ -296,6 +304,8 @@ class ResourcedSite(Site):
         A line waits for at most ``GATHER`` seconds.
         """
         self._measure(access)
+        if not self.shown(access):
+            return
         now = self.reactor.seconds()
         if now - self._window >= 1:
             self._window, self._lines = now, 0
@@ -354,6 +364,19 @@ def printable(text: str, most: int = 1000) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _is_news(access: Access) -> bool:
+    """Tell whether a request is more than that of a monitor which finds everything well."""
+    return access.status >= 400 or access.uri.partition("?")[0] not in {"/health", "/metrics"}
+
+
+#: Which requests are in the access log, by the setting of it.
+SHOWN: Mapping[str, Callable[[Access], bool]] = {
+    "all": lambda _: True,
+    "quiet": _is_news,
+    "none": lambda _: False,
+}
 
 
 def make_site(

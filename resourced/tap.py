@@ -8,7 +8,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from resourced.apidoc import Described
 from resourced.auth import Keys, Permission, key_of
 from resourced.cache import CachedStore
 from resourced.channel import Gate
+from resourced.checkup import check
 from resourced.ciphers import ForwardSecret
 from resourced.clock import count_monotonically
 from resourced.config import OPTION_FLAGS, OPTION_PARAMETERS, Config, MySQLSettings, SQLiteSettings
@@ -51,8 +52,8 @@ from resourced.page import Displayed
 from resourced.retention import Retention
 from resourced.routes import ResourceAPI
 from resourced.scrape import Scrape
+from resourced.site import SHOWN, make_site
 from resourced.site import Limits as SiteLimits
-from resourced.site import make_site
 from resourced.sqlstore import SQLStore
 from resourced.standby import Standby
 from resourced.steering import Steering
@@ -90,7 +91,30 @@ class Options(usage.Options):
         """Say how the command that was called is used."""
         if Path(sys.argv[0]).name != "resourced":
             return super().getSynopsis()
-        return "Usage: resourced [options], or to make a key: resourced key [options] name"
+        return (
+            "Usage: resourced [options]; to make a key: resourced key [options] name; "
+            "to look whether all is right with these options, without starting anything: resourced check [options]"
+        )
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Read the command line.
+
+        :raises SystemExit: with a sentence that says what is wrong with it. twistd would show its own options, which nobody asked for.
+        """
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            raise SystemExit(f"resourced: {error}. See resourced --help.") from None
+
+    def parseArgs(self, *words: str) -> None:
+        """
+        Take no words.
+
+        :raises twisted.python.usage.UsageError: there are some.
+        """
+        if words:
+            raise usage.UsageError(f"There is no command {words[0]}: there are {' and '.join(COMMANDS)}")
 
     def postOptions(self) -> None:
         """
@@ -203,7 +227,9 @@ def makeService(options: Options) -> IService:
     site = (make_site if config.stock else make_express_site)(
         Standby(leaf_of(ResourceAPI(scrape))), reactor, limits, metrics.request, gate=gate_of(keys)
     )
+    site.shown = SHOWN[config.access_log]
     endpoint = serverFromString(ForwardSecret(reactor), with_backlog(config.listen))
+    log.info("resourced {version}.", version=version("resourced"))
     log.info("The store is {store}.", store=config.store.describe())
     daemon = Daemon(
         reactor,
@@ -224,6 +250,7 @@ def makeService(options: Options) -> IService:
         standby=config.standby,
         store_wait=config.store_wait,
         grace=config.grace,
+        secure=config.listen.startswith("ssl:"),
     )
     exposition.add(gauges_of(config, site, locks, streams, database, lambda: daemon.serving))
     services = MultiService() if config.log_format == "text" else Logged(json_observer(options.parent or {}))
@@ -282,10 +309,27 @@ def allow_many_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def run_check_command(arguments: Sequence[str]) -> None:
+    """Look at the configuration and the store, say what is found, and end: with 1 if the daemon could not start."""
+    options = Options()
+    options.parseOptions(arguments)
+    config = options.config
+    findings = check(config, dialect(config.store, config.store_timeout))
+    sys.stdout.write(f"resourced {version('resourced')}\n")
+    for finding in findings:
+        sys.stdout.write(f"{'ok   ' if finding.good else 'FAULT'}  {finding.subject:<13}  {finding.text}\n")
+    sys.exit(not all(finding.good for finding in findings))
+
+
+#: What the first word of the command line may be.
+COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {"key": run_key_command, "check": run_check_command}
+
+
 def main() -> None:
-    """Run ``twistd resourced`` in the foreground; or make a key."""
-    if sys.argv[1:2] == ["key"]:
-        run_key_command(sys.argv[2:])
+    """Run ``twistd resourced`` in the foreground; or a command."""
+    command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    if command is not None:
+        command(sys.argv[2:])
         return
     sys.argv[1:1] = ["--nodaemon", "--pidfile=", "resourced"]
     twistd.run()

@@ -68,6 +68,7 @@ class PrecedenceTests(SynchronousTestCase):
                 grace=10.0,
                 store_wait=False,
                 log_format="text",
+                access_log="quiet",
                 standby=False,
                 stock=False,
                 open_metrics=False,
@@ -100,6 +101,7 @@ class PrecedenceTests(SynchronousTestCase):
             "resource-write": "w",
             "store-wait": "1",
             "log-format": "json",
+            "access-log": "all",
             "standby": "1",
             "stock": "1",
             "open-metrics": "1",
@@ -125,6 +127,26 @@ class PrecedenceTests(SynchronousTestCase):
         config = load("--resource-read=", RESOURCE_READ="r")
         self.assertEqual(config.resource_read, "")
         self.assertRaises(ConfigurationError, load, "--lease=")
+
+    def test_misspelt_variable(self):
+        """A variable that looks like a setting and is none is refused, and the nearest one is named; its value is not."""
+        for name, nearest in (
+            ("RESOURCED_STROE", "did you mean RESOURCED_STORE?"),
+            ("RESOURCED_MAXBODY", "did you mean RESOURCED_MAX_BODY?"),
+            ("RESOURCED_XYZZY", "resourced --help names all there are."),
+        ):
+            for value in ("", "secret"):
+                error = self.assertRaises(ConfigurationError, load, **{name: value})
+                self.assertEqual(error.sentence, f"{name} is no setting: {nearest}")
+
+    def test_variables_of_others(self):
+        """What resourcectl and what it runs know, and what Kubernetes says of a service named resourced, are no settings and no mistakes."""
+        for name in (
+            *("RESOURCED_URL", "RESOURCED_KEY", "RESOURCED_OWNER", "RESOURCED_LOCK", "RESOURCED_TICKET"),
+            *("RESOURCED_FENCE", "RESOURCED_DATA", "RESOURCED_SERVICE_HOST", "RESOURCED_SERVICE_PORT_HTTP"),
+            *("RESOURCED_PORT", "RESOURCED_PORT_9501_TCP", "RESOURCED_PORT_9501_TCP_ADDR", "RESOURCED"),
+        ):
+            self.assertEqual(load(**{name: "x"}), load())
 
     def test_help_names_variable_and_default(self):
         """``--help`` tells for each option its variable and its default, and warns of secrets in ps."""
