@@ -43,7 +43,7 @@ run: $(VENV)/installed
 	export RESOURCED_STORE="$${RESOURCED_STORE:-sqlite:resourced.sqlite}"; \
 	exec $(BIN)/resourced
 
-test: check docs api mariadb promtool chromium
+test: check docs api mariadb promtool fail2ban chromium
 	$(BIN)/pytest $(TWO)
 	RESOURCED_STOCK=1 $(BIN)/pytest $(TWO) -m reference_path $$($(BIN)/python -m tests.marked reference_path)
 	$(BIN)/python -m tests.under_trial
@@ -136,6 +136,20 @@ fetch = \
 .PHONY: promtool
 promtool: | $(BIN)/pip
 	@command -v promtool >/dev/null || test -x $(BIN)/promtool || { $(call fetch,prometheus,usr/bin/promtool); }
+
+# All of a package, to lie in a folder of its own, because the server in it would be started if it were installed: `$(call unpack,package)`.
+unpack = \
+	if ! command -v apt-get >/dev/null; then echo 'Please unpack $(1) into $(VENV)/$(1), and run make again.' >&2; exit 1; fi; \
+	echo 'Unpacking $(1) with apt-get'; \
+	download='apt-get -qq -o APT::Sandbox::User=root download $(1)'; \
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	(cd "$$folder" && { $$download 2>/dev/null || { $(as_root) apt-get -qq update && $$download; }; }) && \
+	dpkg-deb --extract "$$folder"/*.deb "$$folder/all" && mv "$$folder/all" $(VENV)/$(1)
+
+# Its filter is tested on the lines of the daemon.
+.PHONY: fail2ban
+fail2ban: | $(BIN)/pip
+	@test -d $(VENV)/fail2ban || { $(call unpack,fail2ban); }
 
 # The page is tested in a browser, which needs no display.
 .PHONY: chromium

@@ -14,15 +14,16 @@ from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 
-from twisted.internet.address import UNIXAddress
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor, IReactorTime, ITCPTransport
 from twisted.python.failure import Failure
-from twisted.web.http import datetimeToString
+from twisted.web.http import Request, datetimeToString
 from twisted.web.iweb import IRequest
 
 from resourced import jsontext
 from resourced.errors import NotAuthorized
 from resourced.flow import Budget, FlowChannel
+from resourced.forwarded import UNIX, TrustedProxies
 
 #: What ``Server`` says: no version, which would only help an attacker.
 SERVER = b"resourced"
@@ -109,6 +110,7 @@ class Edge(Protocol):
     draining: bool
     busy: int
     budget: Budget
+    proxies: TrustedProxies
 
     @property
     def gate(self) -> Gate:
@@ -163,11 +165,15 @@ class Channel(FlowChannel):
     for the next request to begin, for the whole of a request to arrive, or for a closed connection to be gone.
 
     :ivar closing: whether what still arrives is dropped.
+    :ivar peer: the address of the other end.
+    :ivar client: the address of whoever the request comes from, which a proxy may have passed on.
     """
 
     site: Edge
     transport: Any
-    peer = "-"
+    peer = client = "-"
+    #: Whether the peer is a proxy that is believed when it says who its clients are.
+    proxied = False
 
     #: Whether the head of the request on it has arrived as a whole.
     headed = False
@@ -200,7 +206,9 @@ class Channel(FlowChannel):
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpKeepAlive(True)
         address = self.transport.getPeer()
-        self.peer = "unix" if isinstance(address, UNIXAddress) else str(getattr(address, "host", "-"))
+        self.peer = UNIX if isinstance(address, UNIXAddress) else str(getattr(address, "host", "-"))
+        self.client = self.peer
+        self.proxied = self.site.proxies.trust(self.peer)
         if not self.site.joined(self):
             if self.site.overrun:
                 self._phase = CLOSING
@@ -293,8 +301,17 @@ class Channel(FlowChannel):
 
     def allHeadersReceived(self) -> None:
         self.headed = True
+        if self.proxied:
+            self.find_client(self.requests[-1])
         if self.length == 0 or self._admit_body(self.length):
             super().allHeadersReceived()
+
+    def find_client(self, request: Request) -> None:
+        """Take note of whom a request comes from, of which a trusted proxy tells."""
+        header = request.requestHeaders.getRawHeaders
+        self.client = self.site.proxies.client(self.peer, header(b"forwarded", ()), header(b"x-forwarded-for", ()))
+        if self.client != self.peer:
+            request.client = (IPv6Address if ":" in self.client else IPv4Address)("TCP", self.client, 0)
 
     def _admit_body(self, length: int | None) -> bool:
         """
@@ -454,7 +471,7 @@ class Channel(FlowChannel):
     def tell(self, method: str, uri: str, status: int, length: int, notes: Mapping[str, object]) -> None:
         """Put the request that has just ended into the access log."""
         ms = (self.site.reactor.seconds() - self._began) * 1000
-        self.site.access(Access(method, uri, status, ms, self.peer, length, notes))
+        self.site.access(Access(method, uri, status, ms, self.client, length, notes))
 
     # The deadline.
 
@@ -463,6 +480,7 @@ class Channel(FlowChannel):
         self.headed = False
         self._line = b""
         self._size = self._lines = self._chunks = 0
+        self.client = self.peer
         self._began = self.site.reactor.seconds()
 
     def _reading(self) -> bool:

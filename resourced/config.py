@@ -15,6 +15,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from resourced.errors import ConfigurationError
+from resourced.forwarded import TrustedProxies
 
 DAY: Final = 86400
 
@@ -96,6 +97,13 @@ def _whole(most: int) -> Callable[[str], int]:
     return parse
 
 
+def _proxies(value: str) -> TrustedProxies:
+    try:
+        return TrustedProxies.parse(value)
+    except ValueError:
+        raise ValueError("addresses or networks, or the word unix, with commas between them") from None
+
+
 def _size(value: str) -> int:
     given = re.fullmatch(r"([0-9]{1,15})([KMG]?)", value.strip())
     if given is None or int(given[1]) == 0:
@@ -162,6 +170,7 @@ SETTINGS: Final = (
     Setting("resource-read-lock", "RESOURCE_READ_LOCK", "", _api_key, f"Key that may read and lock{_IN_PS}", secret=True),
     Setting("resource-write", "RESOURCE_WRITE", "", _api_key, f"Key that may read, lock and write{_IN_PS}", secret=True),
     Setting("keys", "RESOURCED_KEYS", "", _path, "File of further keys, each with a name; see resourced key --help"),
+    Setting("trusted-proxies", "RESOURCED_TRUSTED_PROXIES", "", _proxies, "Addresses and networks of proxies that are believed when they say who their client is; unix is whoever comes by a Unix socket"),
     Setting("lease", "RESOURCED_LEASE", "300", _seconds(366 * DAY), "Seconds that an unused lock lasts, where its resource does not say"),
     Setting("place", "RESOURCED_PLACE", "60", _seconds(DAY), "Seconds that an unused place in a queue lasts"),
     Setting("claim", "RESOURCED_CLAIM", "30", _seconds(DAY), "Seconds within which a lock that fell to an absent client must be used"),
@@ -329,6 +338,7 @@ class Config:
     resource_read_lock: str = field(repr=False)
     resource_write: str = field(repr=False)
     keys: str
+    trusted_proxies: TrustedProxies
     lease: float
     place: float
     claim: float

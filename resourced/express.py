@@ -22,6 +22,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 
 from resourced.channel import ANSWERING, IDLE, NOSNIFF, SERVER, Access, Channel, Gate, Limits
+from resourced.forwarded import TrustedProxies
 from resourced.head import Head, plain
 from resourced.poller import Poller, can_poll
 from resourced.site import PHRASES, EdgeRequest, ResourcedSite
@@ -203,6 +204,8 @@ class ExpressChannel(Channel):
             self.keep_body(len(head.body))
         request = ExpressRequest(self, head)
         self.requests.append(request)
+        if self.proxied:
+            self.find_client(request)
         request.process()
 
     def send(self, data: bytes) -> None:
@@ -300,8 +303,9 @@ class ExpressSite(ResourcedSite):
         limits: Limits,
         measure: Callable[[Access], object],
         gate: Gate,
+        proxies: TrustedProxies,
     ) -> None:
-        super().__init__(resource, clock, limits, measure, gate)
+        super().__init__(resource, clock, limits, measure, gate, proxies)
         self.outbox = Outbox()
         self._openings: dict[tuple[int, bytes], bytes] = {}
         self._dated = b""
@@ -325,6 +329,7 @@ def make_express_site(
     limits: Limits | None = None,
     measure: Callable[[Access], object] = lambda _: None,
     gate: Gate = lambda _key, _authorization: None,
+    proxies: TrustedProxies | None = None,
 ) -> ResourcedSite:
     """Put the HTTP edge in front of a resource, as ``resourced.site.make_site`` does, and with the short way through it."""
-    return ExpressSite(resource, clock, limits or Limits(), measure, gate)
+    return ExpressSite(resource, clock, limits or Limits(), measure, gate, proxies or TrustedProxies())

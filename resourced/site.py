@@ -23,6 +23,7 @@ from twisted.web.server import Request, Site
 
 from resourced.channel import NOSNIFF, SERVER, Access, Channel, Gate, Limits, error_body, json_error, logged
 from resourced.flow import Budget
+from resourced.forwarded import TrustedProxies
 from resourced.routing import METHODS, Front
 
 #: How long the head of a request may still take when a drain begins, in seconds.
@@ -32,6 +33,9 @@ __all__ = ["EdgeRequest", "Limits", "ResourcedSite", "error_body", "json_error",
 
 #: Twisted has no name for the newer codes, such as 423 and 428.
 PHRASES: Mapping[int, bytes] = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
+
+#: The statuses of requests that a firewall may want to know the sender of: no key that may do this, or too many requests.
+REFUSED = frozenset({401, 403, 429})
 
 _NOSNIFF = tuple(NOSNIFF.split(b": "))
 
@@ -176,6 +180,7 @@ class ResourcedSite(Site):
         limits: Limits,
         measure: Callable[[Access], object],
         gate: Gate,
+        proxies: TrustedProxies,
     ) -> None:
         self.front = Front(resource)
         super().__init__(
@@ -191,6 +196,7 @@ class ResourcedSite(Site):
         self.waiting = 0
         self.budget = Budget(limits.buffered)
         self.gate = gate
+        self.proxies = proxies
         self._measure = measure
         self.shown = SHOWN["all"]
         self._date = (0, b"")
@@ -337,6 +343,8 @@ def _said(access: Access) -> str:
         line += f" owner={printable(str(notes['owner']))}"
     if "fence" in notes:
         line += f" fence={notes['fence']}"
+    if access.status in REFUSED:
+        line += f" peer={printable(access.peer)}"
     return line
 
 
@@ -385,6 +393,7 @@ def make_site(
     limits: Limits | None = None,
     measure: Callable[[Access], object] = lambda _: None,
     gate: Gate = lambda _key, _authorization: None,
+    proxies: TrustedProxies | None = None,
 ) -> ResourcedSite:
     """
     Put the HTTP edge in front of a resource.
@@ -393,5 +402,6 @@ def make_site(
     :param clock: what all timers run by; its ``seconds`` need not be the time of day.
     :param measure: is told of each request that has ended.
     :param gate: says why the body of a request is not to be read.
+    :param proxies: which are believed when they say who their clients are.
     """
-    return ResourcedSite(resource, clock, limits or Limits(), measure, gate)
+    return ResourcedSite(resource, clock, limits or Limits(), measure, gate, proxies or TrustedProxies())

@@ -225,7 +225,12 @@ def makeService(options: Options) -> IService:
         buffered=config.max_buffered,
     )
     site = (make_site if config.stock else make_express_site)(
-        Standby(leaf_of(ResourceAPI(scrape))), reactor, limits, metrics.request, gate=gate_of(keys)
+        Standby(leaf_of(ResourceAPI(scrape))),
+        reactor,
+        limits,
+        metrics.request,
+        gate=gate_of(keys),
+        proxies=config.trusted_proxies,
     )
     site.shown = SHOWN[config.access_log]
     endpoint = serverFromString(ForwardSecret(reactor), with_backlog(config.listen))

@@ -19,6 +19,7 @@ from resourced.config import (
     SQLiteSettings,
 )
 from resourced.errors import ConfigurationError
+from resourced.forwarded import TrustedProxies
 
 pytestmark = pytest.mark.trial
 
@@ -49,6 +50,7 @@ class PrecedenceTests(SynchronousTestCase):
                 resource_read_lock="",
                 resource_write="a-write-key",
                 keys="",
+                trusted_proxies=TrustedProxies(),
                 lease=300.0,
                 place=60.0,
                 claim=30.0,
@@ -99,6 +101,7 @@ class PrecedenceTests(SynchronousTestCase):
             "resource-read": "r",
             "resource-read-lock": "l",
             "resource-write": "w",
+            "trusted-proxies": "10.0.0.1",
             "store-wait": "1",
             "log-format": "json",
             "access-log": "all",
@@ -236,6 +239,16 @@ class WrongValueTests(SynchronousTestCase):
             self.assertIn("RESOURCED_MAX_QUEUE must be", self.sentence(RESOURCED_MAX_QUEUE=wrong))
         self.assertEqual(load(MYSQL_PORT="65535").store.port, 65535)
         self.assertIn("65535", self.sentence(MYSQL_PORT="65536"))
+
+    def test_proxies(self):
+        """Proxies are named by their addresses, never by names."""
+        self.assertTrue(load(RESOURCED_TRUSTED_PROXIES="10.0.0.0/8,unix").trusted_proxies.trust("10.1.1.1"))
+        for wrong in ("proxy.example", "10.0.0.1/8", "*"):
+            self.assertEqual(
+                self.sentence(RESOURCED_TRUSTED_PROXIES=wrong),
+                "RESOURCED_TRUSTED_PROXIES must be addresses or networks, or the word unix, with commas between them,"
+                f' not "{wrong}".',
+            )
 
     def test_sizes(self):
         """Sizes are bytes, or K, M or G of them."""

@@ -41,6 +41,7 @@ from zope.interface import implementer
 from resourced.channel import Channel
 from resourced.errors import NotAuthorized
 from resourced.express import make_express_site
+from resourced.forwarded import TrustedProxies
 from resourced.routing import Segment
 from resourced.site import GATHER, EdgeRequest, Limits, ResourcedSite, error_body, json_error, make_site
 from tests.daemon import STOCK
@@ -1069,6 +1070,30 @@ async def test_a_stranger_cannot_write_into_the_log(raw: bytes, start: Callable[
     if b"{method}" in raw:
         assert line["uri"] == "/{method}{0}{log_source.__class__}%s%(x)s"
         assert line["uri"] in text
+
+
+@pytest.mark.parametrize("request_", [GOOD, b"GET /status/401 HTTP/1.1\r\nHost: h\r\nTE: x\r\n\r\n", b"hello\r\n"])
+async def test_whom_a_proxy_speaks_for(request_: bytes, start: Callable[..., Any]) -> None:
+    """A proxy that is trusted says whose request it is, each time anew; anybody else is who he is."""
+    edge = await start()
+    told = request_.replace(b"Host: h", b"Host: h\r\nX-Forwarded-For: 1.1.1.1, 192.0.2.7")
+    told = told.replace(b"Host: localhost", b"Host: localhost\r\nForwarded: for=192.0.2.7")
+    (await (await edge.connect(told)).answer())
+    edge.site.proxies = TrustedProxies.parse("127.0.0.1")
+    wire = await edge.connect(told, request_)
+    await wire.answer(1 if request_ == b"hello\r\n" else 2)
+    peers = [line["peer"] for line in edge.lines]
+    assert peers == (["127.0.0.1"] * 2 if request_ == b"hello\r\n" else ["127.0.0.1", "192.0.2.7", "127.0.0.1"])
+
+
+async def test_who_is_refused_is_in_the_log(start: Callable[..., Any]) -> None:
+    """The line about a refused key has the address, for whoever keeps strangers out."""
+    edge = await start()
+    wire = await edge.connect(b"GET /status/401 HTTP/1.1\r\nHost: h\r\n\r\n", GOOD)
+    await wire.answer(2)
+    refused, served = (formatEvent(line) for line in edge.lines)
+    assert refused.endswith(" peer=127.0.0.1")
+    assert "peer" not in served
 
 
 async def test_a_key_that_slips_is_not_logged(start: Callable[..., Any]) -> None:
