@@ -25,30 +25,23 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def resourced(request: pytest.FixtureRequest) -> Iterator[MemoryServer]:
+def resourced() -> Iterator[MemoryServer]:
     """
     A server in memory, on a free port of 127.0.0.1; see ``resourced.testing.MemoryServer``.
 
-    Without ``pytest-twisted`` the reactor runs in a thread of its own, for programs and clients that block. With it the reactor
-    runs while a test awaits, for those that do not.
+    It runs in a thread of its own, so that it is there for programs and clients of every kind: for those that block, for tasks on
+    any loop of asyncio's, and with ``pytest-twisted`` for Twisted's coroutines.
     """
-    from twisted.internet.defer import Deferred, maybeDeferred  # noqa: PLC0415
-
+    from resourced.client.process import THREAD  # noqa: PLC0415
     from resourced.testing import MemoryServer  # noqa: PLC0415
 
-    if request.config.pluginmanager.hasplugin("twisted"):
-        from pytest_twisted import blockon  # noqa: PLC0415
-        from twisted.internet import reactor  # noqa: PLC0415
+    thread = THREAD.get()
 
-        server = MemoryServer(reactor)
-        blockon(maybeDeferred(server.listen))
-        yield server
-        blockon(Deferred.fromCoroutine(server.close()))
-    else:
-        from resourced.client.blocking import Calls, running_reactor  # noqa: PLC0415
+    async def begin() -> MemoryServer:
+        server = MemoryServer(thread.reactor)
+        server.listen()
+        return server
 
-        server, calls = MemoryServer(running_reactor()), Calls()
-        calls.wait(lambda: maybeDeferred(server.listen))
-        yield server
-        calls.wait(server.close)
-        calls.close()
+    server = thread.wait(begin)
+    yield server
+    thread.wait(server.close)

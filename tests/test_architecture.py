@@ -203,7 +203,7 @@ MUTABLE = {"list", "dict", "set", "bytearray", "deque", "defaultdict", "OrderedD
 
 
 #: Who may take the reactor from the air, within a function: what puts a program together, and what is part of others' programs.
-REACTOR = {"tap", "client", "pytest_plugin"}
+REACTOR = {"tap", "client"}
 
 
 def parse(name: str) -> ast.Module:

@@ -647,7 +647,7 @@ class LossTests(ClientTests):
         self.fails(LockLost, block.outcome)
 
     def test_thrown_away(self):
-        """A coroutine that is closed within the block ends without a word, and without a timer."""
+        """A coroutine that is closed within the block ends without a word; the lock is released, and there is no timer."""
 
         async def work() -> None:
             async with self.client.lock("printer", "A4"):
@@ -659,7 +659,8 @@ class LossTests(ClientTests):
         coroutine.close()
         self.assertNoResult(outcome)
         self.server.advance(60)
-        self.assertEqual(self.line.asked, [])
+        self.assertEqual([path for _, _, path, _ in self.line.asked], ["/resource/printer/A4/unlock"])
+        self.assertEqual(self.server.store.places, {})
 
 
 class CancelTests(ClientTests):

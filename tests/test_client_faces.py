@@ -15,18 +15,17 @@ PATIENCE = 60
 SERVER = """
     import threading, time
     from resourced.client import *
-    from resourced.client.blocking import Calls, Client, running_reactor
+    from resourced.client.blocking import Client
+    from resourced.client.process import THREAD
     from resourced.testing import MemoryServer
     from twisted.internet.defer import maybeDeferred
 
-    calls = Calls()
-    reactor = running_reactor()
-    server = MemoryServer(reactor, lease=LEASE)
-    # By its name, so that the reactor has to use threads of its own to look it up.
-    url = calls.wait(lambda: maybeDeferred(server.listen)).replace("127.0.0.1", "localhost")
-
     def in_reactor(work):
-        return calls.wait(lambda: maybeDeferred(work))
+        return THREAD.get().wait(lambda: maybeDeferred(work))
+
+    server = in_reactor(lambda: MemoryServer(THREAD.get().reactor, lease=LEASE))
+    # By its name, so that the reactor has to use threads of its own to look it up.
+    url = in_reactor(server.listen).replace("127.0.0.1", "localhost")
 """
 
 
@@ -166,69 +165,376 @@ def test_interrupted_wait():
     assert printed.splitlines() == ["interrupted 0", "2"]
 
 
-def test_interrupted_too_late():
-    """An interruption that comes when the lock is there already does not leave it held."""
+def test_where_it_cannot_block():
+    """In its own thread, where callbacks are called, it says that it cannot be used there."""
     printed = run("""
-        from concurrent.futures import Future
+        with Client(url, server.write_key) as client:
+            try:
+                in_reactor(lambda: client.create("printer"))
+            except RuntimeError as error:
+                print(error)
+    """)
+    assert printed.startswith("This would wait for itself")
 
-        real = Future.result
-        interrupted = []
 
-        def result(self, timeout=None):
-            found = real(self, timeout)
-            if not interrupted and hasattr(found, "fence"):
-                interrupted.append(found)
-                raise KeyboardInterrupt
-            return found
+def test_generators():
+    """A generator that holds a lock has released it when it is closed, thrown into or left by the loop over it."""
+    printed = run("""
+        def rows():
+            with client.lock("printer", "A4"):
+                yield 1
+                yield 2
+
+        def held():
+            return client.state("printer", "A4").locked
+
+        def throw(generator):
+            try:
+                generator.throw(ZeroDivisionError())
+            except ZeroDivisionError:
+                pass
 
         with Client(url, server.write_key) as client:
             client.create("printer")
-            Future.result = result
-            try:
-                with client.lock("printer", "A4"):
-                    print("never")
-            except KeyboardInterrupt:
-                print(interrupted[0].fence, len(server.store.places))
+            for _ in rows():
+                print(held(), end=" ")
+                break
+            print(held())
+            for end in (lambda generator: generator.close(), throw):
+                generator = rows()
+                next(generator)
+                print(held(), end=" ")
+                end(generator)
+                print(held())
+            generator = rows()
+            next(generator)
+            # The garbage collector may come by in any thread.
+            in_reactor(generator.close)
+            print(held())
     """)
-    assert printed == "1 0\n"
+    assert printed.splitlines() == ["True False"] * 3 + ["False"]
 
 
-def test_stopped_reactor():
-    """A thread that waits learns that the reactor was stopped."""
-    printed = run("""
-        client = Client(url, server.write_key)
-        client.create("printer")
-        held = client.lock("printer", "A4").__enter__()
-        stop = lambda _: reactor.callLater(0, reactor.stop)
-        try:
-            with client.lock("printer", "A4", on_queued=stop):
-                print("never")
-        except Unreachable as error:
-            print(error.code)
-    """)
-    assert printed == "stopped\n"
-
-
-def test_where_it_cannot_block():
-    """In the reactor's own thread it says that it cannot be used there; after a fork, that it cannot be used at all."""
-    printed = run("""
-        import os
+def test_lock_that_nobody_has():
+    """A lock whose block can never end, because nobody has it any more, is not renewed."""
+    printed = run(
+        """
+        import gc
 
         with Client(url, server.write_key) as client:
+            client.create("printer")
+            lock = client.lock("printer", "A4")
+            lock.__enter__()
+            time.sleep(2)
+            print(client.state("printer", "A4").locked)
+            del lock
+            gc.collect()
+            while client.state("printer", "A4").locked:
+                time.sleep(0.1)
+    """,
+        lease=1.0,
+    )
+    assert printed == "True\n"
+
+
+#: What a child of a fork does with what it has from its parent.
+CHILD = """
+    def child(held, block):
+        print("child", held.left, held.lost.is_set(), held.reason.code)
+        for use in (held.check, held.unlock, lambda: held.write(1)):
             try:
-                in_reactor(client.close)
-            except RuntimeError as error:
-                print(error)
-        child = os.fork()
-        if not child:
+                use()
+            except LockLost as lost:
+                print(lost.code)
+        client.create("of the child")
+        with client.lock("of the child", "A4") as own:
+            print("own", own.fence)
+        try:
+            with client.lock("printer", "A4", wait=0):
+                print("never")
+        except NotAcquired:
+            print("the parent has it", flush=True)
+"""
+
+
+def test_fork():
+    """
+    A child has connections of its own with the same client; the lock of its parent counts as lost there, and the parent goes on.
+    """
+    printed = run(
+        CHILD
+        + """
+    import os, sys
+
+    client = Client(url, server.write_key)
+    client.create("printer")
+    with client.lock("printer", "A4") as held:
+        held.write("parent")
+        pid = os.fork()
+        if not pid:
+            child(held, client)
             try:
-                Client(url, server.write_key)
-            except RuntimeError as error:
-                print(error, flush=True)
-            os._exit(0)
-        os.waitpid(child, 0)
+                # It leaves the block, and does not wait for anything.
+                sys.exit(7)
+            except SystemExit as ending:
+                os._exit(ending.code)
+        print("status", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+        time.sleep(2)
+        held.write("parent still")
+        print(held.fence, held.reason)
+    print(client.get("printer", "A4").data, server.store.places)
+    client.close()
+    """,
+        lease=1.0,
+    )
+    assert printed.splitlines() == [
+        *["child 0.0 True forked", "forked", "forked", "forked", "own 2", "the parent has it"],
+        *["status 7", "1 None", "parent still {}"],
+    ]
+
+
+def test_ends_of_a_child():
+    """A child of a fork within a block ends as any program does; a block that goes on to its end there says that it held nothing."""
+    printed = run("""
+        import multiprocessing, os, sys
+
+        def leave():
+            with client.lock("printer", "A3"):
+                sys.exit(5)
+
+        def fork(work):
+            sys.stdout.flush()
+            pid = os.fork()
+            if pid:
+                return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            work()
+
+        client = Client(url, server.write_key)
+        client.create("printer")
+        for end in (lambda: sys.exit(3), lambda: os._exit(4), lambda: None):
+            parent = os.getpid()
+            try:
+                with client.lock("printer", "A4") as held:
+                    print(fork(end))
+            except LockLost as lost:
+                print(lost.code, os.getpid() != parent, flush=True)
+                os._exit(6)
+        # Those that multiprocessing makes do not end as programs do.
+        worker = multiprocessing.get_context("fork").Process(target=leave)
+        with client.lock("printer", "A4"):
+            worker.start()
+            worker.join()
+        print(worker.exitcode, server.store.places)
+        client.close()
     """)
-    assert [line[:24] for line in printed.splitlines()] == ["This would stop the reac", "The reactor's thread was"]
+    assert printed.splitlines() == ["3", "4", "None", "forked True", "6", "5 {}"]
+
+
+def test_asyncio_in_a_child():
+    """A child of a fork can run a loop of its own with a client of its parent, which is not disturbed."""
+    printed = run("""
+        import asyncio, os
+        from resourced import client as twisted
+        from resourced.client import aio
+
+        shared = twisted.Client(url, server.write_key)
+
+        async def count():
+            async with aio.closing(shared), aio.locked(shared.lock("printer", "A4")) as held:
+                await aio.wait(held.write((held.data or 0) + 1))
+                return held.data
+
+        with Client(url, server.write_key) as client:
+            client.create("printer")
+        print(asyncio.run(count()), flush=True)
+        pid = os.fork()
+        if not pid:
+            print(asyncio.run(count()), flush=True)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        print(asyncio.run(count()), server.store.places)
+    """)
+    assert printed.splitlines() == ["1", "2", "3 {}"]
+
+
+#: What shows, when a program ends, whose locks are left.
+LEFT = """
+    import atexit
+    from resourced.client import process
+
+    # It is done after what the client does, which is said when it is imported.
+    atexit.unregister(process.THREAD.end)
+    atexit.register(lambda: print([place.key.selector for place in server.store.places.values()], flush=True))
+    atexit.register(process.THREAD.end)
+
+    def rows():
+        with client.lock("printer", "A4") as held:
+            yield held.fence
+
+    client = Client(url, server.write_key)
+    client.create("printer")
+"""
+
+
+def test_end_of_the_program():
+    """A program ends while a generator holds a lock, and while a client is still to be closed; the lock is released in time."""
+    printed = run(
+        LEFT
+        + """
+    import os
+
+    class Owner:
+        def __init__(self, client):
+            self.client = client
+
+        def __del__(self, exception=Exception, write=os.write):
+            self.client.close()
+            try:
+                self.client.get("printer", "A4")
+            except exception as error:
+                write(1, error.code.encode())
+
+    owner = Owner(client)
+    generator = rows()
+    print(next(generator))
+    """
+    )
+    assert printed.splitlines() == ["1", "[]", "stopped"]
+
+
+def test_end_of_the_program_within_a_block():
+    """A thread that does not keep the program from its end may still be at work in its block: its lock ends with its lease."""
+    printed = run(
+        LEFT
+        + """
+    def stay():
+        with client.lock("printer", "A3"):
+            entered.set()
+            time.sleep(3600)
+
+    entered = threading.Event()
+    threading.Thread(target=stay, daemon=True).start()
+    entered.wait()
+    generator = rows()
+    print(next(generator))
+    """
+    )
+    assert printed.splitlines() == ["2", "['A3']"]
+
+
+def test_end_of_the_program_without_a_server():
+    """A program ends in time also when no server answers any more."""
+    printed = run(
+        LEFT
+        + """
+    generator = rows()
+    print(next(generator))
+    in_reactor(server.close)
+    """
+    )
+    assert printed.splitlines() == ["1", "['A4']"]
+
+
+def test_without_the_reactor_of_the_process():
+    """The process's own reactor is not used, and a program may run it as ever, before and after and in the same thread."""
+    printed = run("""
+        import asyncio
+        from resourced import client as twisted
+        from resourced.client import aio
+        from twisted.internet import reactor
+
+        async def ask(client):
+            async with aio.closing(client):
+                return [resource.name async for resource in aio.each(client.resources())]
+
+        def block():
+            with client.lock("printer", "A4") as held:
+                print(len(held.data))
+            reactor.stop()
+
+        with Client(url, server.write_key) as client:
+            client.create("printer")
+            with client.lock("printer", "A4") as held:
+                held.write([1] * 10000)
+            print(asyncio.run(ask(twisted.Client(url, server.write_key))))
+            print(reactor.running, reactor.getDelayedCalls(), reactor.threadpool)
+            reactor.callWhenRunning(block)
+            reactor.run()
+    """)
+    assert printed.splitlines() == ["['printer']", "False [] None", "10000"]
+
+
+#: How a server in the thread of the clients speaks TLS, with a certificate that is trusted by OpenSSL's variable.
+TLS = """
+    import datetime, ipaddress, os, sys, warnings
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from twisted.internet.ssl import PrivateCertificate
+    from twisted.protocols.tls import TLSMemoryBIOFactory
+
+    # It is Twisted's server that is warned.
+    warnings.filterwarnings("ignore", "Passing pyOpenSSL")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "resourced")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("::1"))]
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    ).public_bytes(serialization.Encoding.PEM)
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    with open("trusted.pem", "wb") as file:
+        file.write(certificate)
+    os.environ["SSL_CERT_FILE"] = "trusted.pem"
+
+    def serve(site, interface=""):
+        reactor = THREAD.get().reactor
+        options = PrivateCertificate.loadPEM(certificate + secret).options()
+        factory = TLSMemoryBIOFactory(options, False, site, clock=reactor)
+        return in_reactor(lambda: reactor.listenTCP(0, factory, interface=interface)).getHost().port
+"""
+
+
+def test_tls(tmp_path):
+    """Over TLS all is the same, also to an address, and a server that nobody vouches for is not spoken to."""
+    printed = run(
+        TLS
+        + """
+    import asyncio
+    from resourced import client as twisted
+    from resourced.client import aio
+
+    def urls():
+        yield f"https://localhost:{serve(server._site)}"
+        yield f"https://[::1]:{serve(server._site, '::1')}"
+
+    async def read(client):
+        async with aio.closing(client):
+            return len((await aio.wait(client.get("printer", "A4"))).data)
+
+    for number, where in enumerate(urls()):
+        with Client(where, server.write_key, patience=0) as client:
+            if not number:
+                client.create("printer")
+            with client.lock("printer", "A4") as held:
+                held.write([number] * 10000)
+            print(asyncio.run(read(twisted.Client(where, server.write_key))))
+    del os.environ["SSL_CERT_FILE"]
+    with Client(where, server.write_key, patience=0) as client:
+        try:
+            client.get("printer", "A4")
+        except Unreachable as error:
+            print("verify failed" in str(error))
+    """,
+        folder=tmp_path,
+    )
+    assert printed.splitlines() == ["10000", "10000", "True"]
 
 
 ASYNCIO = """
@@ -239,10 +545,9 @@ ASYNCIO = """
     BODY
 
     async def main():
-        aio.start()
-        from twisted.internet import reactor
+        from resourced.client.loop import LoopReactor
         from resourced.testing import MemoryServer
-        server = MemoryServer(reactor, lease=1.0)
+        server = MemoryServer(LoopReactor(asyncio.get_running_loop()), lease=1.0)
         async with aio.closing(Client(server.listen(), server.write_key)) as client:
             await aio.wait(client.create("printer"))
             await body(client, server)
@@ -324,26 +629,42 @@ def test_asyncio_cancelled_wait():
     assert printed == ["True 0", "places 0"]
 
 
-def test_asyncio_with_another_reactor():
-    """If the process has another kind of reactor already, that is said."""
+def test_several_loops():
+    """A client can be used on one loop after the other, and on several at the same time."""
     printed = run("""
         import asyncio
-        from twisted.internet import reactor
+        from resourced import client as twisted
         from resourced.client import aio
 
-        async def main():
-            try:
-                aio.start()
-            except RuntimeError as error:
-                print(error)
+        shared = twisted.Client(url, server.write_key)
 
-        asyncio.run(main())
+        async def count(client, times):
+            async with aio.closing(client):
+                for _ in range(times):
+                    async with aio.locked(client.lock("printer", "A4")) as held:
+                        await aio.wait(held.write((held.data or 0) + 1))
+
+        with Client(url, server.write_key) as client:
+            client.create("printer")
+            for _ in range(3):
+                asyncio.run(count(shared, 2))
+            def work():
+                asyncio.run(count(twisted.Client(url, server.write_key), 10))
+            threads = [threading.Thread(target=work) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            print(client.get("printer", "A4").data, server.store.places)
     """)
-    assert "EPollReactor already" in printed
+    assert printed == "36 {}\n"
 
 
 FIXTURE = """
+    import asyncio
+
     import pytest
+    from resourced.client import aio
     from resourced.client import Client as Asynchronous
     from resourced.client import NotFound
     from resourced.client.blocking import Client
@@ -357,6 +678,12 @@ FIXTURE = """
             client.create("printer")
             with client.lock("printer", "A4") as held:
                 held.write(time)
+
+        async def read():
+            async with aio.closing(Asynchronous(resourced.url, resourced.read_key)) as client:
+                return (await aio.wait(client.get("printer", "A4"))).data
+
+        assert asyncio.run(read()) == time
 """
 
 TWISTED_FIXTURE = """
@@ -373,10 +700,11 @@ TWISTED_FIXTURE = """
 
 
 def test_fixture(tmp_path):
-    """A suite without reactor and daemon has a server by asking for ``resourced``."""
+    """A suite has a server by asking for ``resourced``, for what blocks and for asyncio's tasks; pytest-twisted may be there."""
     (tmp_path / "test_mine.py").write_text(textwrap.dedent(FIXTURE))
-    printed = run("", "-m", "pytest", "-q", "-p", "no:twisted", "-p", "no:cacheprovider", folder=tmp_path)
-    assert "2 passed" in printed
+    for option in ("no:twisted", "no:cacheprovider"):
+        printed = run("", "-m", "pytest", "-q", "-p", option, "-p", "no:cacheprovider", folder=tmp_path)
+        assert "2 passed" in printed
 
 
 def test_fixture_with_twisted(tmp_path):

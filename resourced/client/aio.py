@@ -1,7 +1,7 @@
 """
-The client in asyncio's tasks.
+The client in asyncio's tasks, on whatever loop runs: one loop after the other, or several in threads of their own.
 
-Twisted's reactor runs on asyncio's own loop, and what the client does is waited for with ``wait``, ``locked`` and ``each``:
+What the client does is waited for with ``wait``, ``locked`` and ``each``:
 
 .. code:: python
 
@@ -10,7 +10,6 @@ Twisted's reactor runs on asyncio's own loop, and what the client does is waited
 
 
     async def main():
-        aio.start()
         async with aio.closing(Client("http://localhost:9501", "write-key")) as client:
             async with aio.locked(client.lock("printer", "A4", wait=60)) as held:
                 await aio.wait(held.write({"jobs": (held.data or {"jobs": 0})["jobs"] + 1}))
@@ -18,20 +17,18 @@ Twisted's reactor runs on asyncio's own loop, and what the client does is waited
 
     asyncio.run(main())
 
-A program that runs Twisted's asyncio reactor itself has no need of ``start``. A process has one reactor, so it can have one loop.
+A client keeps a loop's connections until it is closed on that loop, and can be used on the next one then. Nothing runs in a thread
+beside the loop: while a task blocks it no lock is renewed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
-import threading
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
-from twisted.internet import asyncioreactor
 from twisted.internet.defer import Deferred
 
 from resourced.client.api import following
@@ -42,54 +39,47 @@ T = TypeVar("T")
 
 
 def start() -> None:
-    """
-    Let Twisted's reactor run on the loop that runs.
-
-    :raises RuntimeError: the process has a reactor already that does not.
-    """
-    loop = asyncio.get_running_loop()
-    if "twisted.internet.reactor" not in sys.modules:
-        asyncioreactor.install(loop)
-    from twisted.internet import reactor as installed  # noqa: PLC0415 - to import it is to choose it
-
-    reactor: Any = installed
-    if not isinstance(reactor, asyncioreactor.AsyncioSelectorReactor):
-        raise RuntimeError(  # noqa: TRY004 - nothing that was passed is of the wrong type
-            f"Twisted's reactor is {type(reactor).__name__} already; call start() before anything imports it."
-        )
-    if not reactor.running:
-        reactor.startRunning(installSignalHandlers=False)
-        threading.Thread(target=_outlast, args=(reactor,), name="reactor's end", daemon=True).start()
-
-
-def _outlast(reactor: Any) -> None:
-    """End the reactor's own threads as soon as the program has come to its end: they would keep it from that."""
-    threading.main_thread().join()
-    reactor.getThreadPool().stop()
+    """Do nothing: a client finds the loop by itself. It is here for programs that were written when this had to be called first."""
 
 
 async def wait(work: Awaitable[T]) -> T:
     """
     Wait in a task for what a client does; if the task is cancelled, so is that, and its end is waited for.
 
+    A lock that came at the very moment of the cancellation is released.
+
     :param work: what a coroutine method of the client or of ``Held`` returned, or a Deferred.
     """
+    loop = asyncio.get_running_loop()
     outcome = Deferred.fromCoroutine(_whole(work))
-    future = outcome.asFuture(asyncio.get_running_loop())
+    future = outcome.asFuture(loop)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
+        outcome.cancel()
         if not future.done():
-            outcome.cancel()
             # A place that is given up is given up before anything else is done.
             await asyncio.wait([future])
-        if not future.cancelled():
-            future.exception()
+        if (held := _left_over(future)) is not None:
+            await wait(held.release())
+        raise
+    except GeneratorExit:
+        # The task is thrown away, and may not wait for anything.
+        outcome.cancel()
+        if (held := _left_over(future)) is not None:
+            held.release_aside()
         raise
 
 
 async def _whole(work: Awaitable[T]) -> T:
     return await work
+
+
+def _left_over(future: asyncio.Future[Any]) -> Held | None:
+    """Return the lock that nobody has got who waited for it."""
+    if not future.done() or future.cancelled() or future.exception() is not None:
+        return None
+    return future.result() if isinstance(future.result(), Held) else None
 
 
 async def each(items: AsyncIterator[T]) -> AsyncIterator[T]:
@@ -101,9 +91,8 @@ async def each(items: AsyncIterator[T]) -> AsyncIterator[T]:
 @asynccontextmanager
 async def closing(thing: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
     """Have a ``Client``, or what ``Client.watch`` returns, for the length of a block, and close it then."""
-    entered = await wait(thing.__aenter__())
     try:
-        yield entered
+        yield await wait(thing.__aenter__())
     finally:
         await wait(thing.__aexit__(None, None, None))
 
@@ -124,14 +113,15 @@ class locked:  # noqa: N801 - it is called where a function might be, as context
 
     async def __aenter__(self) -> Held:
         held = await wait(self._lock.acquire())
-        task = self._task = asyncio.current_task()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None  # noqa: S101 - there is no await without one
-        self._before = task.cancelling()
-        held.lost().addCallback(lambda _: self._interrupt())
+        self._task, self._before = task, task.cancelling()
+        # In a turn of its own: a task that finds out by itself must not be cancelled, for it would be wherever it awaits next.
+        held.lost().addCallback(lambda _: loop.call_soon(self._interrupt))
         return held
 
     def _interrupt(self) -> None:
-        if self._task is not None and not self._cancelled:
+        if self._task is not None:
             self._cancelled = True
             self._task.cancel()
 
@@ -139,6 +129,10 @@ class locked:  # noqa: N801 - it is called where a function might be, as context
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         task, self._task = self._task, None
+        if isinstance(error, GeneratorExit):
+            # The task, or a generator of its, is thrown away. This waits for nothing.
+            await self._lock.__aexit__(kind, error, trace)
+            return
         if task is not None and self._cancelled and task.uncancel() > self._before and kind is asyncio.CancelledError:
             return
         await wait(self._lock.__aexit__(kind, error, trace))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Final, Self, TypeVar
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
 
-from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, succeed
-from twisted.web.client import Agent, HTTPConnectionPool
-
+from resourced.client.connections import Connections, Sender
 from resourced.client.errors import LockLost, NotFound, Unreachable
 from resourced.client.held import Held, as_holder
 from resourced.client.lock import Lock
-from resourced.client.servers import Servers, arguments, path, refusal
+from resourced.client.loop import LoopReactor, running_loop
+from resourced.client.servers import Servers, arguments, base, path, refusal
 from resourced.client.values import (
     Definition,
     Document,
@@ -30,12 +31,31 @@ from resourced.client.watch import Watch
 from resourced.client.wire import Wire
 from resourced.clock import elapsed
 
-#: Seconds that a connection is kept while nothing goes over it: less than a server keeps it.
-IDLE: Final = 30
-#: How many of them are kept per server.
-CONNECTIONS: Final = 100
-
 Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """
+    What a client has in one place.
+
+    :ivar place: the process, and the loop of asyncio's if it is one that runs the client.
+    :ivar connections: none if something else sends the requests.
+    """
+
+    place: tuple[int, asyncio.AbstractEventLoop | None]
+    reactor: Any
+    servers: Servers
+    connections: Connections | None
+
+
+def _reactor(loop: asyncio.AbstractEventLoop | None) -> Any:
+    """Return what runs a client that was not told: a loop of asyncio's, or else Twisted's own reactor."""
+    if loop is not None:
+        return LoopReactor(loop)
+    from twisted.internet import reactor  # noqa: PLC0415 - to import it is to choose it
+
+    return reactor
 
 
 class Client:
@@ -52,7 +72,7 @@ class Client:
     :param timeout: seconds that a server may take to answer, beside what it was asked to wait.
     :param patience: seconds to go on trying while no server answers.
     :param poll: seconds that a server is asked to wait for a lock in one request; it may let a request wait less.
-    :param reactor: what runs it; without one, Twisted's own.
+    :param reactor: what runs it; without one, the loop of asyncio's that runs where it is used, or else Twisted's own reactor.
     :param treq: what sends the requests, such as ``treq.testing.StubTreq``; without it, a client with a pool of connections.
     :param seconds: a clock that never goes back, for the belief in locks. Without it that of the system, which also counts
         the time that the machine sleeps.
@@ -71,23 +91,38 @@ class Client:
         treq: Any = None,
         seconds: Callable[[], float] | None = None,
     ) -> None:
-        if reactor is None:
-            from twisted.internet import reactor  # noqa: PLC0415 - to import it is to choose it
+        self._urls = [base(one) for one in ([url] if isinstance(url, str) else url)]
+        if not self._urls:
+            raise ValueError("there is no URL of a server")
+        self._headers = {"x-api-key": key, "accept": "application/json"}
+        self._timeout = timeout
+        self._patience = patience
         self._reactor = reactor
-        self._pool: HTTPConnectionPool | None = None
-        if treq is None:
-            self._pool = HTTPConnectionPool(reactor)
-            self._pool.cachedConnectionTimeout = IDLE
-            self._pool.maxPersistentPerHost = CONNECTIONS
-            # What may be sent again is for the client to say.
-            self._pool.retryAutomatically = False
-            treq = HTTPClient(Agent(reactor, pool=self._pool, connectTimeout=timeout))
-        seconds = seconds or elapsed
-        urls = [url] if isinstance(url, str) else list(url)
-        wire = Wire(reactor, treq, {"x-api-key": key, "accept": "application/json"}, seconds)
-        self._servers = Servers(urls, wire, reactor, seconds, timeout=timeout, patience=patience)
+        self._treq: Sender | None = treq
+        self._seconds = seconds or elapsed
         self._owner = owner
         self._poll = poll
+        self._here: _Here | None = None
+
+    def _connect(self) -> _Here:
+        """
+        Return what the client has where it is used: on this loop, and in this process. What it had elsewhere is left there; a loop
+        that is over can do nothing any more, and what a process was forked from does what it has to do itself.
+        """
+        place = (os.getpid(), None if self._reactor else running_loop())
+        if self._here is None or self._here.place != place:
+            reactor = self._reactor or _reactor(place[1])
+            connections = None if self._treq else Connections(reactor, self._timeout)
+            sender = self._treq or connections
+            assert sender is not None  # noqa: S101 - it is one or the other
+            wire = Wire(reactor, sender, self._headers, self._seconds)
+            servers = Servers(self._urls, wire, reactor, self._seconds, timeout=self._timeout, patience=self._patience)
+            self._here = _Here(place, reactor, servers, connections)
+        return self._here
+
+    @property
+    def _servers(self) -> Servers:
+        return self._connect().servers
 
     async def __aenter__(self) -> Self:
         return self
@@ -97,9 +132,10 @@ class Client:
 
     async def close(self) -> None:
         """Close the connections. Whatever is under way is not waited for: leave the blocks of all locks first."""
-        await self._servers.settled()
-        closed: Deferred[None] = succeed(None) if self._pool is None else self._pool.closeCachedConnections()
-        await closed
+        here = self._connect()
+        await here.servers.settled()
+        if here.connections is not None:
+            await here.connections.close()
 
     # -- Resources
 
@@ -197,9 +233,10 @@ class Client:
             if that means to wait for oneself, by way of others who say what they hold.
         :param on_queued: told how the wait stands, whenever that changes; what it raises ends the wait.
         """
+        here = self._connect()
         return Lock(
-            self._servers,
-            self._reactor,
+            here.servers,
+            here.reactor,
             resource,
             selector,
             wait=wait,
@@ -227,15 +264,17 @@ class Client:
             text: str | None = (await self.get(resource, selector)).text
         except NotFound:
             text = None
+        here = self._connect()
         held = Held(
-            self._servers,
-            self._reactor,
+            here.servers,
+            here.reactor,
             resource,
             selector,
             ticket=ticket,
             owner=self._owner,
             fence=fence,
             text=text,
+            borrowed=True,
         )
         await held.learn(answer)
         held.check()
@@ -277,6 +316,8 @@ class Client:
         :param after: leave out the queue up to this position.
         :param limit: how many of the queue to tell of, 1 to 1000.
         """
+        # A lock that was left just now may still be about to be released.
+        await self._servers.settled(path(resource, selector))
         answer = await self._servers.ask("GET", path(resource, selector, end="lock", after=after or None, limit=limit))
         holder, queue = answer.fields.get("holder"), answer.items("queue")
         return take(
@@ -332,7 +373,8 @@ class Client:
         :param prefix: only what happens to resources whose names begin with it.
         :param after: begin after the event with this id; without it, with what happens from now on.
         """
-        return Watch(self._servers, self._reactor, prefix, after)
+        here = self._connect()
+        return Watch(here.servers, here.reactor, prefix, after)
 
     async def _pages(
         self, target: Callable[[Any], str], after: object, kind: type[Item], name: str

@@ -9,128 +9,33 @@ The same client for scripts and threads: every call blocks until its answer is t
         with client.lock("printer", "A4", wait=60) as held:
             held.write({"jobs": (held.data or {"jobs": 0})["jobs"] + 1})
 
-Twisted's reactor does the work. If it runs already it is used as it is, from any thread but its own; otherwise it is started in a
-thread of its own, which ends with the program. A process that forks has to do so before it makes the first client.
+A reactor of its own does the work, in a thread that the process has once and that ends with it. A process that is forked gets a
+thread, and connections, of its own with the first use of a client; what its parent holds counts as lost there. A program that ends
+while a generator still holds a lock releases it, if that can be done in two seconds; a lock that a thread of the kind ``daemon``
+holds then is left to its lease.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python import threadable
-from twisted.python.failure import Failure
 
 from resourced import client
 from resourced.client.api import following
-from resourced.client.errors import LockLost, Unreachable
+from resourced.client.errors import LockLost
+from resourced.client.process import THREAD
+from resourced.client.thread import ReactorThread
 from resourced.client.values import Definition, Document, Event, Gap, LockState, Resource, Selector, Waiting
-from resourced.clock import count_monotonically
 
 T = TypeVar("T")
 
 log = Logger()
-
-_starting: Final = threading.Lock()
-
-
-def running_reactor() -> Any:
-    """
-    Return Twisted's reactor, which runs: if it did not, in a thread of its own from now on.
-
-    :raises RuntimeError: it ran in a process that this one was forked from, and cannot run here.
-    """
-    from twisted.internet import reactor as installed  # noqa: PLC0415 - to import it is to choose it
-
-    reactor: Any = installed
-    with _starting:
-        if not reactor.running:
-            if not reactor.getDelayedCalls():
-                count_monotonically(reactor)
-            running = threading.Event()
-            reactor.callWhenRunning(running.set)
-            options = {"installSignalHandlers": False}
-            # Its own threads are daemons with it, so none of them keeps the program from its end.
-            threading.Thread(target=reactor.run, kwargs=options, name="reactor", daemon=True).start()
-            running.wait()
-        if threadable.ioThread not in {thread.ident for thread in threading.enumerate()}:
-            raise RuntimeError("The reactor's thread was left behind by a fork. Fork before the first client is made.")
-    return reactor
-
-
-class Calls:
-    """From a thread into the reactor, and back with what came of it."""
-
-    def __init__(self) -> None:
-        self._reactor = running_reactor()
-        self._pending: set[Future[Any]] = set()
-        self.wait(self._expect_end)
-
-    def wait(self, begin: Callable[[], Awaitable[T]], undo: Callable[[T], Awaitable[object]] | None = None) -> T:
-        """
-        Have something done in the reactor, and wait for what comes of it.
-
-        :param begin: begins it.
-        :param undo: if the thread does not wait to the end, because of an exception such as ``KeyboardInterrupt``, what was begun is
-            cancelled. If it was too late for that, this is done with what came of it.
-        :raises RuntimeError: this is the reactor's own thread, which must not wait.
-        """
-        if threadable.isInIOThread():
-            raise RuntimeError("This would stop the reactor: use resourced.client in its thread, or another thread.")
-        outcome: Future[T] = Future()
-        begun: list[Deferred[T]] = []
-
-        def settle(result: T | Failure) -> None:
-            self._pending.discard(outcome)
-            if outcome.done():
-                # The reactor has been stopped meanwhile.
-                return
-            if isinstance(result, Failure):
-                outcome.set_exception(result.value)
-            else:
-                outcome.set_result(result)
-
-        def work() -> None:
-            self._pending.add(outcome)
-            begun.append(Deferred.fromCoroutine(_whole(begin)))
-            begun[0].addBoth(settle)
-
-        self._reactor.callFromThread(work)
-        try:
-            return outcome.result()
-        except BaseException as error:
-            if outcome.done() and outcome.exception() is error:
-                raise
-            self._reactor.callFromThread(lambda: begun[0].cancel())  # noqa: PLW0108 - it is not there yet
-            if outcome.exception() is None and undo is not None:
-                self.wait(lambda: undo(outcome.result()))
-            raise
-
-    def close(self) -> None:
-        """Have no more to do with the reactor."""
-        self.wait(self._forget_end)
-
-    async def _expect_end(self) -> None:
-        self._trigger = self._reactor.addSystemEventTrigger("before", "shutdown", self._end)
-
-    async def _forget_end(self) -> None:
-        self._reactor.removeSystemEventTrigger(self._trigger)
-
-    def _end(self) -> None:
-        """Let no thread wait for what will never come."""
-        for outcome in list(self._pending):
-            self._pending.discard(outcome)
-            if not outcome.done():
-                outcome.set_exception(Unreachable("The reactor has been stopped.", "stopped"))
-
-
-async def _whole(begin: Callable[[], Awaitable[T]]) -> T:
-    return await begin()
 
 
 class Held:
@@ -143,15 +48,23 @@ class Held:
     :ivar lost: is set when the lock is lost.
     """
 
-    def __init__(self, calls: Calls, held: client.Held) -> None:
-        self._calls = calls
+    def __init__(self, thread: ReactorThread, held: client.Held) -> None:
+        self._thread = thread
         self._held = held
-        self.lost = threading.Event()
+        self._lost = threading.Event()
         self.resource = held.resource
         self.selector = held.selector
         self.ticket = held.ticket
         self.fence = held.fence
         self.owner = held.owner
+
+    @property
+    def lost(self) -> threading.Event:
+        if self._thread.forked:
+            # Another thread may have been at the other one when this process was forked.
+            self._lost = threading.Event()
+            self._lost.set()
+        return self._lost
 
     @property
     def lease(self) -> int:
@@ -175,44 +88,61 @@ class Held:
 
     def check(self) -> None:
         """Return if the lock is still held: to be called now and then in a long piece of work."""
-        if not self._held.left:
-            self._calls.wait(self._check)
-
-    async def _check(self) -> None:
         self._held.check()
 
     def write(self, value: Any, *, unlock: bool = False) -> None:
-        self._calls.wait(lambda: self._held.write(value, unlock=unlock))
+        self._wait(lambda: self._held.write(value, unlock=unlock))
 
     def write_text(self, text: str, *, unlock: bool = False) -> None:
-        self._calls.wait(lambda: self._held.write_text(text, unlock=unlock))
+        self._wait(lambda: self._held.write_text(text, unlock=unlock))
 
     def delete(self, *, unlock: bool = False) -> None:
-        self._calls.wait(lambda: self._held.delete(unlock=unlock))
+        self._wait(lambda: self._held.delete(unlock=unlock))
 
     def unlock(self) -> None:
-        self._calls.wait(self._held.unlock)
+        self._wait(self._held.unlock)
+
+    def _wait(self, work: Callable[[], Awaitable[None]]) -> None:
+        if self._thread.forked:
+            self._held.check()
+        self._thread.wait(work)
 
 
 class Lock:
-    """A lock to be had, as ``resourced.client.Lock``: a context manager that can be used once."""
+    """
+    A lock to be had, as ``resourced.client.Lock``: a context manager that can be used once.
 
-    def __init__(self, calls: Calls, lock: client.Lock, on_lost: Callable[[LockLost], object] | None) -> None:
-        self._calls = calls
-        self._lock = lock
+    :ivar left: whether nobody can be in the block any more: it is a generator's, or its thread has ended. It is looked at when the
+        program ends.
+    """
+
+    def __init__(
+        self, begin: Callable[[], tuple[ReactorThread, client.Lock]], on_lost: Callable[[LockLost], object] | None
+    ) -> None:
+        self._begin = begin
         self._on_lost = on_lost
+        self._begun: tuple[ReactorThread, client.Lock] | None = None
+        self._user = threading.current_thread()
 
     def __enter__(self) -> Held:
-        return self._calls.wait(self._enter, lambda _: self._lock.__aexit__(None, None, None))
+        if self._begun is None:
+            self._begun = self._begin()
+        thread, lock = self._begun
+        self._user = threading.current_thread()
+        return thread.wait(self._enter, lambda _: lock.__aexit__(None, None, None))
 
     async def _enter(self) -> Held:
-        held = await self._lock.acquire()
-        face = Held(self._calls, held)
+        assert self._begun is not None  # noqa: S101 - it is called when it is
+        thread, lock = self._begun
+        held = await lock.acquire()
+        thread.leaving.add(self)
+        face, on_lost = Held(thread, held), self._on_lost
+        flag = face.lost
 
         def lost(reason: LockLost) -> None:
-            face.lost.set()
-            if self._on_lost is not None:
-                self._on_lost(reason)
+            flag.set()
+            if on_lost is not None:
+                on_lost(reason)
 
         held.lost().addCallback(lost).addErrback(
             lambda failure: log.failure("What was to be told of the loss of a lock has failed.", failure)
@@ -222,7 +152,27 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._calls.wait(lambda: self._lock.__aexit__(kind, error, trace))
+        if self._begun is None:
+            return
+        thread, lock = self._begun
+        if isinstance(error, GeneratorExit):
+            # A generator that is closed may wait, unlike a coroutine.
+            kind = error = trace = None
+        if thread.forked:
+            # Nothing is waited for then.
+            with suppress(StopIteration):
+                lock.__aexit__(kind, error, trace).send(None)
+        else:
+            thread.finish(lambda: lock.__aexit__(kind, error, trace))
+
+    @property
+    def left(self) -> bool:
+        return self._user is threading.main_thread() or not self._user.is_alive()
+
+    async def leave(self) -> None:
+        """Release the lock in the end."""
+        if self._begun is not None:
+            await self._begun[1].__aexit__(None, None, None)
 
 
 class Client:
@@ -242,12 +192,19 @@ class Client:
         patience: float = 60.0,
         poll: float = 25.0,
     ) -> None:
-        self._calls = Calls()
+        self._make = partial(client.Client, url, key, owner=owner, timeout=timeout, patience=patience, poll=poll)
+        # It says at once if it is no URL, and connects to nothing.
+        self._make()
+        self._clients: dict[ReactorThread, client.Client] = {}
 
-        async def make() -> client.Client:
-            return client.Client(url, key, owner=owner, timeout=timeout, patience=patience, poll=poll)
+    def _here(self) -> tuple[ReactorThread, client.Client]:
+        """Return the thread of this process, and the client that is for use in it."""
+        thread = THREAD.get()
+        return thread, self._clients.setdefault(thread, self._make(reactor=thread.reactor))
 
-        self._client = self._calls.wait(make)
+    def _wait(self, work: Callable[[client.Client], Awaitable[T]]) -> T:
+        thread, made = self._here()
+        return thread.wait(lambda: work(made))
 
     def __enter__(self) -> Self:
         return self
@@ -256,29 +213,29 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        self._calls.wait(self._client.close)
-        self._calls.close()
+        for thread, made in self._clients.items():
+            thread.finish(made.close)
 
     def create(self, name: str, timeout: int = 0) -> Definition:
-        return self._calls.wait(lambda: self._client.create(name, timeout))
+        return self._wait(lambda made: made.create(name, timeout))
 
     def resource(self, name: str) -> Resource:
-        return self._calls.wait(lambda: self._client.resource(name))
+        return self._wait(lambda made: made.resource(name))
 
     def change(self, name: str, timeout: int) -> Definition:
-        return self._calls.wait(lambda: self._client.change(name, timeout))
+        return self._wait(lambda made: made.change(name, timeout))
 
     def remove(self, name: str) -> None:
-        self._calls.wait(lambda: self._client.remove(name))
+        self._wait(lambda made: made.remove(name))
 
     def resources(self, prefix: str = "", *, after: str = "", page: int = 100) -> Iterator[Resource]:
-        return self._each(self._client.resources(prefix, after=after, page=page))
+        return self._list(lambda made: made.resources(prefix, after=after, page=page))
 
     def selectors(self, resource: str, prefix: str = "", *, after: str = "", page: int = 100) -> Iterator[Selector]:
-        return self._each(self._client.selectors(resource, prefix, after=after, page=page))
+        return self._list(lambda made: made.selectors(resource, prefix, after=after, page=page))
 
     def get(self, resource: str, selector: str) -> Document:
-        return self._calls.wait(lambda: self._client.get(resource, selector))
+        return self._wait(lambda made: made.get(resource, selector))
 
     def lock(
         self,
@@ -293,31 +250,49 @@ class Client:
         on_lost: Callable[[LockLost], object] | None = None,
     ) -> Lock:
         """As ``resourced.client.Client.lock``; both callbacks are called in the reactor's thread and must not block."""
-        lock = self._client.lock(
-            resource, selector, wait=wait, ticket=ticket, owner=owner, holds=holds, on_queued=on_queued
+        lock_of = partial(
+            client.Client.lock,
+            resource=resource,
+            selector=selector,
+            wait=wait,
+            ticket=ticket,
+            owner=owner,
+            holds=holds,
+            on_queued=on_queued,
         )
-        return Lock(self._calls, lock, on_lost)
+
+        def begin() -> tuple[ReactorThread, client.Lock]:
+            thread, made = self._here()
+            return thread, lock_of(made)
+
+        return Lock(begin, on_lost)
 
     def unlock(self, resource: str, selector: str, ticket: str) -> bool:
-        return self._calls.wait(lambda: self._client.unlock(resource, selector, ticket))
+        return self._wait(lambda made: made.unlock(resource, selector, ticket))
 
     def state(self, resource: str, selector: str, *, after: int = 0, limit: int = 100) -> LockState:
-        return self._calls.wait(lambda: self._client.state(resource, selector, after=after, limit=limit))
+        return self._wait(lambda made: made.state(resource, selector, after=after, limit=limit))
 
     def break_lock(self, resource: str, selector: str, fence: int, reason: str = "") -> None:
-        self._calls.wait(lambda: self._client.break_lock(resource, selector, fence, reason))
+        self._wait(lambda made: made.break_lock(resource, selector, fence, reason))
 
     def events(self, resource: str, selector: str, *, before: int | None = None, page: int = 100) -> Iterator[Event]:
-        return self._each(self._client.events(resource, selector, before=before, page=page))
+        return self._list(lambda made: made.events(resource, selector, before=before, page=page))
 
     def watch(self, prefix: str = "", *, after: int | None = None) -> Iterator[Event | Gap]:
         """As ``resourced.client.Client.watch``: it begins when the first event is asked for, and ends with the loop over it."""
-        watch = self._client.watch(prefix, after=after)
+        thread, made = self._here()
+        watching = made.watch(prefix, after=after)
         try:
-            yield from self._each(watch)
+            yield from _each(thread, watching)
         finally:
-            self._calls.wait(watch.__aexit__)
+            thread.finish(watching.__aexit__)
 
-    def _each(self, items: AsyncIterator[T]) -> Iterator[T]:
-        while (found := self._calls.wait(lambda: following(items))) is not None:
-            yield found
+    def _list(self, begin: Callable[[client.Client], AsyncIterator[T]]) -> Iterator[T]:
+        thread, made = self._here()
+        return _each(thread, begin(made))
+
+
+def _each(thread: ReactorThread, items: AsyncIterator[T]) -> Iterator[T]:
+    while (found := thread.wait(lambda: following(items))) is not None:
+        yield found

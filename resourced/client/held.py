@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from math import inf
 from typing import Any, Final
+from weakref import WeakMethod
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -12,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from resourced.client.errors import ClientError, LockLost, Unreachable
+from resourced.client.process import HELD
 from resourced.client.servers import LONGEST, Servers, path
 from resourced.client.values import Event, take
 from resourced.client.wire import Answer
@@ -22,11 +26,16 @@ log = Logger()
 ENDS: Final = frozenset({"release", "expiry", "break"})
 #: The code of the loss of a lock that somebody has let go of with its ticket, and who holds it is the only one to have that.
 RELEASED: Final = "released"
+#: Why a process does not hold what it found when it was forked.
+FORKED: Final = "is held by the process that this one was forked from, not by this one."
 
 
 class Held:
     """
     A lock that is held. Every method raises ``LockLost`` from the moment on when it is not, or cannot be believed to be.
+
+    It is renewed for as long as somebody has this object: a lock that nobody can release any more ends with its lease. In a process
+    that is forked from the one that holds the lock it counts as lost, and nothing is done about it there.
 
     :ivar resource: what is locked: the name of the resource,
     :ivar selector: and of the selector.
@@ -47,7 +56,13 @@ class Held:
         owner: str,
         fence: int,
         text: str | None,
+        borrowed: bool = False,
     ) -> None:
+        """
+        Begin to hold it.
+
+        :param borrowed: whether it is another block's, which will release it.
+        """
         self.resource = resource
         self.selector = selector
         self.ticket = ticket
@@ -58,10 +73,13 @@ class Held:
         self._reactor = reactor
         self._path = path(resource, selector)
         self._text = text
+        self._borrowed = borrowed
+        self._process = os.getpid()
         self._data: tuple[Any, ...] = ()
         self._until = 0.0
         self._reason: LockLost | None = None
         self._leaving = False
+        self._hurrying = False
         self._over = False
         self._trouble = ""
         self._waiters: list[Deferred[LockLost]] = []
@@ -69,6 +87,7 @@ class Held:
         self._renewing: Deferred[None] = succeed(None)
         # What the server is told about the lock is told one after the other: a renewal that overtook a release would queue anew.
         self._turn = DeferredLock()
+        HELD.enter(self)
 
     # -- What is known
 
@@ -87,12 +106,12 @@ class Held:
     @property
     def left(self) -> float:
         """For how many seconds the lock may be believed to be held if the server is not heard of again; 0 if it is not held."""
-        return 0.0 if self._over or self._reason else max(0.0, self._until - self._servers.seconds())
+        return 0.0 if self._over or self.reason else max(0.0, self._until - self._servers.seconds())
 
     @property
     def reason(self) -> LockLost | None:
         """Why it is lost; None if it is not."""
-        return self._reason
+        return self._error(FORKED, "forked") if self._forked else self._reason
 
     def lost(self) -> Deferred[LockLost]:
         """Wait for the loss of the lock. It never comes if the lock is let go of; each caller has a Deferred of its own."""
@@ -103,14 +122,19 @@ class Held:
         return waiter
 
     def check(self) -> None:
-        """Return if the lock is held: for a long piece of work that asks now and then."""
-        if self._reason is None and not self._over and self._servers.seconds() >= self._until:
-            self._lapse()
-        if self._reason is not None:
-            # A new one each time: an exception collects where it has been.
-            raise self._error(self._reason.sentence, self._reason.code)
+        """Return if the lock is held: for a long piece of work that asks now and then. It may be called in any thread."""
+        if (reason := self.reason) is not None:
+            raise self._again(reason)
         if self._over:
-            raise self._error(f"{self._name} was let go of before.", RELEASED)
+            raise self._error("was let go of before.", RELEASED)
+        if self._servers.seconds() >= self._until:
+            raise self._error(self._unconfirmed, "unconfirmed")
+
+    def _look(self) -> None:
+        """Return if the lock is held, and if it is not any more, have everybody know."""
+        if not self._forked and self._reason is None and not self._over and self._servers.seconds() >= self._until:
+            self._lapse()
+        self.check()
 
     # -- What is done with it
 
@@ -137,14 +161,17 @@ class Held:
 
     async def unlock(self) -> None:
         """
-        Let go of the lock before the block ends. Nothing can be done with it from then on.
+        Let go of the lock before the block ends. Nothing can be done with it from then on. This is done to its end, whoever cancels it.
 
         :raises Unreachable: no server could be told; the lock ends with its lease.
         """
-        self.check()
+        self._look()
         self._leaving = True
+        await self._servers.finish(self._path, self._unlock(), self._hurry)
+
+    async def _unlock(self) -> None:
         async with self._turn:
-            self.check()
+            self._look()
             self.stop()
             answer = await self._tell("POST", f"{self._path}/unlock")
             # After a try whose answer was lost it may have been let go of already.
@@ -157,9 +184,15 @@ class Held:
         """
         Let go of the lock as its block ends, if that was not done before; if no server can be told it ends with its lease.
 
+        A lock that is another block's is left to that.
+
         :raises LockLost: it was lost before.
         """
-        if self._over and self._reason is None:
+        if self._over and self.reason is None:
+            return
+        if self._borrowed:
+            self._look()
+            self.stop()
             return
         try:
             await self.unlock()
@@ -168,17 +201,25 @@ class Held:
         except ClientError as error:
             log.warn("A lock could not be released and ends with its lease. {why}", why=error.sentence)
 
+    def release_aside(self) -> None:
+        """Do so without waiting for it, where nothing can be waited for."""
+        self._servers.aside(self._path, self.release())
+
     async def _store(self, method: str, text: str | None, *, unlock: bool) -> None:
+        self._look()
+        work = self._send(method, text, unlock=unlock)
+        await (self._servers.finish(self._path, work, self._hurry) if unlock else work)
+
+    async def _send(self, method: str, text: str | None, *, unlock: bool) -> None:
         body = None if text is None else text.encode()
         target = f"{self._path}?unlock=1" if unlock else self._path
-        self.check()
         async with self._turn:
-            self.check()
+            self._look()
             try:
                 answer = await self._tell(method, target, body)
             except Unreachable:
                 # It makes a difference whether there is still a lock to try again with.
-                self.check()
+                self._look()
                 raise
             done = answer.status < 300 or (unlock and answer.repeated and await self._was_released())
             if not done:
@@ -196,8 +237,22 @@ class Held:
     async def _tell(self, method: str, target: str, body: bytes | None = None) -> Answer:
         """Say something as the holder."""
         return await self._servers.ask(
-            method, target, headers={"x-ticket": self.ticket}, body=body, accept=(410, 423), until=self._until
+            method,
+            target,
+            headers={"x-ticket": self.ticket},
+            body=body,
+            accept=(410, 423),
+            until=self._until,
+            trouble=self._give_in,
         )
+
+    def _hurry(self) -> None:
+        """Know that whoever waits for what is said last would rather go: each server is asked once more at most."""
+        self._hurrying = True
+
+    def _give_in(self, trouble: str) -> None:
+        if self._hurrying:
+            raise Unreachable(trouble)
 
     async def _was_released(self, patience: float = inf) -> bool:
         """Tell from the history whether the lock was let go of with its ticket; if it does not say, it was not."""
@@ -232,14 +287,25 @@ class Held:
         self._disarm()
         now = self._servers.seconds()
         self._timers = [
-            self._reactor.callLater(max(0.0, sent + lease / 3 - now), self._renew),
-            self._reactor.callLater(max(0.0, self._until - now), self._expect_lapse),
+            self._later(sent + lease / 3 - now, self._renew),
+            self._later(self._until - now, self._expect_lapse),
         ]
+
+    def _later(self, seconds: float, due: Callable[[], None]) -> IDelayedCall:
+        """Have a method of this called, if somebody still has the lock by then."""
+        method = WeakMethod(due)
+
+        def call() -> None:
+            if (alive := method()) is not None:
+                alive()
+
+        return self._reactor.callLater(max(0.0, seconds), call)
 
     def stop(self) -> None:
         """Have no more to do with the lock."""
         self._over = True
         self._disarm()
+        HELD.leave(self)
 
     def _disarm(self) -> None:
         for timer in self._timers:
@@ -249,24 +315,32 @@ class Held:
 
     def _expect_lapse(self) -> None:
         left = self._until - self._servers.seconds()
-        if left > 0:
+        if self._forked:
+            self._lose(FORKED, "forked")
+        elif left > 0:
             # The reactor's clock is not the one that counts.
-            self._timers.append(self._reactor.callLater(left, self._expect_lapse))
+            self._timers.append(self._later(left, self._expect_lapse))
         else:
             self._lapse()
 
+    @property
+    def _unconfirmed(self) -> str:
+        return f"was not confirmed within its {self.lease} seconds. {self._trouble}".strip()
+
     def _lapse(self) -> None:
-        self._lose(f"was not confirmed within its {self.lease} seconds. {self._trouble}".strip(), "unconfirmed")
+        self._lose(self._unconfirmed, "unconfirmed")
         # What is still under way must not come after this: the server may take it for held yet.
         if not self._renewing.called:
             self._renewing.cancel()
-        self._servers.aside(self._let_go())
+        self._servers.aside(self._path, self._let_go())
 
     async def _let_go(self) -> None:
         await self._servers.ask("POST", f"{self._path}/unlock", headers={"x-ticket": self.ticket}, patience=0)
 
     def _renew(self) -> None:
-        if self._renewing.called:
+        if self._forked:
+            self._lose(FORKED, "forked")
+        elif self._renewing.called:
             self._renewing = Deferred.fromCoroutine(self._confirm())
             self._renewing.addErrback(_report)
 
@@ -287,7 +361,7 @@ class Held:
                 )
             except ClientError as error:
                 self._trouble = error.sentence
-                self._timers.append(self._reactor.callLater(min(self.lease / 6, LONGEST), self._renew))
+                self._timers.append(self._later(min(self.lease / 6, LONGEST), self._renew))
                 return
         await self.learn(answer)
 
@@ -302,7 +376,7 @@ class Held:
             self._lose(_said(answer), answer.code)
             return
         # Somebody has let go of the lock with its ticket, which this request has put into the queue again.
-        self._servers.aside(self._let_go())
+        self._servers.aside(self._path, self._let_go())
         if await self._was_released(patience=0):
             self._released()
         else:
@@ -318,10 +392,16 @@ class Held:
         return self._lose("was let go of with its ticket.", RELEASED)
 
     @property
-    def _name(self) -> str:
-        return f"The lock of {self.resource}/{self.selector}"
+    def _forked(self) -> bool:
+        return os.getpid() != self._process and not self._over
 
-    def _error(self, sentence: str, code: str) -> LockLost:
+    def _error(self, why: str, code: str) -> LockLost:
+        """
+        Return the error that says why the lock is not held.
+
+        :param why: the rest of a sentence about the lock.
+        """
+        sentence = f"The lock of {self.resource}/{self.selector} {why}"
         return LockLost(sentence, code, self.resource, self.selector, self.fence)
 
     def _lose(self, why: str, code: str = "") -> LockLost:
@@ -331,12 +411,16 @@ class Held:
         :param why: the rest of a sentence about the lock.
         """
         if self._reason is None:
-            self._reason = self._error(f"{self._name} {why}", code)
+            self._reason = self._error(why, code)
             self.stop()
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:
                 waiter.callback(self._reason)
-        return self._error(self._reason.sentence, self._reason.code)
+        return self._again(self._reason)
+
+    def _again(self, reason: LockLost) -> LockLost:
+        """Return the same error anew: an exception collects where it has been."""
+        return LockLost(reason.sentence, reason.code, self.resource, self.selector, self.fence)
 
 
 def as_holder(ticket: str, owner: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from resourced.client.block import interruption
 from resourced.client.errors import ClientError, LockLost, NotAcquired, Unreachable
 from resourced.client.held import Held, as_holder
+from resourced.client.process import HELD
 from resourced.client.servers import Servers, path, refusal
 from resourced.client.values import Waiting
 from resourced.client.wire import Answer
@@ -25,9 +26,14 @@ class Lock:
     While it waits it keeps its ticket, through lost connections, restarts of the server and the take-over by one that stood by.
     Whoever cancels the wait gives up the place.
 
+    With the ticket of a lock that a block of this process holds it is that lock once more, and the block that had it first releases it.
+
     While the block runs the lock is renewed each third of its lease. If it is lost the block is cancelled where it awaits, once,
     and ``LockLost`` comes out of the ``async with``. A block that awaits nothing, or goes on after the cancellation, gets it from
-    the next use of its ``Held`` and from the end of the block. The end of the block releases the lock.
+    the next use of its ``Held`` and from the end of the block.
+
+    The end of the block releases the lock, and waits for that, also if it is cancelled meanwhile. Where nothing can be waited for,
+    because the coroutine or generator is closed within the block, the lock is released just after that; ``Client.close`` waits for it.
 
     Belief in the lock counts from before the request was sent that the server answered, so it ends before the server's.
 
@@ -63,6 +69,7 @@ class Lock:
         # What a request without a ticket is known by when it is repeated.
         self._key = ""
         self._used = False
+        self._borrowed = False
         self._held: Held | None = None
 
     # -- The block
@@ -79,9 +86,9 @@ class Lock:
         held, self._held = self._held, None
         if held is None:
             return
-        if isinstance(error, GeneratorExit):
+        if isinstance(error, GeneratorExit) and held.reason is None:
             # The coroutine is being thrown away, and may not wait for anything.
-            held.stop()
+            held.release_aside()
             return
         try:
             await held.release()
@@ -90,6 +97,9 @@ class Lock:
                 *self._names,
                 held.fence,
             ):
+                return
+            if lost.code == "forked" and error is not None and not isinstance(error, CancelledError):
+                # The block goes on in the process that holds the lock. This one leaves it because of something else.
                 return
             raise lost from error
 
@@ -102,12 +112,16 @@ class Lock:
         if self._used:
             raise RuntimeError("A lock can be waited for once; ask the client for another one.")
         self._used = True
+        self._borrowed = HELD.have(*self._names, self._ticket)
         try:
+            # Another block may have left the lock just now.
+            await self._servers.settled(self._path)
             self._held = await self._stand_in_line()
         except GeneratorExit:
+            self._servers.aside(self._path, self._give_up())
             raise
         except BaseException:
-            await self._give_up()
+            await self._servers.finish(self._path, self._give_up())
             raise
         return self._held
 
@@ -192,13 +206,14 @@ class Lock:
             owner=self._owner,
             fence=fence,
             text=text,
+            borrowed=self._borrowed,
         )
         held.believe(sent, lease)
         return held
 
     def _rejoin(self) -> None:
         """Know that the place is lost; the next request joins at the end of the line."""
-        self._key = ""
+        self._key, self._borrowed = "", False
         if self._ticket:
             self._ticket = ""
             self._tell(position=0, rejoined=self._told.rejoined + 1)
@@ -217,19 +232,21 @@ class Lock:
 
     async def _give_up(self) -> None:
         """Leave nothing behind in the queue, as far as a server can be told."""
+        if self._borrowed:
+            return
         try:
             if not self._ticket and self._key:
                 # An answer may be lost, or under way: the same key gets the same ticket again.
                 answer = await self._servers.ask(
                     "PUT",
                     f"{self._path}/lock",
-                    headers={"idempotency-key": self._key},
+                    headers={"idempotency-key": self._key, "prefer": "wait=0"},
                     accept=(410,),
                     patience=0,
                 )
                 self._ticket = answer.header("x-ticket")
             if self._ticket:
                 await self._servers.ask("POST", f"{self._path}/unlock", headers={"x-ticket": self._ticket}, patience=0)
-        except (ClientError, CancelledError):
+        except ClientError:
             # It lapses by itself.
             return

@@ -5,19 +5,26 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from ipaddress import IPv6Address
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from hyperlink import EncodedURL, URLParseError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
 from resourced.client.errors import ClientError, Conflict, NotFound, Refused, Rejected, Unreachable
 from resourced.client.wire import Answer, Away, Request, Unwilling, Wire
 from resourced.model import valid_name
+
+T = TypeVar("T")
+
+log = Logger()
 
 #: The first pause after all servers were asked in vain, and the longest one, in seconds.
 SHORTEST: Final = 0.1
@@ -60,14 +67,27 @@ def arguments(**query: object) -> str:
 
 def base(url: str) -> str:
     """
-    Return where a server is, without a slash at the end.
+    Return where a server is, in ASCII and without a slash at the end.
 
     :raises ValueError: this is no such place.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise ValueError(f"{url!r} is not the URL of a server, such as http://localhost:9501")
-    return url.rstrip("/")
+    try:
+        parts = urlsplit(url)
+        if (
+            parts.scheme in {"http", "https"}
+            and parts.hostname
+            and not (parts.query or parts.fragment or parts.username)
+        ):
+            port = "" if parts.port is None else f":{parts.port}"
+            if "[" not in parts.netloc:
+                return EncodedURL.from_text(url).to_uri().to_text().rstrip("/")
+            # Its scope is written after a percent sign, which a URL has to write as %25.
+            host, _, scope = parts.hostname.partition("%")
+            scope = scope.removeprefix("25") and "%25" + scope.removeprefix("25")
+            return f"{parts.scheme}://[{IPv6Address(host)}{scope}]{port}{quote(parts.path, safe='/%')}".rstrip("/")
+    except (ValueError, URLParseError):
+        pass
+    raise ValueError(f"{url!r} is not the URL of a server, such as http://localhost:9501")
 
 
 def refusal(answer: Answer) -> ClientError:
@@ -101,6 +121,7 @@ class Servers:
     """
     The servers of one store. They are asked in turn, from the one that was of use last.
 
+    :param urls: at least one, as ``base`` returns it.
     :param timeout: seconds that one may take to answer, beside what it was asked to wait.
     :param patience: seconds to go on trying while none answers.
     """
@@ -115,26 +136,59 @@ class Servers:
         timeout: float,
         patience: float,
     ) -> None:
-        self._urls = [base(url) for url in urls]
-        if not self._urls:
-            raise ValueError("there is no URL of a server")
+        self._urls = list(urls)
         self._current = 0
         self._wire = wire
         self._reactor = reactor
         self.seconds = seconds
         self.timeout = timeout
         self.patience = patience
-        self._errands: set[Deferred[object]] = set()
+        # What is done aside, each with the path that it is about.
+        self._errands: dict[Deferred[object], str] = {}
 
-    def aside(self, work: Coroutine[Any, Any, object]) -> None:
-        """Do something that nobody waits for, and whose failure is of no consequence."""
+    def aside(self, at: str, work: Coroutine[Any, Any, object]) -> Deferred[object]:
+        """
+        Do something that nobody need wait for, and whose failure is of no consequence.
+
+        :param at: the path of the selector that it is about.
+        :return: fires when it is done, or has failed. Whoever cancels this cancels the work.
+        """
         errand = Deferred.fromCoroutine(work)
-        self._errands.add(errand)
-        errand.addErrback(_shrug).addBoth(lambda _: self._errands.discard(errand))
+        self._errands[errand] = at
+        errand.addErrback(_shrug).addBoth(lambda _: self._errands.pop(errand))
+        return errand
 
-    async def settled(self) -> None:
-        """Wait for all that is done aside."""
-        await DeferredList(list(self._errands))
+    async def settled(self, at: str = "") -> None:
+        """Wait for what is done aside: for all of it, or for what is about one selector."""
+        for errand in [errand for errand, where in self._errands.items() if at in {"", where}]:
+            await _end_of(errand)
+
+    async def finish(self, at: str, work: Coroutine[Any, Any, T], hurry: Callable[[], object] = lambda: None) -> T:
+        """
+        Do something to its end, also if the wait for it is cancelled; the cancellation comes out when it is done.
+
+        :param hurry: called when the wait is cancelled.
+        """
+        done, failed = list[T](), list[BaseException]()
+
+        async def keep() -> None:
+            try:
+                done.append(await work)
+            except BaseException as error:  # noqa: BLE001 - it is raised again below
+                failed.append(error)
+
+        errand, cancelled = self.aside(at, keep()), False
+        while not (done or failed):
+            try:
+                await _end_of(errand)
+            except CancelledError:
+                cancelled = True
+                hurry()
+        if cancelled:
+            raise CancelledError
+        if failed:
+            raise failed[0]
+        return done[0]
 
     def pauses(self, longest: float = LONGEST) -> Pauses:
         return Pauses(random.random, min(longest, LONGEST))
@@ -220,4 +274,17 @@ class Servers:
 
 
 def _shrug(failure: Failure) -> None:
-    failure.trap(ClientError, CancelledError)
+    log.debug("What was done aside has failed: {why}", why=failure.getErrorMessage())
+
+
+def _end_of(errand: Deferred[object]) -> Deferred[None]:
+    """Wait for the end of an errand; to cancel the wait does nothing to the errand."""
+    waiter: Deferred[None] = Deferred()
+
+    def over(found: object) -> object:
+        if not waiter.called:
+            waiter.callback(None)
+        return found
+
+    errand.addBoth(over)
+    return waiter

@@ -7,7 +7,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as NoAnswer
 from twisted.internet.error import ConnectError, DNSLookupError
@@ -17,6 +16,8 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone, ResponseFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
+
+from resourced.client.connections import Sender
 
 T = TypeVar("T")
 
@@ -104,7 +105,7 @@ class Wire:
     """
 
     def __init__(
-        self, reactor: IReactorTime, treq: HTTPClient, headers: Mapping[str, str], seconds: Callable[[], float]
+        self, reactor: IReactorTime, treq: Sender, headers: Mapping[str, str], seconds: Callable[[], float]
     ) -> None:
         self._reactor = reactor
         self._treq = treq
@@ -164,7 +165,7 @@ class Wire:
             data=request.body,
             allow_redirects=False,
             unbuffered=True,
-            reactor=self._reactor,  # type: ignore[arg-type]
+            reactor=self._reactor,
         )
         return response
 
