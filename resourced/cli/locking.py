@@ -77,7 +77,7 @@ def lock_command(options: Options, lock: Key, wait: float | None, ticket: str) -
 
     async def work(process: Process) -> int:
         around = await options.around.checked(process.client)
-        held = await acquire(process, around, lock, wait, ticket)
+        held = taken = await acquire(process, around, lock, wait, ticket)
         try:
             if held.text is None:
                 # Where there are no data the lock is given for a short time only, until it is used.
@@ -93,7 +93,7 @@ def lock_command(options: Options, lock: Key, wait: float | None, ticket: str) -
                 emit(f"export {VARIABLE}={shlex.quote(around.with_lock(held))}")
         except BaseException:
             # Nobody knows the ticket.
-            await held.release()
+            await taken.release()
             raise
         return Status.OK
 
