@@ -543,7 +543,7 @@ class SlowTests(StreamTestCase):
         follower.pause()
         sent = len(follower.transport.value())
         self.happen(50)
-        self.clock.advance(2 * BEAT)
+        self.clock.advance(BEAT)
         self.assertEqual(len(follower.transport.value()), sent)
         follower.resume()
         self.settle()
