@@ -19,10 +19,10 @@ class Lag(Service):
     The next one is set when the last one has gone off, not in a fixed measure as ``LoopingCall`` does it: there a beat that
     was late and one that was not are told apart by the last digits of two floats.
 
-    :param tell: gets the seconds, each time.
+    :param tell: who gets the seconds, each time.
     """
 
-    def __init__(self, clock: IReactorTime, tell: Callable[[float], object]) -> None:
+    def __init__(self, clock: IReactorTime, *tell: Callable[[float], object]) -> None:
         self._clock = clock
         self._tell = tell
         self._timer: IDelayedCall | None = None
@@ -43,5 +43,7 @@ class Lag(Service):
         self._timer = self._clock.callLater(PERIOD, self._look, self._clock.seconds() + PERIOD)
 
     def _look(self, due: float) -> None:
-        self._tell(max(0.0, self._clock.seconds() - due))
+        late = max(0.0, self._clock.seconds() - due)
+        for tell in self._tell:
+            tell(late)
         self._wait()

@@ -12,13 +12,18 @@ from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from resourced.errors import Deadlock, FenceMismatch, NotHolder, TicketEnded
+from resourced.errors import Deadlock, FenceMismatch, NotHolder, StoreUnavailable, TicketEnded
 from resourced.lockqueue import Entry, LockQueue
 from resourced.locktable import Journal, Limits, LockTable, Times, doubtful
 from resourced.model import BREAK, HOLDING, WRITE, Breaker, Key, Resource, Write
+from resourced.pauses import PATIENCE, Pauses
 from resourced.waiting import shielded, waiting_for
+
+#: How often it is looked after a pause whether decisions are possible again, in seconds.
+MOMENT = 0.02
 
 
 class Held(NamedTuple):
@@ -117,6 +122,7 @@ class LockManager:
     :param new_ticket: makes the name of a ticket; nobody may be able to guess it.
     :param succession: for how many seconds an earlier daemon may go on telling clients what it believes.
     :param wall: tells Unix time in seconds, for people; without it the clock does.
+    :param pauses: knows when the process stood still.
     """
 
     def __init__(
@@ -129,9 +135,11 @@ class LockManager:
         limits: Limits | None = None,
         succession: float = 0.0,
         wall: Callable[[], float] | None = None,
+        pauses: Pauses | None = None,
     ) -> None:
         self._clock = clock
         self._journal = journal
+        self._pauses = pauses or Pauses(clock.seconds)
         self._table = LockTable(
             clock,
             journal,
@@ -140,6 +148,7 @@ class LockManager:
             limits=limits or Limits(),
             succession=succession,
             wall=wall or clock.seconds,
+            pauses=self._pauses,
         )
         self._closing = False
 
@@ -171,6 +180,8 @@ class LockManager:
         :raises resourced.errors.Overloaded: too many wait.
         :raises resourced.errors.StoreUnavailable: the answer could not be kept; it must not be believed.
         """
+        if self._pauses.look() < PATIENCE:
+            await self._recovered()
         until = self._clock.seconds() + wait
         self._table.check(key)
         try:
@@ -277,6 +288,8 @@ class LockManager:
         :returns: whether there was anything to let go of.
         :raises resourced.errors.StoreUnavailable: it is not known whether the lock was released.
         """
+        if self._pauses.look() < PATIENCE:
+            await self._recovered()
         self._table.check(key)
         entry = self._table.find(key, ticket, party)
         if entry is None:
@@ -336,6 +349,8 @@ class LockManager:
         :param after: the position after which to begin to list those who wait.
         :raises resourced.errors.StoreUnavailable: it cannot be known at present.
         """
+        if self._pauses.look() < PATIENCE:
+            await self._recovered()
         self._table.check(key)
         queue = self._table.queue(key)
         now = self._clock.seconds()
@@ -357,6 +372,8 @@ class LockManager:
 
         :raises resourced.errors.StoreUnavailable: it cannot be known at present.
         """
+        if self._pauses.look() < PATIENCE:
+            await self._recovered()
         self._journal.check()
         scopes = [self._table.scope(name) for name in resources]
         standings = [Standings(scope.held, scope.waiting) for scope in scopes]
@@ -371,6 +388,8 @@ class LockManager:
         :param after: after which one to begin.
         :raises resourced.errors.StoreUnavailable: it cannot be known at present.
         """
+        if self._pauses.look() < PATIENCE:
+            await self._recovered()
         self._journal.check()
         scope = self._table.scope(resource)
         found: dict[str, Standings] = {}
@@ -446,6 +465,8 @@ class LockManager:
 
     async def _writer(self, key: Key, name: str, party: str, *, alone: bool) -> Entry:
         """Find the holder that may write now: while one of its writes looks at the data no other may begin."""
+        if self._pauses.look() < PATIENCE:
+            await self._recovered()
         while True:
             self._table.check(key)
             try:
@@ -475,6 +496,8 @@ class LockManager:
         return await self.unlock(key, name, party=party)
 
     async def _break(self, key: Key, fence: int, breaker: Breaker) -> None:
+        if self._pauses.look() < PATIENCE:
+            await self._recovered()
         while True:
             self._table.check(key)
             queue = self._table.queue(key)
@@ -489,6 +512,8 @@ class LockManager:
         await self._kept(self._table.settle(queue))
 
     async def _remove(self, resource: Resource) -> None:
+        if self._pauses.look() < PATIENCE:
+            await self._recovered()
         self._journal.check()
         await self._kept(self._table.seal(resource))
         self._table.unseal(resource.name)
@@ -515,6 +540,16 @@ class LockManager:
             self._table.told_ended(key, held.ticket, held.party)
             raise TicketEnded("The lock was lost before it could be given. Ask again without the ticket.")
         return entry
+
+    async def _recovered(self) -> None:
+        """Let a request that was there before a pause ended wait until it is certain again that nobody else decides, if that is so soon."""
+        while self._pauses.look() < PATIENCE:
+            try:
+                self._journal.check()
+            except StoreUnavailable:
+                await deferLater(self._clock, MOMENT)
+            else:
+                return
 
     async def _kept(self, group: int) -> None:
         """Wait until a group of the journal is kept."""

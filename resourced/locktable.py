@@ -39,6 +39,7 @@ from resourced.model import (
     Step,
     Write,
 )
+from resourced.pauses import Pauses
 from resourced.tickets import Tickets
 
 #: What the name of a ticket looks like.
@@ -136,6 +137,7 @@ class LockTable:
     :param succession: for how many seconds an earlier daemon may go on telling clients what it believes; until then no time passes
         for what is taken over from it.
     :param wall: tells Unix time in seconds; it is only shown to people.
+    :param pauses: knows when the process stood still.
     :ivar waiting: how many tickets wait, for all locks together.
     """
 
@@ -149,9 +151,11 @@ class LockTable:
         limits: Limits,
         succession: float,
         wall: Callable[[], float],
+        pauses: Pauses,
     ) -> None:
         self._clock = clock
         self._wall = wall
+        self._pauses = pauses
         self._journal = journal
         self._times = times
         self._limits = limits
@@ -425,12 +429,18 @@ class LockTable:
         if (entry.holds and entry.queue.writes) or (not entry.holds and entry.requests):
             # In use: what uses it sets the deadline anew, or looks at it again, when it ends.
             return
+        grace = min(self._times.claim, entry.queue.scope.lease)
         try:
             self._journal.check()
         except StoreUnavailable:
             # That it ended could not be kept, and its client could not renew it. Both will do so when the store is back, and
             # the client needs a moment to find that out.
-            self._arm(entry, min(self._times.claim, entry.queue.scope.lease), now)
+            self._arm(entry, grace, now)
+            return
+        paused = self._pauses.look()
+        if paused < grace:
+            # What its client sent before it was due may not have been read yet.
+            self._arm(entry, grace - paused, now)
             return
         self.end(entry, EXPIRY)
         self.settle(entry.queue)

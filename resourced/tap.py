@@ -49,6 +49,7 @@ from resourced.logs import Logged, json_observer
 from resourced.metrics import Metrics
 from resourced.model import Event
 from resourced.page import Displayed
+from resourced.pauses import Pauses
 from resourced.retention import Retention
 from resourced.routes import ResourceAPI
 from resourced.scrape import Scrape
@@ -186,6 +187,8 @@ def makeService(options: Options) -> IService:
     watch = Watch(reactor, guard, store, journal)
     retention = Retention(reactor, store, config.events_keep)
     housekeeping = Housekeeping(reactor, [store.sweep, retention.mark, retention.forget])
+    pauses = Pauses(reactor.seconds)
+    pauses.alive()
     locks = LockManager(
         reactor,
         journal,
@@ -195,6 +198,7 @@ def makeService(options: Options) -> IService:
         limits=LockLimits(queue=config.max_queue, waiting=config.max_waiting),
         succession=guard.lag,
         wall=time.time,
+        pauses=pauses,
     )
     streams = Streams(config.max_streams)
     keys = Keys(config.resource_read, config.resource_read_lock, config.resource_write)
@@ -259,7 +263,7 @@ def makeService(options: Options) -> IService:
     )
     exposition.add(gauges_of(config, site, locks, streams, database, lambda: daemon.serving))
     services = MultiService() if config.log_format == "text" else Logged(json_observer(options.parent or {}))
-    for service in (Lag(reactor, metrics.lag.observe), daemon):
+    for service in (Lag(reactor, metrics.lag.observe, lambda _: pauses.alive()), daemon):
         services.addService(service)
     return services
 

@@ -18,6 +18,7 @@ from resourced.journal import Journal
 from resourced.locks import LockManager
 from resourced.locktable import Limits, Times, ids_from
 from resourced.model import Batch, Document, Event, Key, Mark, Place, Reign, Resource, Standing
+from resourced.pauses import Pauses
 from resourced.testing import MemoryStore
 
 T = TypeVar("T")
@@ -201,6 +202,8 @@ class Life:
         self.store = FaultyStore(disk, judge=durable)
         self.dethroned: list[EpochLost] = []
         self._requests: list[Deferred[Any]] = []
+        # It notices none unless there is a sign of life.
+        self.pauses = Pauses(self.clock.seconds)
         self.feed = Feed(
             self.clock,
             self.store,
@@ -224,6 +227,7 @@ class Life:
             limits=limits,
             succession=belief if isfinite(belief) else 0.0,
             wall=lambda: MIDNIGHT + self.clock.seconds(),
+            pauses=self.pauses,
         )
 
     def open(self) -> Deferred[None]:
