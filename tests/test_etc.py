@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
+import shutil
+import subprocess
+import tempfile
+import unittest
 from pathlib import Path
 
 import pytest
@@ -74,6 +79,40 @@ class UnitTests(SynchronousTestCase):
         self.assertGreater(float(service["WatchdogSec"][0]), 10)
         self.assertGreater(float(service["TimeoutStopSec"][0]), LONGEST_STOP)
         self.assertGreater(int(service["LimitNOFILE"][0]), int(DEFAULTS["RESOURCED_MAX_CONNECTIONS"]) + 100)
+
+    def test_bounds(self):
+        """A daemon that takes more than it may is ended before the machine suffers; what it may take fits in."""
+        service = unit("resourced.service")["Service"]
+        gib = int(service["MemoryMax"][0].removesuffix("G"))
+        bodies = int(DEFAULTS["RESOURCED_MAX_BUFFERED"].removesuffix("M")) << 20
+        self.assertGreater(gib << 30, (1 << 28) + bodies + 10_000 * int(DEFAULTS["RESOURCED_MAX_WAITING"]))
+        self.assertGreater(int(service["TasksMax"][0]), 30)
+
+    def test_credentials(self):
+        """The drop-in hands over each file that it names in a variable, and no variable that does not exist."""
+        service = unit("resourced.service.d/credentials.conf")["Service"]
+        variables = dict(each.split("=", 1) for each in service["Environment"])
+        self.assertEqual(set(variables) - set(DEFAULTS), set())
+        named = set(re.findall(r"%d/([\w.]+)", " ".join(variables.values())))
+        self.assertEqual(named, {each.partition(":")[0] for each in service["LoadCredential"]})
+
+    @unittest.skipUnless(shutil.which("systemd-analyze"), "There is no systemd-analyze here.")
+    def test_verified(self):
+        """systemd itself has nothing to say against the units."""
+        with tempfile.TemporaryDirectory() as folder:
+            text = (ROOT / "etc/resourced.service").read_text().replace("/opt/resourced/bin/resourced", "/bin/true")
+            (Path(folder) / "resourced.service").write_text(text)
+            shutil.copytree(ROOT / "etc/resourced.service.d", Path(folder) / "resourced.service.d")
+            done = subprocess.run(
+                ["systemd-analyze", "verify", "resourced.service"],
+                cwd=folder,
+                env={**os.environ, "SYSTEMD_UNIT_PATH": f"{folder}:"},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        complaints = [line for line in done.stderr.splitlines() if "resourced" in line]
+        self.assertEqual((done.returncode, complaints), (0, []), done.stderr)
 
     def test_socket(self):
         """The socket is on the daemon's usual port, and says how the daemon finds it."""
