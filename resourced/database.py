@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from resourced.condition import Condition
 from resourced.courier import Courier
 from resourced.dialect import Dialect, MySQL
+from resourced.durability import Durability, durability
 from resourced.errors import StoreUnavailable
 from resourced.identity import ServerIdentity
 from resourced.migration import PACKET_MARGIN, prepare
@@ -104,25 +105,29 @@ class Database:
 
     async def prepare(self) -> None:
         """
-        Make the database if it is missing, and bring its schema up to date.
+        Make the database if it is missing, bring its schema up to date, and say in the log what it keeps of what is promised.
 
         :raises resourced.errors.ConfigurationError: it cannot be used as it is; the sentence says why.
         :raises resourced.errors.StoreUnavailable: it cannot be reached.
         """
-        await self._run(self._prepare_in_thread)
+        found = await self._run(self._prepare_in_thread)
+        log.info("The database is {sentence}.", sentence=found.sentence)
+        for warning in found.warnings:
+            log.warn("{warning}", warning=warning)
 
-    def _prepare_in_thread(self) -> Deferred[None]:
+    def _prepare_in_thread(self) -> Deferred[Durability]:
         """Prepare in a thread that does not keep the process alive: copying a large table may take an hour."""
-        done: Deferred[None] = Deferred()
+        done: Deferred[Durability] = Deferred()
 
         def run() -> None:
-            outcome: Failure | None = None
+            outcome: Durability | Failure
             try:
                 prepare(
                     self.dialect,
                     self._max_body,
                     lambda why: self._reactor.callFromThread(log.warn, "{why}", why=why),
                 )
+                outcome = durability(self.dialect)
             except BaseException:  # noqa: BLE001 - it is raised again where it is waited for
                 outcome = Failure()
             self._reactor.callFromThread(done.callback, outcome)

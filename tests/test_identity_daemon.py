@@ -116,3 +116,40 @@ def reading(server: MariaDB, daemon: Daemon) -> list[int]:
         "AND argument LIKE 'SELECT 0 AS number%%'"
     )
     return [int(number) for (number,) in rows]
+
+
+class RoundRobin(Proxy):
+    """A proxy that spreads connections over two servers."""
+
+    def __init__(self, *ports: int) -> None:
+        self._ports = ports
+        self._next = 0
+        super().__init__(0)
+
+    @property
+    def target(self) -> int:
+        self._next += 1
+        return self._ports[self._next % len(self._ports)]
+
+    @target.setter
+    def target(self, port: int) -> None:
+        """It goes by its own list."""
+
+
+def test_connections_spread_over_servers(tmp_path: Path, servers: tuple[MariaDB, MariaDB]) -> None:
+    """Behind a proxy that spreads connections a daemon does not begin to serve, and says why."""
+    for server in servers:
+        server.run("CREATE DATABASE spread")
+    with RoundRobin(*(server.port for server in servers)) as proxy:
+        log = Daemon(tmp_path, environ(proxy.port) | {"MYSQL_DATABASE": "spread"}).fails()
+        assert "Its connections reach different servers: " in log
+        assert "Traceback" not in log
+        (tmp_path / "waiting").mkdir()
+        waiting = Daemon(tmp_path / "waiting", environ(proxy.port) | {"MYSQL_DATABASE": "spread"}, ("--store-wait",))
+        try:
+            waiting.launch()
+            eventually(lambda: waiting.log.count("different servers") >= 2, what="it says so more than once")
+            assert not waiting.healthy(1)
+            assert waiting.terminate() < 0
+        finally:
+            waiting.kill()
