@@ -41,6 +41,7 @@ _TIMEOUT: Final = ref("schemas", "Timeout")
 _COUNT: Final[Mapping[str, Any]] = {"type": "integer", "minimum": 0}
 _POSITION: Final[Mapping[str, Any]] = {"type": "integer", "minimum": 1, "description": "1 is next in line."}
 _SECONDS: Final = ref("schemas", "Seconds")
+_AT_LEAST: Final = "At least: time that no daemon saw pass, as around a restart, does not count."
 _NEXT: Final[Mapping[str, Any]] = {
     "type": ["string", "null"],
     "description": "What to send as `after` for the next page, if there is one.",
@@ -136,11 +137,17 @@ SCHEMAS: Final[Mapping[str, Part]] = {
         "Who has a lock.",
         owner=_TEXT,
         fence=ref("schemas", "Fence"),
-        held=_SECONDS,
+        held=_says(f"For how long it has had the lock. {_AT_LEAST}", _SECONDS),
         left=_SECONDS,
         claimed=_says("Whether the client has come for it.", _BOOLEAN),
     ),
-    "Waiter": _object("Who waits for a lock.", position=_POSITION, owner=_TEXT, waited=_SECONDS, left=_SECONDS),
+    "Waiter": _object(
+        "Who waits for a lock.",
+        position=_POSITION,
+        owner=_TEXT,
+        waited=_says(f"For how long it has waited. {_AT_LEAST}", _SECONDS),
+        left=_SECONDS,
+    ),
     "Events": _object(
         "A page of what has happened, the newest first.",
         events=_list("Event"),
@@ -156,7 +163,9 @@ SCHEMAS: Final[Mapping[str, Part]] = {
         owner=_says("Who the client of the ticket says it is, else the name of its key.", _TEXT),
         key=_says("The name of the key that acted: that of the ticket, or of whoever broke the lock.", _TEXT),
         fence=_says("The fence of the lock; 0 if it is about a ticket that only waited.", _COUNT),
-        seconds=_says("How long the ticket had waited, or had held the lock.", {"type": "number", "minimum": 0}),
+        seconds=_says(
+            f"How long the ticket had waited, or had held the lock. {_AT_LEAST}", {"type": "number", "minimum": 0}
+        ),
         optional={
             "by": _says("Of a break: who broke the lock.", _TEXT),
             "reason": _says("Of a break: why, if that was said.", _TEXT),

@@ -49,7 +49,7 @@ class Entry:
     :ivar deadline: when its lease, its place or its claim window runs out, by the clock of the lock manager.
     :ivar timer: what wakes it then.
     :ivar since: when it began to stand as it does, by the clock of the lock manager.
-    :ivar at: the same in milliseconds of Unix time.
+    :ivar at: the same in milliseconds of the clock of marks, by which the next daemon knows it.
     :ivar used: whether a client came for the lock, or was told how long it has it.
     :ivar watchers: who wants to know when the lock falls to it or it ends.
     """

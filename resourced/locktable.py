@@ -136,7 +136,7 @@ class LockTable:
     :param new_ticket: makes the name of a ticket; nobody may be able to guess it.
     :param succession: for how many seconds an earlier daemon may go on telling clients what it believes; until then no time passes
         for what is taken over from it.
-    :param wall: tells Unix time in seconds; it is only shown to people.
+    :param wall: tells Unix time in seconds; it is only shown to people, as the time of an event.
     :param pauses: knows when the process stood still.
     :ivar waiting: how many tickets wait, for all locks together.
     """
@@ -176,6 +176,8 @@ class LockTable:
         # The highest place that an earlier daemon may know of, and when it has nothing to tell about it any more.
         self._inherited = 0
         self._alone = 0.0
+        # By how much the clock of marks is ahead of the other.
+        self._ahead = 0.0
         # What was decided since the journal was last told.
         self._changed: dict[Entry, None] = {}
         self._gone: list[Entry] = []
@@ -337,7 +339,7 @@ class LockTable:
             # Nobody waits for a lock that nobody has.
             self._grant(entry, HOLDING, now)
         else:
-            entry.at = int(self._wall() * 1000)
+            entry.at = self._passed(now)
             queue.join(entry)
             self.waiting += 1
             self._arm(entry, self._times.place, now)
@@ -516,7 +518,8 @@ class LockTable:
         self._fence += 1
         entry.fence = self._fence
         entry.standing = standing
-        entry.at = self.note(GRANT, entry, now).at
+        self.note(GRANT, entry, now)
+        entry.at = self._passed(now)
         entry.since = now
         self._arm(entry, self._times.claim, now)
         self._changed[entry] = None
@@ -601,7 +604,9 @@ class LockTable:
     def _inherit(self, reign: Reign) -> None:
         """Let no time pass for what an earlier daemon may still tell its clients of."""
         self._inherited = max((place.seq for place in reign.places), default=0)
-        self._alone = self._clock.seconds() + self._succession
+        now = self._clock.seconds()
+        self._alone = now + self._succession
+        self._ahead = reign.passed / 1000 - now
 
     def _drop(self, key: Key) -> None:
         """Forget what is believed about a lock."""
@@ -634,11 +639,16 @@ class LockTable:
         entry = Entry(queue, ticket, place.seq, place.owner, now)
         entry.standing = place.standing
         entry.fence = place.fence
-        entry.at = int(self._wall() * 1000)
+        entry.at = self._passed(now)
         if place.since:
+            # So long at least: what passed after the last mark, and before this daemon took over, nobody knows.
             entry.since -= max(0, entry.at - place.since) / 1000
             entry.at = place.since
         return entry
+
+    def _passed(self, now: float) -> int:
+        """Tell what the clock of marks shows, in milliseconds; never 0."""
+        return round((now + self._ahead) * 1000) + 1
 
     def _load(self, queue: LockQueue, place: Place) -> None:
         """Believe what the store knows about a place, and give it its full time anew."""

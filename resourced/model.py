@@ -83,7 +83,7 @@ class Place(NamedTuple):
     :ivar owner: who the client says it is, for people.
     :ivar retry: what a client's ``Idempotency-Key`` came to (64 hex digits), or empty.
     :ivar party: the name of the key that the ticket was given to, and that it works for.
-    :ivar since: when it began to stand as it does, in milliseconds of Unix time; only shown to people.
+    :ivar since: when it began to stand as it does, in milliseconds of the clock of marks, see ``Mark``; 0 if that is not known.
     """
 
     seq: int
@@ -260,6 +260,7 @@ class Reign(NamedTuple):
     :ivar timeouts: the timeout of each resource that has places, by its name.
     :ivar event: the highest id of an event that was ever given out.
     :ivar losses: what tickets have lost, the oldest first.
+    :ivar passed: what the clock of marks showed when there was the last mark, in milliseconds.
     """
 
     epoch: int
@@ -268,6 +269,7 @@ class Reign(NamedTuple):
     timeouts: dict[str, int]
     event: int = 0
     losses: Sequence[Loss] = ()
+    passed: int = 0
 
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")

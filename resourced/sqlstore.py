@@ -340,6 +340,7 @@ class SQLStore:
             "SELECT seq, resource, selector, ticket, standing, fence, owner, retry, party, since FROM place ORDER BY seq"
         )
         losses = transaction.query("SELECT event, resource, selector, ticket, party FROM loss ORDER BY event")
+        ((passed,),) = transaction.query("SELECT MAX(passed) FROM event_mark")
         timeouts = transaction.query(
             "SELECT name, timeout FROM resource WHERE name IN (SELECT DISTINCT resource FROM place)"
         )
@@ -366,6 +367,7 @@ class SQLStore:
                 Loss(id_, Key(_text(name), _text(part)), _text(ticket), _text(party))
                 for id_, name, part, ticket, party in losses
             ),
+            passed=passed or 0,
         )
 
     def _claim(self, transaction: Transaction, epoch: int, fence: int = 0, event: int = 0) -> None:

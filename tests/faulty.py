@@ -196,6 +196,7 @@ class Life:
         new_ticket: Callable[[], str] = lambda: token_hex(16),
         belief: float = inf,
         seconds: float = 0.0,
+        wrong: float = 0.0,
     ) -> None:
         self.clock = Clock()
         self.clock.advance(seconds)
@@ -226,7 +227,7 @@ class Life:
             times=times,
             limits=limits,
             succession=belief if isfinite(belief) else 0.0,
-            wall=lambda: MIDNIGHT + self.clock.seconds(),
+            wall=lambda: MIDNIGHT + wrong + self.clock.seconds(),
             pauses=self.pauses,
         )
 

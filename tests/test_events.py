@@ -122,12 +122,14 @@ async def test_marks(any_backend: AnyBackend) -> None:
     """Marks are kept as they were, the next daemon finds them, and only those stay that are wanted."""
     store = await reigning(any_backend)
     assert await store.marks() == []
+    assert (await store.reign()).passed == 0
     first, second, third = Mark(0, 0), Mark(10, 2**62), Mark(2**62, 2**62)
     await store.mark(first, 0, -1)
     await store.mark(second, 0, 0)
     await store.mark(third, 0, 10)
     other = await reigning(any_backend)
     assert await other.marks() == [first, second, third]
+    assert (await other.reign()).passed == third.passed
     # To do it again changes nothing: the answer may have been lost.
     await other.mark(third, 10, 10)
     assert await other.marks() == [second, third]

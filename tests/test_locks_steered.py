@@ -20,7 +20,7 @@ from resourced.errors import (
 from resourced.journal import PAUSE
 from resourced.locks import Held, Holder, LockState, Standings, Waiter, Written
 from resourced.locktable import Times
-from resourced.model import EventKind, Key, Resource
+from resourced.model import EventKind, Key, Mark, Resource
 from tests.faulty import Life, Outcome
 from tests.test_journal import JournalTestCase
 
@@ -29,6 +29,7 @@ pytestmark = pytest.mark.trial
 A4, A5 = Key("printer", "A4"), Key("printer", "A5")
 GLASS = Key("scanner", "glass")
 LEASE, PLACE, CLAIM = 300.0, 60.0, 30.0
+YEAR = 366 * 86400.0
 
 
 class SteeredTestCase(JournalTestCase):
@@ -657,20 +658,53 @@ class KeptStateTests(SteeredTestCase):
         self.assertEqual(self.state(), LockState(None, 0, []))
 
     def test_after_a_restart(self):
-        """Since when somebody holds or waits outlives the daemon; the time that is left is full again."""
+        """For how long somebody holds or waits outlives the daemon, as far as it was marked; the time that is left is full again."""
         self.lock(owner="a")
         self.clock.advance(10)
         self.queue(owner="b")
         self.clock.advance(20)
-        seconds = self.clock.seconds() + 5
+        self.mark(30)
+        self.clock.advance(4)
+        state = self.state_in_another_life(5)
+        self.assertEqual(state.holder, Holder("a", 1, 30, LEASE, claimed=True))
+        self.assertEqual(state.line, [Waiter(1, "b", 20, PLACE)])
+        self.assert_agreement()
+
+    def test_ages_are_never_more_than_the_truth(self):
+        """However wrong the clocks of machines are, and however long none ran, nobody is said to have held or waited longer than is known."""
+        self.lock(owner="a")
+        for wall in (10 * YEAR, -10 * YEAR, 0):
+            for booted in (0, 10 * YEAR):
+                self.queue(owner="b")
+                state = self.state_in_another_life(booted, wall)
+                # There was no mark: so all that is known of is from here on.
+                self.assertEqual(state.holder.held, 0)
+                self.assertEqual({waiter.waited for waiter in state.line}, {0})
+                self.clock.advance(7)
+                state = self.state()
+                assert state.holder is not None
+                self.assertEqual(state.holder.held, 7)
+                self.assertEqual({waiter.waited for waiter in state.line}, {7})
+                self.assert_agreement()
+
+    def test_places_of_an_earlier_version(self):
+        """A place that was kept with the time of day counts from when the daemon learned of it."""
+        self.lock(owner="a")
+        ((seq, place),) = self.disk.places.items()
+        self.disk.places[seq] = place._replace(since=1_700_000_000_000)
+        self.mark(100)
+        self.assertEqual(self.state_in_another_life(0).holder, Holder("a", 1, 0, LEASE, claimed=True))
+
+    def mark(self, seconds: int) -> None:
+        self.disk.marks_kept[seconds * 1000] = Mark(seconds * 1000, 0)
+
+    def state_in_another_life(self, seconds: float, wall: float = 0) -> Any:
+        """End the daemon, start another one on a machine that runs for so long and whose wall clock is wrong, and return the state then."""
         self.life.crash()
-        self.life = Life(self.disk, times=Times(LEASE, PLACE, CLAIM), seconds=seconds)
+        self.life = Life(self.disk, times=Times(LEASE, PLACE, CLAIM), seconds=seconds, wrong=wall)
         self.addCleanup(self.life.bury)
         self.successResultOf(self.life.open())
-        state = self.state()
-        self.assertEqual(state.holder, Holder("a", 1, 35, LEASE, claimed=True))
-        self.assertEqual(state.line, [Waiter(1, "b", 25, PLACE)])
-        self.assert_agreement()
+        return self.state()
 
     def test_counts_after_a_failure(self):
         """What the store knows better counts."""

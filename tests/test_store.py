@@ -576,7 +576,7 @@ async def test_empty_batch(any_backend: AnyBackend) -> None:
     store = await any_backend.store()
     await store.reign()
     await store.commit(Batch(0))
-    assert (await store.reign())[1:] == (0, [], {}, 0, ())
+    assert (await store.reign())[1:] == (0, [], {}, 0, (), 0)
 
 
 @pytest.mark.parametrize("standing", [Standing.HOLDING, Standing.GRANTED])
@@ -691,7 +691,7 @@ async def test_nobody_writes_before_reigning(any_backend: AnyBackend) -> None:
     for attempt in (store.create_resource("printer", 0), store.change_resource("printer", 0)):
         with pytest.raises(EpochLost):
             await attempt
-    assert (await store.reign())[1:] == (0, [], {}, 0, ())
+    assert (await store.reign())[1:] == (0, [], {}, 0, (), 0)
 
 
 async def test_batch_of_an_earlier_reign(backend: Backend) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+import time
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -81,3 +83,29 @@ def test_history_is_forgotten_in_time(tmp_path):
         lock_and_unlock(daemon)
         assert len(events_of(daemon)) == 4
         eventually(lambda: not events_of(daemon), 90, "all is forgotten")
+
+
+def test_ages_after_a_restart_with_another_clock(tmp_path):
+    """However the wall clock was set in between, nobody is said to have held or waited for longer than daemons saw, in any place."""
+    clock = WallClock(tmp_path / "clock")
+    daemon = Daemon(tmp_path, clock.environ, command=COMMAND)
+    began = time.monotonic()
+    with daemon:
+        daemon.create("printer")
+        held = daemon.post(f"{A4}/lock")
+        waiting = daemon.post(f"{A4}/lock")
+    for wrong in (10 * YEAR, -10 * YEAR):
+        clock.set(wrong)
+        with daemon:
+            state = daemon.get(f"{A4}/lock").json
+            assert 0 <= state["holder"]["held"] <= time.monotonic() - began
+            assert 0 <= state["queue"][0]["waited"] <= time.monotonic() - began
+    with daemon:
+        assert daemon.post(f"{A4}/unlock", ticket=held.ticket).json == {"unlocked": True}
+        assert daemon.post(f"{A4}/lock", ticket=waiting.ticket).status == 200
+        ages = [event["seconds"] for event in events_of(daemon)]
+        assert len(ages) == 3
+        assert 0 <= min(ages) <= max(ages) <= time.monotonic() - began
+        metrics = daemon.get("/metrics", key=READ).body.decode()
+        (total,) = re.findall(r"^resourced_lock_held_seconds_sum (\S+)", metrics, re.MULTILINE)
+        assert 0 <= float(total) <= time.monotonic() - began

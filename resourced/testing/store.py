@@ -152,7 +152,9 @@ class MemoryStore:
         places = sorted(self.places.values())
         used = {place.key.resource for place in places}
         timeouts = {name: resource.timeout for name, resource in self.resources.items() if name in used}
-        return Reign(server.epoch, server.fence, places, timeouts, server.event, tuple(sorted(self.losses.values())))
+        losses = tuple(sorted(self.losses.values()))
+        passed = max(self.marks_kept, default=0)
+        return Reign(server.epoch, server.fence, places, timeouts, server.event, losses, passed)
 
     async def commit(self, batch: Batch) -> None:
         self._claim()
