@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
+from math import inf
 
 from sortedcontainers import SortedDict
 from twisted.internet.defer import Deferred
@@ -21,15 +22,18 @@ class Ticket:
     :ivar entries: by selector.
     :ivar retry: what the request that made the ticket could be known by again, or empty.
     :ivar party: who it was given to, and works for.
+    :ivar origin: the address of the client that was given a lock with it in an answer that may have kept the ticket from it; empty
+        once it has sent the ticket, and for all others.
     """
 
-    __slots__ = ("entries", "name", "party", "resource", "retry")
+    __slots__ = ("entries", "name", "origin", "party", "resource", "retry")
 
     def __init__(self, name: str, resource: str, retry: str = "", party: str = "") -> None:
         self.name = name
         self.resource = resource
         self.retry = retry
         self.party = party
+        self.origin = ""
         self.entries: dict[str, Entry] = {}
 
     @property
@@ -47,6 +51,7 @@ class Entry:
     :ivar group: the number of the journal's group that carries its last change.
     :ivar requests: how many requests with this ticket are open here.
     :ivar deadline: when its lease, its place or its claim window runs out, by the clock of the lock manager.
+    :ivar until: when its claim window ends at the latest, by that clock.
     :ivar timer: what wakes it then.
     :ivar since: when it began to stand as it does, by the clock of the lock manager.
     :ivar at: the same in milliseconds of the clock of marks, by which the next daemon knows it.
@@ -69,6 +74,7 @@ class Entry:
         "standing",
         "ticket",
         "timer",
+        "until",
         "used",
         "watchers",
     )
@@ -85,6 +91,7 @@ class Entry:
         self.group = 0
         self.requests = 0
         self.deadline = 0.0
+        self.until = inf
         self.since = since
         self.at = 0
         self.timer: IDelayedCall | None = None
@@ -218,6 +225,17 @@ class LockQueue:
     def position(self, entry: Entry) -> int:
         """Return the place in the line of one that waits; 1 is next."""
         return self.waiting.index(entry.seq) + 1 if isinstance(self.waiting, SortedDict) else 1
+
+    def left_behind(self, party: str, origin: str) -> Entry | None:
+        """
+        Return the holder if its client may not know of its ticket, and who asks now is likely to be that client.
+
+        :param origin: from which address it asks; empty if it could not be the same client.
+        """
+        holder = self.holder
+        if not origin or holder is None or holder.used or self.writes:
+            return None
+        return holder if (holder.ticket.party, holder.ticket.origin) == (party, origin) else None
 
     def leave(self, entry: Entry) -> None:
         """Take out the holder, or one that waits."""

@@ -31,12 +31,14 @@ class Held(NamedTuple):
     The lock is the ticket's.
 
     :ivar fresh: whether it came to be so by this very request.
+    :ivar origin: the address of a client that has sent nothing by which it is known again.
     """
 
     ticket: str
     fence: int
     fresh: bool
     party: str = ""
+    origin: str = ""
 
 
 class Queued(NamedTuple):
@@ -165,6 +167,7 @@ class LockManager:
         retry: str = "",
         party: str = "",
         holds: Collection[str] = (),
+        origin: str = "",
     ) -> Held | Queued:
         """
         Take the lock, keep it, or keep the place in the queue.
@@ -175,6 +178,8 @@ class LockManager:
         :param retry: what makes a request without a ticket known again: it gets the ticket that it got before.
         :param party: who asks; a ticket works only for whom it was given to.
         :param holds: tickets that the client holds meanwhile; those of others are passed over.
+        :param origin: the address of a client that has sent nothing by which it is known again: neither ticket, owner nor ``retry``. A
+            lock that ``leave_unclaimed`` gave to such a client at the same address, and that nobody has used, is its at once.
         :raises resourced.errors.TicketEnded: the ticket has no claim to this lock any more, or never was.
         :raises resourced.errors.Deadlock: it would have to wait for itself; it has no place then.
         :raises resourced.errors.Overloaded: too many wait.
@@ -185,7 +190,7 @@ class LockManager:
         until = self._clock.seconds() + wait
         self._table.check(key)
         try:
-            entry = self._table.enter(key, lease, ticket, owner, retry, party, holds)
+            entry = self._table.enter(key, lease, ticket, owner, retry, party, holds, origin)
         except (Deadlock, TicketEnded):
             await self._all_kept()
             self._table.told_ended(key, ticket, party)
@@ -204,7 +209,7 @@ class LockManager:
                     self._table.told_ended(key, entry.ticket.name, party)
                     raise TicketEnded("This ticket has ended while it waited. Ask again without it.")
                 if entry.holds:
-                    return Held(entry.ticket.name, entry.fence, fresh, party)
+                    return Held(entry.ticket.name, entry.fence, fresh, party, origin)
                 left = until - self._clock.seconds()
                 if left <= 0 or self._closing:
                     answered = True
@@ -232,7 +237,7 @@ class LockManager:
 
     async def leave_unclaimed(self, key: Key, held: Held) -> float:
         """
-        Give a lock only until the claim window ends, unless its ticket is used by then.
+        Give a lock only until the claim window ends, unless its ticket is used by then, or its client asks anew without it.
 
         :returns: what is left of the window, in seconds; or of the lease, if another request has used the ticket already.
         :raises resourced.errors.TicketEnded: it is not the holder any more.
@@ -245,6 +250,7 @@ class LockManager:
             entry = self._still_held(key, held)
         if entry.used:
             return self.confirm(key, held)
+        entry.ticket.origin = held.origin
         return self._table.renew(entry, claimed=False)
 
     async def withdraw(self, key: Key, held: Held) -> None:

@@ -247,13 +247,22 @@ class LockTable:
     # -- Decisions
 
     def enter(
-        self, key: Key, lease: float, name: str, owner: str, retry: str, party: str, holds: Collection[str] = ()
+        self,
+        key: Key,
+        lease: float,
+        name: str,
+        owner: str,
+        retry: str,
+        party: str,
+        holds: Collection[str] = (),
+        origin: str = "",
     ) -> Entry:
         """
         Find the place of a ticket at a lock and renew it, or make one: it has the lock if that is free, and else comes last in line.
 
         :param lease: how long a holder may be silent, in seconds; 0 means as the server likes it.
         :param holds: tickets that the client holds meanwhile.
+        :param origin: the address of a client that has sent nothing by which it is known again.
         :raises resourced.errors.TicketEnded: the ticket has no claim to this lock any more, or never was.
         :raises resourced.errors.Deadlock: it would have to wait for itself; it has no place then.
         :raises resourced.errors.Overloaded: too many wait.
@@ -261,6 +270,7 @@ class LockTable:
         lease = lease or self._times.lease
         if name:
             ticket = self._sent(key, name, party)
+            ticket.origin = ""
         else:
             ticket = self._tickets.issue(key, retry, party, lambda name: self._losses.find(key, name))
         entry = ticket.entries.get(key.selector)
@@ -268,7 +278,7 @@ class LockTable:
         if held:
             self._refuse_deadlock(key, entry, held)
         if entry is None:
-            entry = self._join(key, lease, ticket, owner)
+            entry = self._join(key, lease, ticket, owner, origin)
         else:
             entry.queue.scope.lease = lease
             if entry.holds:
@@ -320,13 +330,14 @@ class LockTable:
             self._forgotten.append(self._losses.remove(loss))
         return ticket or Ticket(name, key.resource, party=party)
 
-    def _join(self, key: Key, lease: float, ticket: Ticket, owner: str) -> Entry:
+    def _join(self, key: Key, lease: float, ticket: Ticket, owner: str, origin: str) -> Entry:
         if key.resource in self._sealed:
             raise StoreUnavailable("This resource is being removed. Try again.")
         queue = self._queues.get(key)
+        left = None if queue is None else queue.left_behind(ticket.party, origin)
         if queue is None:
             queue = self._open(key, lease)
-        elif len(queue.waiting) >= self._limits.queue or self.waiting >= self._limits.waiting:
+        elif left is None and (len(queue.waiting) >= self._limits.queue or self.waiting >= self._limits.waiting):
             raise Overloaded("Too many tickets wait already. Try again later.")
         queue.scope.lease = lease
         if not ticket.alive:
@@ -335,8 +346,13 @@ class LockTable:
         now = self._clock.seconds()
         entry = Entry(queue, ticket, self._seq, owner, now)
         ticket.entries[key.selector] = entry
+        if left is not None:
+            self.end(left, EXPIRY)
+            if queue.waiting:
+                # However often it passes on like this, the others wait for one claim window.
+                entry.until = left.deadline
         if queue.holder is None:
-            # Nobody waits for a lock that nobody has.
+            # Nobody waits for a lock that nobody has, or only for one that is taken back here.
             self._grant(entry, HOLDING, now)
         else:
             entry.at = self._passed(now)
@@ -488,6 +504,7 @@ class LockTable:
         else:
             # Not longer than a lease: to use the ticket must never shorten what its client was told.
             seconds = min(self._times.claim, entry.queue.scope.lease)
+            seconds = min(seconds, max(0.0, entry.until - self._clock.seconds()))
         self._arm(entry, seconds, self._clock.seconds())
         return seconds
 

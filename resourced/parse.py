@@ -183,6 +183,11 @@ def reason_of(request: Request) -> str:
     return reason
 
 
+def address_of(request: Request) -> str:
+    """Return from where a request came, as its connection says. All that come by a Unix socket come from one place."""
+    return getattr(request.getClientAddress(), "host", "") or "local"
+
+
 def presented_key(request: Request) -> bytes:
     """Return the API key that a request carries."""
     headers = request.requestHeaders

@@ -15,6 +15,7 @@ from resourced.errors import DataNotFound, ResourceNotFound, StoreUnavailable
 from resourced.locks import Held, LockManager, Queued
 from resourced.model import Key, Resource, etag_of
 from resourced.parse import (
+    address_of,
     body_of,
     definition,
     flag,
@@ -167,7 +168,9 @@ class Published(Routes):
     def _acquire(self, request: Request, key: Key, resource: Resource, identity: Identity) -> Awaitable[Held | Queued]:
         """Take or keep the lock as a request wishes."""
         ticket = header(request, b"x-ticket")
-        owner = owner_of(request) or identity.name
+        retry = "" if ticket else retry_of(request)
+        said = owner_of(request)
+        owner = said or identity.name
         noted(request, owner=owner)
         wait = wait_of(request, self._longest_wait, self._usual_wait)
         if wait:
@@ -179,7 +182,8 @@ class Published(Routes):
             ticket=ticket,
             wait=wait,
             owner=owner,
-            retry="" if ticket else retry_of(request),
+            retry=retry,
             party=identity.name,
             holds=holds_of(request),
+            origin="" if ticket or retry or said else address_of(request),
         )

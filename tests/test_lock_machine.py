@@ -60,6 +60,8 @@ class Told:
         self.once_left: set[str] = set()
         # Under which fence a ticket was told that it holds a lock, until it lets go or is told that it lost it.
         self.had: dict[tuple[Key, str], int] = {}
+        # Who was given a lock by an answer that may have kept the ticket from it, and from where it asked.
+        self.left_behind: dict[Key, tuple[str, str]] = {}
         self.fences: dict[Key, tuple[int, str, int]] = {}
         self.granted: dict[int, tuple[Key, str]] = {}
         self.over: set[int] = set()
@@ -101,6 +103,7 @@ class Told:
         self.believed.pop((key, ticket), None)
         self.staying.pop((key, ticket), None)
         self.had.pop((key, ticket), None)
+        self.uses(key, ticket)
 
     def let_go(self, key: Key, ticket: str) -> None:
         """A client that wished to let go has its answer."""
@@ -113,12 +116,42 @@ class Told:
 
     def has_nothing(self, key: Key, ticket: str, sent: int) -> None:
         """A client was told that it has no place; what it asked for after ``sent`` may have given it another."""
+        self.uses(key, ticket)
         self.believed.pop((key, ticket), None)
         self.staying.pop((key, ticket), None)
         self.asked[key, ticket] = [number for number in self.asked.get((key, ticket), []) if number > sent]
         fence, holder, told = self.fences.get(key, (0, "", 0))
         if holder == ticket and told < sent:
             self.over.add(fence)
+
+    def sends(self, key: Key, ticket: str, sent: int) -> None:
+        """A client asks for a lock with its ticket."""
+        self.asked.setdefault((key, ticket), []).append(sent)
+        for known in KEYS:
+            self.uses(known, ticket)
+
+    def uses(self, key: Key, ticket: str) -> None:
+        """A client sends its ticket: so it knows it."""
+        if self.left_behind.get(key, ("", ""))[0] == ticket:
+            del self.left_behind[key]
+
+    def leaves(self, key: Key, ticket: str, origin: str) -> None:
+        """A lock was given, and if there is an ``origin``, the ticket was perhaps kept from its client."""
+        self.left_behind.pop(key, None)
+        if origin:
+            self.left_behind[key] = ticket, origin
+
+    def inherits(self, key: Key, origin: str) -> int:
+        """
+        A client asks without anything by which it is known: it may get what was left behind for it, and then in the other's place.
+
+        :returns: the request that can have given that one its place, or 0.
+        """
+        ticket, address = self.left_behind.get(key, ("", ""))
+        if not origin or address != origin:
+            return 0
+        self.believed.pop((key, ticket), None)
+        return self.joined(key, ticket)
 
     def ended(self, key: Key, ticket: str, sent: int, now: float) -> None:
         self.had.pop((key, ticket), None)
@@ -266,7 +299,7 @@ class LockMachine(RuleBasedStateMachine):
     def pick(self, number: int, key: Key) -> str:
         """One of the last tickets of the key's resource, or one that never was."""
         known = [ticket for ticket in self.tickets if self.home[ticket] == key.resource]
-        return known[-1 - number % min(8, len(known))] if known else "f" * 32
+        return known[-1 - number % min(8, len(known))] if known else key.resource.encode().hex().zfill(32)
 
     def learn(self, key: Key, ticket: str, retry: str) -> None:
         """Remember a ticket that a client was given, and which request it will find it by."""
@@ -285,7 +318,8 @@ class LockMachine(RuleBasedStateMachine):
     ) -> Held | Queued | None:
         """Ask for a lock, and return the answer if it came in this life and was one."""
         if ticket:
-            self.told.asked.setdefault((key, ticket), []).append(sent)
+            self.told.sends(key, ticket, sent)
+        instead = self.told.inherits(key, more.get("origin", ""))
         lease = float(TIMEOUTS[key.resource])
         try:
             outcome = await life.locks.acquire(key, lease=lease, ticket=ticket, **more)
@@ -306,10 +340,19 @@ class LockMachine(RuleBasedStateMachine):
         assert not ticket or outcome.ticket == ticket
         self.learn(key, outcome.ticket, more.get("retry", ""))
         if isinstance(outcome, Held):
+            if instead:
+                self.told.asked.setdefault((key, outcome.ticket), []).append(instead)
             self.told.held(key, outcome, time, sent, self.now)
+            self.told.leaves(key, outcome.ticket, outcome.origin if first and outcome.fresh else "")
+            self.holds_in_the_store(key, outcome.ticket)
         else:
             self.told.queued(key, outcome, sent, self.now)
         return outcome
+
+    def holds_in_the_store(self, key: Key, ticket: str) -> None:
+        """Whoever is told that it holds a lock is the one who does in the store, where that is kept."""
+        holders = [place.ticket for place in self.disk.places.values() if place.key == key and place.fence]
+        assert not self.durable or holders == [ticket], f"{holders} hold {key} in the store, not {ticket}"
 
     def resource(self, name: str) -> Resource:
         """Find a resource, or make it anew if it was removed."""
@@ -322,6 +365,7 @@ class LockMachine(RuleBasedStateMachine):
         self.told.open_writes[key].add(sent)
         if delete:
             self.told.deletions.add(sent)
+        self.told.uses(key, ticket)
         holds = (key, ticket) in self.told.holders(self.now)
         data = None if delete else str(sent)
         try:
@@ -411,10 +455,22 @@ class LockMachine(RuleBasedStateMachine):
     number = st.integers(0, 7)
     outcome = st.sampled_from([Outcome.DONE, Outcome.DONE, Outcome.FAILED, Outcome.UNANSWERED])
 
-    @rule(key=key, wait=wait, first=st.booleans())
-    def newcomer(self, key, wait, first):
+    @rule(key=key, wait=wait, first=st.booleans(), origin=st.sampled_from(["", "here", "there"]))
+    def newcomer(self, key, wait, first, origin):
         sent = self.told.event()
-        self.send(self.acquire(self.life, sent, key, "", first=first, wait=wait), self.life, sent)
+        self.send(self.acquire(self.life, sent, key, "", first=first, wait=wait, origin=origin), self.life, sent)
+
+    @precondition(lambda self: self.told.left_behind)
+    @rule(number=number, wait=wait, first=st.booleans(), writes=st.booleans())
+    def comes_back(self, number, wait, first, writes):
+        """A client asks again after an answer that may have kept its ticket from it; or another one there does, and it has it."""
+        keys = sorted(self.told.left_behind)
+        key = keys[number % len(keys)]
+        ticket, origin = self.told.left_behind[key]
+        if writes:
+            sent = self.told.event()
+            self.send(self.write(self.life, sent, key, ticket, unlock=False), self.life, sent)
+        self.newcomer(key, wait, first, origin)
 
     @rule(key=key, wait=wait, word=st.sampled_from("ab"))
     def newcomer_who_retries(self, key, wait, word):
@@ -541,6 +597,7 @@ class LockMachine(RuleBasedStateMachine):
         died.crash(outcome)
         self.now_before = self.now
         self.told.leaving.clear()
+        self.told.left_behind.clear()
         self.open.clear()
         if not self.durable:
             # All locks are gone, and that is the bargain.
