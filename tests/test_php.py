@@ -1,0 +1,131 @@
+"""The published PHP client of the original server, at a real daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Thread
+
+import pytest
+
+from tests.daemon import WRITE, Daemon, eventually
+from tests.phpclient import Factory, Thrown
+
+#: Daemons that it has to get along with: by what they keep, and by the way of its requests.
+KINDS: dict[str, dict[str, str]] = {
+    "as it comes": {},
+    "in memory, reference path": {"RESOURCED_VOLATILE_LOCKS": "1", "RESOURCED_STOCK": "1"},
+}
+
+
+@pytest.fixture(scope="module", params=list(KINDS.values()), ids=list(KINDS))
+def daemon(request, tmp_path_factory) -> Iterator[Daemon]:
+    with Daemon(tmp_path_factory.mktemp("php"), request.param) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def name(request) -> str:
+    """A resource of the test's own."""
+    return f"{request.node.originalname}/é"
+
+
+def test_fresh_selector(daemon, name):
+    """A new resource is locked, written and read, though its client throws at the first answer and never sees that ticket."""
+    printer = Factory(daemon.port, WRITE).create_resource(name, 300)
+    for _ in range(2):
+        with pytest.raises(Thrown) as thrown:
+            printer.get_data("order:17", lock=True)
+        assert (thrown.value.status, printer.ticket) == (404, "")
+    assert printer.lock_data("order:17")
+    printer.write_data("order:17", {"n": [1.5, "é"]})
+    assert printer.get_data("order:17", lock=True) == {"n": [1.5, "é"]}
+    printer.unlock_data("order:17")
+    assert printer.get_data("order:17", lock=False) == {"n": [1.5, "é"]}
+
+
+def test_fresh_selector_of_others(daemon, name):
+    """Another machine waits for a lock that was left behind."""
+    printer = Factory(daemon.port, WRITE).create_resource(name, 300)
+    with pytest.raises(Thrown):
+        printer.get_data("A4", lock=True)
+    assert not Factory(daemon.port, WRITE, "127.0.0.2").get_resource(name).lock_data("A4")
+    assert printer.lock_data("A4")
+    printer.write_data("A4", 1)
+
+
+def test_queue(daemon, name):
+    """Two share a lock: the second is told no, keeps its ticket, and has the lock when the first lets go."""
+    factory = Factory(daemon.port, WRITE)
+    first = factory.create_resource(name, 300)
+    second = factory.get_resource(name)
+    assert first.lock_data("A4")
+    first.write_data("A4", None)
+    assert not second.lock_data("A4")
+    assert second.get_data("A4", lock=True) is None
+    ticket = second.ticket
+    first.unlock_data("A4")
+    assert second.lock_data("A4")
+    assert second.ticket == ticket
+    second.unlock_data("A4")
+
+
+def test_one_ticket_for_good(daemon, name):
+    """The ticket of an object works for the next lock, at other selectors too, and after the daemon was killed."""
+    printer = Factory(daemon.port, WRITE).create_resource(name, 300)
+    for selector in ("A4", "A5", "A4"):
+        assert printer.lock_data(selector)
+        printer.write_data(selector, selector)
+        printer.unlock_data(selector)
+    ticket = printer.ticket
+    daemon.kill()
+    daemon.start()
+    if "RESOURCED_VOLATILE_LOCKS" in daemon.environ:
+        # It may have lost a lock by that, so it is told first. A minute later it may begin again.
+        with pytest.raises(Thrown) as thrown:
+            printer.lock_data("A4")
+        assert thrown.value.status == 410
+        return
+    assert printer.lock_data("A4")
+    assert printer.ticket == ticket
+    printer.write_data("A4", "again")
+    printer.unlock_data("A4")
+
+
+def test_lost_lock(daemon, name):
+    """A lock that was lost is answered 410 whatever is asked with the ticket, also by a daemon that was killed since."""
+    printer = Factory(daemon.port, WRITE).create_resource(name, 1)
+    assert printer.lock_data("A4")
+    lock = f"/resource/{name.replace('/é', '%2F%C3%A9')}/A4/lock"
+    eventually(lambda: daemon.get(lock).json["holder"] is None)
+    for _ in range(2):
+        for ask in (
+            lambda: printer.get_data("A4", lock=True),
+            lambda: printer.lock_data("A4"),
+            lambda: printer.write_data("A4", 1),
+        ):
+            with pytest.raises(Thrown) as thrown:
+                ask()
+            assert thrown.value.status == 410
+        printer.unlock_data("A4")
+        daemon.kill()
+        daemon.start()
+
+
+def test_held_open(tmp_path, name):
+    """With ``RESOURCED_DEFAULT_WAIT`` the server waits for it, which it cannot ask for; who says that it would not, does not."""
+    with Daemon(tmp_path, {"RESOURCED_DEFAULT_WAIT": "45"}) as daemon:
+        factory = Factory(daemon.port, WRITE)
+        first = factory.create_resource(name, 300)
+        second = factory.get_resource(name)
+        assert first.lock_data("A4")
+        told: list[bool] = []
+        waiting = Thread(target=lambda: told.append(second.lock_data("A4")))
+        waiting.start()
+        lock = f"/resource/{name.replace('/é', '%2F%C3%A9')}/A4/lock"
+        eventually(lambda: daemon.get(lock).json["queue"])
+        assert daemon.put(f"{lock}?wait=0", b"").status == 202
+        assert daemon.request("PUT", lock, headers={"prefer": "wait=0"}).status == 202
+        assert told == []
+        first.unlock_data("A4")
+        waiting.join()
+        assert told == [True]
