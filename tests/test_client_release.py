@@ -153,6 +153,18 @@ class ReleaseTests(PlacesTests):
         self.server.advance(31)
         self.assertEqual(self.places(), 0)
 
+    def test_block_that_is_gone(self):
+        """The lock of a block that is over without a word is released, though somebody may have its ``Held`` still."""
+        lock = self.client.lock("printer", "A4")
+        held = self.now(lock.enter())
+        self.server.advance(100)
+        self.assertGreater(held.left, 0)
+        del lock
+        gc.collect()
+        self.server.advance(11)
+        self.assertEqual(self.places(), 0)
+        self.assertRaises(LockLost, held.check)
+
     def test_same_lock_again(self):
         """A block within a block, by its ticket, has the same lock, and leaves it to the outer one; with another client too."""
         outer = self.hold()

@@ -53,6 +53,8 @@ async def wait(work: Awaitable[T]) -> T:
     loop = asyncio.get_running_loop()
     outcome = Deferred.fromCoroutine(_whole(work))
     future = outcome.asFuture(loop)
+    # Whoever is thrown away, or cancelled twice, does not hear what came of it, and that is no fault.
+    future.add_done_callback(_left_over)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
@@ -103,6 +105,9 @@ class locked:  # noqa: N801 - it is called where a function might be, as context
 
     On loss of the lock the task is cancelled, once, and ``LockLost`` comes out of the block; if somebody else has cancelled the
     task too it is ``asyncio.CancelledError``, as it must be.
+
+    A generator that has such a block is to be closed by ``contextlib.aclosing``, or to be a context manager by
+    ``contextlib.asynccontextmanager``: so the task hears of a loss also while it is not in the generator.
     """
 
     def __init__(self, lock: Lock) -> None:
@@ -112,7 +117,7 @@ class locked:  # noqa: N801 - it is called where a function might be, as context
         self._cancelled = False
 
     async def __aenter__(self) -> Held:
-        held = await wait(self._lock.acquire())
+        held = await wait(self._lock.enter())
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None  # noqa: S101 - there is no await without one
         self._task, self._before = task, task.cancelling()
@@ -129,10 +134,9 @@ class locked:  # noqa: N801 - it is called where a function might be, as context
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         task, self._task = self._task, None
+        others = task.uncancel() - self._before if task is not None and self._cancelled else 0
         if isinstance(error, GeneratorExit):
             # The task, or a generator of its, is thrown away. This waits for nothing.
             await self._lock.__aexit__(kind, error, trace)
-            return
-        if task is not None and self._cancelled and task.uncancel() > self._before and kind is asyncio.CancelledError:
-            return
-        await wait(self._lock.__aexit__(kind, error, trace))
+        elif others <= 0 or kind is not asyncio.CancelledError:
+            await wait(self._lock.__aexit__(kind, error, trace))

@@ -134,7 +134,7 @@ class Lock:
     async def _enter(self) -> Held:
         assert self._begun is not None  # noqa: S101 - it is called when it is
         thread, lock = self._begun
-        held = await lock.acquire()
+        held = await lock.enter()
         thread.leaving.add(self)
         face, on_lost = Held(thread, held), self._on_lost
         flag = face.lost

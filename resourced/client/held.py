@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from math import inf
 from typing import Any, Final
-from weakref import WeakMethod
+from weakref import ReferenceType, WeakMethod, ref
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -34,8 +34,9 @@ class Held:
     """
     A lock that is held. Every method raises ``LockLost`` from the moment on when it is not, or cannot be believed to be.
 
-    It is renewed for as long as somebody has this object: a lock that nobody can release any more ends with its lease. In a process
-    that is forked from the one that holds the lock it counts as lost, and nothing is done about it there.
+    It is renewed for as long as somebody has this object, or if it is a block's, whoever will release it in the end: a lock that nobody
+    can release any more ends. In a process that is forked from the one that holds the lock it counts as lost, and nothing is done
+    about it there.
 
     :ivar resource: what is locked: the name of the resource,
     :ivar selector: and of the selector.
@@ -75,6 +76,7 @@ class Held:
         self._text = text
         self._borrowed = borrowed
         self._process = os.getpid()
+        self._block: ReferenceType[object] | None = None
         self._data: tuple[Any, ...] = ()
         self._until = 0.0
         self._reason: LockLost | None = None
@@ -137,6 +139,10 @@ class Held:
         self.check()
 
     # -- What is done with it
+
+    def belong(self, block: object) -> None:
+        """Be released as soon as it is seen that somebody is not there any more, who would have released it at the end of a block."""
+        self._block = ref(block)
 
     async def write(self, value: Any, *, unlock: bool = False) -> None:
         """
@@ -340,6 +346,8 @@ class Held:
     def _renew(self) -> None:
         if self._forked:
             self._lose(FORKED, "forked")
+        elif self._block is not None and self._block() is None:
+            self.release_aside()
         elif self._renewing.called:
             self._renewing = Deferred.fromCoroutine(self._confirm())
             self._renewing.addErrback(_report)

@@ -75,7 +75,7 @@ class Lock:
     # -- The block
 
     async def __aenter__(self) -> Held:
-        held = await self.acquire()
+        held = await self.enter()
         interrupt = await interruption()
         held.lost().addCallback(lambda _: None if self._held is None else interrupt())
         return held
@@ -102,6 +102,12 @@ class Lock:
                 # The block goes on in the process that holds the lock. This one leaves it because of something else.
                 return
             raise lost from error
+
+    async def enter(self) -> Held:
+        """Wait for the lock for a block that is not a coroutine's: who calls this calls ``__aexit__`` in the end, and looks after ``lost``."""
+        held = await self.acquire()
+        held.belong(self)
+        return held
 
     async def acquire(self) -> Held:
         """
