@@ -125,6 +125,7 @@ class LockManager:
     :param succession: for how many seconds an earlier daemon may go on telling clients what it believes.
     :param wall: tells Unix time in seconds, for people; without it the clock does.
     :param pauses: knows when the process stood still.
+    :param since: an id that is lower than that of any event of this life.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class LockManager:
         succession: float = 0.0,
         wall: Callable[[], float] | None = None,
         pauses: Pauses | None = None,
+        since: int = 0,
     ) -> None:
         self._clock = clock
         self._journal = journal
@@ -151,6 +153,7 @@ class LockManager:
             succession=succession,
             wall=wall or clock.seconds,
             pauses=self._pauses,
+            since=since,
         )
         self._closing = False
 

@@ -138,6 +138,7 @@ class LockTable:
         for what is taken over from it.
     :param wall: tells Unix time in seconds; it is only shown to people, as the time of an event.
     :param pauses: knows when the process stood still.
+    :param since: an id that is lower than that of any event of this life.
     :ivar waiting: how many tickets wait, for all locks together.
     """
 
@@ -152,6 +153,7 @@ class LockTable:
         succession: float,
         wall: Callable[[], float],
         pauses: Pauses,
+        since: int = 0,
     ) -> None:
         self._clock = clock
         self._wall = wall
@@ -171,7 +173,7 @@ class LockTable:
         self._alarms: Alarms[Entry] = Alarms(clock, self._due)
         self._seq = 0
         self._fence = 0
-        self._event = 0
+        self._event = since
         self.waiting = 0
         # The highest place that an earlier daemon may know of, and when it has nothing to tell about it any more.
         self._inherited = 0
@@ -381,9 +383,6 @@ class LockTable:
     def note(self, kind: EventKind, entry: Entry, now: float, breaker: Breaker | None = None) -> Event:
         """Remember what happens to a place, and who breaks its lock if somebody does."""
         at = int(self._wall() * 1000)
-        if not self._journal.durable and self._event < ids_from(at):
-            # Where not every event is kept, they go on from the time, so that none has the id of one in another life.
-            self._event = ids_from(at)
         self._event += 1
         key_name, by, reason = breaker or (entry.ticket.party, "", "")
         event = Event(
@@ -686,7 +685,9 @@ class LockTable:
 
 def ids_from(at: int) -> int:
     """
-    Return an id above which those of all events from a time on are, where not every event is kept.
+    Return an id above which those of a life are that begins at a time, where not every event is kept.
+
+    So none has the id of one in an earlier life, unless the clock was wrong by then; if it is set later, that changes nothing.
 
     :param at: milliseconds of Unix time.
     """

@@ -165,11 +165,12 @@ def makeService(options: Options) -> IService:
     store: Store = SQLStore(database, judge=not config.volatile_locks)
     if not config.stock:
         store = CachedStore(store, reactor, belief=BELIEF)
+    since = ids_from(int(time.time() * 1000)) if config.volatile_locks else 0
     feed = Feed(
         reactor,
         store,
         kept=config.events_keep > 0 and not config.volatile_locks,
-        since=ids_from(int(time.time() * 1000)) if config.volatile_locks else 0,
+        since=since,
     )
     journal = Journal(
         reactor,
@@ -199,6 +200,7 @@ def makeService(options: Options) -> IService:
         succession=guard.lag,
         wall=time.time,
         pauses=pauses,
+        since=since,
     )
     streams = Streams(config.max_streams)
     keys = Keys(config.resource_read, config.resource_read_lock, config.resource_write)

@@ -205,11 +205,14 @@ class Life:
         self._requests: list[Deferred[Any]] = []
         # It notices none unless there is a sign of life.
         self.pauses = Pauses(self.clock.seconds)
+        # The wall clock may be set before anything has happened.
+        since = 0 if durable else ids_from(int((MIDNIGHT + wrong + seconds) * 1000))
+        self.wrong = wrong
         self.feed = Feed(
             self.clock,
             self.store,
             kept=durable,
-            since=0 if durable else ids_from(int((MIDNIGHT + seconds) * 1000)),
+            since=since,
         )
         self.journal = Journal(
             self.clock,
@@ -227,8 +230,9 @@ class Life:
             times=times,
             limits=limits,
             succession=belief if isfinite(belief) else 0.0,
-            wall=lambda: MIDNIGHT + wrong + self.clock.seconds(),
+            wall=lambda: MIDNIGHT + self.wrong + self.clock.seconds(),
             pauses=self.pauses,
+            since=since,
         )
 
     def open(self) -> Deferred[None]:

@@ -344,6 +344,9 @@ class PastTests(FeedTestCase):
         self.assertEqual(late.ids, [*range(6, 52)])
 
 
+YEAR = 366 * 86400.0
+
+
 class FailureTests(SynchronousTestCase):
     """A follower of a whole life of the daemon, whose store fails."""
 
@@ -466,6 +469,21 @@ class VolatileFailureTests(FailureTests):
         self.go_wrong(Outcome.FAILED, lambda: self.write(held.ticket))
         self.settle()
         self.assertEqual((follower.resets, follower.ids), (1, []))
+
+    def test_clock_is_set(self):
+        """A clock that is set after the start, forward or back, keeps nothing from followers and changes the order of nothing."""
+        for wrong in (10 * YEAR, -10 * YEAR):
+            self.life = Life(self.disk, durable=self.durable, wrong=wrong)
+            self.addCleanup(self.life.bury)
+            self.successResultOf(self.life.open())
+            follower = self.follow()
+            for number, now in enumerate((0.0, -wrong, wrong, 0.0)):
+                self.life.wrong = now
+                self.successResultOf(self.lock(f"B{number}"))
+                self.settle()
+                self.assertEqual(len(follower.ids), number + 1)
+            self.assertEqual(follower.ids, sorted(follower.ids))
+            self.assertEqual(follower.resets, 0)
 
     def test_told_after_it_is_kept(self):
         """A write is told after it is kept; what happens to locks is told at once, but never before what came earlier."""
