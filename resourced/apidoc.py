@@ -397,6 +397,20 @@ def _server() -> dict[str, Part]:
                 {"200": _text("All of them.", text__plain=figures, application__openmetrics_text=f"{figures}# EOF\n")},
             )
         ),
+        "/": _looked_at(
+            _operation(
+                "front",
+                "The way to the page, for a browser",
+                {
+                    "302": _answer("It is at `/ui`.", headers=["Location"]),
+                    "404": _failure(
+                        "The client does not ask for HTML.", {"unknown_path": "There is nothing at this path."}
+                    ),
+                },
+                parameters=["Accept"],
+                open_to_all=True,
+            )
+        ),
         "/ui": _looked_at(
             _operation(
                 "page",

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from twisted.web.server import Request
 from werkzeug.exceptions import NotFound
 
-from resourced.answers import tagged
-from resourced.parse import unless_of
+from resourced.answers import done, tagged
+from resourced.parse import accepts_html, unless_of
 from resourced.routes import Group, route
 
 #: What each kind of file is.
@@ -73,6 +73,15 @@ class Displayed(Group):
         paths = files("resourced").joinpath("ui").iterdir()
         # An editor may have left something of its own beside them.
         self._files = {path.name: _file(path) for path in paths if _suffix(path) in TYPES}
+
+    @route("/", ["GET"])
+    async def front(self, request: Request) -> bytes:
+        """Send a browser to the page; for a program there is nothing here."""
+        request.setHeader(b"vary", b"accept")
+        if not accepts_html(request):
+            raise NotFound
+        request.setHeader(b"location", b"/ui")
+        return done(request, 302)
 
     @route("/ui", ["GET"])
     async def page(self, request: Request) -> bytes:

@@ -188,6 +188,11 @@ def address_of(request: Request) -> str:
     return getattr(request.getClientAddress(), "host", "") or "local"
 
 
+def accepts_html(request: Request) -> bool:
+    """Tell whether a request is that of a browser, which names HTML where a program says that it takes anything."""
+    return b"text/html" in b",".join(request.requestHeaders.getRawHeaders(b"accept", ())).lower()
+
+
 def presented_key(request: Request) -> bytes:
     """Return the API key that a request carries."""
     headers = request.requestHeaders

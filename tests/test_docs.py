@@ -70,6 +70,18 @@ def test_tutorial(tmp_path):
         reader.follow(read("docs/tutorial.rst"))
 
 
+def test_no_collision():
+    """Whoever follows the README and then the tutorial on one server, or the other way round, finds no resource there that the other one made."""
+    made = {
+        document: set(re.findall(r"""(?:resourcectl create |-d '{"name": ")([\w-]+)""", (ROOT / document).read_text()))
+        for document in ("README.rst", "docs/tutorial.rst")
+    }
+    assert all(made.values())
+    assert made["README.rst"] & made["docs/tutorial.rst"] == set()
+    # Nor a fence that only a new server would give.
+    assert re.findall(r"--fence \d", (ROOT / "docs/tutorial.rst").read_text()) == []
+
+
 def test_recipes(tmp_path, daemon):
     """Each program of the recipes does what it promises, with all its users at once."""
     with a_reader(tmp_path, daemon.port) as reader:

@@ -427,6 +427,8 @@ def expected(world: World, drawn: Drawn) -> set[int]:
         # It is not even read.
         return {413}
     route = ROUTES.get((drawn.path, drawn.method))
+    if drawn.path.partition("?")[0] == "/" and drawn.method not in {"GET", "HEAD"}:
+        return {405}
     if drawn.path.startswith("/"):
         return {404}
     if route is None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.documents import read_blocks
+
 TREE = Path(__file__).parent.parent
 #: What makes up a checkout, without what was built or installed in it.
 LEFT_OUT = shutil.ignore_patterns(
@@ -134,3 +136,16 @@ def test_editable_install(checkout, programs, tmp_path):
     check_programs(programs, tmp_path)
     where = run(programs / "python", "-c", "import resourced; print(resourced.__file__)", cwd=tmp_path)
     assert Path(where.strip()) == checkout / "resourced" / "__init__.py"
+    check_tutorial(programs, checkout)
+
+
+def check_tutorial(programs, checkout):
+    """What the tutorial says of tests works where its reader is: in the checkout, with what ``make run`` has installed."""
+    blocks = read_blocks((TREE / "docs/tutorial.rst").read_text(), "docs/tutorial.rst")
+    [program] = [block for block in blocks if block.caption == "test_labels.py"]
+    [setup] = [block.text for block in blocks if "pip install" in block.text]
+    [command] = [block.text for block in blocks if program.caption in block.text]
+    (checkout / program.caption).write_text(program.text)
+    path = f"{programs}:{os.environ['PATH']}"
+    printed = run("env", f"PATH={path}", "sh", "-euc", f"{setup}; {command}", cwd=checkout, timeout=LONG)
+    assert "1 passed" in printed

@@ -77,6 +77,18 @@ class PageTests(SynchronousTestCase):
         tags = [self.ask("GET", f"/ui/{path.name}").headers["ETag"] for path in UI.iterdir()]
         self.assertEqual(len(set(tags)), len(tags))
 
+    def test_front(self):
+        """A browser that asks for the server itself is sent to the page; a program is told that there is nothing there, as ever."""
+        for accept in ("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8", "TEXT/HTML"):
+            for method in ("GET", "HEAD"):
+                answer = self.ask(method, "/", ("Accept", accept))
+                self.assertEqual((answer.status, answer.headers["Location"], answer.body), (302, "/ui", b""))
+        for headers in ((), (("Accept", "*/*"),), (("Accept", "application/json"),)):
+            answer = self.ask("GET", "/", *headers)
+            self.assertEqual(
+                (answer.status, answer.json["code"], answer.headers["Vary"]), (404, "unknown_path", "accept")
+            )
+
     def test_unknown(self):
         """What is no part of the page is not there, whatever path is asked for."""
         for path in ("", "no.js", "INDEX.HTML", "..", ".", "%2e%2e", "%2e%2e%2fpage.py", "..%2Fpage.py", "../page.py"):

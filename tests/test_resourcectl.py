@@ -226,6 +226,16 @@ class TestLook:
         owner = daemon.get(f"/resource/{name}/A4/lock").json["holder"]["owner"]
         assert owner.partition("@")[2] == os.uname().nodename
 
+    def test_timeout(self, daemon, ctl, name):
+        """The lease of a resource's locks is changed, and 0 is the server's again."""
+        assert cells(ctl.ok("timeout", name, "7")) == [["RESOURCE", "TIMEOUT"], [name, "7"]]
+        assert daemon.post(f"/resource/{name}/A4/lock").headers["x-lease"] == "7"
+        assert cells(ctl.ok("timeout", name, "0"))[1] == [name, "default"]
+        assert json.loads(ctl.ok("timeout", name, "8", "-o", "json"))["timeout"] == 8
+        for bad in ("-1", "x", "1.5"):
+            assert ctl("timeout", name, bad).status == 2
+        assert ctl("timeout", f"{name}-not", "7").status not in {0, 2}
+
     def test_break(self, daemon, ctl, name):
         """A lock is taken from its holder; with a fence only if it is still the same one."""
         answer = daemon.post(f"/resource/{name}/A4/lock")

@@ -8,7 +8,7 @@ import sys
 import click
 from click.shell_completion import get_completion_class
 
-from resourced.cli.changing import break_command, create
+from resourced.cli.changing import break_command, create, timeout_command
 from resourced.cli.locking import lock_command, put, rm, unlock
 from resourced.cli.looking import events, get, ls, show, watch
 from resourced.cli.options import Options, common_options
@@ -48,7 +48,21 @@ def completion(shell: str) -> None:
     emit(kind(cli, {}, NAME, f"_{NAME.upper()}_COMPLETE").source())
 
 
-for command in (run, lock_command, unlock, get, put, ls, show, watch, events, create, rm, break_command):
+for command in (
+    run,
+    lock_command,
+    unlock,
+    get,
+    put,
+    ls,
+    show,
+    watch,
+    events,
+    create,
+    timeout_command,
+    rm,
+    break_command,
+):
     cli.add_command(command)
 
 

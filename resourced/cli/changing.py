@@ -1,4 +1,4 @@
-"""The commands for who looks after a server: ``create`` and ``break``."""
+"""The commands for who looks after a server: ``create``, ``timeout`` and ``break``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from resourced.cli.options import LOCK, RESOURCE, Options, common_options
 from resourced.cli.output import emit_json, emit_table, say
 from resourced.cli.process import Process
 from resourced.cli.status import Status
+from resourced.client import Definition
 from resourced.model import Key
 
 
@@ -29,14 +30,37 @@ def create(options: Options, resource: str, timeout: int) -> NoReturn:
     """Create a resource."""
 
     async def work(process: Process) -> int:
-        created = await process.client.create(resource, timeout)
-        if options.json:
-            emit_json(created)
-        else:
-            emit_table(("RESOURCE", "TIMEOUT"), [(write_name(created.name), created.timeout or "default")])
+        _tell(options, await process.client.create(resource, timeout))
         return Status.OK
 
     options.perform(work)
+
+
+@click.command("timeout")
+@click.argument("resource", type=RESOURCE)
+@click.argument("seconds", type=click.IntRange(min=0))
+@common_options
+@click.pass_obj
+def timeout_command(options: Options, resource: str, seconds: int) -> NoReturn:
+    """
+    Change the lease of a resource's locks, in SECONDS; 0 is the server's default.
+
+    A lock that is held has it when it is next renewed.
+    """
+
+    async def work(process: Process) -> int:
+        _tell(options, await process.client.change(resource, seconds))
+        return Status.OK
+
+    options.perform(work)
+
+
+def _tell(options: Options, resource: Definition) -> None:
+    """Say how a resource is defined now."""
+    if options.json:
+        emit_json(resource)
+    else:
+        emit_table(("RESOURCE", "TIMEOUT"), [(write_name(resource.name), resource.timeout or "default")])
 
 
 @click.command("break")
