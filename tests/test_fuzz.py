@@ -248,7 +248,8 @@ BODIES = st.one_of(
 def definition(name: object, more: dict[str, object]) -> Part:
     """Make the body that creates a resource."""
     timeout = more.get("timeout", 0)
-    good = isinstance(name, str) and is_name(name) and type(timeout) is int and 0 <= timeout < 2**31
+    known = more.keys() <= {"timeout"}
+    good = known and isinstance(name, str) and is_name(name) and type(timeout) is int and 0 <= timeout < 2**31
     return Part(json.dumps({**more, "name": name}).encode(), frozenset() if good else frozenset({400}), name)
 
 
