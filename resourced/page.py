@@ -81,6 +81,7 @@ class Displayed(Group):
         if not accepts_html(request):
             raise NotFound
         request.setHeader(b"location", b"/ui")
+        request.setHeader(b"content-length", b"0")
         return done(request, 302)
 
     @route("/ui", ["GET"])
