@@ -43,7 +43,7 @@ run: $(VENV)/installed
 	export RESOURCED_STORE="$${RESOURCED_STORE:-sqlite:resourced.sqlite}"; \
 	exec $(BIN)/resourced
 
-test: check docs api mariadb promtool fail2ban chromium
+test: check docs api mariadb promtool fail2ban chromium proxies
 	$(BIN)/pytest $(TWO)
 	RESOURCED_STOCK=1 $(BIN)/pytest $(TWO) -m reference_path $$($(BIN)/python -m tests.marked reference_path)
 	$(BIN)/python -m tests.under_trial
@@ -150,6 +150,19 @@ unpack = \
 .PHONY: fail2ban
 fail2ban: | $(BIN)/pip
 	@test -d $(VENV)/fail2ban || { $(call unpack,fail2ban); }
+
+# The proxies that stand before two daemons in the tests. Of nginx the program is enough; HAProxy is not started when it is installed, and its
+# own configuration has no port.
+.PHONY: proxies
+proxies: | $(BIN)/pip
+	@command -v nginx >/dev/null || test -x $(BIN)/nginx || { $(call fetch,nginx,usr/sbin/nginx); }
+	@command -v haproxy >/dev/null || { $(call unstarted); $(call apt,haproxy); }
+
+# What a package that is installed asks whether it may start its server (see invoke-rc.d), and is told no; until this shell ends.
+unstarted = \
+	policy=/usr/sbin/policy-rc.d; \
+	test -e "$$policy" || { trap '$(as_root) rm -f /usr/sbin/policy-rc.d' EXIT; \
+		printf '\043!/bin/sh\nexit 101\n' | $(as_root) tee "$$policy" >/dev/null; $(as_root) chmod 755 "$$policy"; }
 
 # The page is tested in a browser, which needs no display.
 .PHONY: chromium
