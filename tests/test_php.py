@@ -7,7 +7,7 @@ from threading import Thread
 
 import pytest
 
-from tests.daemon import WRITE, Daemon, eventually
+from tests.daemon import READ, WRITE, Daemon, eventually
 from tests.phpclient import Factory, Thrown
 
 #: Daemons that it has to get along with: by what they keep, and by the way of its requests.
@@ -129,3 +129,42 @@ def test_held_open(tmp_path, name):
         first.unlock_data("A4")
         waiting.join()
         assert told == [True]
+
+
+def test_differences(daemon, name):
+    """What the README says of the answers that differ from those of the original server."""
+    held = f"/resource/{name.replace('/é', '%2F%C3%A9')}/held"
+    fresh = held.replace("held", "fresh")
+    daemon.create(name)
+    holder = daemon.put(f"{held}/lock", b"", headers={"x-owner": "Ada"}).ticket
+    assert daemon.put(held, "1", ticket=holder).status == 204
+    for method, target, parts, status, told in (
+        ("PUT", f"{held}/lock", {}, 202, {"locked": False, "position": 1}),
+        ("GET", f"{fresh}?lock=0", {}, 404, None),
+        ("GET", fresh, {}, 404, None),
+        ("PUT", held, {"body": "2"}, 428, None),
+        ("PUT", held, {"body": "2", "ticket": "f" * 32}, 410, None),
+        ("PUT", fresh, {"body": "2", "ticket": holder}, 423, None),
+        ("GET", held, {"key": READ}, 401, None),
+        ("PUT", f"{held}/lock", {"key": READ}, 401, None),
+        ("PUT", f"{held}/unlock", {"key": READ, "ticket": "f" * 32}, 200, {"unlocked": False}),
+        ("PUT", f"{held}/unlock", {}, 428, None),
+        ("GET", "/resource/nowhere/A4", {}, 404, None),
+        ("POST", "/resource", {"body": "{"}, 400, None),
+        ("POST", "/resource", {}, 400, None),
+        ("POST", "/resource", {"body": '{"name": "text", "timeout": "300"}'}, 400, None),
+        ("POST", "/resource", {"body": '{"name": "more", "lease": 300}'}, 400, None),
+        ("PUT", held, {"body": "", "ticket": holder}, 400, None),
+        ("PUT", held, {"body": "not JSON", "ticket": holder}, 400, None),
+        ("GET", f"{held}?lock=yes", {}, 400, None),
+        ("GET", f"{held}?look=1", {}, 400, None),
+        ("PUT", held, {"body": f'"{"x" * (1 << 20)}"', "ticket": holder}, 413, None),
+        ("PATCH", f"{held}/unlock", {}, 405, None),
+        ("POST", f"{held}/lock", {"ticket": holder}, 200, {"locked": True}),
+        ("GET", "/health", {"key": ""}, 200, {"health": "ok"}),
+        # The lock is still there after all that, and is let go of in the same step only if that is wanted.
+        ("PUT", f"{held}?unlock=1", {"body": "3", "ticket": holder}, 204, None),
+        ("PUT", f"{held}/unlock", {"ticket": holder}, 200, {"unlocked": False}),
+    ):
+        answer = daemon.request(method, target, **parts)
+        assert (answer.status, told is None or answer.json == told) == (status, True), (method, target, parts, answer)

@@ -276,3 +276,32 @@ def test_selectors_that_collide(tmp_path, mariadb):
         assert word in log
     assert "Traceback" not in log
     assert contents(mariadb) == before
+
+
+def test_way_back(tmp_path, mariadb):
+    """
+    The original server finds in the tables what its URLs need no percent-encoding for, and can add to it; not the others.
+
+    So says the README of the way back; this asks and adds as that server does.
+    """
+    fill(mariadb, ADOPTED, rows(ENCODED))
+    with Daemon(tmp_path, variables(mariadb)) as daemon:
+        held = daemon.get(path("printer", "A4"), key=LOCK)
+        assert daemon.put(path("printer", "A4"), '"since"', ticket=held.ticket).status == 204
+
+    def asked(selector: str) -> Any:
+        return mariadb.run(
+            "SELECT d.data FROM resource_data AS d INNER JOIN resource AS r ON d.id_resource = r.id "
+            "WHERE r.name = %s AND d.selector = %s",
+            "printer",
+            selector,
+            database=DATABASE,
+        )
+
+    assert asked("A4") == [('"since"',)]
+    assert asked("order%3A17") == []
+    mariadb.run("INSERT INTO resource (id, name, timeout) VALUES ('01Z', 'new', 5)", database=DATABASE)
+    mariadb.run(
+        "INSERT INTO resource_data (id, id_resource, selector, locked, data) VALUES ('02Z', '01Z', 'A4', 0, '1')",
+        database=DATABASE,
+    )
