@@ -33,6 +33,7 @@ from resourced.client import (
     Waiting,
 )
 from resourced.client.api import following
+from resourced.client.servers import base
 from resourced.testing import MemoryServer
 
 pytestmark = pytest.mark.trial
@@ -820,10 +821,32 @@ class ServersTests(ClientTests):
 
     def test_no_url(self):
         """What is no URL of a server is a mistake of the program."""
-        urls: tuple[Any, ...] = ("", "localhost:9501", "ftp://x", "http://", "http://x?y", "http://me@x", [])
+        urls: tuple[Any, ...] = (
+            *("", "localhost:9501", "ftp://x", "http://", "http://x?y", "http://me@x", "http://x:y", []),
+            *(
+                "http://::1:9501",
+                "http://[::1",
+                "http://[::g]",
+                "http://[1.2.3.4]",
+                "http://[]:9501",
+                "http://[::1%25]",
+            ),
+        )
         for url in urls:
             with self.assertRaises(ValueError):
                 Client(url, "key", reactor=self.clock, treq=self.line)
+
+    def test_url(self):
+        """Names in other letters, addresses with a scope, a path and a slash at the end are all understood."""
+        for url, understood in (
+            ("http://localhost:9501/", "http://localhost:9501"),
+            ("https://drucker.größe.example/sperren/", "https://drucker.xn--gre-6ka8i.example/sperren"),
+            ("http://[::0001]:9501", "http://[::1]:9501"),
+            ("http://[::1]/", "http://[::1]"),
+            ("https://[fe80::1%eth0]:1/x", "https://[fe80::1%25eth0]:1/x"),
+            ("https://[fe80::1%25Eth0]:1/", "https://[fe80::1%25Eth0]:1"),
+        ):
+            self.assertEqual(base(url), understood)
 
     def test_key(self):
         """The key and the owner go where they belong."""

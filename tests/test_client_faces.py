@@ -6,7 +6,10 @@ import os
 import subprocess
 import sys
 import textwrap
+from ipaddress import ip_address
 from pathlib import Path
+
+import pytest
 
 #: Seconds that a program may take.
 PATIENCE = 60
@@ -143,26 +146,28 @@ def test_loss_in_a_thread():
     assert printed.splitlines() == ["True 0.0 ticket_ended True", *["lost 1"] * 3, "at the end 1", "at the end 2"]
 
 
-def test_interrupted_wait():
+#: How Ctrl-C comes: to the thread that waits, and at a moment when that does not see it, for which it must look up by itself.
+INTERRUPTS = ("os.kill(os.getpid(), signal.SIGINT)", "signal.pthread_kill(threading.get_ident(), signal.SIGINT)")
+
+
+@pytest.mark.parametrize("interrupt", INTERRUPTS)
+def test_interrupted_wait(interrupt: str):
     """Ctrl-C ends a wait, gives up the place, and leaves the client fit for use."""
-    printed = run("""
+    program = """
         import os, signal
 
         with Client(url, server.write_key) as client:
             client.create("printer")
             with client.lock("printer", "A4"):
-                def interrupt(waiting):
-                    os.kill(os.getpid(), signal.SIGINT)
-
                 try:
-                    with client.lock("printer", "A4", on_queued=interrupt):
+                    with client.lock("printer", "A4", on_queued=lambda _: INTERRUPT):
                         print("never")
                 except KeyboardInterrupt:
                     print("interrupted", client.state("printer", "A4").waiting)
             with client.lock("printer", "A4") as held:
                 print(held.fence)
-    """)
-    assert printed.splitlines() == ["interrupted 0", "2"]
+    """
+    assert run(program.replace("INTERRUPT", interrupt)).splitlines() == ["interrupted 0", "2"]
 
 
 def test_where_it_cannot_block():
@@ -535,6 +540,47 @@ def test_tls(tmp_path):
         folder=tmp_path,
     )
     assert printed.splitlines() == ["10000", "10000", "True"]
+
+
+def links() -> list[str]:
+    """The addresses of this machine that mean something on one link only, with the name of that: for example fe80::1%eth0."""
+    lines = [line.split() for line in Path("/proc/net/if_inet6").read_text().splitlines()]
+    return [
+        f"{ip_address(bytes.fromhex(address))}%{name}"
+        for address, _, _, scope, flags, name in lines
+        if scope == "20" and not int(flags, 16) & 0x40
+    ]
+
+
+@pytest.mark.parametrize("face", ["blocking", "asyncio"])
+def test_ipv6(face: str):
+    """A server may be given by an address of IPv6, also by one with a scope."""
+    program = """
+        import asyncio
+        from resourced import client as twisted
+        from resourced.client import aio
+
+        async def names(client):
+            async with aio.closing(client):
+                return [resource.name async for resource in aio.each(client.resources())]
+
+        def ask(url):
+            if FACE == "asyncio":
+                return asyncio.run(names(twisted.Client(url, server.write_key, patience=0)))
+            with Client(url, server.write_key, patience=0) as client:
+                return [resource.name for resource in client.resources()]
+
+        with Client(url, server.write_key) as client:
+            client.create("printer")
+        for address in ADDRESSES:
+            listen = lambda: THREAD.get().reactor.listenTCP(0, server._site, interface=address)
+            port = in_reactor(listen).getHost().port
+            for written in {address, address.replace("%", "%25")}:
+                print(ask(f"http://[{written}]:{port}"))
+    """
+    addresses = ["::1", *links()[:1]]
+    printed = run(program.replace("FACE", repr(face)).replace("ADDRESSES", repr(addresses)))
+    assert printed.splitlines() == ["['printer']"] * (1 if len(addresses) == 1 else 3)
 
 
 ASYNCIO = """

@@ -54,8 +54,8 @@ class Connections:
         """Send a request, as ``treq`` does that is to follow no redirect and to keep no answer."""
         uri = URI.fromBytes(url.encode())
         if b"%" in uri.host:
-            # What a scope is called here is nothing to the server.
-            headers.setRawHeaders("host", [f"{uri.host.decode().partition('%')[0]}]:{uri.port}"])
+            # What its scope is called here is nothing to the server.
+            headers.setRawHeaders("host", [f"[{uri.host.decode().partition('%')[0]}]:{uri.port}"])
         body = None if data is None else _Body(data)
         answer: Deferred[IResponse] = self._agent.request(method.encode(), uri.toBytes(), headers, body)
         return answer
@@ -78,8 +78,8 @@ class _Endpoints:
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         host = uri.host.decode()
         endpoint: IStreamClientEndpoint
-        if host.startswith("["):
-            host, _, scope = host.strip("[]").partition("%25")
+        if ":" in host:
+            host, _, scope = host.partition("%25")
             address = f"{host}%{scope}" if scope else host
             endpoint = TCP6ClientEndpoint(self._reactor, address, uri.port, self._timeout)
         else:

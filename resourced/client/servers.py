@@ -82,9 +82,11 @@ def base(url: str) -> str:
             if "[" not in parts.netloc:
                 return EncodedURL.from_text(url).to_uri().to_text().rstrip("/")
             # Its scope is written after a percent sign, which a URL has to write as %25.
-            host, _, scope = parts.hostname.partition("%")
-            scope = scope.removeprefix("25") and "%25" + scope.removeprefix("25")
-            return f"{parts.scheme}://[{IPv6Address(host)}{scope}]{port}{quote(parts.path, safe='/%')}".rstrip("/")
+            host, percent, scope = parts.hostname.partition("%")
+            scope = scope.removeprefix("25")
+            if bool(percent) == bool(scope):
+                zone = f"%25{scope}" if scope else ""
+                return f"{parts.scheme}://[{IPv6Address(host)}{zone}]{port}{quote(parts.path, safe='/%')}".rstrip("/")
     except (ValueError, URLParseError):
         pass
     raise ValueError(f"{url!r} is not the URL of a server, such as http://localhost:9501")
