@@ -31,10 +31,15 @@ _DATA: Final = "INSERT INTO resource_data (id, id_resource, selector, data, vers
 
 
 def claim(epoch: int, owner: str, fence: int, event: int) -> Statement:
-    """Lock the row of a reign, and raise what was given out; this finds no row if the reign is over."""
+    """
+    Change the leader's row, and raise what was given out; this finds no row if the term is over.
+
+    It always changes the row: only then does a cluster of servers, each of which may commit, see that two commits exclude each other.
+    """
     return Statement(
-        "UPDATE server SET fence = CASE WHEN fence < %s THEN %s ELSE fence END, "
-        "event = CASE WHEN event < %s THEN %s ELSE event END WHERE id = 1 AND epoch = %s AND owner = %s",
+        "UPDATE server SET beat = beat + 1, fence = CASE WHEN fence < %s THEN %s ELSE fence END, "
+        "event = CASE WHEN event < %s THEN %s ELSE event END WHERE id = 1 AND epoch = %s AND owner = %s "
+        "AND state = 'up'",
         (fence, fence, event, event, epoch, owner),
     )
 

@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from math import inf
 
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.errors import EpochLost, ResourceNotFound, StoreUnavailable
-from resourced.model import Batch, Document, Event, Key, Mark, Reign, Resource
+from resourced.lease import LeaderLease
+from resourced.model import Batch, Document, Event, Key, Mark, Reign, Resource, Term
 from resourced.store import Store
 
 #: How many definitions are kept in memory.
@@ -34,17 +34,16 @@ class CachedStore:
     """
     A ``resourced.store.Store`` that remembers definitions.
 
-    :param belief: for how many seconds the store counts as there, and this as its one writer, after it last showed so.
+    :param lease: says whether this is the one writer.
     """
 
     def __init__(
-        self, store: Store, clock: IReactorTime, *, belief: float = inf, definitions: int = DEFINITIONS
+        self, store: Store, clock: IReactorTime, lease: LeaderLease, *, definitions: int = DEFINITIONS
     ) -> None:
         self._store = store
         self._clock = clock
-        self._belief = belief
+        self._lease = lease
         self._room = definitions
-        self._shown = -inf
         self._known: dict[str, Resource] = {}
         # What is being changed; and what may yet be, because it failed, until the next reign has settled it.
         self._changing: Counter[str] = Counter()
@@ -55,11 +54,11 @@ class CachedStore:
         self._owed: dict[object, float] = {}
 
     async def create_resource(self, name: str, timeout: int) -> Resource:
-        with self._asking(reigning=True):
+        with self._asking():
             return await self._store.create_resource(name, timeout)
 
     async def change_resource(self, name: str, timeout: int) -> Resource:
-        with self._change([name]), self._asking(reigning=True):
+        with self._change([name]), self._asking():
             return await self._store.change_resource(name, timeout)
 
     async def list_resources(self, prefix: str, after: str, limit: int) -> list[Resource]:
@@ -100,26 +99,37 @@ class CachedStore:
         return await self._store.marks()
 
     async def mark(self, mark: Mark, first: int, last: int) -> None:
-        with self._asking(reigning=True):
+        with self._asking():
             await self._store.mark(mark, first, last)
 
     async def forget_events(self, last: int) -> bool:
         return await self._store.forget_events(last)
 
     async def ping(self) -> None:
-        with self._asking(reigning=True):
+        with self._asking():
             await self._store.ping()
 
-    async def reign(self) -> Reign:
+    async def look(self) -> Term:
+        return await self._store.look()
+
+    async def reign(self, over: Term | None = None, guard: str = "") -> Reign:
         self._forget()
         settled = frozenset(self._unsettled)
-        with self._asking(reigning=True):
-            reign = await self._store.reign()
+        with self._asking():
+            reign = await self._store.reign(over, guard)
         self._unsettled -= settled
         return reign
 
+    async def beat(self, guard: str) -> None:
+        with self._asking():
+            await self._store.beat(guard)
+
+    async def leave(self) -> None:
+        self._forget()
+        await self._store.leave()
+
     async def commit(self, batch: Batch) -> None:
-        with self._change(resource.name for resource in batch.removed), self._asking(reigning=True):
+        with self._change(resource.name for resource in batch.removed), self._asking():
             await self._store.commit(batch)
 
     async def sweep(self) -> bool:
@@ -131,29 +141,20 @@ class CachedStore:
 
     @property
     def _sure(self) -> bool:
-        """Whether the store has shown a moment ago that it is there and that no other daemon reigns."""
+        """Whether no other daemon can be the leader, and the store does not seem to have gone."""
         now = self._clock.seconds()
-        return now - self._shown <= self._belief and (
-            not self._owed or now - next(iter(self._owed.values())) <= PATIENCE
-        )
+        return self._lease.held and (not self._owed or now - next(iter(self._owed.values())) <= PATIENCE)
 
     @contextmanager
-    def _asking(self, *, reigning: bool = False) -> Iterator[None]:
-        """
-        Watch the store do something.
-
-        :param reigning: whether that fails if another daemon reigns.
-        """
+    def _asking(self) -> Iterator[None]:
+        """Watch the store do something."""
         what = object()
-        began = self._owed[what] = self._clock.seconds()
+        self._owed[what] = self._clock.seconds()
         try:
             yield
         except (StoreUnavailable, EpochLost):
             self._forget()
             raise
-        else:
-            if reigning:
-                self._shown = max(self._shown, began)
         finally:
             del self._owed[what]
 
@@ -179,6 +180,5 @@ class CachedStore:
                 self._unsettled.update(changing)
 
     def _forget(self) -> None:
-        self._shown = -inf
         self._changes += 1
         self._known.clear()

@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
 from resourced.database import Database
+from resourced.election import Election, Verdict
 from resourced.errors import ConfigurationError, EpochLost, ResourcedError, StoreUnavailable
 from resourced.guard import PERIOD, Guard, Watch
 from resourced.housekeeping import Housekeeping
@@ -55,10 +56,10 @@ class Process(Protocol):
 
 class Daemon(Service):
     """
-    First the keys, then the guard, then the database, then the locks, then the port; and the other way round at the end.
+    First the keys, then the database and to be its leader, then the locks, then the port; and the other way round at the end.
 
     :param manager: who is told how the daemon does.
-    :param standby: wait for the guard, with the port open, if another daemon holds it.
+    :param standby: wait, with the port open, if another daemon serves the store.
     :param store_wait: wait for the store if it cannot be reached at the start.
     :param grace: how long requests under way may take to end, in seconds.
     :param secure: whether the port speaks TLS.
@@ -72,6 +73,7 @@ class Daemon(Service):
         manager: ServiceManager,
         key_file: KeyFile,
         guard: Guard,
+        election: Election,
         watch: Watch,
         housekeeping: Housekeeping,
         endpoint: IStreamServerEndpoint,
@@ -93,6 +95,7 @@ class Daemon(Service):
         self._manager = manager
         self._key_file = key_file
         self._guard = guard
+        self._election = election
         self._watch = watch
         self._housekeeping = housekeeping
         self._endpoint = endpoint
@@ -140,19 +143,18 @@ class Daemon(Service):
         self._reporting.start(PERIOD).addErrback(lambda failure: log.failure("The report has a bug.", failure))
 
     async def _reign(self) -> None:
-        """Become the one daemon of the store, and know its locks; wait for that, if that is wanted."""
+        """Become the leader, the one daemon of the store, and know its locks; wait for that, if that is wanted."""
         while True:
             try:
-                self._database.begin_term()
-                if await self._guard.hold():
-                    await self._database.prepare()
-                    await self._journal.open()
+                verdict = await self._election.attempt()
+                if verdict is Verdict.FREE:
                     return
-                if not self._standby:
+                if verdict is Verdict.TAKEN and not self._standby:
                     raise ConfigurationError(
                         "Another daemon serves this store already. With --standby this one would wait for its end."
                     )
-                why = "Another daemon serves this store; waiting for its end."
+                word = "serves" if verdict is Verdict.TAKEN else "may still serve"
+                why = f"Another daemon {word} this store; waiting for its end."
             except StoreUnavailable as error:
                 if not (self._standby or self._store_wait):
                     raise
@@ -181,6 +183,7 @@ class Daemon(Service):
         with suppress(EpochLost):
             try:
                 await self._store.ping()
+                self._journal.check()
             except StoreUnavailable as away:
                 status = f"Serving, but: {(self._database.fault() or away).sentence}"
         if status != self._status:

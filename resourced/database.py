@@ -22,7 +22,7 @@ from resourced.dialect import Dialect, MySQL
 from resourced.durability import Durability, durability
 from resourced.errors import StoreUnavailable
 from resourced.identity import ServerIdentity
-from resourced.migration import PACKET_MARGIN, prepare
+from resourced.migration import PACKET_MARGIN, look, prepare
 from resourced.pool import BUSY, Measure, Pool, Script, Work
 
 T = TypeVar("T")
@@ -102,6 +102,16 @@ class Database:
         parted = self.dialect.one.parted
         self.dialect.one.begin_term()
         return parted
+
+    async def is_prepared(self) -> bool:
+        """
+        Look whether there is anything to prepare, and change nothing.
+
+        :raises resourced.errors.StoreUnavailable: that cannot be found out.
+        """
+        threads = self._reactor.getThreadPool()
+        schema = await self._run(lambda: deferToThreadPool(self._reactor, threads, look, self.dialect, self._max_body))
+        return schema.version == schema.known
 
     async def prepare(self) -> None:
         """

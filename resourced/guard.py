@@ -1,11 +1,11 @@
-"""One daemon per store: the guard that only one can hold, and the watch that notices when it is lost."""
+"""One daemon per store: the guard that only one can hold where it is, and the watch that keeps the leader's lease."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -20,15 +20,13 @@ from twisted.python.failure import Failure
 from resourced.dialect import Dialect, MySQL, SQLite, refusal
 from resourced.errors import EpochLost, StoreUnavailable
 from resourced.journal import Journal
+from resourced.lease import LEADER_LEASE, LeaderLease
 from resourced.store import Store
 
 log = Logger()
 
-#: How often the guard is looked at, in seconds.
+#: How often the guard is looked at, and after how many seconds without a commit there is a heartbeat.
 PERIOD = 1.0
-
-#: For how many seconds a daemon goes on telling holders that they are such when it cannot be known whether it still reigns.
-BELIEF = 5.0
 
 #: After how many seconds of silence a server lets go of the guard for a daemon that is frozen or cut off.
 SILENCE = 30
@@ -36,13 +34,23 @@ SILENCE = 30
 
 class Guard(Protocol):
     """
-    Something that only one daemon can hold at a time, and that a dead one does not hold.
+    Something that only one daemon can hold at a time where it is, and that a dead one does not hold.
+
+    Who finds that nobody holds it where the leader did knows that the leader has gone, and need not wait for its lease to end. It
+    says nothing about a leader whose guard is elsewhere, at another server of a cluster.
 
     :cvar lag: for how many seconds a daemon that has lost it may go on as if it had not.
     """
 
     @property
     def lag(self) -> float: ...
+
+    async def locate(self) -> str:
+        """
+        Return a name of where it is, which nothing else has: a server, or a file.
+
+        :raises resourced.errors.StoreUnavailable: that cannot be found out at present.
+        """
 
     async def hold(self) -> bool:
         """
@@ -51,8 +59,11 @@ class Guard(Protocol):
         :raises resourced.errors.StoreUnavailable: that cannot be found out at present.
         """
 
+    async def drop(self) -> None:
+        """Let somebody else have it, if it is held."""
+
     async def release(self) -> None:
-        """Let go."""
+        """Let go of it, and of whatever it takes to ask for it."""
 
 
 class FileGuard:
@@ -60,6 +71,7 @@ class FileGuard:
     A lock on a file beside the store, for daemons on one machine.
 
     The system takes it away with the process, and only then. The file stays: to remove it would be to let two daemons lock two files.
+    Should somebody remove it all the same, its number tells the two apart.
     """
 
     lag: ClassVar[float] = 0.0
@@ -68,25 +80,33 @@ class FileGuard:
         self._path = Path(path)
         self._descriptor = -1
 
+    async def locate(self) -> str:
+        return f"file {os.fstat(self._open()).st_ino}"
+
     async def hold(self) -> bool:
-        if self._descriptor >= 0:
-            return True
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StoreUnavailable(f"The file {self._path} cannot be opened: {error.strerror}.") from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever has it gets it again.
+            fcntl.flock(self._open(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(descriptor)
             return False
-        self._descriptor = descriptor
         return True
+
+    async def drop(self) -> None:
+        if self._descriptor >= 0:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     async def release(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def _open(self) -> int:
+        if self._descriptor < 0:
+            try:
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise StoreUnavailable(f"The file {self._path} cannot be opened: {error.strerror}.") from None
+        return self._descriptor
 
 
 class ServerGuard:
@@ -97,7 +117,7 @@ class ServerGuard:
     next finds out from the epoch in the store whether somebody else was there in between.
     """
 
-    lag: ClassVar[float] = BELIEF
+    lag: ClassVar[float] = LEADER_LEASE
 
     def __init__(self, reactor: Any, dialect: MySQL) -> None:
         self._reactor = reactor
@@ -105,9 +125,17 @@ class ServerGuard:
         self._name = _name_of(dialect)
         self._connection: Any = None
         self._term = 0
+        self._held = False
+
+    async def locate(self) -> str:
+        return str(await self._in_thread(self._locate))
 
     async def hold(self) -> bool:
         return bool(await self._in_thread(self._hold))
+
+    async def drop(self) -> None:
+        if self._held:
+            await self._in_thread(self._drop)
 
     async def release(self) -> None:
         await self._in_thread(self._disconnect)
@@ -115,21 +143,43 @@ class ServerGuard:
     def _in_thread(self, work: Callable[[], Any]) -> Deferred[Any]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
 
-    def _hold(self) -> bool:
+    def _locate(self) -> str:
         try:
-            if self._connection is not None and not self._dialect.one.holds(self._term):
-                # A daemon that has the lock at one server and its data at another has nothing.
-                self._disconnect()
-            if self._connection is None:
-                self._term = self._dialect.one.term
-                self._connection = self._dialect.open(autocommit=True, database=None)
-                self._ask(f"SET SESSION wait_timeout = {SILENCE}")
-            if self._ask("SELECT COALESCE(IS_USED_LOCK(%s) = CONNECTION_ID(), 0)", self._name):
-                return True
-            return bool(self._ask("SELECT COALESCE(GET_LOCK(%s, 0), 0)", self._name))
+            self._connect()
+            self._ask("SELECT 1")
         except self._dialect.error as error:
             self._disconnect()
             raise StoreUnavailable(refusal(self._dialect, error)) from None
+        server = self._dialect.one.identity
+        return "" if server is None else server.name
+
+    def _hold(self) -> bool:
+        try:
+            self._connect()
+            self._held = bool(
+                self._ask("SELECT COALESCE(IS_USED_LOCK(%s) = CONNECTION_ID(), 0)", self._name)
+                or self._ask("SELECT COALESCE(GET_LOCK(%s, 0), 0)", self._name)
+            )
+        except self._dialect.error as error:
+            self._disconnect()
+            raise StoreUnavailable(refusal(self._dialect, error)) from None
+        return self._held
+
+    def _drop(self) -> None:
+        try:
+            self._ask("SELECT COALESCE(RELEASE_LOCK(%s), 0)", self._name)
+            self._held = False
+        except self._dialect.error:
+            self._disconnect()
+
+    def _connect(self) -> None:
+        if self._connection is not None and not self._dialect.one.holds(self._term):
+            # A daemon that has the lock at one server and its data at another has nothing.
+            self._disconnect()
+        if self._connection is None:
+            self._term = self._dialect.one.term
+            self._connection = self._dialect.open(autocommit=True, database=None)
+            self._ask(f"SET SESSION wait_timeout = {SILENCE}")
 
     def _ask(self, statement: str, *parameters: str) -> int:
         with self._connection.cursor() as cursor:
@@ -138,6 +188,7 @@ class ServerGuard:
         return row[0] if row else 0
 
     def _disconnect(self) -> None:
+        self._held = False
         connection, self._connection = self._connection, None
         if connection is not None:
             # Without a word of farewell, which might block: the server notices all the same.
@@ -185,40 +236,60 @@ def is_served(dialect: Dialect) -> bool:
 
 
 class Watch:
-    """Looks again and again whether this daemon still reigns, and lets the journal know."""
+    """
+    Keeps the leader's lease: commits a heartbeat whenever nothing else was committed for a while. And keeps the guard, and has the store say
+    where it is held.
+    """
 
-    def __init__(self, clock: IReactorTime, guard: Guard, store: Store, journal: Journal) -> None:
-        self._clock = clock
+    def __init__(self, clock: IReactorTime, guard: Guard, store: Store, journal: Journal, lease: LeaderLease) -> None:
         self._guard = guard
         self._store = store
         self._journal = journal
-        self._loop = LoopingCall(lambda: Deferred.fromCoroutine(self._look()))
-        self._loop.clock = clock
+        self._lease = lease
+        # Where the guard is held, and where the store says that it is.
+        self._guarded = self._said = ""
+        # One must not wait for the other: they have connections of their own.
+        self._loops = [self._loop(clock, PERIOD, self._look), self._loop(clock, PERIOD / 2, self._beat)]
+
+    def _loop(
+        self, clock: IReactorTime, period: float, work: Callable[[], Coroutine[Deferred[Any], Any, None]]
+    ) -> tuple[LoopingCall, float]:
+        loop = LoopingCall(lambda: Deferred.fromCoroutine(work()))
+        loop.clock = clock
+        return loop, period
 
     def start(self) -> None:
-        """Begin to look."""
-        self._loop.start(PERIOD).addErrback(self._broken)
+        """Begin."""
+        for loop, period in self._loops:
+            loop.start(period).addErrback(self._broken)
 
     def stop(self) -> None:
-        """Look no more."""
-        if self._loop.running:
-            self._loop.stop()
+        """Look no more, and commit no heartbeat any more."""
+        for loop, _ in self._loops:
+            if loop.running:
+                loop.stop()
 
     async def _look(self) -> None:
-        looked = self._clock.seconds()
         try:
             held = await self._guard.hold()
-            await self._store.ping()
+            self._guarded = await self._guard.locate() if held else ""
         except StoreUnavailable:
-            # Others say so.  What counts here is only that it is not known.
+            self._guarded = ""
+
+    async def _beat(self) -> None:
+        if self._lease.age < PERIOD and self._guarded == self._said:
+            return
+        sent, guarded = self._lease.now(), self._guarded
+        try:
+            await self._store.beat(guarded)
+        except StoreUnavailable:
+            # Others say so. The lease ends by itself, and goes on with the next one that succeeds.
             return
         except EpochLost as error:
             self._journal.abdicate(error)
             return
-        if held:
-            self._journal.trust(looked)
-        else:
-            self._journal.abdicate(EpochLost("Another daemon has taken over this store, so this one must stop."))
+        self._said = guarded
+        self._lease.renew(sent)
 
     def _broken(self, failure: Failure) -> None:
         log.failure("The watch has a bug.", failure)

@@ -36,6 +36,11 @@ class ServerIdentity:
     galera: bool = field(default=False, compare=False)
     group: bool = field(default=False, compare=False)
 
+    @property
+    def name(self) -> str:
+        """A text that tells it from every other one."""
+        return f"{self.hostname}:{self.port} {self.server_id} {self.server_uuid} {self.wsrep_node_name}"
+
     def describe(self) -> str:
         """Name it for people who look after it."""
         node = f", node {self.wsrep_node_name}" if self.galera and self.wsrep_node_name else ""

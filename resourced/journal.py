@@ -8,8 +8,8 @@ by all who need one at the time; databases know this as group commit.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from math import inf
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -18,8 +18,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from resourced.errors import EpochLost, StoreRefused, StoreUnavailable
+from resourced.lease import LeaderLease
 from resourced.locktable import Follower
-from resourced.model import WRITE, Batch, Event, Key, Loss, Place, Resource, Step, Write
+from resourced.model import WRITE, Batch, Event, Key, Loss, Place, Resource, Step, Term, Write
 from resourced.store import Store
 from resourced.waiting import waiter_in, wake
 
@@ -39,7 +40,7 @@ class Group:
 
     :ivar fresh: the places that no client can have been told of before it is kept.
     :ivar reserves: whether it sets fences aside.
-    :ivar began: when its commit began, by the journal's clock.
+    :ivar began: when its commit was sent, by the clock of the leader's lease.
     """
 
     number: int
@@ -85,7 +86,7 @@ class Journal:
     :param resumed: called when a reign has begun, with the highest id of an event that may have happened: of the last ones before
         it may not have been told.
     :param soon: calls a function in a moment, when all that has arrived has been decided, so that it goes into one group.
-    :param belief: for how many seconds this is believed to be the one writer after it last turned out to be so.
+    :param lease: says for how long this is the one writer; each commit renews it. Without it that is so until a commit fails.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Journal:
         *,
         dethroned: Callable[[EpochLost], None],
         durable: bool = True,
-        belief: float = inf,
+        lease: LeaderLease | None = None,
         history: bool = True,
         happened: Callable[[Sequence[Event]], object] = lambda _: None,
         measure: Callable[[int, float, bool], object] = lambda _transitions, _seconds, _done: None,
@@ -108,8 +109,7 @@ class Journal:
         self._clock = clock
         self._store = store
         self._dethroned = dethroned
-        self._belief = belief
-        self._trusted = 0.0
+        self._lease = LeaderLease(clock.seconds) if lease is None else lease
         self._abdicated = False
         self._follower: Follower | None = None
         self._ready = False
@@ -142,6 +142,11 @@ class Journal:
         """The number of the group that the last decision went into."""
         return self._open.number - 1 if self._open.empty else self._open.number
 
+    @property
+    def deposed(self) -> bool:
+        """Whether another daemon is the one writer now, so that this one ends."""
+        return self._abdicated
+
     def follow(self, follower: Follower) -> None:
         """Say whose decisions these are."""
         self._follower = follower
@@ -152,12 +157,18 @@ class Journal:
 
         :raises resourced.errors.StoreUnavailable: the store is away, or this journal is closed.
         """
-        if not self._ready or self._clock.seconds() - self._trusted > self._belief:
+        if not self._ready:
             raise unavailable()
+        self.check_lease()
 
-    def trust(self, when: float) -> None:
-        """Take note that this was the one writer at a time, in seconds of the clock."""
-        self._trusted = max(self._trusted, when)
+    def check_lease(self) -> None:
+        """
+        Return if nobody else can be the one writer, whether or not decisions can be kept.
+
+        :raises resourced.errors.StoreUnavailable: somebody else may be.
+        """
+        if not self._lease.held:
+            raise unavailable()
 
     def abdicate(self, error: EpochLost) -> None:
         """Take nothing more, because another daemon is the one writer now."""
@@ -167,23 +178,29 @@ class Journal:
             self._abdicated = True
             self._dethroned(error)
 
-    async def open(self) -> None:
+    async def open(self, over: Term, guard: str = "") -> None:
         """
         Make this the one writer of the store, and let the follower know what is there.
 
+        :param over: the term that is taken over, as it was seen.
+        :param guard: where this daemon's guard is held, if anywhere.
         :raises resourced.errors.StoreUnavailable: the store cannot be reached.
-        :raises resourced.errors.EpochLost: another daemon has taken over.
+        :raises resourced.errors.EpochLost: another daemon has taken over, or the other one is still there.
         """
-        await self._begin_reign(None)
+        await self._begin_reign(None, over, guard)
 
     async def close(self) -> None:
-        """Return when what was taken is kept; take nothing more."""
+        """Return when what was taken is kept, and the store says that nothing more will be; take nothing more."""
         self._commit()
         while self._committing is not None:
             await waiter_in(self._idle)
-        self._ready = False
+        led, self._ready = self._ready, False
         if self._recovery is not None:
             self._recovery.cancel()
+        # Without the lease nobody would have to wait longer for its end than for this.
+        if led and self._lease.held:
+            with suppress(StoreUnavailable, EpochLost):
+                await self._store.leave()
 
     def begin_anew(self) -> None:
         """Begin a new reign, in which nothing counts but what the store knows by then: it is another one, and may know less."""
@@ -196,7 +213,7 @@ class Journal:
             return
         if ready:
             group, self._open = self._open, Group(self._open.number + 1)
-            group.began = self._clock.seconds()
+            group.began = self._lease.now()
             self._failed(Failure(unavailable()), group)
         elif self.durable:
             self._followed.distrust(None)
@@ -263,6 +280,7 @@ class Journal:
         except EpochLost as error:
             self.abdicate(error)
             raise unavailable() from None
+        self.check()
 
     def _reserve(self) -> None:
         self._reserved = self._fence + FENCES
@@ -281,7 +299,7 @@ class Journal:
             self._tell_events()
             return
         group = self._committing = self._open
-        group.began = self._clock.seconds()
+        group.began = self._lease.now()
         self._open = Group(group.number + 1)
         batch = Batch(
             self._fence if self.durable else self._reserved,
@@ -309,7 +327,8 @@ class Journal:
             # It was kept where nobody may look again.
             self._failed(Failure(unavailable()), group)
             return
-        self._measure(group.transitions, self._clock.seconds() - group.began, True)
+        self._measure(group.transitions, self._lease.now() - group.began, True)
+        self._lease.renew(group.began)
         self.done = group.number
         self._committing = None
         self._pause = 0.0
@@ -335,7 +354,7 @@ class Journal:
 
     def _failed(self, failure: Failure, group: Group) -> None:
         """Tell all whose decisions may not have been kept, and look what became of them."""
-        self._measure(group.transitions, self._clock.seconds() - group.began, False)
+        self._measure(group.transitions, self._lease.now() - group.began, False)
         if failure.check(StoreRefused) is not None:
             log.warn(
                 "The store did not know the holder of a lock, so memory was wrong: {why}", why=failure.getErrorMessage()
@@ -380,21 +399,23 @@ class Journal:
             else:
                 return
 
-    async def _begin_reign(self, keys: set[Key] | None) -> None:
+    async def _begin_reign(self, keys: set[Key] | None, over: Term | None = None, guard: str = "") -> None:
         """
         Settle what may still be under way in the store, and go on from what it knows then.
 
         :param keys: whose places are in doubt; nothing stands for all.
+        :param over: the term that is taken over, if it is not this daemon's own that goes on.
         """
-        began = self._clock.seconds()
+        sent = self._lease.now()
         anew, self._anew = self._anew, False
         try:
-            reign = await self._store.reign()
+            reign = await self._store.reign(over, guard)
         except StoreUnavailable:
             self._anew = self._anew or anew
             raise
         if self._anew:
             raise StoreUnavailable("The store has become another one meanwhile.")
+        self._lease.renew(sent)
         if anew and self.durable:
             keys = None
         self._fence = max(self._fence, reign.fence)
@@ -418,7 +439,6 @@ class Journal:
             raise EpochLost("Another daemon has taken over this store.")
         self.done = self._open.number - 1
         self._ready = True
-        self.trust(began)
         # Without places, what happened to them is only known here.
         self._resumed(reign.event if self.durable else self._event)
         self._followed.restore(reign, keys, self._untold)

@@ -215,6 +215,8 @@ class LockManager:
                     return Held(entry.ticket.name, entry.fence, fresh, party, origin)
                 left = until - self._clock.seconds()
                 if left <= 0 or self._closing:
+                    # For who waits, whatever was committed may have been long ago.
+                    self._journal.check_lease()
                     answered = True
                     return Queued(entry.ticket.name, entry.queue.position(entry))
                 if entry.queue.suspect:
@@ -253,6 +255,7 @@ class LockManager:
             entry = self._still_held(key, held)
         if entry.used:
             return self.confirm(key, held)
+        self._journal.check()
         entry.ticket.origin = held.origin
         return self._table.renew(entry, claimed=False)
 
@@ -470,6 +473,7 @@ class LockManager:
             self._table.release(entry)
             self._table.settle(queue)
             return Written(version, entry.fence, None)
+        self._journal.check()
         return Written(version, entry.fence, self._table.renew(entry))
 
     async def _writer(self, key: Key, name: str, party: str, *, alone: bool) -> Entry:
@@ -552,7 +556,7 @@ class LockManager:
 
     async def _recovered(self) -> None:
         """Let a request that was there before a pause ended wait until it is certain again that nobody else decides, if that is so soon."""
-        while self._pauses.look() < PATIENCE:
+        while self._pauses.look() < PATIENCE and not (self._closing or self._journal.deposed):
             try:
                 self._journal.check()
             except StoreUnavailable:

@@ -105,6 +105,10 @@ class Journal(Protocol):
     @property
     def newest(self) -> int: ...
 
+    @property
+    def deposed(self) -> bool:
+        """Whether somebody else decides, for good."""
+
     def follow(self, follower: Follower) -> None:
         """Say whose decisions these are."""
 
@@ -113,6 +117,13 @@ class Journal(Protocol):
         Return if decisions can be kept at present.
 
         :raises resourced.errors.StoreUnavailable: the store is away.
+        """
+
+    def check_lease(self) -> None:
+        """
+        Return if nobody else can decide, whether or not decisions can be kept.
+
+        :raises resourced.errors.StoreUnavailable: somebody else may.
         """
 
     def append(self, step: Step) -> int:

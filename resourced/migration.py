@@ -25,6 +25,9 @@ PACKET_MARGIN: Final = 64 * 1024
 #: server kept them.
 EXACT_NAMES: Final = 2
 
+#: A statement finds that its work was done a moment before it.
+DONE_ELSEWHERE: Final = frozenset({ER.DUP_FIELDNAME, ER.DUP_KEYNAME, ER.CANT_DROP_FIELD_OR_KEY, ER.LOCK_DEADLOCK})
+
 _TOO_NEW: Final = (
     "Its schema has version {found}, and this server knows none above {known}: a newer server has used it."
 )
@@ -166,7 +169,13 @@ def _prepare_mysql(dialect: MySQL, max_body: int, remark: Callable[[str], object
         connection.cursor() as cursor,
     ):
         _wait_alone(cursor, name)
-        _migrate_mysql(connection, cursor, versions, remark)
+        try:
+            _migrate_mysql(connection, cursor, versions, remark)
+        except pymysql.MySQLError as error:
+            if dialect.code(error) not in DONE_ELSEWHERE:
+                raise
+            # By a daemon at another server of a cluster: the lock above is this server's own.
+            _migrate_mysql(connection, cursor, versions, remark)
 
 
 def _connect_or_create(dialect: MySQL) -> Any:
@@ -218,7 +227,8 @@ def _check_owner(cursor: Any, version: int) -> None:
     if version != -1:
         return
     for table in ("server", "place"):
-        if _has_table(cursor, table):
+        # Unless another daemon has made it just now.
+        if _has_table(cursor, table) and _version(cursor) == -1:
             raise ConfigurationError(f"It has a table {table} that is somebody else's; use a database of its own.")
 
 

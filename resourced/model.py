@@ -250,6 +250,24 @@ class Batch:
     forgotten: list[int] = field(default_factory=list)
 
 
+class Term(NamedTuple):
+    """
+    What a store says of the daemon that is its leader, the one writer.
+
+    :ivar epoch: the number of its term, or of the last part of it.
+    :ivar beat: grows with every commit of any leader.
+    :ivar mine: whether the leader is the daemon that asks.
+    :ivar ended: whether it has stepped down, or there never was one.
+    :ivar guard: names the server, or the file, where its guard is held; empty if that is nowhere.
+    """
+
+    epoch: int
+    beat: int
+    mine: bool
+    ended: bool
+    guard: str
+
+
 class Reign(NamedTuple):
     """
     What a daemon finds when it makes itself the one writer of a store.

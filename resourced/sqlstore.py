@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from resourced import batches
 from resourced.database import Database
@@ -21,10 +21,26 @@ from resourced.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from resourced.model import Batch, Document, Event, EventKind, Key, Loss, Mark, Place, Reign, Resource, Standing, Write
-from resourced.pool import DuplicateKey, Transaction
+from resourced.model import (
+    Batch,
+    Document,
+    Event,
+    EventKind,
+    Key,
+    Loss,
+    Mark,
+    Place,
+    Reign,
+    Resource,
+    Standing,
+    Term,
+    Write,
+)
+from resourced.pool import DuplicateKey, Transaction, Work
 from resourced.statement import Statement
 from resourced.waiting import Gathered
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,29 +130,24 @@ class SQLStore:
 
     async def create_resource(self, name: str, timeout: int) -> Resource:
         resource = Resource(str(uuid.uuid4()), name, timeout)
-        epoch = self._epoch
 
         def create(transaction: Transaction) -> None:
-            self._claim(transaction, epoch)
             transaction.execute(
                 "INSERT INTO resource (id, name, timeout) VALUES (%s, %s, %s)", (resource.id, name, timeout)
             )
 
         try:
-            await self._database.write(create)
+            await self._write(create)
         except DuplicateKey:
             raise ResourceExists(f"There is a resource named {name!r} already.") from None
         return resource
 
     async def change_resource(self, name: str, timeout: int) -> Resource:
-        epoch = self._epoch
-
         def change(transaction: Transaction) -> list[tuple[Any, ...]]:
-            self._claim(transaction, epoch)
             transaction.execute("UPDATE resource SET timeout = %s WHERE name = %s", (timeout, name))
             return transaction.query("SELECT id FROM resource WHERE name = %s", (name,))
 
-        rows = await self._database.write(change)
+        rows = await self._write(change)
         if not rows:
             raise _unknown(name)
         return Resource(rows[0][0], name, timeout)
@@ -215,15 +226,12 @@ class SQLStore:
         return [Mark(*row) for row in rows]
 
     async def mark(self, mark: Mark, first: int, last: int) -> None:
-        epoch = self._epoch
-
         def keep(transaction: Transaction) -> None:
             # By somebody else's clock it may be later, or earlier.
-            self._claim(transaction, epoch)
             transaction.execute("DELETE FROM event_mark WHERE passed < %s OR passed > %s", (first, last))
             transaction.execute("INSERT INTO event_mark (passed, event) VALUES (%s, %s)", mark)
 
-        await self._database.write(keep)
+        await self._write(keep)
 
     async def forget_events(self, last: int) -> bool:
         ((count, reached),) = await self._database.read(
@@ -239,7 +247,7 @@ class SQLStore:
             transaction.execute("DELETE FROM event WHERE id <= %s", (reached,))
             transaction.execute("DELETE FROM loss WHERE event <= %s", (reached,))
 
-        await self._database.write(forget)
+        await self._write(forget)
         return bool(count == FORGET_AT_ONCE)
 
     async def ping(self) -> None:
@@ -250,15 +258,33 @@ class SQLStore:
         if reigned and _text(owner) != self._owner:
             raise EpochLost(_lost(epoch, reigned))
 
-    async def reign(self) -> Reign:
+    async def look(self) -> Term:
+        ((epoch, beat, owner, state, guard),) = await self._database.probe(
+            lambda transaction: transaction.query("SELECT epoch, beat, owner, state, guard FROM server WHERE id = 1")
+        )
+        return Term(epoch, beat, _text(owner) == self._owner, _text(state) == "gone", _text(guard))
+
+    async def reign(self, over: Term | None = None, guard: str = "") -> Reign:
         elsewhere = self._database.begin_term()
         if elsewhere:
             try:
                 await self._database.prepare()
             except ConfigurationError as error:
                 raise StoreUnavailable(error.sentence) from None
-        self._epoch = await self._database.write(lambda transaction: self._rise(transaction, elsewhere=elsewhere))
+        self._epoch = await self._database.write(
+            lambda transaction: self._rise(transaction, over, guard, elsewhere=elsewhere)
+        )
         return await self._database.read(self._survey)
+
+    async def beat(self, guard: str) -> None:
+        await self._write(
+            lambda transaction: transaction.execute("UPDATE server SET guard = %s WHERE id = 1", (guard,))
+        )
+
+    async def leave(self) -> None:
+        await self._write(
+            lambda transaction: transaction.execute("UPDATE server SET state = 'gone', guard = '' WHERE id = 1")
+        )
 
     async def commit(self, batch: Batch) -> None:
         epoch = self._epoch
@@ -275,10 +301,8 @@ class SQLStore:
         if not removed:
             return False
         ((id_,),) = removed
-        epoch = self._epoch
 
         def sweep(transaction: Transaction) -> None:
-            self._claim(transaction, epoch)
             rows = transaction.query("SELECT id FROM resource_data WHERE id_resource = %s LIMIT %s", (id_, _SWEPT))
             until = self._now() + _PATIENCE
             for row in rows:
@@ -288,7 +312,7 @@ class SQLStore:
             if len(rows) < _SWEPT:
                 transaction.execute("DELETE FROM resource WHERE id = %s", (id_,))
 
-        await self._database.write(sweep)
+        await self._write(sweep)
         return True
 
     async def close(self) -> None:
@@ -316,18 +340,38 @@ class SQLStore:
         """Say by which index a page is to be found."""
         return self._spelling.along.format(index)
 
-    def _rise(self, transaction: Transaction, *, elsewhere: bool) -> int:
+    async def _write(self, work: Work[T]) -> T:
+        """Do work in a transaction that fails if this daemon's term is over, and excludes those of all others."""
+        epoch = self._epoch
+
+        def claimed(transaction: Transaction) -> T:
+            self._claim(transaction, epoch)
+            return work(transaction)
+
+        return await self._database.write(claimed)
+
+    def _rise(self, transaction: Transaction, over: Term | None, guard: str, *, elsewhere: bool) -> int:
         """
-        Begin to reign.
+        Begin a term, or a part of it.
 
         :param elsewhere: whether this is another server than before, which may not know yet that this daemon reigns.
         """
-        ((epoch, owner),) = transaction.query(f"SELECT epoch, owner FROM server WHERE id = 1{self._spelling.locked}")
-        # Only the first time from whoever it may be: else two daemons would take it from each other for ever.
-        if self._epoch and _text(owner) != self._owner and not (elsewhere and epoch < self._epoch):
-            raise EpochLost(_lost(epoch, self._epoch))
+        ((epoch, beat, owner, state),) = transaction.query(
+            f"SELECT epoch, beat, owner, state FROM server WHERE id = 1{self._spelling.locked}"
+        )
+        if over is not None:
+            free = (epoch, beat) == (over.epoch, over.beat)
+        else:
+            mine = _text(owner) == self._owner and _text(state) == "up"
+            free = bool(self._epoch) and (mine or (elsewhere and epoch < self._epoch))
         new = max(int(epoch), self._epoch) + 1
-        transaction.execute("UPDATE server SET epoch = %s, owner = %s WHERE id = 1", (new, self._owner))
+        # What was read may be old, in a cluster: to change the row is what counts.
+        if not free or not transaction.execute(
+            "UPDATE server SET epoch = %s, beat = beat + 1, owner = %s, state = 'up', "
+            "guard = CASE WHEN %s THEN %s ELSE guard END WHERE id = 1 AND epoch = %s AND beat = %s",
+            (new, self._owner, over is not None, guard, epoch, beat),
+        ):
+            raise EpochLost(_lost(epoch, self._epoch))
         return new
 
     def _survey(self, transaction: Transaction) -> Reign:
@@ -371,7 +415,7 @@ class SQLStore:
         )
 
     def _claim(self, transaction: Transaction, epoch: int, fence: int = 0, event: int = 0) -> None:
-        """Lock the row of the reign until the transaction ends, so that no other reign begins before that."""
+        """Change the leader's row, so that no other term begins before the transaction ends."""
         if transaction.execute(*batches.claim(epoch, self._owner, fence, event)):
             return
         ((now, owner),) = transaction.query("SELECT epoch, owner FROM server WHERE id = 1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from resourced.model import Batch, Document, Event, Key, Mark, Reign, Resource
+from resourced.model import Batch, Document, Event, Key, Mark, Reign, Resource, Term
 
 
 class Store(Protocol):
@@ -95,6 +95,7 @@ class Store(Protocol):
 
         :param last: the id of the newest one that may be forgotten.
         :returns: whether there may be more of them.
+        :raises resourced.errors.EpochLost: another daemon reigns.
         """
 
     async def ping(self) -> None:
@@ -104,13 +105,36 @@ class Store(Protocol):
         :raises resourced.errors.EpochLost: another daemon reigns.
         """
 
-    async def reign(self) -> Reign:
+    async def look(self) -> Term:
+        """Say who leads. It may be old, where a cluster of servers is behind the store."""
+
+    async def reign(self, over: Term | None = None, guard: str = "") -> Reign:
         """
         Become the one writer: raise the epoch, and only then read what is there.
 
         Raising the epoch waits for a transaction of an earlier reign that is still under way and makes every later one fail,
         so what is read here cannot change behind the reader's back.  The same daemon calls it again
         after a failure, to learn what became of a commit that was never answered.
+
+        :param over: the term that is taken over, as it was seen: if anything was committed since, it is not. Without it this daemon's own term
+            goes on.
+        :param guard: where the guard is held, see ``Term``; only said with ``over``.
+        :raises resourced.errors.EpochLost: another daemon reigns.
+        """
+
+    async def beat(self, guard: str) -> None:
+        """
+        Commit nothing but that this daemon is still the leader.
+
+        :param guard: where its guard is held, see ``Term``.
+        :raises resourced.errors.EpochLost: another daemon reigns.
+        """
+
+    async def leave(self) -> None:
+        """
+        Commit that this daemon's term has ended. It can commit nothing after that.
+
+        :raises resourced.errors.EpochLost: another daemon reigns.
         """
 
     async def commit(self, batch: Batch) -> None:

@@ -25,23 +25,25 @@ from resourced.cache import CachedStore
 from resourced.channel import Gate
 from resourced.checkup import check
 from resourced.ciphers import ForwardSecret
-from resourced.clock import count_monotonically
+from resourced.clock import count_monotonically, elapsed
 from resourced.config import OPTION_FLAGS, OPTION_PARAMETERS, Config, MySQLSettings, SQLiteSettings
 from resourced.daemon import Daemon, TwistdProcess
 from resourced.database import Database
 from resourced.dialect import Dialect, MySQL, SQLite
 from resourced.dispatch import Dispatch
+from resourced.election import Election, TakeOver
 from resourced.errors import ConfigurationError, NotAuthorized
 from resourced.exposition import Exposition
 from resourced.express import make_express_site
 from resourced.gauges import gauges_of
-from resourced.guard import BELIEF, Watch, guard_of
+from resourced.guard import Watch, guard_of
 from resourced.history import Feed
 from resourced.housekeeping import Housekeeping
 from resourced.journal import Journal
 from resourced.keycommand import run as run_key_command
 from resourced.keyfile import KeyFile
 from resourced.lag import Lag
+from resourced.lease import LEADER_LEASE, LeaderLease
 from resourced.locks import LockManager
 from resourced.locktable import Limits as LockLimits
 from resourced.locktable import Times, ids_from
@@ -162,9 +164,10 @@ def makeService(options: Options) -> IService:
         measure=metrics.work,
         parted=lambda: journal.begin_anew(),  # noqa: PLW0108 - it is made below
     )
+    lease = LeaderLease(elapsed, LEADER_LEASE)
     store: Store = SQLStore(database, judge=not config.volatile_locks)
     if not config.stock:
-        store = CachedStore(store, reactor, belief=BELIEF)
+        store = CachedStore(store, reactor, lease)
     since = ids_from(int(time.time() * 1000)) if config.volatile_locks else 0
     feed = Feed(
         reactor,
@@ -177,7 +180,7 @@ def makeService(options: Options) -> IService:
         store,
         dethroned=lambda error: process.fail(error.sentence),
         durable=not config.volatile_locks,
-        belief=BELIEF,
+        lease=lease,
         measure=metrics.commit,
         history=config.events_keep > 0,
         happened=to_all([feed.happened, metrics.happened]),
@@ -185,7 +188,7 @@ def makeService(options: Options) -> IService:
         soon=lambda work: reactor.callLater(0, work),
     )
     guard = guard_of(reactor, engine)
-    watch = Watch(reactor, guard, store, journal)
+    watch = Watch(reactor, guard, store, journal, lease)
     retention = Retention(reactor, store, config.events_keep)
     housekeeping = Housekeeping(reactor, [store.sweep, retention.mark, retention.forget])
     pauses = Pauses(reactor.seconds)
@@ -248,6 +251,7 @@ def makeService(options: Options) -> IService:
         ServiceManager.of(reactor, os.environ, os.getpid()),
         KeyFile(config.keys, keys),
         guard,
+        Election(elapsed, guard, store, journal, database, TakeOver()),
         watch,
         housekeeping,
         endpoint,

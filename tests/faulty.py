@@ -15,11 +15,13 @@ from twisted.internet.task import Clock
 from resourced.errors import EpochLost, StoreUnavailable
 from resourced.history import Feed
 from resourced.journal import Journal
+from resourced.lease import LeaderLease
 from resourced.locks import LockManager
 from resourced.locktable import Limits, Times, ids_from
-from resourced.model import Batch, Document, Event, Key, Mark, Place, Reign, Resource, Standing
+from resourced.model import Batch, Document, Event, Key, Mark, Place, Reign, Resource, Standing, Term
 from resourced.pauses import Pauses
 from resourced.testing import MemoryStore
+from tests.leading import open_journal
 
 T = TypeVar("T")
 
@@ -101,13 +103,17 @@ class FaultyStore:
         if outcome is not Outcome.DONE:
             raise StoreUnavailable("The store did not answer.")
 
-    async def reign(self) -> Reign:
+    async def look(self) -> Term:
         self._reach()
-        if self._epoch not in {0, self.disk.epoch}:
+        return await self.disk.look()
+
+    async def reign(self, over: Term | None = None, guard: str = "") -> Reign:
+        self._reach()
+        if over is None and self._epoch != self.disk.epoch:
             raise EpochLost("Another daemon has taken over.")
         self.reigns += 1
         if self.reign_outcome is not Outcome.FAILED:
-            reign = await self.disk.reign()
+            reign = await self.disk.reign(over, guard)
             self._epoch = reign.epoch
         if self.reign_outcome is not Outcome.DONE:
             raise StoreUnavailable("The store did not answer.")
@@ -167,6 +173,16 @@ class FaultyStore:
     async def ping(self) -> None:
         self._reach()
 
+    async def beat(self, guard: str) -> None:
+        self._reach()
+        if self._epoch != self.disk.epoch:
+            raise EpochLost("Another daemon has taken over.")
+        await self.disk.beat(guard)
+
+    async def leave(self) -> None:
+        self._reach()
+        await self.disk.leave()
+
     async def sweep(self) -> bool:
         self._reach()
         return await self.disk.sweep()
@@ -214,12 +230,13 @@ class Life:
             kept=durable,
             since=since,
         )
+        self.lease = LeaderLease(self.clock.seconds, belief)
         self.journal = Journal(
             self.clock,
             self.store,
             dethroned=self.dethroned.append,
             durable=durable,
-            belief=belief,
+            lease=self.lease,
             happened=self.feed.happened,
             resumed=self.feed.resumed,
         )
@@ -237,7 +254,7 @@ class Life:
 
     def open(self) -> Deferred[None]:
         """Take over what is on the disk."""
-        return Deferred.fromCoroutine(self.journal.open())
+        return Deferred.fromCoroutine(open_journal(self.journal, self.store))
 
     def believed(self) -> dict[int, Place]:
         """What the manager believes, in the words of the store."""

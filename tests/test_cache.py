@@ -12,8 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.cache import CachedStore
 from resourced.errors import EpochLost, ResourceNotFound, StoreUnavailable
-from resourced.model import Batch, Document, Key, Place, Reign, Resource, Standing, Write
+from resourced.lease import LeaderLease
+from resourced.model import Batch, Document, Key, Place, Reign, Resource, Standing, Term, Write
 from resourced.testing import MemoryStore
+from tests.leading import lead
 
 pytestmark = pytest.mark.trial
 
@@ -65,16 +67,18 @@ class SlowStore(MemoryStore):
     async def ping(self) -> None:
         await self._do("ping", super().ping)
 
-    async def reign(self) -> Reign:
-        return await self._do("reign", super().reign)
+    async def reign(self, over: Term | None = None, guard: str = "") -> Reign:
+        return await self._do("reign", super().reign, over, guard)
 
 
 class CacheTests(SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         self.inner = SlowStore()
-        self.store = CachedStore(self.inner, self.clock, belief=5)
-        self.now(self.store.reign())
+        self.lease = LeaderLease(self.clock.seconds, 5)
+        self.lease.renew(0)
+        self.store = CachedStore(self.inner, self.clock, self.lease)
+        self.now(lead(self.store))
         self.printer = self.now(self.store.create_resource("printer", 0))
         self.assertEqual(self.find(), self.printer)
         self.inner.asked.clear()
@@ -114,13 +118,15 @@ class CacheTests(SynchronousTestCase):
             self.failureResultOf(self.begin(self.store.find_resource("nothing")), ResourceNotFound)
         self.assertEqual(self.inner.asked, ["find"] * 2)
 
-    def test_belief_ends(self):
-        """When the store has not shown for some seconds that it is there, it is asked; a ping shows it, a look-up does not."""
+    def test_lease_ends(self):
+        """When it cannot be known any more whether this is the one writer, the store is asked; that it answers does not change it."""
         self.clock.advance(5)
         self.asked_for(0)
         self.clock.advance(0.1)
         self.asked_for(3)
         self.now(self.store.ping())
+        self.asked_for(3)
+        self.lease.renew(5)
         self.asked_for(0)
 
     def test_a_store_that_is_away_is_noticed(self):
@@ -130,7 +136,7 @@ class CacheTests(SynchronousTestCase):
             self.failureResultOf(self.begin(self.store.ping()), type(error))
             self.failureResultOf(self.begin(self.store.find_resource("printer")), type(error))
             self.inner.error = None
-            self.now(self.store.reign())
+            self.now(lead(self.store))
             self.asked_for(1)
 
     def test_a_silent_store_is_noticed(self):
@@ -171,7 +177,7 @@ class CacheTests(SynchronousTestCase):
         self.inner.error = None
         self.now(self.store.ping())
         self.asked_for(3)
-        self.now(self.store.reign())
+        self.now(lead(self.store))
         self.asked_for(1)
 
     def test_a_change_that_fails_while_a_reign_begins_is_not_settled_by_it(self):
@@ -179,7 +185,7 @@ class CacheTests(SynchronousTestCase):
         change = self.inner.before["change"] = Deferred()
         reign = self.inner.after["reign"] = Deferred()
         changing = self.begin(self.store.change_resource("printer", 7))
-        reigning = self.begin(self.store.reign())
+        reigning = self.begin(lead(self.store))
         change.errback(StoreUnavailable("away"))
         self.failureResultOf(changing, StoreUnavailable)
         reign.callback(None)
@@ -206,7 +212,8 @@ class CacheTests(SynchronousTestCase):
         self.clock.advance(6)
         gate = self.inner.after["find"] = Deferred()
         finding = self.begin(self.store.find_resource("printer"))
-        self.now(self.store.reign())
+        self.now(lead(self.store))
+        self.lease.renew(6)
         gate.callback(None)
         self.successResultOf(finding)
         self.asked_for(1)
@@ -221,8 +228,8 @@ class CacheTests(SynchronousTestCase):
 
     def test_it_does_not_grow_without_end(self):
         """What came first is forgotten first."""
-        store = CachedStore(self.inner, self.clock, belief=5, definitions=2)
-        self.now(store.reign())
+        store = CachedStore(self.inner, self.clock, self.lease, definitions=2)
+        self.now(lead(store))
         for name in ("a", "b", "c"):
             self.now(store.create_resource(name, 0))
             self.now(store.find_resource(name))

@@ -34,6 +34,7 @@ from resourced.sqlstore import SQLStore
 from resourced.statement import Statement
 from tests.certificates import Authority
 from tests.examples import examples
+from tests.leading import lead
 from tests.mariadb import MariaDB
 from tests.stores import (  # noqa: F401 - fixtures
     CourierBackend,
@@ -62,7 +63,7 @@ async def _backend(mariadb: MariaDB) -> AsyncIterator[CourierBackend]:
 async def reigning(backend: MySQLBackend, timeout: float = 5.0, *, compound: bool = True) -> SQLStore:
     """A store that reigns, and has a courier if its backend stands for that."""
     store = await backend.store(timeout)
-    await store.reign()
+    await lead(store)
     courier = store._database._courier
     if courier is not None:
         courier._compound = compound
@@ -115,7 +116,7 @@ async def test_first_commit_brings_it_up(mysql: MySQLBackend) -> None:
     database = mysql.database(short=True)
     await database.prepare()
     store = SQLStore(database)
-    await store.reign()
+    await lead(store)
     before = len(mysql.server.connections(mysql.name))
     await store.commit(Batch(1, [place(1)]))
     await until(lambda: courier_in(store).ready)
@@ -130,7 +131,7 @@ async def test_stock(mysql: MySQLBackend) -> None:
     database = mysql.database(short=False)
     await database.prepare()
     store = SQLStore(database)
-    await store.reign()
+    await lead(store)
     await store.commit(Batch(1, [place(1)]))
     assert database._courier is None
 
@@ -143,7 +144,7 @@ async def test_encrypted(tmp_path: Path) -> None:
         database = Database(reactor, MySQL(MySQLSettings("127.1", server.port, "printers", "root", ""), 5.0))
         await database.prepare()
         store = SQLStore(database)
-        await store.reign()
+        await lead(store)
         before = server.run("SHOW GLOBAL STATUS LIKE 'Connections'")
         for seq in range(1, 4):
             await store.commit(Batch(seq, [place(seq)]))
@@ -178,7 +179,7 @@ async def test_no_connection_to_be_had(mysql: MySQLBackend) -> None:
     """When the server has no connection left for it, commits go on as if there were no such way, without a word in the log."""
     async with used_by(mysql, "few", "WITH MAX_USER_CONNECTIONS 3") as database:
         store = SQLStore(database)
-        await store.reign()
+        await lead(store)
         await store.ping()
         with log_lines() as lines:
             for seq in range(1, 4):
@@ -203,7 +204,7 @@ async def test_not_tried_for_each_commit(mysql: MySQLBackend, monkeypatch: pytes
     database = mysql.database(short=True)
     await database.prepare()
     store = SQLStore(database)
-    await store.reign()
+    await lead(store)
     for seq in range(1, 20):
         await store.commit(Batch(seq, [place(seq)]))
         await seconds(0)
@@ -229,7 +230,7 @@ async def test_server_that_hangs_up_at_once(mysql: MySQLBackend, monkeypatch: py
     database = mysql.database(short=True)
     await database.prepare()
     store = SQLStore(database)
-    await store.reign()
+    await lead(store)
     for seq in range(1, 4):
         await store.commit(Batch(seq, [place(seq)]))
         await tried(courier_in(store))
@@ -519,7 +520,7 @@ async def test_frozen_before_it_was_sent(mysql: MySQLBackend, compound: bool, id
     await database.prepare()
     courier = await courier_of(database)
     store = SQLStore(database)
-    await store.reign()
+    await lead(store)
     courier._compound = compound
     await store.commit(Batch(1, [place(1)]))
     mysql.server.freeze()
@@ -552,7 +553,7 @@ async def test_row_locked_by_another(backend: CourierBackend) -> None:
         # It has let go of what it had locked itself.
         await store.commit(Batch(3, [place(3)]))
         other.rollback()
-    await store.reign()
+    await lead(store)
     assert kept(backend) == [1, 3]
 
 
@@ -651,7 +652,7 @@ async def test_read_only_server(backend: CourierBackend) -> None:
         try:
             await courier_of(database)
             store = SQLStore(database)
-            await store.reign()
+            await lead(store)
             backend.server.run("SET GLOBAL read_only = 1")
             with log_lines(), pytest.raises(StoreUnavailable, match="only be read"):
                 await store.commit(Batch(1, [place(1)]))

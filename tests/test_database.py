@@ -24,6 +24,7 @@ from resourced.errors import ConfigurationError, StoreUnavailable
 from resourced.model import Batch
 from resourced.pool import DuplicateKey, Transaction
 from resourced.sqlstore import SQLStore
+from tests.leading import lead
 from tests.mariadb import MariaDB
 from tests.stores import (  # noqa: F401 - fixtures
     TIMEOUT,
@@ -496,7 +497,7 @@ async def test_deadlock(mysql: MySQLBackend) -> None:
 async def test_row_locked_by_another(each_mysql: MySQLBackend) -> None:
     """A row that someone else keeps locked is waited for within the timeout only."""
     store = await each_mysql.store(timeout=1.0)
-    await store.reign()
+    await lead(store)
     with closing(each_mysql.server.connect(each_mysql.name, autocommit=False)) as other, other.cursor() as cursor:
         cursor.execute("UPDATE server SET fence = 5")
         started = time.monotonic()
@@ -507,7 +508,7 @@ async def test_row_locked_by_another(each_mysql: MySQLBackend) -> None:
         other.rollback()
     # The statement that was given up may still be in the server's line for the row.
     await until_done(lambda: store.commit(Batch(1, [place(2)])))
-    assert [found.seq for found in (await store.reign()).places] == [2]
+    assert [found.seq for found in (await lead(store)).places] == [2]
 
 
 async def until_done(attempt: Any, timeout: float = 5.0) -> None:
@@ -540,14 +541,14 @@ async def test_oversized_packet(mysql: MySQLBackend) -> None:
 async def test_server_killed_and_restarted(each_mysql: MySQLBackend) -> None:
     """Without a server all fails at once; within a second of its return all is served; the log has a line for each change."""
     store = await each_mysql.store()
-    await store.reign()
+    await lead(store)
     await store.commit(Batch(1, [place(1)]))
     with log_lines() as lines:
         each_mysql.server.kill()
         try:
             started = time.monotonic()
             for _ in range(5):
-                for attempt in (store.ping(), store.find_resource("x"), store.commit(Batch(2)), store.reign()):
+                for attempt in (store.ping(), store.find_resource("x"), store.commit(Batch(2)), lead(store)):
                     with pytest.raises(StoreUnavailable):
                         await attempt
             assert time.monotonic() - started < 2.0
@@ -557,7 +558,7 @@ async def test_server_killed_and_restarted(each_mysql: MySQLBackend) -> None:
         await until_done(store.ping, 1.0)
         await until_done(lambda: store.commit(Batch(2, [place(2)])), 1.0 - (time.monotonic() - started))
         await gatherResults([ensureDeferred(store.ping()) for _ in range(50)])
-    assert [found.seq for found in (await store.reign()).places] == [1, 2]
+    assert [found.seq for found in (await lead(store)).places] == [1, 2]
     assert [line for line in lines if "cannot be reached" in line] == lines[:1]
     assert [line for line in lines if "can be used again" in line] == lines[1:]
 
@@ -599,7 +600,7 @@ async def test_frozen_server(each_mysql: MySQLBackend, idle: float) -> None:
     database = await noted(each_mysql, timeout=1.0, now=now)
     store = SQLStore(database)
     await each_mysql.ready(database)
-    await store.reign()
+    await lead(store)
     each_mysql.server.freeze()
     try:
         now.now += idle
@@ -615,10 +616,10 @@ async def test_frozen_server(each_mysql: MySQLBackend, idle: float) -> None:
         each_mysql.server.thaw()
     now.now += 0.5
     await gatherResults([ensureDeferred(database.read(one)) for _ in range(20)])
-    await store.reign()
+    await lead(store)
     await store.commit(Batch(3, [place(3)]))
     assert each_mysql.rows("SELECT number FROM note") == []
-    assert place(3) in (await store.reign()).places
+    assert place(3) in (await lead(store)).places
 
 
 # MySQL as it is set up.
@@ -676,7 +677,7 @@ async def test_user_without_the_right_to_create_databases(mysql: MySQLBackend, u
     database = as_user(mysql, user, PASSWORD)
     await database.prepare()
     store = SQLStore(database)
-    await store.reign()
+    await lead(store)
     await store.create_resource("printer", 0)
 
 
@@ -809,7 +810,7 @@ async def test_sqlite_locked_by_another(path: Path) -> None:
     database = sqlite(path, 0.3)
     await database.prepare()
     store = SQLStore(database)
-    await store.reign()
+    await lead(store)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         started = time.monotonic()

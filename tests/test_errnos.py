@@ -14,6 +14,7 @@ from resourced.errnos import meaning
 from resourced.errors import StoreUnavailable
 from resourced.model import Batch
 from resourced.pool import Transaction
+from tests.leading import lead
 from tests.stores import (  # noqa: F401 - fixtures
     TIMEOUT,
     CourierBackend,
@@ -74,7 +75,7 @@ def refuse(backend: MySQLBackend, table: str, number: int, *, times: int = 1_000
 async def test_connection_is_given_up(each_mysql: MySQLBackend, number: int) -> None:
     """A node without quorum, or a server that is offline, counts as unreachable, and the next try is made on a new connection."""
     store = await each_mysql.store()
-    await store.reign()
+    await lead(store)
     before = each_mysql.server.connections(each_mysql.name)
     refuse(each_mysql, "place", number)
     with pytest.raises(StoreUnavailable):
@@ -84,24 +85,24 @@ async def test_connection_is_given_up(each_mysql: MySQLBackend, number: int) -> 
     assert fault.code == "store_unreachable"
     await until(lambda: set(before) - set(each_mysql.server.connections(each_mysql.name)))
     refuse(each_mysql, "place", number, times=0)
-    await store.reign()
+    await lead(store)
     await store.commit(Batch(2, [place(2)]))
-    assert [found.seq for found in (await store.reign()).places] == [2]
+    assert [found.seq for found in (await lead(store)).places] == [2]
 
 
 @pytest.mark.parametrize("number", [1213, 3101, 1317])
 async def test_conflicts_are_tried_again(each_mysql: MySQLBackend, number: int) -> None:
     """What the server has undone because of somebody else is done once more, without a word, and is there once."""
     store = await each_mysql.store()
-    await store.reign()
+    await lead(store)
     refuse(each_mysql, "place", number, times=1)
     if number == 1317 and isinstance(each_mysql, CourierBackend):
         # Sent together with its commit nobody knows what became of it.
         with pytest.raises(StoreUnavailable):
             await store.commit(Batch(1, [place(1)]))
-        await store.reign()
+        await lead(store)
     await store.commit(Batch(1, [place(1)]))
-    assert [found.seq for found in (await store.reign()).places] == [1]
+    assert [found.seq for found in (await lead(store)).places] == [1]
 
 
 @pytest.mark.parametrize(("number", "again"), [(1213, True), (3101, True), (1180, False), (1047, False), (1317, False)])
@@ -150,7 +151,7 @@ async def test_commit_that_fails(mysql: MySQLBackend, number: int, again: bool) 
 async def test_binlog_of_statements(mysql: MySQLBackend) -> None:
     """A server that logs statements for its replicas is told by that name, at the start and later."""
     store = await mysql.store()
-    await store.reign()
+    await lead(store)
     refuse(mysql, "place", 1665)
     with pytest.raises(StoreUnavailable, match="binlog_format"):
         await store.commit(Batch(1, [place(1)]))

@@ -10,6 +10,7 @@ from resourced.errors import EpochLost, EventsForgotten
 from resourced.model import Batch, Event, EventKind, Key, Mark
 from resourced.sqlstore import FORGET_AT_ONCE
 from resourced.store import Store
+from tests.leading import lead
 from tests.stores import (  # noqa: F401 - fixtures
     AnyBackend,
     Backend,
@@ -27,7 +28,7 @@ A4, A5 = Key("printer", "A4"), Key("printer", "A5")
 async def reigning(backend: AnyBackend) -> Any:
     """Return an empty store that may be written to."""
     store = await backend.store()
-    await store.reign()
+    await lead(store)
     return store
 
 
@@ -122,14 +123,14 @@ async def test_marks(any_backend: AnyBackend) -> None:
     """Marks are kept as they were, the next daemon finds them, and only those stay that are wanted."""
     store = await reigning(any_backend)
     assert await store.marks() == []
-    assert (await store.reign()).passed == 0
+    assert (await lead(store)).passed == 0
     first, second, third = Mark(0, 0), Mark(10, 2**62), Mark(2**62, 2**62)
     await store.mark(first, 0, -1)
     await store.mark(second, 0, 0)
     await store.mark(third, 0, 10)
     other = await reigning(any_backend)
     assert await other.marks() == [first, second, third]
-    assert (await other.reign()).passed == third.passed
+    assert (await lead(other)).passed == third.passed
     # To do it again changes nothing: the answer may have been lost.
     await other.mark(third, 10, 10)
     assert await other.marks() == [second, third]
@@ -139,15 +140,14 @@ async def test_marks(any_backend: AnyBackend) -> None:
 
 
 async def test_little_by_little(backend: Backend) -> None:
-    """No piece of the forgetting is large, and nobody has to reign for it."""
+    """No piece of the forgetting is large."""
     store = await reigning(backend)
     count = 2 * FORGET_AT_ONCE
     await keep(store, *(event(id_) for id_ in range(1, count + 2)))
-    other = await backend.store()
     for left in (count - FORGET_AT_ONCE + 1, 1):
-        assert await other.forget_events(count) is True
+        assert await store.forget_events(count) is True
         assert backend.rows("SELECT COUNT(*) FROM event") == [(left,)]
-    assert await other.forget_events(count) is False
+    assert await store.forget_events(count) is False
     assert backend.rows("SELECT id FROM event") == [(count + 1,)]
 
 
@@ -180,9 +180,9 @@ async def test_cost_does_not_grow(backend: Backend, what: str) -> None:
         assert all(plan.startswith("SEARCH") for plan in plans), plans
 
 
-@pytest.mark.parametrize("what", ["read", "since", "forget"])
+@pytest.mark.parametrize("what", ["read", "since"])
 async def test_nothing_is_locked(backend: Backend, what: str) -> None:
-    """Neither to read the history nor to forget the oldest of it needs the row that each commit of a lock needs."""
+    """To read the history does not need the row that each commit needs."""
     store = await reigning(backend)
     await keep(store, *(event(id_) for id_ in range(1, 11)))
     # Another reign: whoever would need the row would be told so.
@@ -190,16 +190,14 @@ async def test_nothing_is_locked(backend: Backend, what: str) -> None:
     backend.rows("UPDATE server SET epoch = epoch + 1, owner = 'another'")
     if what == "read":
         assert len(await store.events(A4, 0, 100)) == 10
-    elif what == "since":
-        assert len(await other.events_since(0, 100)) == 10
     else:
-        assert await store.forget_events(5) is False
-        assert len(await other.events_since(5, 100)) == 5
+        assert len(await other.events_since(0, 100)) == 10
 
 
 async def test_pages_cost_what_they_show(mysql: MySQLBackend) -> None:
     """The server comes by as many rows as there are on the page, and a few more, however many there are of this lock or of others."""
     store = await mysql.store()
+    await lead(store)
     count = 30_000
     for first in range(1, count, 10_000):
         rows = ", ".join(
@@ -228,7 +226,8 @@ async def test_pages_cost_what_they_show(mysql: MySQLBackend) -> None:
     ):
         before = reads()
         found = await page()
-        assert reads() - before <= len(found) + 10
+        # What the server has to know of a table is read when it is first opened.
+        assert reads() - before <= len(found) + 20
     before = reads()
     assert await store.forget_events(10_000) is True
     # Once to find them, once to delete them.

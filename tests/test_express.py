@@ -32,6 +32,7 @@ from resourced.dispatch import Dispatch
 from resourced.express import make_express_site
 from resourced.head import plain
 from resourced.journal import Journal
+from resourced.lease import LeaderLease
 from resourced.locks import LockManager
 from resourced.routes import ResourceAPI
 from resourced.site import make_site
@@ -39,6 +40,7 @@ from resourced.steering import Steering
 from resourced.testing import MemoryStore
 from resourced.web import Published
 from tests.examples import examples
+from tests.leading import open_journal
 
 pytestmark = pytest.mark.trial
 
@@ -57,10 +59,10 @@ class Server:
         case.patch(resourced.testing.store, "uuid4", lambda: UUID(int=next(ids)))
         self.clock = Clock()
         memory = MemoryStore()
-        store = CachedStore(memory, self.clock) if fast else memory
+        store = CachedStore(memory, self.clock, LeaderLease(self.clock.seconds)) if fast else memory
         journal = Journal(self.clock, store, dethroned=case.fail)
         locks = LockManager(self.clock, journal, new_ticket=lambda: f"{next(tickets):032x}")
-        case.successResultOf(Deferred.fromCoroutine(journal.open()))
+        case.successResultOf(Deferred.fromCoroutine(open_journal(journal, store)))
         parts = (Keys("read-key", "lock-key", "write-key"), store, locks)
         self.api = ResourceAPI(Published(*parts, longest_wait=50), Steering(*parts))
         leaf = Dispatch(self.api) if fast else self.api.app.resource()

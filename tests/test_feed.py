@@ -19,6 +19,7 @@ from resourced.locks import Written
 from resourced.model import Batch, Event, EventKind, Key
 from resourced.testing import MemoryStore
 from tests.faulty import FaultyStore, Life, Outcome
+from tests.leading import lead
 
 pytestmark = pytest.mark.trial
 
@@ -70,7 +71,7 @@ class FeedTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.disk = MemoryStore()
-        self.successResultOf(Deferred.fromCoroutine(self.disk.reign()))
+        self.successResultOf(Deferred.fromCoroutine(lead(self.disk)))
         self.store = FaultyStore(self.disk)
         self.feed = self.make()
 
@@ -354,7 +355,7 @@ class FailureTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.disk = MemoryStore()
-        self.successResultOf(Deferred.fromCoroutine(self.disk.reign()))
+        self.successResultOf(Deferred.fromCoroutine(lead(self.disk)))
         self.successResultOf(Deferred.fromCoroutine(self.disk.create_resource("printer", 0)))
         self.life = self.start()
 

@@ -25,20 +25,22 @@ from twisted.python.failure import Failure
 from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.dialect import MySQL, SQLite
 from resourced.errors import EpochLost, StoreUnavailable, TicketEnded
-from resourced.guard import BELIEF, PERIOD, FileGuard, ServerGuard, Watch, guard_of
+from resourced.guard import PERIOD, FileGuard, ServerGuard, Watch, guard_of
 from resourced.journal import Journal
+from resourced.lease import LEADER_LEASE, LeaderLease
 from resourced.locks import Held, LockManager, Queued
 from resourced.locktable import Times
 from resourced.model import Key
 from resourced.testing import MemoryStore
 from tests.daemon import Answer, Daemon, eventually
 from tests.faulty import FaultyStore
+from tests.leading import lead, open_journal
 from tests.mariadb import MariaDB
 
 A4 = "/resource/printer/A4"
 UNFENCED = str(Path(__file__).with_name("unfenced.py"))
 TIMEOUT = 1.0
-#: Longer than BELIEF, so that a lease that was told at its end outlives one that was told at its beginning.
+#: Longer than LEADER_LEASE, so that a lease that was told at its end outlives one that was told at its beginning.
 LEASE = 6
 
 
@@ -156,11 +158,17 @@ class TestServerGuard:
 class FickleGuard:
     """A guard that is held, or not, or that nobody can ask about."""
 
-    lag = BELIEF
+    lag = LEADER_LEASE
 
     def __init__(self) -> None:
         self.answer: bool | None = True
         self.asked = 0
+
+    async def locate(self) -> str:
+        return "here"
+
+    async def drop(self) -> None:
+        return
 
     async def hold(self) -> bool:
         self.asked += 1
@@ -180,12 +188,13 @@ class Reign:
         self.store = FaultyStore(MemoryStore())
         self.guard = FickleGuard()
         self.dethroned: list[EpochLost] = []
-        self.journal = Journal(self.clock, self.store, dethroned=self.dethroned.append, belief=BELIEF)
+        self.lease = LeaderLease(self.clock.seconds, LEADER_LEASE)
+        self.journal = Journal(self.clock, self.store, dethroned=self.dethroned.append, lease=self.lease)
         self.locks = LockManager(
-            self.clock, self.journal, new_ticket=lambda: "t" * 32, times=Times(lease=300), succession=BELIEF
+            self.clock, self.journal, new_ticket=lambda: "t" * 32, times=Times(lease=300), succession=LEADER_LEASE
         )
-        self.watch = Watch(self.clock, self.guard, self.store, self.journal)
-        now(self.journal.open())
+        self.watch = Watch(self.clock, self.guard, self.store, self.journal, self.lease)
+        now(open_journal(self.journal, self.store))
         self.watch.start()
 
     def pass_time(self, seconds: float) -> None:
@@ -222,30 +231,68 @@ class TestWatch:
         assert reign.guard.asked >= 100
 
     def test_lost_guard(self, reign):
-        """Who learns that another holds the guard stops at once, and says so once."""
+        """A daemon whose guard another one holds goes on while the store knows nothing of that, and says where its own is: nowhere."""
         reign.guard.answer = False
+        reign.pass_time(10 * PERIOD)
+        reign.journal.check()
+        assert not reign.dethroned
+        assert now(reign.store.look()).guard == ""
+        reign.guard.answer = True
+        reign.pass_time(2 * PERIOD)
+        assert now(reign.store.look()).guard == "here"
+
+    def test_deposed(self, reign):
+        """A daemon that learns from the store that another one leads stops at once, and says so once."""
+        now(lead(reign.store.disk.another()))
         reign.pass_time(3 * PERIOD)
-        assert [error.sentence for error in reign.dethroned] == [
-            "Another daemon has taken over this store, so this one must stop."
-        ]
+        assert [error.sentence for error in reign.dethroned] == ["Another daemon has taken over."]
         with pytest.raises(StoreUnavailable):
             reign.journal.check()
 
-    @pytest.mark.parametrize("what", ["guard", "store"])
-    def test_belief_ends(self, reign, what):
-        """
-        A daemon that cannot know whether it reigns renews no lease any more after five seconds, and goes on when it knows.
+    def test_heartbeat(self, reign):
+        """A leader that has nothing to do commits once in a while; one that is busy does not commit for that as well."""
+        beat = now(reign.store.look()).beat
+        reign.pass_time(60)
+        beats = now(reign.store.look()).beat - beat
+        assert 60 / (1.5 * PERIOD) <= beats <= 60 / PERIOD + 2
+        for _ in range(60):
+            # Each of these is two commits: a lock is taken, and given back.
+            held = now(reign.locks.acquire(Key("printer", "A4"), lease=0))
+            now(reign.locks.unlock(Key("printer", "A4"), held.ticket))
+            reign.pass_time(PERIOD / 2)
+        assert now(reign.store.look()).beat - beat - beats == 120
 
-        The store may well take everything meanwhile: it is only the guard that cannot be asked.
+    def test_reading_renews_nothing(self, reign):
+        """
+        A store that can be read, and a guard that is held, do not let a leader go on whose commits do not get through.
+
+        Both may come from a server that has fallen behind, or is on the wrong side of a cluster that has fallen apart.
         """
         held = self.lock(reign)
         key = Key("printer", "A4")
+
+        async def refuse(guard: str) -> None:
+            raise StoreUnavailable("Nothing can be committed.")
+
+        reign.store.beat = refuse
+        for _ in range(4):
+            reign.pass_time(1)
+            now(reign.store.ping())
+            assert reign.locks.confirm(key, held) == 300
+        reign.pass_time(2)
+        now(reign.store.ping())
+        with pytest.raises(StoreUnavailable):
+            reign.locks.confirm(key, held)
+        with pytest.raises(StoreUnavailable):
+            now(reign.locks.state(key, 0, 10))
+
+    def test_lease_ends(self, reign):
+        """A leader whose commits do not get through renews no lock any more after five seconds, and goes on when they do."""
+        held = self.lock(reign)
+        key = Key("printer", "A4")
         assert reign.locks.confirm(key, held) == 300
-        if what == "guard":
-            reign.guard.answer = None
-        else:
-            reign.store.away = True
-        reign.pass_time(BELIEF - PERIOD - 0.5)
+        reign.store.away = True
+        reign.pass_time(LEADER_LEASE - PERIOD - 0.5)
         assert reign.locks.confirm(key, held) == 300
         reign.pass_time(PERIOD + 1)
         with pytest.raises(StoreUnavailable):
@@ -253,7 +300,6 @@ class TestWatch:
         with pytest.raises(StoreUnavailable):
             now(reign.locks.acquire(key, lease=0, ticket=held.ticket))
         assert not reign.dethroned
-        reign.guard.answer = True
         reign.store.away = False
         reign.pass_time(PERIOD)
         assert reign.locks.confirm(key, held) == 300
@@ -261,9 +307,9 @@ class TestWatch:
     def test_frozen(self, reign):
         """A daemon that slept for longer than that believes nothing when it wakes, until its watch has looked."""
         held = self.lock(reign)
-        reign.guard.answer = None
+        reign.store.away = True
         # All of it passes at once, as it does for a process that is stopped.
-        reign.clock.advance(BELIEF + 0.1)
+        reign.clock.advance(LEADER_LEASE + 0.1)
         with pytest.raises(StoreUnavailable):
             reign.locks.confirm(Key("printer", "A4"), held)
 
@@ -293,10 +339,13 @@ class TestSuccession:
         return MemoryStore()
 
     def reign(self, clock: Clock, disk: MemoryStore) -> LockManager:
-        journal = Journal(clock, FaultyStore(disk), dethroned=lambda _: None)
+        store = FaultyStore(disk)
+        journal = Journal(clock, store, dethroned=lambda _: None)
         times = Times(lease=3, place=1.5, claim=1)
-        locks = LockManager(clock, journal, new_ticket=lambda: secrets.token_hex(16), times=times, succession=BELIEF)
-        now(journal.open())
+        locks = LockManager(
+            clock, journal, new_ticket=lambda: secrets.token_hex(16), times=times, succession=LEADER_LEASE
+        )
+        now(open_journal(journal, store))
         return locks
 
     def ask(self, locks: LockManager, ticket: str = "") -> Held | Queued:
@@ -377,6 +426,12 @@ class Pair:
     second: Daemon
     mariadb: MariaDB | None
     database: str
+
+    def guarded(self) -> bool:
+        """Whether somebody holds the guard, and the leader has said that it does."""
+        assert self.mariadb is not None
+        ((guard,),) = self.mariadb.run("SELECT guard FROM server", database=self.database)
+        return bool(guard and guard_connection(self.mariadb, self.database))
 
     def cut_guard(self) -> None:
         """Have the server take the guard away from whoever holds it."""
@@ -543,7 +598,7 @@ class TestSecondDaemon:
 
 
 class TestFrozenDaemon:
-    @pytest.mark.parametrize("slept", [0.0, BELIEF + 0.5])
+    @pytest.mark.parametrize("slept", [0.0, LEADER_LEASE + 0.5])
     def test_it_does_no_harm_when_it_wakes(self, remote, slept):
         """
         Another daemon took over meanwhile; what the old one was sent is refused, and it ends with a sentence.
@@ -630,9 +685,11 @@ class TestCutGuard:
             young = standby(remote.second)
             ticket = hold(old).ticket
             waiter = queue(old, 1)
-            remote.cut_guard()
             until = 0.0
-            while until < time.monotonic() + 2 * LEASE:
+            while True:
+                # Whichever of the two finds out first takes it.
+                if remote.guarded() and not young.healthy():
+                    remote.cut_guard()
                 asked = time.monotonic()
                 try:
                     answer = old.post(f"{A4}/lock", ticket=ticket)

@@ -17,6 +17,7 @@ from resourced.locktable import Times
 from resourced.model import Event, EventKind, Key, Standing
 from resourced.testing import MemoryStore
 from tests.faulty import FaultyStore, Life, Outcome
+from tests.leading import lead
 
 pytestmark = pytest.mark.trial
 
@@ -43,7 +44,7 @@ class JournalTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.disk = MemoryStore()
-        self.successResultOf(Deferred.fromCoroutine(self.disk.reign()))
+        self.successResultOf(Deferred.fromCoroutine(lead(self.disk)))
         for name, timeout in (("printer", 0), ("scanner", SCANNER)):
             self.successResultOf(Deferred.fromCoroutine(self.disk.create_resource(name, timeout)))
         self.life = self.start()
@@ -799,8 +800,8 @@ class BeliefTests(JournalTestCase):
         """Each time that it turns out to reign it goes on for as long again; news that are older change nothing."""
         for _ in range(5):
             self.clock.advance(5)
-            self.life.journal.trust(self.clock.seconds())
-            self.life.journal.trust(self.clock.seconds() - 4)
+            self.life.lease.renew(self.clock.seconds())
+            self.life.lease.renew(self.clock.seconds() - 4)
             self.lock(ticket=self.held.ticket)
 
     def test_successor_waits(self):
@@ -812,7 +813,7 @@ class BeliefTests(JournalTestCase):
         self.clock.advance(4.9)
         self.assertEqual(self.queue(short).position, 1)
         self.clock.advance(0.1)
-        self.life.journal.trust(self.clock.seconds())
+        self.life.lease.renew(self.clock.seconds())
         self.clock.advance(1)
         self.assert_ended(ticket, short)
 

@@ -28,6 +28,7 @@ from resourced.model import Key, Resource
 from resourced.testing import MemoryStore
 from tests.examples import examples
 from tests.faulty import Life, Outcome
+from tests.leading import lead
 
 pytestmark = pytest.mark.trial
 
@@ -249,7 +250,7 @@ class LockMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.disk = MemoryStore()
-        Deferred.fromCoroutine(self.disk.reign())
+        Deferred.fromCoroutine(lead(self.disk))
         for name, timeout in TIMEOUTS.items():
             Deferred.fromCoroutine(self.disk.create_resource(name, timeout))
         self.names = count(1)

@@ -20,6 +20,7 @@ from resourced.losses import TOLD_FOR
 from resourced.model import Key
 from resourced.testing import MemoryStore
 from tests.faulty import Life
+from tests.leading import lead
 
 pytestmark = pytest.mark.trial
 
@@ -45,7 +46,7 @@ class LockTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.disk = MemoryStore()
-        self.successResultOf(Deferred.fromCoroutine(self.disk.reign()))
+        self.successResultOf(Deferred.fromCoroutine(lead(self.disk)))
         for name in (A4.resource, GLASS.resource):
             self.successResultOf(Deferred.fromCoroutine(self.disk.create_resource(name, 0)))
         self.life = Life(self.disk, durable=self.durable, times=Times(LEASE, PLACE, CLAIM), limits=self.limits)

@@ -39,6 +39,7 @@ from resourced.site import ResourcedSite, make_site
 from resourced.standby import Standby
 from resourced.testing import MemoryStore
 from resourced.web import Published
+from tests.leading import open_journal
 
 pytestmark = pytest.mark.trial
 
@@ -322,7 +323,7 @@ class Server:
         )
         tickets = itertools.count(1)
         self.locks = LockManager(self.clock, journal, new_ticket=lambda: f"{next(tickets):032x}")
-        case.successResultOf(Deferred.fromCoroutine(journal.open()))
+        case.successResultOf(Deferred.fromCoroutine(open_journal(journal, self.store)))
         keys = Keys("read-key", "lock-key", "write-key")
         self.exposition = Exposition(metrics)
         parts = (keys, self.store, self.locks)

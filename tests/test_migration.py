@@ -21,6 +21,7 @@ from resourced.errors import ConfigurationError, DataNotFound, ResourceExists
 from resourced.migration import migrations, prepare, split
 from resourced.model import Batch, Key
 from resourced.sqlstore import SQLStore
+from tests.leading import lead
 from tests.stores import (  # noqa: F401 - fixtures
     Backend,
     MySQLBackend,
@@ -142,7 +143,7 @@ async def test_new_database(backend: Backend) -> None:
 async def test_prepared_again_with_rows(backend: Backend) -> None:
     """A later start leaves everything in the store as it is."""
     store = await backend.store()
-    await store.reign()
+    await lead(store)
     printer = await store.create_resource("printer", 0)
     held = holder(1, fence=1)
     await store.commit(Batch(1, [held], writes=[write(held, printer.id, "1")]))
@@ -157,6 +158,8 @@ async def test_lost_places(backend: Backend) -> None:
     await database.prepare()
     number = 7 if backend.kind == "mysql" else 5
     backend.rows("DROP TABLE loss")
+    for column in ("beat", "state", "guard"):
+        backend.rows(f"ALTER TABLE server DROP COLUMN {column}")
     backend.rows("UPDATE schema_version SET version = %s", number)
     for seq, selector, standing in ((1, "A4", 3), (2, "A5", 2), (3, "A6", 0)):
         backend.rows(
@@ -167,7 +170,7 @@ async def test_lost_places(backend: Backend) -> None:
             standing,
         )
     store = await backend.store()
-    reign = await store.reign()
+    reign = await lead(store)
     assert [place.key.selector for place in reign.places] == ["A5", "A6"]
     [loss] = reign.losses
     assert loss[1:] == (Key("printer", "A4"), "t", "Ada")
@@ -225,7 +228,7 @@ async def test_take_over(mysql: MySQLBackend, charset: str) -> None:
     fill(mysql, RESOURCES, DATA)
     store = await mysql.store()
     assert kept(mysql) == (RESOURCES, DATA)
-    await store.reign()
+    await lead(store)
     for identity, name, timeout in RESOURCES:
         resource = await store.find_resource(name)
         assert (resource.id, resource.timeout) == (identity, max(0, timeout or 0))
@@ -244,7 +247,7 @@ async def test_names_are_exact_after_take_over(mysql: MySQLBackend, charset: str
     original(mysql, charset=charset)
     fill(mysql, RESOURCES, DATA)
     store = await mysql.store()
-    await store.reign()
+    await lead(store)
     printer = await store.find_resource("printer")
     for name in ("Printer", "printer ", "Strasse", "arbol", "\U0001f600"):
         await store.create_resource(name, 0)
@@ -287,7 +290,7 @@ async def test_take_over_of_worn_tables(mysql: MySQLBackend) -> None:
     ):
         with pytest.raises(Exception, match="Duplicate entry"):
             mysql.rows(statement)
-    await store.reign()
+    await lead(store)
     printer = await store.find_resource("printer")
     assert "empty" not in await store.list_selectors(printer, "", "", 100)
     assert "A4" in await store.list_selectors(printer, "", "", 100)
@@ -299,7 +302,7 @@ async def test_null_and_empty_data(mysql: MySQLBackend) -> None:
     original(mysql, data="LONGTEXT")
     fill(mysql, RESOURCES[:1], [("d1", "r1", "null", 0, None), ("d2", "r1", "empty", 0, "")])
     store = await mysql.store()
-    await store.reign()
+    await lead(store)
     printer = await store.find_resource("printer")
     assert (await store.read(printer, "empty")).data == ""
     with pytest.raises(DataNotFound):
@@ -605,7 +608,7 @@ async def test_sqlite_is_all_or_nothing(backend: Backend) -> None:
         await backend.database().prepare()
     assert tables(backend) == ["place"]
     backend.rows("DROP TABLE place")
-    await SQLStore(await prepared(backend)).reign()
+    await lead(SQLStore(await prepared(backend)))
 
 
 async def prepared(backend: Backend) -> Database:

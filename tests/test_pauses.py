@@ -12,6 +12,7 @@ from resourced.journal import Journal
 from resourced.locks import LockManager
 from resourced.pauses import PATIENCE, PAUSE, Pauses
 from resourced.testing import MemoryStore
+from tests.leading import open_journal
 from tests.test_locks import A4, CLAIM, GLASS, LEASE, PLACE, SCANNER, LockTestCase
 
 pytestmark = pytest.mark.trial
@@ -135,9 +136,10 @@ class DoubtTests(SynchronousTestCase):
                     raise StoreUnavailable("It has to be proven first.")
                 super().check()
 
-        self.journal = Doubtful(self.clock, MemoryStore(), dethroned=self.fail)
+        store = MemoryStore()
+        self.journal = Doubtful(self.clock, store, dethroned=self.fail)
         self.locks = LockManager(self.clock, self.journal, new_ticket=iter("abcdefgh").__next__, pauses=self.pauses)
-        self.successResultOf(Deferred.fromCoroutine(self.journal.open()))
+        self.successResultOf(Deferred.fromCoroutine(open_journal(self.journal, store)))
 
     def ask(self) -> Deferred[object]:
         return Deferred.fromCoroutine(self.locks.acquire(A4, lease=0))

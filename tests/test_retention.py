@@ -17,6 +17,7 @@ from resourced.model import GRANT, Batch, Event, Key
 from resourced.retention import MARKS, Retention
 from resourced.testing import MemoryStore
 from tests.faulty import FaultyStore, Outcome
+from tests.leading import lead
 
 pytestmark = pytest.mark.trial
 
@@ -77,7 +78,7 @@ class House:
         clock.advance(uptime)
         self.disk = self.disk.another()
         self.store = FaultyStore(self.disk)
-        result(self.disk.reign())
+        result(lead(self.disk))
         housekeeping = Housekeeping(clock, self._chores(self, clock, self.store))
         self._daemons.append((clock, housekeeping))
         housekeeping.start()
@@ -243,7 +244,7 @@ class RetentionTests(SynchronousTestCase):
 
     def test_rows_of_before(self):
         """What is there already when marks begin, as after an update, is kept for its full time from then on."""
-        result(self.house.disk.reign())
+        result(lead(self.house.disk))
         self.house.happen(5)
         self.house.pass_time(10 * KEEP)
         self.house.start(0.0)
@@ -256,7 +257,7 @@ class RetentionTests(SynchronousTestCase):
     def test_keeping_none(self):
         """With no time to keep them, whatever is left of another setting goes with the next round."""
         clock = Clock()
-        result(self.house.disk.reign())
+        result(lead(self.house.disk))
         self.house.happen(5)
         retention = Retention(clock, self.house.disk, 0.0)
         housekeeping = Housekeeping(clock, [retention.mark, retention.forget])
@@ -269,7 +270,7 @@ class RetentionTests(SynchronousTestCase):
         """What happens while the store takes its time is not older than it is, whichever answer is late."""
         for late in ("marks", "newest_event"):
             house = House()
-            result(house.disk.reign())
+            result(lead(house.disk))
             gate: Deferred[None] = Deferred()
             answer = getattr(house.disk, late)
 
@@ -296,7 +297,7 @@ class RetentionTests(SynchronousTestCase):
 
     def test_deposed(self):
         """A daemon that has lost the store leaves the marks of the next one alone."""
-        result(self.house.disk.reign())
+        result(lead(self.house.disk))
         clock = Clock()
         old = Retention(clock, self.house.disk, KEEP)
         result(old.mark())

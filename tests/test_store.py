@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import json
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.threads import deferToThread
 
+from resourced import sqlstore
 from resourced.batches import EVENT_COLUMNS
 from resourced.database import LONGEST, Database
 from resourced.errors import (
@@ -25,11 +28,12 @@ from resourced.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from resourced.model import Batch, EventKind, Key, Reign, Resource, Standing, valid_name
+from resourced.model import Batch, EventKind, Key, Mark, Reign, Resource, Standing, valid_name
 from resourced.pool import Transaction, Work
 from resourced.sqlstore import SQLStore
 from resourced.statement import Statement
 from resourced.store import Store
+from tests.leading import lead
 from tests.stores import (  # noqa: F401 - fixtures
     AnyBackend,
     Backend,
@@ -100,7 +104,7 @@ TEXTS = [
 async def test_created_resource_is_found(any_backend: AnyBackend) -> None:
     """A resource is found under its name as it was created, also by another daemon, and has an id of its own."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     created = await store.create_resource("printer", 300)
     assert (created.name, created.timeout, str(uuid.UUID(created.id))) == ("printer", 300, created.id)
     assert await store.find_resource("printer") == created
@@ -118,7 +122,7 @@ async def test_unknown_resource(any_backend: AnyBackend) -> None:
 async def test_resource_exists(any_backend: AnyBackend) -> None:
     """A name is given once; the second attempt changes nothing."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     created = await store.create_resource("printer", 300)
     with pytest.raises(ResourceExists):
         await store.create_resource("printer", 5)
@@ -128,7 +132,7 @@ async def test_resource_exists(any_backend: AnyBackend) -> None:
 async def test_resource_names_are_exact(any_backend: AnyBackend) -> None:
     """Names that look or sort alike are different resources, each with its own timeout."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     created = [await store.create_resource(name, number) for number, name in enumerate(NAMES)]
     assert [await store.find_resource(name) for name in NAMES] == created
 
@@ -136,7 +140,7 @@ async def test_resource_names_are_exact(any_backend: AnyBackend) -> None:
 async def test_selectors_are_exact(any_backend: AnyBackend) -> None:
     """Selectors that look or sort alike hold each their own data."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     printer = await store.create_resource("printer", 0)
     places = [holder(seq, Key("printer", name), fence=seq) for seq, name in enumerate(NAMES, 1)]
     writes = [write(held, printer.id, str(held.seq)) for held in places]
@@ -149,7 +153,7 @@ async def test_selectors_are_exact(any_backend: AnyBackend) -> None:
 async def test_many_are_read_at_once(any_backend: AnyBackend) -> None:
     """Each gets what is at its own selector, also if there are more than one statement takes, and some have nothing."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     printer = await store.create_resource("printer", 0)
     places = [holder(seq, Key("printer", str(seq)), fence=seq) for seq in range(1, 251)]
     await store.commit(Batch(250, places, writes=[write(held, printer.id, str(held.seq)) for held in places]))
@@ -164,7 +168,7 @@ async def test_many_are_read_at_once(any_backend: AnyBackend) -> None:
 async def test_large_data_is_read_in_smaller_lots(backend: Backend) -> None:
     """So that no answer of the database is much larger than what is asked for at once needs be."""
     store = await backend.store()
-    await store.reign()
+    await lead(store)
     printer = await store.create_resource("printer", 0)
     for seq in range(1, 7):
         held = holder(seq, Key("printer", str(seq)), fence=seq)
@@ -192,7 +196,7 @@ async def _data_or_error(store: Store, resource: Resource, selector: str) -> obj
 async def test_a_read_looks_the_resource_up_again(any_backend: AnyBackend) -> None:
     """Whoever knows of a resource from before learns that there is another one of its name, or none any more."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     old = await store.create_resource("printer", 0)
     held = holder(1, fence=1)
     await store.commit(Batch(1, [held], writes=[write(held, old.id, "1")], gone=[held.seq]))
@@ -211,19 +215,19 @@ async def test_a_read_looks_the_resource_up_again(any_backend: AnyBackend) -> No
 async def test_places_are_exact(any_backend: AnyBackend) -> None:
     """Every place is read as it was kept, with its names and words."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     places = [
         place(seq, Key(name, NAMES[-seq]), standing=Standing(seq % 3), fence=seq, owner=name, retry=f"{seq:064x}")
         for seq, name in enumerate(NAMES, 1)
     ]
     await store.commit(Batch(len(NAMES), places))
-    assert (await store.reign()).places == places
+    assert (await lead(store)).places == places
 
 
 async def test_no_data(any_backend: AnyBackend) -> None:
     """A selector that nothing was written at has no data, even if another resource has some there."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     printer, plotter = await store.create_resource("printer", 0), await store.create_resource("plotter", 0)
     await give(store, holder(1, Key("plotter", "A4"), fence=1), plotter.id, "1")
     with pytest.raises(DataNotFound):
@@ -234,7 +238,7 @@ async def test_no_data(any_backend: AnyBackend) -> None:
 async def test_data_byte_for_byte(any_backend: AnyBackend, text: str) -> None:
     """Data comes back as it was written, down to the last byte, also when it replaces other data."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     printer = await store.create_resource("printer", 0)
     held = holder(1, fence=1)
     await store.commit(Batch(1, [held], writes=[write(held, printer.id, text)]))
@@ -247,7 +251,7 @@ async def test_data_byte_for_byte(any_backend: AnyBackend, text: str) -> None:
 async def test_document_keeps_its_id(any_backend: AnyBackend) -> None:
     """New data leaves the document's id as it is; other selectors have other ids."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     printer = await store.create_resource("printer", 0)
     a4, a5 = holder(1, fence=1), holder(2, Key("printer", "A5"), fence=2)
     await store.commit(Batch(2, [a4, a5], writes=[write(a4, printer.id, "1"), write(a5, printer.id, "5")]))
@@ -261,7 +265,7 @@ async def test_document_keeps_its_id(any_backend: AnyBackend) -> None:
 async def test_last_write_wins(any_backend: AnyBackend) -> None:
     """Of two writes to one selector in a batch the later one stays."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     printer = await store.create_resource("printer", 0)
     held = holder(1, fence=1)
     writes = [write(held, printer.id, text) for text in ("1", "2", "3")]
@@ -272,7 +276,7 @@ async def test_last_write_wins(any_backend: AnyBackend) -> None:
 async def test_changed_timeout(any_backend: AnyBackend) -> None:
     """A resource with another timeout is the same resource, also for other daemons; the others stay as they are."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     printer, plotter = await store.create_resource("printer", 300), await store.create_resource("Printer", 7)
     changed = await store.change_resource("printer", 60)
     assert changed == Resource(printer.id, "printer", 60)
@@ -303,7 +307,7 @@ async def pages(fetch: Callable[[str, int], Awaitable[list[str]]], limit: int) -
 async def test_resources_are_listed(any_backend: AnyBackend) -> None:
     """All resources, or those with a prefix, come sorted by code points, and the pages of a list are the list."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     created = {name: await store.create_resource(name, number) for number, name in enumerate(NAMES)}
     assert await store.list_resources("", "", 1000) == [created[name] for name in sorted(NAMES)]
 
@@ -323,7 +327,7 @@ async def test_resources_are_listed(any_backend: AnyBackend) -> None:
 async def test_selectors_are_listed(any_backend: AnyBackend) -> None:
     """Selectors that have data come sorted by code points, page by page, without those of other resources."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     printer, other = await store.create_resource("printer", 0), await store.create_resource("other", 0)
     places = [holder(seq, Key("printer", name), fence=seq) for seq, name in enumerate(NAMES, 1)]
     await store.commit(Batch(len(NAMES), places, writes=[write(held, printer.id, "1") for held in places]))
@@ -341,7 +345,7 @@ async def test_selectors_are_listed(any_backend: AnyBackend) -> None:
 async def test_deleted_data(any_backend: AnyBackend) -> None:
     """What is deleted is not read and not listed; what is written there later is another document."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     printer = await store.create_resource("printer", 0)
     a4, a5 = holder(1, fence=1), holder(2, Key("printer", "A5"), fence=2)
     await store.commit(Batch(2, [a4, a5], writes=[write(a4, printer.id, "1", 7), write(a5, printer.id, "5", 8)]))
@@ -363,7 +367,7 @@ async def test_deleted_data(any_backend: AnyBackend) -> None:
 async def test_last_of_writes_and_deletions_wins(any_backend: AnyBackend) -> None:
     """Of a write and a deletion at one selector in a batch the later one counts."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     printer = await store.create_resource("printer", 0)
     held = holder(1, fence=1)
     await store.commit(Batch(1, [held], writes=[write(held, printer.id, text) for text in ("1", None, "2")]))
@@ -379,7 +383,7 @@ async def test_last_of_writes_and_deletions_wins(any_backend: AnyBackend) -> Non
 async def test_deletion_by_others_is_refused(any_backend: AnyBackend) -> None:
     """Only the holder deletes."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     printer = await store.create_resource("printer", 0)
     held = holder(1, fence=7)
     await store.commit(Batch(7, [held], writes=[write(held, printer.id, "1")]))
@@ -391,27 +395,27 @@ async def test_deletion_by_others_is_refused(any_backend: AnyBackend) -> None:
 async def test_parties_and_times_survive(any_backend: AnyBackend) -> None:
     """Who a ticket was given to, and since when it stands as it does, are known to the next daemon."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     places = [place(seq, since=1_700_000_000_000 + seq, party=name) for seq, name in enumerate(NAMES, 1)]
     await store.commit(Batch(0, places))
-    assert (await (await any_backend.store()).reign()).places == places
+    assert (await lead(await any_backend.store())).places == places
 
 
 async def test_events_survive(any_backend: AnyBackend) -> None:
     """The highest id of an event never falls, be it kept or only given out, so that none is given twice."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     await store.commit(Batch(0, events=[event(1), event(5, EventKind.BREAK)], event=5))
-    assert (await store.reign()).event == 5
+    assert (await lead(store)).event == 5
     await store.commit(Batch(0, event=9))
     await store.commit(Batch(0, event=3))
-    assert (await (await any_backend.store()).reign()).event == 9
+    assert (await lead(await any_backend.store())).event == 9
 
 
 async def test_events_are_kept_as_they_happened(backend: Backend) -> None:
     """Each event is kept with all that is known of it, byte for byte."""
     store = await backend.store()
-    await store.reign()
+    await lead(store)
     events = [event(seq, EventKind(1 + seq % 5), Key(name, NAMES[-seq])) for seq, name in enumerate(NAMES, 1)]
     await store.commit(Batch(0, events=events, event=len(events)))
     rows = backend.rows(f"SELECT {EVENT_COLUMNS} FROM event ORDER BY id")
@@ -422,11 +426,11 @@ async def test_events_are_kept_as_they_happened(backend: Backend) -> None:
 async def test_events_are_undone_with_their_batch(any_backend: AnyBackend) -> None:
     """What is refused has not happened."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     printer = await store.create_resource("printer", 0)
     with pytest.raises(StoreRefused):
         await store.commit(Batch(1, writes=[write(holder(1, fence=1), printer.id, "1")], events=[event(1)], event=1))
-    assert (await store.reign()).event == 0
+    assert (await lead(store)).event == 0
     await store.commit(Batch(0, events=[event(1)], event=1))
 
 
@@ -441,7 +445,7 @@ async def swept(store: Store) -> int:
 async def test_removed_resource(any_backend: AnyBackend) -> None:
     """A resource that is removed is not found or listed, and its name is free for one that has nothing of it; others have all."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     old, other = await store.create_resource("printer", 5), await store.create_resource("Printer", 6)
     for resource in (old, other):
         await give(store, holder(1, Key(resource.name, "A4"), fence=1), resource.id, "1")
@@ -469,7 +473,7 @@ async def test_removed_resource(any_backend: AnyBackend) -> None:
 async def test_what_is_removed_goes_in_small_pieces(backend: Backend) -> None:
     """What a removed resource has left is deleted some rows at a time, and the next daemon goes on with it; the rest stays."""
     store = await backend.store(now=lambda: 0.0)
-    await store.reign()
+    await lead(store)
     assert await store.sweep() is False
     removed = [await store.create_resource(name, 0) for name in ("printer", "plotter")]
     kept = await store.create_resource("scanner", 0)
@@ -480,7 +484,7 @@ async def test_what_is_removed_goes_in_small_pieces(backend: Backend) -> None:
     left = 3 * 250
     for daemon in (store, await backend.store(now=lambda: 0.0)):
         if daemon is not store:
-            await daemon.reign()
+            await lead(daemon)
         for _ in range(2):
             assert await daemon.sweep() is True
             ((now,),) = backend.rows("SELECT COUNT(*) FROM resource_data")
@@ -489,7 +493,7 @@ async def test_what_is_removed_goes_in_small_pieces(backend: Backend) -> None:
     with pytest.raises(EpochLost):
         await store.sweep()
     last = await backend.store(now=lambda: 0.0)
-    await last.reign()
+    await lead(last)
     # The rest of either, and a look whether there is more.
     assert await swept(last) == 2 + 1
     assert backend.rows("SELECT COUNT(*) FROM resource_data") == [(250,)]
@@ -500,7 +504,7 @@ async def test_what_is_removed_goes_in_small_pieces(backend: Backend) -> None:
 async def test_what_takes_a_while_goes_in_smaller_pieces(backend: Backend) -> None:
     """When the time of a piece is over it ends, but for one row at least: whoever wants a lock waits no longer than that."""
     slow = await backend.store(now=itertools.count(0, 0.004).__next__)
-    await slow.reign()
+    await lead(slow)
     removed = await slow.create_resource("printer", 0)
     rows = ", ".join(f"('{row}', '{removed.id}', 's{row}', '1')" for row in range(7))
     backend.rows(f"INSERT INTO resource_data (id, id_resource, selector, data) VALUES {rows}")
@@ -518,22 +522,22 @@ def _count(backend: Backend) -> int:
 async def test_first_reign(any_backend: AnyBackend) -> None:
     """In a new store the first reign finds nothing; each later one has a higher epoch."""
     store = await any_backend.store()
-    first = await store.reign()
+    first = await lead(store)
     assert first == Reign(first.epoch, 0, [], {})
-    second = await store.reign()
-    third = await (await any_backend.store()).reign()
+    second = await lead(store)
+    third = await lead(await any_backend.store())
     assert first.epoch < second.epoch < third.epoch
 
 
 async def test_reign_finds_what_was_committed(any_backend: AnyBackend) -> None:
     """The next daemon finds fence, places in the order of their arrival, and the timeouts of their resources."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     for name, timeout in (("printer", 300), ("plotter", 0), ("scanner", 7)):
         await store.create_resource(name, timeout)
     places = [holder(3, fence=8), place(1), place(2, Key("plotter", "A0")), place(10), place(9)]
     await store.commit(Batch(8, places))
-    reign = await (await any_backend.store()).reign()
+    reign = await lead(await any_backend.store())
     assert reign.fence == 8
     assert reign.places == sorted(places)
     assert reign.timeouts == {"printer": 300, "plotter": 0}
@@ -542,55 +546,55 @@ async def test_reign_finds_what_was_committed(any_backend: AnyBackend) -> None:
 async def test_places_are_replaced_and_forgotten(any_backend: AnyBackend) -> None:
     """A place that comes again replaces the one of its number, and a place that is gone is not there any more."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     await store.commit(Batch(1, [holder(1, fence=1), place(2), place(3)]))
     await store.commit(Batch(2, [holder(2, fence=2), place(4)], gone=[1, 4, 77]))
-    reign = await store.reign()
+    reign = await lead(store)
     assert (reign.fence, reign.places) == (2, [holder(2, fence=2), place(3)])
 
 
 async def test_large_batch(any_backend: AnyBackend) -> None:
     """Thousands of places go in and out in one batch."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     places = [place(seq, Key("printer", f"s{seq}"), fence=seq, standing=Standing.HOLDING) for seq in range(1, 5001)]
     printer = await store.create_resource("printer", 0)
     await store.commit(Batch(5000, places, writes=[write(held, printer.id, f"{held.seq}") for held in places]))
-    assert (await store.reign()).places == places
+    assert (await lead(store)).places == places
     assert (await store.read(printer, "s4711")).data == "4711"
     await store.commit(Batch(5000, gone=[held.seq for held in places[1:]]))
-    assert (await store.reign()).places == places[:1]
+    assert (await lead(store)).places == places[:1]
 
 
 async def test_fence_never_falls(any_backend: AnyBackend) -> None:
     """The highest fence stays when a batch comes that knows a lower one, and it may have 63 bits."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     await store.commit(Batch((1 << 63) - 1))
     await store.commit(Batch(5, [place(1)]))
-    assert (await store.reign()).fence == (1 << 63) - 1
+    assert (await lead(store)).fence == (1 << 63) - 1
 
 
 async def test_empty_batch(any_backend: AnyBackend) -> None:
     """A batch of nothing is fine, and changes nothing."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     await store.commit(Batch(0))
-    assert (await store.reign())[1:] == (0, [], {}, 0, (), 0)
+    assert (await lead(store))[1:] == (0, [], {}, 0, (), 0)
 
 
 @pytest.mark.parametrize("standing", [Standing.HOLDING, Standing.GRANTED])
 async def test_holder_writes(any_backend: AnyBackend, standing: Standing) -> None:
     """The ticket that has the lock may write, also one that has just been granted it, and release in the same batch."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     printer = await store.create_resource("printer", 0)
     held = place(1, fence=1, standing=standing)
     await store.commit(Batch(1, [held, place(2)]))
     granted = place(2, fence=2, standing=Standing.GRANTED)
     await store.commit(Batch(2, [granted], gone=[1], writes=[write(held, printer.id, "1")]))
     assert (await store.read(printer, "A4")).data == "1"
-    assert (await store.reign()).places == [granted]
+    assert (await lead(store)).places == [granted]
 
 
 @pytest.mark.parametrize(
@@ -615,7 +619,7 @@ async def test_holder_writes(any_backend: AnyBackend, standing: Standing) -> Non
 async def test_writes_of_others_are_refused(any_backend: AnyBackend, forged: dict[str, Any]) -> None:
     """A write that does not come from the holder, with its ticket and its fence, undoes its whole batch."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     printer = await store.create_resource("printer", 0)
     held = holder(1, fence=7)
     await store.commit(Batch(7, [held, place(2)], writes=[write(held, printer.id, "1")]))
@@ -627,14 +631,14 @@ async def test_writes_of_others_are_refused(any_backend: AnyBackend, forged: dic
     assert (await store.read(printer, "A4")).data == "1"
     with pytest.raises(DataNotFound):
         await store.read(printer, "A5")
-    reign = await store.reign()
+    reign = await lead(store)
     assert (reign.fence, reign.places) == (7, [held, place(2)])
 
 
 async def test_refused_for_a_released_lock(any_backend: AnyBackend) -> None:
     """Who has released the lock in an earlier batch can no longer write."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     printer = await store.create_resource("printer", 0)
     held = holder(1, fence=1)
     await store.commit(Batch(1, [held]))
@@ -646,11 +650,11 @@ async def test_refused_for_a_released_lock(any_backend: AnyBackend) -> None:
 async def test_without_judge(any_backend: AnyBackend) -> None:
     """For locks that are kept in memory only a write needs no place, but still the epoch."""
     store = await any_backend.store(judge=False)
-    await store.reign()
+    await lead(store)
     printer = await store.create_resource("printer", 0)
     await store.commit(Batch(1, writes=[write(holder(1, fence=1), printer.id, "1")]))
     assert (await store.read(printer, "A4")).data == "1"
-    await (await any_backend.store()).reign()
+    await lead(await any_backend.store())
     with pytest.raises(EpochLost):
         await store.commit(Batch(2, writes=[write(holder(2, fence=2), printer.id, "2")]))
     assert (await store.read(printer, "A4")).data == "1"
@@ -659,11 +663,12 @@ async def test_without_judge(any_backend: AnyBackend) -> None:
 async def test_usurped(any_backend: AnyBackend) -> None:
     """Once another daemon reigns, the former one changes nothing any more, and can only learn that; but it may read."""
     old, new = await any_backend.store(), await any_backend.store()
-    await old.reign()
+    await lead(old)
     printer = await old.create_resource("printer", 0)
     held = holder(1, fence=1)
-    await old.commit(Batch(1, [held], writes=[write(held, printer.id, "1")]))
-    first = await new.reign()
+    await old.commit(Batch(1, [held], writes=[write(held, printer.id, "1")], events=[event(1)]))
+    seen = await old.look()
+    first = await lead(new)
     for attempt in (
         old.commit(Batch(2, [place(2)])),
         old.commit(Batch(2)),
@@ -671,16 +676,129 @@ async def test_usurped(any_backend: AnyBackend) -> None:
         old.create_resource("plotter", 0),
         old.change_resource("printer", 5),
         old.commit(Batch(2, removed=[printer])),
+        old.forget_events(1),
+        old.mark(Mark(1, 1), 0, 1),
+        old.beat("here"),
+        old.leave(),
         old.reign(),
-        old.reign(),
+        old.reign(seen),
     ):
         with pytest.raises(EpochLost):
             await attempt
     assert (await old.read(printer, "A4")).data == "1"
     with pytest.raises(ResourceNotFound):
         await old.find_resource("plotter")
-    second = await new.reign()
+    second = await lead(new)
     assert (second.fence, second.places) == (first.fence, first.places) == (1, [held])
+
+
+#: Each way to commit, by the name of its method.
+COMMITS: Mapping[str, Callable[[Store, Resource], Coroutine[Any, Any, object]]] = {
+    "create_resource": lambda store, _: store.create_resource("plotter", 0),
+    "change_resource": lambda store, printer: store.change_resource(printer.name, 5),
+    "commit": lambda store, _: store.commit(Batch(1)),
+    "mark": lambda store, _: store.mark(Mark(1, 1), 0, 1),
+    "forget_events": lambda store, _: store.forget_events(1),
+    "beat": lambda store, _: store.beat("here"),
+    "reign": lambda store, _: store.reign(),
+    "leave": lambda store, _: store.leave(),
+}
+#: What only reads, and what lets go of the store.
+READS = {
+    "list_resources",
+    "list_selectors",
+    "find_resource",
+    "read",
+    "events",
+    "events_since",
+    "newest_event",
+    "marks",
+    "look",
+    "ping",
+    "close",
+}
+
+
+def test_every_way_to_commit_is_known() -> None:
+    """What is added to the store is either known to write, and then tried below, or known to read."""
+    assert {name for name in vars(Store) if not name.startswith("_")} == {*COMMITS, *READS, "sweep"}
+
+
+@pytest.mark.parametrize("name", COMMITS)
+async def test_every_commit_changes_the_leaders_row(any_backend: AnyBackend, name: str) -> None:
+    """
+    Whatever a leader commits changes its row, so that a cluster of servers sees that it excludes what any other daemon commits.
+
+    That is so for what changes nothing else too.
+    """
+    store = await any_backend.store()
+    await lead(store)
+    printer = await store.create_resource("printer", 0)
+    await store.commit(Batch(0, events=[event(1)], event=1))
+    before = await store.look()
+    await COMMITS[name](store, printer)
+    after = await store.look()
+    assert after.beat > before.beat
+    assert after.ended == (name == "leave")
+
+
+async def test_a_sweep_changes_the_leaders_row(backend: Backend) -> None:
+    """So does what is done in the background."""
+    store = await backend.store()
+    await lead(store)
+    removed = await store.create_resource("printer", 0)
+    await store.commit(Batch(0, removed=[removed]))
+    before = await store.look()
+    assert await store.sweep() is True
+    assert (await store.look()).beat > before.beat
+
+
+def test_nothing_is_written_past_the_leaders_row() -> None:
+    """Of the statements of the store none is in a transaction that does not begin with the leader's row."""
+    tree = ast.parse(Path(sqlstore.__file__).read_text())
+    writers = {
+        function.name
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Attribute) and node.attr in {"write", "write_at_once"}
+    }
+    assert writers == {"_write", "commit", "reign"}
+
+
+async def test_a_term_that_has_ended(any_backend: AnyBackend) -> None:
+    """A daemon that has stepped down commits nothing any more, and the next one sees that it need not wait."""
+    old, new = await any_backend.store(), await any_backend.store()
+    assert (await old.look()).ended
+    await lead(old)
+    term = await new.look()
+    assert (term.mine, term.ended) == (False, False)
+    assert (await old.look()).mine
+    await old.leave()
+    for attempt in (old.commit(Batch(1)), old.create_resource("printer", 0), old.reign()):
+        with pytest.raises((EpochLost, StoreUnavailable)):
+            await attempt
+    term = await new.look()
+    assert (term.ended, term.guard) == (True, "")
+    await new.reign(term, "here")
+    assert (await new.look()).guard == "here"
+
+
+async def test_take_over_of_what_has_moved(any_backend: AnyBackend) -> None:
+    """Whoever wants to take a term over that has gone on since it looked does not get it."""
+    old, new = await any_backend.store(), await any_backend.store()
+    await lead(old)
+    seen = await new.look()
+    await old.beat("here")
+    with pytest.raises(EpochLost):
+        await new.reign(seen)
+    await old.commit(Batch(1, [place(1)]))
+    seen = await new.look()
+    assert (await new.reign(seen)).places == [place(1)]
+    # Nor twice, were it the same one: by what it has seen it may be that somebody else was there meanwhile.
+    with pytest.raises(EpochLost):
+        await new.reign(seen)
+    assert (await new.look()).mine
 
 
 async def test_nobody_writes_before_reigning(any_backend: AnyBackend) -> None:
@@ -691,13 +809,13 @@ async def test_nobody_writes_before_reigning(any_backend: AnyBackend) -> None:
     for attempt in (store.create_resource("printer", 0), store.change_resource("printer", 0)):
         with pytest.raises(EpochLost):
             await attempt
-    assert (await store.reign())[1:] == (0, [], {}, 0, (), 0)
+    assert (await lead(store))[1:] == (0, [], {}, 0, (), 0)
 
 
 async def test_batch_of_an_earlier_reign(backend: Backend) -> None:
     """A batch that was on its way when the same daemon looked anew is not done; and it is no other daemon's fault."""
     store = await backend.store()
-    await store.reign()
+    await lead(store)
     anew = ensureDeferred(store.reign())
     late = ensureDeferred(store.commit(Batch(1, [place(1)])))
     reign = await anew
@@ -708,7 +826,8 @@ async def test_batch_of_an_earlier_reign(backend: Backend) -> None:
 
 async def test_reign_waits_for_a_transaction_under_way(backend: Backend) -> None:
     """
-    A new reign begins only when the transaction that has just checked the old one has ended, and sees what it did.
+    A new reign begins only when the transaction that has just checked the old one has ended, and sees what it did; and not at once,
+    because whoever commits is still there.
 
     The old daemon is stopped in the middle of its commit, after the check, for as long as the test wants.
     """
@@ -731,11 +850,11 @@ async def test_reign_waits_for_a_transaction_under_way(backend: Backend) -> None
     old = SlowStore((await backend.store())._database)
     new = await backend.store()
     go_on.set()
-    await old.reign()
+    await lead(old)
     go_on.clear()
     under_way = ensureDeferred(old.commit(Batch(7, [place(1)])))
     assert await deferToThread(checked.wait, 5)
-    risen = ensureDeferred(new.reign())
+    risen = ensureDeferred(lead(new))
     # It must not get through: 200 ms are many times what it takes when nobody is in its way.
     pause: Deferred[None] = Deferred()
     reactor.callLater(0.2, pause.callback, None)
@@ -743,7 +862,9 @@ async def test_reign_waits_for_a_transaction_under_way(backend: Backend) -> None
     assert not risen.called
     go_on.set()
     await under_way
-    reign = await risen
+    with pytest.raises(EpochLost):
+        await risen
+    reign = await lead(new)
     assert (reign.fence, reign.places) == (7, [place(1)])
     with pytest.raises(EpochLost):
         await old.commit(Batch(8, [place(2)]))
@@ -759,21 +880,23 @@ async def test_reign_waits_for_a_script_under_way(each_mysql: MySQLBackend) -> N
 
     old = SlowStore((await each_mysql.store())._database)
     new = await each_mysql.store()
-    await old.reign()
+    await lead(old)
     with closing(each_mysql.server.connect()) as other, other.cursor() as cursor:
         cursor.execute("SELECT GET_LOCK('slow', 0)")
         under_way = ensureDeferred(old.commit(Batch(7, [place(1)])))
         held_up = "SELECT 1 FROM information_schema.processlist WHERE db = %s AND state = 'User lock'"
         while not await deferToThread(each_mysql.rows, held_up, each_mysql.name):
             pass
-        risen = ensureDeferred(new.reign())
+        risen = ensureDeferred(lead(new))
         waits = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
         while not await deferToThread(each_mysql.rows, waits):
             # The server looks no oftener than ten times a second, counted from when it was last asked.
             await deferToThread(time.sleep, 0.15)
         assert not risen.called
     await under_way
-    reign = await risen
+    with pytest.raises(EpochLost):
+        await risen
+    reign = await lead(new)
     assert (reign.fence, reign.places) == (7, [place(1)])
     with pytest.raises(EpochLost):
         await old.commit(Batch(8, [place(2)]))
@@ -783,7 +906,7 @@ async def test_reign_waits_for_a_script_under_way(each_mysql: MySQLBackend) -> N
 async def test_commits_are_judged_however_they_are_sent(backend: Backend, size: int) -> None:
     """Large ones go step by step, small ones at once: a wrong holder and an old reign change nothing by either."""
     old, new = await backend.store(), await backend.store()
-    await old.reign()
+    await lead(old)
     printer = await old.create_resource("printer", 0)
     held = holder(1, fence=1)
     await old.commit(Batch(1, [held], writes=[write(held, printer.id, '"1"')]))
@@ -798,18 +921,18 @@ async def test_commits_are_judged_however_they_are_sent(backend: Backend, size: 
     with pytest.raises(StoreRefused):
         await old.commit(Batch(3, [place(9)], writes=both))
     assert (await old.read(printer, "A4")).data == '"1"'
-    await new.reign()
+    await lead(new)
     with pytest.raises(EpochLost):
         await old.commit(Batch(3, [place(9)], writes=[write(held, printer.id, text)], gone=[1]))
     assert (await new.read(printer, "A4")).data == '"1"'
-    reign = await new.reign()
+    reign = await lead(new)
     assert (reign.fence, reign.places) == (1, [held])
 
 
 async def test_many_at_once(any_backend: AnyBackend) -> None:
     """What is asked all at once is all done: reads, writes and creations."""
     store = await any_backend.store()
-    await store.reign()
+    await lead(store)
     names = [f"r{number}" for number in range(50)]
     created = await gatherResults([ensureDeferred(store.create_resource(name, 1)) for name in names])
     found = await gatherResults([ensureDeferred(store.find_resource(name)) for name in names])
@@ -819,7 +942,7 @@ async def test_many_at_once(any_backend: AnyBackend) -> None:
 async def test_closed_store(backend: Backend) -> None:
     """A store that was closed says so, twice closed too, and what was under way has been done by then."""
     store = await backend.store()
-    await store.reign()
+    await lead(store)
     under_way = ensureDeferred(store.commit(Batch(1, [place(1)])))
     await store.close()
     assert under_way.called
@@ -827,7 +950,7 @@ async def test_closed_store(backend: Backend) -> None:
     await store.close()
     with pytest.raises(StoreUnavailable):
         await store.ping()
-    assert (await (await backend.store()).reign()).places == [place(1)]
+    assert (await lead(await backend.store())).places == [place(1)]
 
 
 async def test_ping(backend: Backend) -> None:
@@ -842,11 +965,11 @@ async def test_ping(backend: Backend) -> None:
 async def test_old_timeouts(backend: Backend) -> None:
     """A timeout less than nothing, as the original server let it be, means the server's default."""
     store = await backend.store()
-    await store.reign()
+    await lead(store)
     backend.rows("INSERT INTO resource (id, name, timeout) VALUES ('1', 'printer', -5)")
     await store.commit(Batch(0, [place(1)]))
     assert (await store.find_resource("printer")).timeout == 0
-    assert (await store.reign()).timeouts == {"printer": 0}
+    assert (await lead(store)).timeouts == {"printer": 0}
 
 
 STATEMENTS = {
@@ -990,7 +1113,7 @@ def judge(backend: Backend, plan: list[str]) -> None:
 async def test_no_data_of_an_original_server(mysql: MySQLBackend) -> None:
     """A row of the original server whose data is NULL has none: it is not listed, and stands in nobody's way."""
     store = await mysql.store()
-    await store.reign()
+    await lead(store)
     printer = await store.create_resource("printer", 0)
     for number in range(10):
         data = "NULL" if number in {0, 3, 4, 5, 9} else "'1'"
@@ -1009,7 +1132,7 @@ async def test_no_data_of_an_original_server(mysql: MySQLBackend) -> None:
 async def test_statements_are_those_that_were_explained(each_mysql: MySQLBackend) -> None:
     """The statements whose cost is shown are the ones that the store sends."""
     store = await each_mysql.store()
-    await store.reign()
+    await lead(store)
     each_mysql.server.run("SET GLOBAL log_output = 'TABLE'")
     each_mysql.server.run("TRUNCATE TABLE mysql.general_log")
     each_mysql.server.run("SET GLOBAL general_log = 1")

@@ -15,6 +15,7 @@ from resourced.errors import NotAuthorized, StoreUnavailable
 from resourced.history import SLICE
 from resourced.locktable import Times
 from resourced.stream import BEAT
+from tests.leading import open_journal
 from tests.sse import Sent, blocks, unchunked
 from tests.test_web import A4, LOCK, MOST_STREAMS, PRINTER, READ, WRITE, Answer, Exchange, Fields, WebTests
 
@@ -448,7 +449,7 @@ class ResumeTests(StreamTestCase):
         for name in ("resources", "places", "events_kept"):
             setattr(self.store, name, getattr(before, name))
         self.store.server.event = before.server.event
-        self.successResultOf(Deferred.fromCoroutine(self.journal.open()))
+        self.successResultOf(Deferred.fromCoroutine(open_journal(self.journal, self.store)))
 
 
 class CrowdTests(StreamTestCase):

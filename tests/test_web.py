@@ -34,7 +34,7 @@ from resourced.history import Feed
 from resourced.journal import Journal
 from resourced.locks import LockManager
 from resourced.locktable import Limits, Times
-from resourced.model import Batch, Document, Event, Key, Reign, Resource, valid_name
+from resourced.model import Batch, Document, Event, Key, Reign, Resource, Term, valid_name
 from resourced.routes import ResourceAPI
 from resourced.routing import Front
 from resourced.site import ResourcedSite, make_site
@@ -45,6 +45,7 @@ from resourced.timeline import History
 from resourced.web import Published
 from tests.daemon import STOCK
 from tests.examples import examples
+from tests.leading import open_journal
 
 pytestmark = [pytest.mark.trial, pytest.mark.reference_path]
 
@@ -196,9 +197,9 @@ class FaultyStore(MemoryStore):
     async def ping(self) -> None:
         await self._work("ping")
 
-    async def reign(self) -> Reign:
+    async def reign(self, over: Term | None = None, guard: str = "") -> Reign:
         await self._work("reign")
-        return await super().reign()
+        return await super().reign(over, guard)
 
     async def commit(self, batch: Batch) -> None:
         await self._work("commit")
@@ -226,7 +227,7 @@ class WebTests(SynchronousTestCase):
         )
         numbers = itertools.count(1)
         locks = LockManager(self.clock, journal, new_ticket=lambda: f"{next(numbers):032x}", times=times, limits=limits)
-        self.successResultOf(Deferred.fromCoroutine(journal.open()))
+        self.successResultOf(Deferred.fromCoroutine(open_journal(journal, self.store)))
         parts = (keys or Keys(READ, LOCK, WRITE), self.store, locks)
         self.streams = Streams(MOST_STREAMS)
         self.api = ResourceAPI(

@@ -16,8 +16,9 @@ import sys
 from dataclasses import replace
 
 from resourced import tap
-from resourced.guard import BELIEF, Guard
+from resourced.guard import Guard
 from resourced.identity import OneServer, ServerIdentity
+from resourced.lease import LEADER_LEASE
 from resourced.model import Batch, Write
 from resourced.pool import Transaction
 from resourced.sqlstore import SQLStore
@@ -45,7 +46,13 @@ class UnfencedStore(SQLStore):
 class NoGuard:
     """A guard that anybody holds at any time."""
 
-    lag = BELIEF
+    lag = LEADER_LEASE
+
+    async def locate(self) -> str:
+        return "everywhere"
+
+    async def drop(self) -> None:
+        """Nothing is held."""
 
     async def hold(self) -> bool:
         return True

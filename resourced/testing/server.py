@@ -114,13 +114,16 @@ class _Life:
         )
         self._locks = LockManager(self._timers, self._journal, new_ticket=lambda: secrets.token_hex(16), times=times)
         # The store has its answers ready, so this is done at once.
-        Deferred.fromCoroutine(self._journal.open())
+        Deferred.fromCoroutine(self._lead(store))
         parts = (keys, store, self._locks)
         self.leaf = ResourceAPI(
             Published(*parts, longest_wait=longest_wait, usual_wait=usual_wait),
             Steering(*parts),
             History(*parts, feed=feed, streams=self._streams, clock=self._timers),
         ).app.resource()
+
+    async def _lead(self, store: MemoryStore) -> None:
+        await self._journal.open(await store.look())
 
     def end(self) -> None:
         """Answer everybody who waits, and have nothing more to do with the store."""

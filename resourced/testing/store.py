@@ -14,7 +14,7 @@ from resourced.errors import (
     ResourceNotFound,
     StoreRefused,
 )
-from resourced.model import Batch, Document, Event, Key, Loss, Mark, Place, Reign, Resource, Standing
+from resourced.model import Batch, Document, Event, Key, Loss, Mark, Place, Reign, Resource, Standing, Term
 
 
 @dataclass(slots=True)
@@ -22,7 +22,10 @@ class Server:
     """What all daemons share beside the tables: who reigns, and the highest numbers that were given out."""
 
     epoch: int = 0
+    beat: int = 0
     owner: object = None
+    state: str = "gone"
+    guard: str = ""
     fence: int = 0
     event: int = 0
 
@@ -68,12 +71,17 @@ class MemoryStore:
 
     def _claim(self) -> None:
         """
-        Return if this daemon reigns.
+        Change the leader's row, if this daemon is the leader.
 
-        :raises EpochLost: it does not.
+        :raises EpochLost: it is not.
         """
-        if not self._epoch or self.server.owner is not self._owner:
+        if not self._leads:
             raise EpochLost("Another daemon has taken over this store.")
+        self.server.beat += 1
+
+    @property
+    def _leads(self) -> bool:
+        return bool(self._epoch) and self.server.owner is self._owner and self.server.state == "up"
 
     async def create_resource(self, name: str, timeout: int) -> Resource:
         self._claim()
@@ -132,6 +140,7 @@ class MemoryStore:
         self.marks_kept[mark.passed] = mark
 
     async def forget_events(self, last: int) -> bool:
+        self._claim()
         for id_ in [id_ for id_ in self.events_kept if id_ <= last]:
             del self.events_kept[id_]
         for id_ in [id_ for id_ in self.losses if id_ <= last]:
@@ -139,15 +148,21 @@ class MemoryStore:
         return False
 
     async def ping(self) -> None:
-        if self._epoch:
-            self._claim()
+        if self._epoch and self.server.owner is not self._owner:
+            raise EpochLost("Another daemon has taken over this store.")
 
-    async def reign(self) -> Reign:
-        if self._epoch:
-            self._claim()
+    async def look(self) -> Term:
         server = self.server
+        return Term(server.epoch, server.beat, server.owner is self._owner, server.state == "gone", server.guard)
+
+    async def reign(self, over: Term | None = None, guard: str = "") -> Reign:
+        server = self.server
+        if not self._leads if over is None else (over.epoch, over.beat) != (server.epoch, server.beat):
+            raise EpochLost("Another daemon has taken over this store.")
         server.epoch += 1
-        server.owner = self._owner
+        server.beat += 1
+        if over is not None:
+            server.owner, server.state, server.guard = self._owner, "up", guard
         self._epoch = server.epoch
         places = sorted(self.places.values())
         used = {place.key.resource for place in places}
@@ -155,6 +170,14 @@ class MemoryStore:
         losses = tuple(sorted(self.losses.values()))
         passed = max(self.marks_kept, default=0)
         return Reign(server.epoch, server.fence, places, timeouts, server.event, losses, passed)
+
+    async def beat(self, guard: str) -> None:
+        self._claim()
+        self.server.guard = guard
+
+    async def leave(self) -> None:
+        self._claim()
+        self.server.state, self.server.guard = "gone", ""
 
     async def commit(self, batch: Batch) -> None:
         self._claim()

@@ -1,0 +1,17 @@
+"""To be the leader of a store at once, whoever was before: what a daemon does only when it knows that the other one has gone."""
+
+from __future__ import annotations
+
+from resourced.journal import Journal
+from resourced.model import Reign
+from resourced.store import Store
+
+
+async def lead(store: Store) -> Reign:
+    """Begin a term of one's own."""
+    return await store.reign(await store.look())
+
+
+async def open_journal(journal: Journal, store: Store) -> None:
+    """Let a journal begin a term of its own."""
+    await journal.open(await store.look())
