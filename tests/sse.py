@@ -8,7 +8,7 @@ import socket
 from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
-from tests.daemon import READ, Daemon
+from tests.daemon import PATIENCE, READ, Daemon
 
 
 class Sent(NamedTuple):
@@ -69,7 +69,7 @@ class Listener:
         self._socket = socket.socket()
         if room:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
-        self._socket.settimeout(20)
+        self._socket.settimeout(PATIENCE)
         self._socket.connect(("127.0.0.1", daemon.port))
         resumed = "" if last is None else f"last-event-id: {last}\r\n"
         self._socket.sendall(

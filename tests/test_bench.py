@@ -16,22 +16,31 @@ from tests.mariadb import PLACES
 def bench(folder, *options):
     """Run it once; return what it wrote for programs."""
     subprocess.run(
-        [sys.executable, "-m", "bench", "--rounds", "1", "--output", folder, *options], check=True, timeout=120
+        [sys.executable, "-m", "bench", "--rounds", "1", "--output", folder, *options], check=True, timeout=300
     )
     [written] = folder.glob("*.json")
     assert written.with_suffix(".txt").read_text().startswith("=")
     return json.loads(written.read_text())
 
 
+def measured(report):
+    """Return the figures of each work, by the server."""
+    return [figures for result in report["results"] for figures in result["rounds"]]
+
+
 def test_beside_yardsticks(tmp_path):
     """The daemon and the yardsticks do what they are asked; parked polls and a crowd are measured too."""
     only = "sqlite put,mariadb cycle 1,volatile parked,volatile crowd"
-    report = bench(tmp_path, "--seconds", "0.1", "--only", only, "--polls", "30", "--crowd", "40")
+    # A machine that does much else needs longer until everything has been done once.
+    for seconds in ("0.1", "1", "10"):
+        folder = tmp_path / seconds
+        report = bench(folder, "--seconds", seconds, "--only", only, "--polls", "30", "--crowd", "40")
+        if all(figure["requests"] and figure["cpu"] for figures in measured(report) for figure in figures.values()):
+            break
     assert [result["work"] for result in report["results"]] == [
         work.name for work in WORKS if any(part in work.name for part in only.split(","))
     ]
-    for result in report["results"]:
-        [figures] = result["rounds"]
+    for figures in measured(report):
         assert set(figures) == {"ours", "leaf", "plain"}
         for name, figure in figures.items():
             assert figure["requests"] > 0
@@ -44,9 +53,9 @@ def test_beside_yardsticks(tmp_path):
 
 def test_streams():
     """Those who lock are measured with and without some who follow."""
-    options = ("--streams", "20", "--rounds", "1", "--seconds", "0.3", "--store", "volatile")
+    options = ("--streams", "20", "--rounds", "1", "--seconds", "1", "--store", "volatile")
     done = subprocess.run(
-        [sys.executable, "-m", "bench.streams", *options], check=True, timeout=120, capture_output=True, text=True
+        [sys.executable, "-m", "bench.streams", *options], check=True, timeout=300, capture_output=True, text=True
     )
     rows = [line.split() for line in done.stdout.splitlines()[1:]]
     assert [int(row[0]) for row in rows] == [0, 10, 20]
@@ -58,6 +67,5 @@ def test_peers(tmp_path):
     """The other servers have their locks taken and released."""
     report = bench(tmp_path, "--peers", "--seconds", "2", "--only", "volatile cycle 64")
     assert len(report["results"]) == 1
-    for result in report["results"]:
-        [figures] = result["rounds"]
+    for figures in measured(report):
         assert all(figures[peer]["turns"] > 0 for peer in ("etcd", "zookeeper", "redis"))

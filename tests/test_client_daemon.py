@@ -121,7 +121,7 @@ def standing_by(folder: Path, environ: dict[str, str]) -> Iterator[Daemon]:
         yield Daemon(folder / str(number), {**environ, "RESOURCED_STANDBY": "1"})
 
 
-@pytest.mark.deadline(120)
+@pytest.mark.deadline(300)
 @pytest_twisted.ensureDeferred
 async def test_killed_and_restarted(tmp_path):
     """
@@ -159,7 +159,7 @@ async def test_killed_and_restarted(tmp_path):
                 await onlooker
 
 
-@pytest.mark.deadline(120)
+@pytest.mark.deadline(300)
 @pytest_twisted.ensureDeferred
 async def test_standby_takes_over(tmp_path, mysql: MySQLBackend):
     """Nor when another that stood by takes its place, on MariaDB."""
@@ -185,7 +185,7 @@ async def test_standby_takes_over(tmp_path, mysql: MySQLBackend):
             second.kill()
 
 
-@pytest.mark.deadline(120)
+@pytest.mark.deadline(300)
 @pytest_twisted.ensureDeferred
 async def test_frozen(tmp_path):
     """When the daemon says nothing for longer than the leases, every holder is told of its loss, and nobody else before."""

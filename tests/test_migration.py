@@ -421,7 +421,6 @@ def last(mysql: MySQLBackend, **options: Any) -> int:
     return 10_000 - dialect.left
 
 
-@pytest.mark.deadline(300)
 async def test_cut_short_after_each_statement(mysql: MySQLBackend) -> None:
     """Wherever a migration is cut short, the next start completes it, with every row."""
     settings = mysql.dialect().settings

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.daemon import READ, Daemon, eventually
+from tests.daemon import PATIENCE, READ, Daemon, eventually
 from tests.mariadb import MariaDB
 
 ETC = Path(__file__).resolve().parent.parent / "etc"
@@ -92,7 +92,9 @@ def promtool(*arguments: str | Path, given: str = "") -> str:
     beside = Path(sys.executable).with_name("promtool")
     command = shutil.which("promtool") or (str(beside) if beside.exists() else "")
     assert command, "promtool is missing: make promtool"
-    done = subprocess.run([command, *arguments], input=given, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [command, *arguments], input=given, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -102,12 +104,12 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """What a daemon tells that has met with all sorts of things."""
     environ = {"RESOURCED_PLACE": "0.3", "RESOURCED_STOCK": request.param}
     with Daemon(tmp_path_factory.mktemp("daemon"), environ) as daemon:
-        daemon.create("printer", 1)
+        daemon.create("printer", 4)
         path = "/resource/printer/A4"
         ticket = daemon.post(f"{path}/lock").ticket
         daemon.put(path, "{}", ticket=ticket)
         daemon.post(f"{path}/lock")
-        with closing(daemon.ask("POST", f"{path}/lock?wait=20")) as waiting:
+        with closing(daemon.ask("POST", f"{path}/lock?wait=50")) as waiting:
             assert waiting.answer().status == 200
         daemon.get(path, key="wrong")
         daemon.get("/nowhere")

@@ -66,7 +66,7 @@ def follows(listener: Listener, ids: list[int]) -> None:
 
 def test_live(tmp_path, store):
     """Who follows sees every kind of event in its order, with its owner, fence and time; and so does who looks it up later."""
-    with Daemon(tmp_path, {"RESOURCED_LEASE": "0.5", **store}) as daemon, Listener(daemon) as listener:
+    with Daemon(tmp_path, {"RESOURCED_LEASE": "3", **store}) as daemon, Listener(daemon) as listener:
         daemon.create("printer")
         daemon.create("plotter", timeout=300)
         held = daemon.post(f"{A4}/lock", headers={"x-owner": "ci-7"})
@@ -88,7 +88,7 @@ def test_live(tmp_path, store):
             ("break", "x", "default", 3),
         ]
         assert [e["id"] for e in told] == sorted({e["id"] for e in told})
-        assert 0.5 <= told[4]["seconds"] < 20
+        assert told[4]["seconds"] >= 3
         assert told[:5] == history(daemon)
         assert told[5:] == history(daemon, "/resource/plotter/x")
 
@@ -253,7 +253,7 @@ def test_thousand_streams(tmp_path):
 
 def test_drain(tmp_path):
     """When the daemon stops, streams end in order, and at once."""
-    with Daemon(tmp_path, {"RESOURCED_GRACE": "60"}) as daemon, Listener(daemon) as listener:
+    with Daemon(tmp_path, {"RESOURCED_GRACE": "1000"}) as daemon, Listener(daemon) as listener:
         daemon.create("printer")
         turn(daemon)
         follows(listener, [1, 2])

@@ -16,7 +16,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from resourced.systemd import ServiceManager
-from tests.daemon import RESOURCED, TWISTD, Daemon, eventually
+from tests.daemon import PATIENCE, RESOURCED, TWISTD, Daemon, eventually
 from tests.mariadb import MariaDB
 
 
@@ -180,7 +180,7 @@ def test_socket_activation(tmp_path, where):
                 assert early.answer().json == {"health": "ok"}
                 daemon.create("printer")
                 process.terminate()
-                assert process.wait(20) == -signal.SIGTERM
+                assert process.wait(PATIENCE) == -signal.SIGTERM
             finally:
                 process.kill()
                 process.wait()
@@ -196,7 +196,7 @@ def test_tls(tmp_path):
         eventually(lambda: "Listening on 127.0.0.1:" in daemon.log, what="it listens")
         port = daemon.log.split("Listening on 127.0.0.1:")[1].split(".")[0]
         asked = [sys.executable, "-c", ASK, port, str(certificate)]
-        answer = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout
+        answer = subprocess.run(asked, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
         assert answer.splitlines() == ["TLSv1.3", '{"health": "ok"}', "TLSv1.2", '{"health": "ok"}', "refused"]
         assert daemon.terminate() == -signal.SIGTERM
         assert "Traceback" not in daemon.log
