@@ -28,6 +28,11 @@ def measured(report):
     return [figures for result in report["results"] for figures in result["rounds"]]
 
 
+def is_measured(name, figure):
+    """Whether a server has done anything; the leaf knows no turns."""
+    return figure["requests"] > 0 and figure["cpu"] > 0 and (figure["turns"] > 0 or name == "leaf")
+
+
 def test_beside_yardsticks(tmp_path):
     """The daemon and the yardsticks do what they are asked; parked polls and a crowd are measured too."""
     only = "sqlite put,mariadb cycle 1,volatile parked,volatile crowd"
@@ -35,7 +40,7 @@ def test_beside_yardsticks(tmp_path):
     for seconds in ("0.1", "1", "10"):
         folder = tmp_path / seconds
         report = bench(folder, "--seconds", seconds, "--only", only, "--polls", "30", "--crowd", "40")
-        if all(figure["requests"] and figure["cpu"] for figures in measured(report) for figure in figures.values()):
+        if all(is_measured(name, figure) for figures in measured(report) for name, figure in figures.items()):
             break
     assert [result["work"] for result in report["results"]] == [
         work.name for work in WORKS if any(part in work.name for part in only.split(","))
@@ -43,9 +48,8 @@ def test_beside_yardsticks(tmp_path):
     for figures in measured(report):
         assert set(figures) == {"ours", "leaf", "plain"}
         for name, figure in figures.items():
-            assert figure["requests"] > 0
-            assert 0 < figure["cpu"] <= 1.1
-            assert (figure["turns"] > 0) == (name != "leaf")
+            assert is_measured(name, figure), name
+            assert figure["cpu"] <= 1.1
     assert len(report["alone"]) == 1
     assert report["parked"]["volatile"]["kib"] > 0
     assert report["crowd"]["volatile"]["cycle"] > 0

@@ -86,7 +86,8 @@ def trickle(client: socket.socket) -> bytes:
 
 def test_connections(tmp_path):
     """Connections beyond the limit are told so and to come back; when there is room again they are served."""
-    with Daemon(tmp_path, {"RESOURCED_MAX_CONNECTIONS": "20"}) as daemon, ExitStack() as stack:
+    environ = {"RESOURCED_MAX_CONNECTIONS": "20", "RESOURCED_ACCESS_LOG": "all"}
+    with Daemon(tmp_path, environ) as daemon, ExitStack() as stack:
         eventually(lambda: "GET /health 200" in daemon.log, what="the first connection is over")
         open_ones = [stack.enter_context(closing(daemon.connect())) for _ in range(20)]
         for connection in open_ones:
