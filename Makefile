@@ -43,7 +43,7 @@ run: $(VENV)/installed
 	export RESOURCED_STORE="$${RESOURCED_STORE:-sqlite:resourced.sqlite}"; \
 	exec $(BIN)/resourced
 
-test: check docs api mariadb promtool fail2ban chromium proxies
+test: check docs api mariadb mysql9 promtool fail2ban chromium proxies
 	$(BIN)/pytest $(TWO)
 	RESOURCED_STOCK=1 $(BIN)/pytest $(TWO) -m reference_path $$($(BIN)/python -m tests.marked reference_path)
 	$(BIN)/python -m tests.under_trial
@@ -121,6 +121,11 @@ mariadb:
 	@command -v mariadbd >/dev/null || command -v mysqld >/dev/null || { $(call apt,mariadb-server); }
 	@! command -v apt-get >/dev/null || { test -e /usr/lib/galera/libgalera_smm.so && command -v rsync >/dev/null; } \
 		|| { $(call apt,galera-4 rsync); }
+
+# A server of MySQL 9, into build/. Where it cannot be had, the tests that need it are skipped.
+.PHONY: mysql9
+mysql9: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.mysql9
 
 # One file of a package, to lie beside the interpreter: `$(call fetch,package,file)`.
 fetch = \

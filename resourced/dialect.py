@@ -211,9 +211,10 @@ class MySQL:
         """Find out which server a connection has reached, and let its reads see all that was committed anywhere before."""
         identity = identity_of(connection)
         self.one.admit(identity)
-        if reads and identity.galera:
+        causal = "wsrep_sync_wait = 1" if identity.galera else "group_replication_consistency = 'BEFORE'"
+        if reads and (identity.galera or identity.group):
             with connection.cursor() as cursor:
-                cursor.execute("SET SESSION wsrep_sync_wait = 1")
+                cursor.execute(f"SET SESSION {causal}")
 
     def check(self, connection: Any) -> None:
         connection.ping()

@@ -56,6 +56,7 @@ _MEANINGS: Final[Mapping[int, Errno]] = {
     1184: _GONE,
     1927: _GONE,  # MariaDB: killed; MaxScale: the server behind it is lost
     3032: _GONE,  # MySQL: offline mode; it lets in only administrators
+    3796: _GONE,  # Group Replication: the member is not in step yet, so it cannot wait for the others
     3100: _GONE,  # Group Replication: a hook failed around the commit: the member has left its group, or cannot ask it
     4031: _GONE,  # MySQL: ended after it was idle
     9001: _GONE,  # ProxySQL: none of its servers can be reached
@@ -85,6 +86,7 @@ _MEANINGS: Final[Mapping[int, Errno]] = {
     1205: _SLOW,  # somebody has locked the rows, or all tables
     1969: _SLOW,  # MariaDB: max_statement_time
     3024: _SLOW,  # MySQL: max_execution_time
+    3797: _SLOW,  # Group Replication: what comes from the others takes too long
     # No room, for a file or for one more row.
     3: _FULL,
     1021: _FULL,

@@ -51,7 +51,7 @@ class House:
         environ = {"RESOURCED_STORE_TIMEOUT": str(scenario.timeout), "RESOURCED_GRACE": "1", **self.clocks.environ}
         self.server: MariaDB | None = None
         if not scenario.sqlite:
-            server = self.server = stack.enter_context(MariaDB(*scenario.options))
+            server = self.server = stack.enter_context(scenario.kind(*scenario.options))
             server.run("CREATE DATABASE printers CHARACTER SET utf8mb4")
             # Not root: to root neither the limit of connections applies nor that a server only reads.
             server.run(f"CREATE USER keeper@localhost IDENTIFIED BY '{PASSWORD}'")
@@ -104,6 +104,7 @@ class Scenario:
     :ivar lasts: for how many seconds.
     :ivar disk: whether the SQLite file is on a disk of its own, which takes root.
     :ivar timeout: the store's, in seconds.
+    :ivar kind: what the server is, if there is one.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Scenario:
     disk: bool = False
     options: tuple[str, ...] = ()
     timeout: float = TIMEOUT
+    kind: type[MariaDB] = MariaDB
 
     def __str__(self) -> str:
         return self.name

@@ -128,13 +128,16 @@ class MariaDB:
             raise RuntimeError("the server is not running")
         return self._process.pid
 
+    def _program(self) -> list[str]:
+        """Return what is run, with the options that only this kind of server has."""
+        return [program("mariadbd", "mysqld"), self._defaults, "--innodb-log-file-size=8M"]
+
     def launch(self) -> None:
         """Start the server, and do not wait for it."""
         log = self.folder / "err.log"
         self._process = subprocess.Popen(
             [
-                program("mariadbd", "mysqld"),
-                self._defaults,
+                *self._program(),
                 *self._user,
                 f"--datadir={self._data}",
                 f"--port={self.port}",
@@ -143,7 +146,6 @@ class MariaDB:
                 f"--pid-file={self.folder / 'pid'}",
                 f"--log-error={log}",
                 "--innodb-buffer-pool-size=32M",
-                "--innodb-log-file-size=8M",
                 "--skip-name-resolve",
                 "--performance-schema=OFF",
                 *self._arguments,

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_twisted
 
-from resourced.config import MySQLSettings
-from resourced.database import Database
-from resourced.dialect import MySQL
 from resourced.errors import StoreUnavailable
 from resourced.identity import identity_of
 from resourced.pool import Transaction
+from tests.cluster import DATABASE, Careless, Made, fence, raise_fence
 from tests.daemon import Daemon, eventually
-from tests.galera import Galera, Node, require
+from tests.galera import Galera, require
 
 require()
-
-DATABASE = "printers"
 
 
 @pytest.fixture(scope="module")
@@ -29,41 +24,12 @@ def cluster() -> Iterator[Galera]:
         yield cluster
 
 
-class Careless(MySQL):
-    """A dialect that reads whatever a node has."""
-
-    def _look_at(self, connection: Any, *, reads: bool) -> None:
-        super()._look_at(connection, reads=False)
-
-
-class Made(list[Database]):
-    """The databases of a test."""
-
-    async def at(self, node: Node, kind: type[MySQL] = MySQL) -> Database:
-        """Make one that waits for a second."""
-        from twisted.internet import reactor
-
-        database = Database(reactor, kind(MySQLSettings("127.0.0.1", node.port, DATABASE, "root", ""), 1.0))
-        self.append(database)
-        await database.prepare()
-        return database
-
-
 @pytest_twisted.async_yield_fixture
 async def made() -> AsyncIterator[Made]:
-    databases = Made()
+    databases = Made("root", 1.0)
     yield databases
     for database in databases:
         await database.close()
-
-
-def fence(transaction: Transaction) -> int:
-    ((fence,),) = transaction.query("SELECT fence FROM server WHERE id = 1")
-    return int(fence)
-
-
-def raise_fence(transaction: Transaction) -> None:
-    transaction.execute("UPDATE server SET fence = fence + 1 WHERE id = 1")
 
 
 def test_nodes_are_told_apart(cluster: Galera) -> None:

@@ -1,0 +1,50 @@
+"""What the tests at one server of a cluster have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resourced.config import MySQLSettings
+from resourced.database import Database
+from resourced.dialect import MySQL
+from resourced.pool import Transaction
+from tests.mariadb import MariaDB
+
+DATABASE = "printers"
+
+
+class Careless(MySQL):
+    """A dialect that reads whatever a server has."""
+
+    def _look_at(self, connection: Any, *, reads: bool) -> None:
+        super()._look_at(connection, reads=False)
+
+
+class Made(list[Database]):
+    """The databases of a test, which wait for some seconds, and belong to a user."""
+
+    def __init__(self, user: str, timeout: float) -> None:
+        super().__init__()
+        self._user = user
+        self._timeout = timeout
+
+    async def at(self, server: MariaDB, kind: type[MySQL] = MySQL) -> Database:
+        """Make one at a server."""
+        from twisted.internet import reactor
+
+        settings = MySQLSettings("127.0.0.1", server.port, DATABASE, self._user, "")
+        database = Database(reactor, kind(settings, self._timeout))
+        self.append(database)
+        await database.prepare()
+        return database
+
+
+def fence(transaction: Transaction) -> int:
+    """Read something that changes."""
+    ((fence,),) = transaction.query("SELECT fence FROM server WHERE id = 1")
+    return int(fence)
+
+
+def raise_fence(transaction: Transaction) -> None:
+    """Change it."""
+    transaction.execute("UPDATE server SET fence = fence + 1 WHERE id = 1")
