@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from tempfile import TemporaryDirectory
 from threading import Thread
 
 import pytest
@@ -168,3 +169,19 @@ def test_differences(daemon, name):
     ):
         answer = daemon.request(method, target, **parts)
         assert (answer.status, told is None or answer.json == told) == (status, True), (method, target, parts, answer)
+
+
+def test_left_behind_by_a_proxy(tmp_path, name):
+    """Behind a proxy that is trusted, a lock that was left behind is its client's; by a Unix socket it is that of whoever asks next."""
+    settings = {"RESOURCED_TRUSTED_PROXIES": "127.0.0.1"}
+    with Daemon(tmp_path, settings) as daemon:
+        daemon.create("printer")
+        fresh = "/resource/printer/A4"
+        for client, status in (("192.0.2.1", 404), ("192.0.2.2", 202), ("192.0.2.1", 404), ("192.0.2.3", 202)):
+            assert daemon.get(fresh, headers={"x-forwarded-for": client}).status == status
+        assert daemon.put(f"{fresh}/lock", b"", headers={"x-forwarded-for": "192.0.2.1"}).status == 200
+    with TemporaryDirectory() as folder, Daemon(tmp_path, listen=f"unix:{folder}/s") as daemon:
+        fresh = "/resource/printer/A5"
+        assert [daemon.get(fresh).status for _ in range(2)] == [404, 404]
+        assert daemon.get(fresh, headers={"x-owner": "Ada"}).status == 202
+        assert daemon.put(f"{fresh}/lock", b"").status == 200

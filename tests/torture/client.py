@@ -190,7 +190,8 @@ class Client:
         if waits and self._chance(0.05):
             # It hangs up while it waits.
             patience = self._dice.uniform(0.0, 0.3)
-        headers = {"prefer": f"wait={waits}"} if waits else {}
+        # It takes its ticket from a 404 too. Without an owner, another client here would get the lock that came with it.
+        headers = {"x-owner": self._settings.name, **({"prefer": f"wait={waits}"} if waits else {})}
         if retry and not self._ticket:
             headers["idempotency-key"] = retry
         sent = self._sent(Kind.LOCK, selector, reads=not self._manner.separately)
