@@ -78,6 +78,12 @@ def _access_log(value: str) -> str:
     return value
 
 
+def _word(value: str) -> str:
+    if re.fullmatch(r"[!-~]{0,64}", value) is None:
+        raise ValueError("a word of at most 64 characters of ASCII, such as 1 or a date")
+    return value
+
+
 def _switch(value: str) -> bool:
     match value.strip().lower():
         case "1" | "true" | "yes" | "on":
@@ -194,6 +200,7 @@ SETTINGS: Final = (
     Setting("standby", "RESOURCED_STANDBY", "0", _switch, "If another daemon serves the store, wait until it is gone and take over", flag=True),
     Setting("stock", "RESOURCED_STOCK", "0", _switch, "Go without the short ways for plain requests, and ask the store for everything: slower", flag=True),
     Setting("open-metrics", "RESOURCED_OPEN_METRICS", "0", _switch, "Let everyone read /metrics, without a key", flag=True),
+    Setting("restored", "RESOURCED_RESTORED", "", _word, "For the first start on a database that was restored from a backup: 1, or a word for this time, such as the date"),
     Setting("volatile-locks", "RESOURCED_VOLATILE_LOCKS", "0", _switch, "Keep locks in memory only: faster, and a restart forgets them", flag=True),
 )
 # fmt: on
@@ -362,6 +369,7 @@ class Config:
     standby: bool
     stock: bool
     open_metrics: bool
+    restored: str
     volatile_locks: bool
 
     @classmethod

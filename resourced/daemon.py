@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -59,6 +59,7 @@ class Daemon(Service):
     First the keys, then the database and to be its leader, then the locks, then the port; and the other way round at the end.
 
     :param manager: who is told how the daemon does.
+    :param settled: does what is left to do once the store is this daemon's, before anybody is served.
     :param standby: wait, with the port open, if another daemon serves the store.
     :param store_wait: wait for the store if it cannot be reached at the start.
     :param grace: how long requests under way may take to end, in seconds.
@@ -84,6 +85,7 @@ class Daemon(Service):
         journal: Journal,
         store: Store,
         database: Database,
+        settled: Callable[[], Awaitable[None]],
         *,
         standby: bool,
         store_wait: bool,
@@ -106,6 +108,7 @@ class Daemon(Service):
         self._journal = journal
         self._store = store
         self._database = database
+        self._settled = settled
         self._standby = standby
         self._store_wait = store_wait
         self._grace = grace
@@ -132,6 +135,7 @@ class Daemon(Service):
         self._key_file.load()
         self._process.when_told_to_reload(self._key_file.reload)
         await self._reign()
+        await self._settled()
         self._watch.start()
         self._housekeeping.start()
         self._site.serve(self._api)

@@ -324,6 +324,20 @@ class LockManager:
         """
         return shielded(self._break(key, fence, breaker))
 
+    def leap(self, by: int) -> tuple[int, int]:
+        """Let fences and ids of events go on further up; return the highest of each that count as given out."""
+        return self._table.leap(by)
+
+    async def end_all(self, breaker: Breaker) -> int:
+        """
+        Take all locks from their holders, and all places from those who wait; return how many there were.
+
+        :raises resourced.errors.StoreUnavailable: it is not known whether all were taken.
+        """
+        ended = self._table.end_all(breaker)
+        await self._kept(self._journal.newest)
+        return ended
+
     def remove(self, resource: Resource) -> Deferred[None]:
         """
         Remove a resource of which nobody holds or waits for anything, with all its data; once begun it goes on to its end.

@@ -21,6 +21,7 @@ from resourced.errors import Deadlock, NotHolder, Overloaded, ResourceInUse, Sto
 from resourced.lockqueue import Entry, LockQueue, Scope, Ticket
 from resourced.losses import Losses
 from resourced.model import (
+    BREAK,
     EXPIRY,
     GRANT,
     GRANTED,
@@ -472,6 +473,24 @@ class LockTable:
             return
         self.end(entry, EXPIRY)
         self.settle(entry.queue)
+
+    def leap(self, by: int) -> tuple[int, int]:
+        """Let fences and ids of events go on further up; return the highest of each that count as given out."""
+        self._fence += by
+        self._event += by
+        return self._fence, self._event
+
+    def end_all(self, breaker: Breaker) -> int:
+        """End all places; return how many there were."""
+        ended = 0
+        for queue in list(self._queues.values()):
+            # First those who wait: else the lock would be theirs for a moment.
+            entries = sorted(queue, key=lambda entry: entry.holds)
+            for entry in entries:
+                self.end(entry, BREAK, breaker)
+            self.settle(queue)
+            ended += len(entries)
+        return ended
 
     def look_again(self, entry: Entry) -> None:
         """Act on a deadline that came while the place was in use."""

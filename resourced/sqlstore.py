@@ -292,6 +292,19 @@ class SQLStore:
             lambda: self._script(epoch, batch), lambda transaction: self._apply(transaction, epoch, batch)
         )
 
+    async def restored(self) -> str:
+        """Return the word of the restoration that was last done."""
+        ((word,),) = await self._database.read(
+            lambda transaction: transaction.query("SELECT restored FROM server WHERE id = 1")
+        )
+        return _text(word)
+
+    async def note_restored(self, word: str) -> None:
+        """Take note of a restoration by its word."""
+        await self._write(
+            lambda transaction: transaction.execute("UPDATE server SET restored = %s WHERE id = 1", (word,))
+        )
+
     async def sweep(self) -> bool:
         removed = await self._database.read(
             lambda transaction: transaction.query(

@@ -52,6 +52,7 @@ from resourced.metrics import Metrics
 from resourced.model import Event
 from resourced.page import Displayed
 from resourced.pauses import Pauses
+from resourced.restoration import restore
 from resourced.retention import Retention
 from resourced.routes import ResourceAPI
 from resourced.scrape import Scrape
@@ -165,7 +166,8 @@ def makeService(options: Options) -> IService:
         parted=lambda: journal.begin_anew(),  # noqa: PLW0108 - it is made below
     )
     lease = LeaderLease(elapsed, LEADER_LEASE)
-    store: Store = SQLStore(database, judge=not config.volatile_locks)
+    in_sql = SQLStore(database, judge=not config.volatile_locks)
+    store: Store = in_sql
     if not config.stock:
         store = CachedStore(store, reactor, lease)
     since = ids_from(int(time.time() * 1000)) if config.volatile_locks else 0
@@ -245,6 +247,11 @@ def makeService(options: Options) -> IService:
     endpoint = serverFromString(ForwardSecret(reactor), with_backlog(config.listen))
     log.info("resourced {version}.", version=version("resourced"))
     log.info("The store is {store}.", store=config.store.describe())
+
+    async def settled() -> None:
+        if config.restored:
+            await restore(in_sql, locks, config.restored)
+
     daemon = Daemon(
         reactor,
         process,
@@ -262,6 +269,7 @@ def makeService(options: Options) -> IService:
         journal,
         store,
         database,
+        settled,
         standby=config.standby,
         store_wait=config.store_wait,
         grace=config.grace,

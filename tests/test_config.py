@@ -74,6 +74,7 @@ class PrecedenceTests(SynchronousTestCase):
                 standby=False,
                 stock=False,
                 open_metrics=False,
+                restored="",
                 volatile_locks=False,
             ),
         )

@@ -15,7 +15,11 @@ const WHAT = {
 };
 
 /** What befell those who never held it. */
-const WAITED = { release: ["gave up its place", "waited"], expiry: ["place lapsed", "waited"] };
+const WAITED = {
+  release: ["gave up its place", "waited"],
+  expiry: ["place lapsed", "waited"],
+  break: ["was taken out of the line", "waited"],
+};
 
 const NOBODY = "Nobody held it in this time.";
 
