@@ -158,7 +158,7 @@ async def test_lost_places(backend: Backend) -> None:
     await database.prepare()
     number = 7 if backend.kind == "mysql" else 5
     backend.rows("DROP TABLE loss")
-    for column in ("beat", "state", "guard"):
+    for column in ("beat", "state", "guard", "restored"):
         backend.rows(f"ALTER TABLE server DROP COLUMN {column}")
     backend.rows("UPDATE schema_version SET version = %s", number)
     for seq, selector, standing in ((1, "A4", 3), (2, "A5", 2), (3, "A6", 0)):
@@ -421,6 +421,7 @@ def last(mysql: MySQLBackend, **options: Any) -> int:
     return 10_000 - dialect.left
 
 
+@pytest.mark.deadline(600)
 async def test_cut_short_after_each_statement(mysql: MySQLBackend) -> None:
     """Wherever a migration is cut short, the next start completes it, with every row."""
     settings = mysql.dialect().settings
