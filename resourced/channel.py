@@ -37,6 +37,8 @@ _LENGTH_DIGITS = 18
 #: How many chunks a body may have, and for how many of its bytes it may have one more.
 CHUNKS, CHUNK = 16_384, 64
 
+#: How late a deadline may be looked at before that means that the process stood still, in seconds; and how much longer it is then.
+LATE = 1.5
 #: What every refusal of a key tells its client to send.
 CHALLENGE = b'Bearer realm="resourced"'
 
@@ -509,6 +511,9 @@ class Channel(FlowChannel):
         left = self._due - self.site.reactor.seconds()
         if left > 0:
             self._expect(left)
+        elif left < -LATE:
+            # Nothing was read for a while, so what the client did in time may not be known yet.
+            self._expect(LATE)
         else:
             self._lapse()
 

@@ -38,7 +38,7 @@ from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from zope.interface import implementer
 
-from resourced.channel import Channel
+from resourced.channel import LATE, Channel
 from resourced.errors import NotAuthorized
 from resourced.express import make_express_site
 from resourced.forwarded import TrustedProxies
@@ -655,6 +655,28 @@ async def test_an_idle_connection_is_closed(start: Callable[..., Any]) -> None:
     edge.clock.advance(2)
     assert len(await used.end()) == 1
     assert edge.statuses() == [200]
+
+
+async def test_what_arrived_during_a_pause_is_read(start: Callable[..., Any]) -> None:
+    """
+    When the process stood still beyond a deadline, what the client had sent in time is read and answered, though the deadline is looked at first;
+    if it had sent nothing the deadline counts a moment later.
+    """
+    edge = await start(request=30, idle=60)
+    idle, halfway, silent, slow = [await edge.connect() for _ in range(4)]
+    for wire in (halfway, slow):
+        wire.send(GOOD[:10])
+    await until(lambda: edge.site.connections == 4)
+    await turns()
+    edge.clock.advance(1000)
+    idle.send(GOOD)
+    halfway.send(GOOD[10:])
+    for wire in (idle, halfway):
+        assert (await wire.answer()).status == 200
+    edge.clock.advance(LATE + 0.1)
+    assert_refusal((await slow.end())[0], 408, "request_timeout")
+    await silent.until_closed()
+    assert silent.received == b""
 
 
 async def test_a_refused_client_that_stays_is_cut(start: Callable[..., Any]) -> None:
