@@ -287,9 +287,11 @@ class LockManager:
         :raises resourced.errors.TicketEnded: the ticket has no claim to this lock any more, or never was.
         :raises resourced.errors.StoreUnavailable: it is not known whether the data was written.
         """
-        writing = shielded(self._write(key, resource_id, ticket, data, unlock=unlock, party=party, check=check))
-        # Outside of the shield: a client that has gone is not told.
-        return writing.addErrback(self._told_ended, key, ticket, party)
+        # Outside of the shield: a client that has gone is not told. And by no name here: its failure would know this frame, and the
+        # frame would know the failure.
+        return shielded(
+            self._write(key, resource_id, ticket, data, unlock=unlock, party=party, check=check)
+        ).addErrback(self._told_ended, key, ticket, party)
 
     async def unlock(self, key: Key, ticket: str, *, party: str = "") -> bool:
         """
