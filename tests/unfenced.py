@@ -5,7 +5,10 @@ Its first argument names what is left out, separated by commas:
 
 * ``fencing``: the store takes every write, whoever reigns and whoever holds the lock;
 * ``guard``: each daemon believes that it is the only one;
-* ``one-server``: connections may reach any server.
+* ``one-server``: connections may reach any server;
+* ``beat``: a commit need not change the leader's row;
+* ``lease``: whoever was the leader once goes on to believe that, and reads what a server has, be it old;
+* ``still``: who stands by takes over from whoever serves, without waiting for anything.
 
 The other arguments are those of ``resourced``.
 """
@@ -14,14 +17,19 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from typing import Any
 
-from resourced import tap
+from resourced import batches, tap
+from resourced.batches import claim
+from resourced.dialect import MySQL
+from resourced.election import TakeOver, Verdict
 from resourced.guard import Guard
 from resourced.identity import OneServer, ServerIdentity
-from resourced.lease import LEADER_LEASE
+from resourced.lease import LEADER_LEASE, LeaderLease
 from resourced.model import Batch, Write
 from resourced.pool import Transaction
 from resourced.sqlstore import SQLStore
+from resourced.statement import Statement
 
 
 class UnfencedStore(SQLStore):
@@ -70,6 +78,19 @@ def admit_all(one: OneServer, identity: ServerIdentity) -> None:
     one.identity = identity
 
 
+def claim_nothing(epoch: int, owner: str, fence: int, event: int) -> Statement:
+    """Find the leader's row, and change only what was given out."""
+    whole = claim(epoch, owner, fence, event)
+    return whole._replace(text=whole.text.replace("beat = beat + 1, ", ""))
+
+
+class Careless(MySQL):
+    """A dialect that reads whatever a node has."""
+
+    def _look_at(self, connection: Any, *, reads: bool) -> None:
+        super()._look_at(connection, reads=False)
+
+
 def main() -> None:
     missing = sys.argv.pop(1).split(",")
     if "fencing" in missing:
@@ -78,6 +99,13 @@ def main() -> None:
         vars(tap)["guard_of"] = no_guard
     if "one-server" in missing:
         OneServer.admit = admit_all  # type: ignore[assignment, method-assign]
+    if "beat" in missing:
+        batches.claim = claim_nothing
+    if "lease" in missing:
+        LeaderLease.held = property(lambda _: True)  # type: ignore[method-assign, assignment]
+        vars(tap)["MySQL"] = Careless
+    if "still" in missing:
+        TakeOver.judge = lambda *_: Verdict.FREE  # type: ignore[method-assign]
     tap.main()
 
 
