@@ -5,8 +5,8 @@ Why nothing old is told: a definition changes only in a transaction that checks 
 is about to change is forgotten before and not remembered again until it is known what became of it. So as long as this daemon reigns,
 memory is right. That it reigns is never taken from here by what matters: a grant, a release and a write are told after a commit
 that fails if another daemon reigns, and a read with ``lock=0`` always asks the store, for the resource as well as for its data.
-For the rest (that a lock is still held, and places in the queue) the journal says for how long it may be believed without proof; the
-belief here is no longer, and ends at the first failure, and as soon as the store does not answer.
+For the rest (that a lock is still held, and places in the queue) the leader's lease says for how long it may be told without proof. What
+is remembered here counts no longer than that either, and not after a failure, nor while the store does not answer.
 
 Documents are not remembered: nobody could read one without asking the store whether it is still so, and then it can as well give it.
 """

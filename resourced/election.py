@@ -109,7 +109,7 @@ class Election:
         verdict = self._take_over.judge(term, self._now())
         if verdict is Verdict.FREE:
             guarded = await self._guard.hold()
-        elif term.guard == server:
+        elif term.guard and term.guard == server:
             # Here, where the leader's guard is, it is known at once whether it has gone: its process, or its connection.
             guarded = await self._guard.hold()
             if not guarded:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import random
+from typing import cast
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.election import STILL, TakeOver, Verdict
+from resourced.database import Database
+from resourced.election import STILL, Election, TakeOver, Verdict
+from resourced.errors import StoreUnavailable
+from resourced.journal import Journal
 from resourced.lease import LEADER_LEASE, MARGIN, LeaderLease
+from resourced.locks import LockManager
 from resourced.model import Term
 from resourced.testing import MemoryStore
 
@@ -99,6 +104,107 @@ class TakeOverTests(SynchronousTestCase):
         """Who looked, slept, and looks again judges by all of the time; its commit is refused if anything happened meanwhile."""
         self.take_over.judge(term(), 0)
         self.assertEqual(self.take_over.judge(term(), 1000), FREE)
+
+
+class Place:
+    """A guard at some server, where it is free, or held here or by somebody else."""
+
+    lag = 0.0
+
+    def __init__(self, server: str) -> None:
+        self.server = server
+        self.held = self.elsewhere = False
+
+    async def locate(self) -> str:
+        return self.server
+
+    async def hold(self) -> bool:
+        self.held = not self.elsewhere
+        return self.held
+
+    async def drop(self) -> None:
+        self.held = False
+
+    async def release(self) -> None:
+        self.held = False
+
+
+class Prepared:
+    """A database in which there is nothing to prepare."""
+
+    def begin_term(self) -> bool:
+        return False
+
+    async def prepare(self) -> None:
+        return
+
+    async def is_prepared(self) -> bool:
+        return True
+
+
+class ElectionTests(SynchronousTestCase):
+    """A daemon at one server, while another one leads at the same or at another one."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.disk = MemoryStore()
+
+    def stand(self, server: str, leader: str, *, elsewhere: bool) -> tuple[Election, Place, Journal]:
+        """Have a leader whose guard is at some server, or nowhere, and a daemon that wants to be one."""
+        term = self.successResultOf(Deferred.fromCoroutine(self.disk.look()))
+        self.successResultOf(Deferred.fromCoroutine(self.disk.reign(term, leader)))
+        guard = Place(server)
+        guard.elsewhere = elsewhere
+        store = self.disk.another()
+        journal = Journal(self.clock, store, dethroned=self.fail)
+        LockManager(self.clock, journal, new_ticket=str)
+        database = cast("Database", Prepared())
+        return Election(self.clock.seconds, guard, store, journal, database, TakeOver()), guard, journal
+
+    def attempt(self, election: Election) -> Verdict:
+        return self.successResultOf(Deferred.fromCoroutine(election.attempt()))
+
+    def guard(self) -> str:
+        return self.successResultOf(Deferred.fromCoroutine(self.disk.look())).guard
+
+    def test_the_same_server(self) -> None:
+        """Where the leader's guard was, and nobody has it, the leader has gone: it is replaced at once."""
+        election, _, _ = self.stand("one", "one", elsewhere=False)
+        self.assertEqual(self.attempt(election), FREE)
+        self.assertEqual(self.guard(), "one")
+
+    def test_the_same_server_has_it(self) -> None:
+        """While somebody has it there, that is known at once; and a leader that stands still all the same, as a frozen one, is replaced."""
+        election, _, _ = self.stand("one", "one", elsewhere=True)
+        self.assertEqual(self.attempt(election), TAKEN)
+        self.clock.advance(STILL + 0.1)
+        self.assertEqual(self.attempt(election), FREE)
+        # Its guard is not this daemon's, and nobody may conclude anything from that.
+        self.assertEqual(self.guard(), "")
+
+    def test_another_server(self) -> None:
+        """That nobody has a guard here says nothing of a leader whose guard is elsewhere, or nowhere; it is not kept from others meanwhile."""
+        for server, leader in (("two", "one"), ("two", ""), ("", "")):
+            election, guard, _ = self.stand(server, leader, elsewhere=False)
+            self.assertEqual(self.attempt(election), UNKNOWN)
+            self.assertFalse(guard.held)
+            self.successResultOf(Deferred.fromCoroutine(self.disk.beat(leader)))
+            self.assertEqual(self.attempt(election), TAKEN)
+
+    def test_a_leader_that_moves_at_the_last_moment(self) -> None:
+        """A commit between the look and the take-over is in time."""
+        election, guard, journal = self.stand("one", "one", elsewhere=False)
+        hold = guard.hold
+
+        async def held_after_a_beat() -> bool:
+            await self.disk.beat("one")
+            return await hold()
+
+        election._prepared = True
+        guard.hold = held_after_a_beat  # type: ignore[method-assign]
+        self.assertEqual(self.attempt(election), TAKEN)
+        self.assertFalse(guard.held)
+        self.assertRaises(StoreUnavailable, journal.check)
 
 
 class Daemon:
