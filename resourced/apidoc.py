@@ -22,6 +22,7 @@ from resourced.errors import (
     NotHolder,
     Overloaded,
     PreconditionFailed,
+    QuotaExceeded,
     ResourcedError,
     ResourceExists,
     ResourceInUse,
@@ -52,12 +53,13 @@ SENTENCES: Final[Mapping[type[ResourcedError], str]] = {
     NotHolder: "This ticket still waits for the lock.",
     ResourceInUse: "Something of this resource is locked or waited for.",
     TicketRequired: "This needs the ticket of the lock in the x-ticket header.",
+    QuotaExceeded: "This key holds as many locks as it may. Its quota is max_locks. Try again later.",
     Overloaded: "The server has too much to do. Try again later.",
     StoreUnavailable: "The store cannot be reached at present. Try again.",
 }
 
 #: What goes with an error of a status.
-_WITH: Final[Mapping[int, tuple[str, ...]]] = {401: ("WWW-Authenticate",), 503: ("Retry-After",)}
+_WITH: Final[Mapping[int, tuple[str, ...]]] = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
 
 #: What the edge may answer before any route is asked, besides 400 and 503.
 _EDGE: Final[Mapping[str, tuple[str, str, str]]] = {
@@ -157,7 +159,7 @@ def _operation(
     """
     kinds: list[type[ResourcedError]] = [BadRequest, *errors, StoreUnavailable, Overloaded]
     if not open_to_all:
-        kinds += [NotAuthorized, Forbidden]
+        kinds += [NotAuthorized, Forbidden, QuotaExceeded]
     if body is not None:
         kinds.append(BodyTooLarge)
     edge = {status: _failure(why, {code: sentence}) for status, (why, code, sentence) in _EDGE.items()}

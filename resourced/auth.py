@@ -6,10 +6,11 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Flag, auto
 
 from resourced.errors import Forbidden, NotAuthorized
+from resourced.quotas import Quota
 
 
 class Permission(Flag):
@@ -23,6 +24,9 @@ class Permission(Flag):
 #: The name of the three keys of the environment, which are one party: the published API locks with one and writes with another.
 DEFAULT = "default"
 
+#: Of what there is for all, how much one of several names may take if nothing is said about it.
+SHARE = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -30,12 +34,14 @@ class Identity:
     Who a request comes from, by its key.
 
     :ivar name: the name of the key, for people; a ticket works for the name that it was given to.
+    :ivar quotas: what it may take, by the words of ``resourced.quotas``, as far as that is said.
     :ivar prefixes: with one of which the names of the resources that it may touch begin; without any it may touch all.
     """
 
     name: str
     permission: Permission
     prefixes: tuple[str, ...] = ()
+    quotas: tuple[tuple[str, float], ...] = ()
 
     def allow(self, needed: Permission) -> None:
         """
@@ -106,9 +112,11 @@ class Keys:
     Every key of the server: the three of the environment, and those that it was given beside them.
 
     A role whose variable is empty is open to nobody; one key in two of them has both roles.
+
+    :param whole: what a name may take if there is no other.
     """
 
-    def __init__(self, read: str, read_lock: str, write: str) -> None:
+    def __init__(self, read: str, read_lock: str, write: str, whole: Quota | None = None) -> None:
         roles = (
             (Permission.READ, read),
             (Permission.READ | Permission.LOCK, read_lock),
@@ -121,6 +129,9 @@ class Keys:
         for permission, _ in known:
             self._meanings += [Identity(DEFAULT, permission | less.permission) for less in self._meanings]
 
+        self._whole = whole or Quota()
+        self._quotas: dict[str, Quota] = {}
+        self._share = self._whole
         self._others: Mapping[bytes, Identity] = {}
         # Keys that turned out to be good. To look one up takes as long for any other: what is compared first are hashes that
         # nobody outside can know.
@@ -140,6 +151,13 @@ class Keys:
             raise ValueError("there is no key in it, and none in a variable")
         self._others = others
         self._good.clear()
+        names = {identity.name for identity in others.values()} | ({DEFAULT} if self._digests else set())
+        self._share = self._whole if len(names) == 1 else self._whole.shared(SHARE)
+        self._quotas = {identity.name: replace(self._share, **dict(identity.quotas)) for identity in others.values()}
+
+    def quota(self, name: str) -> Quota:
+        """Return what a name may take."""
+        return self._quotas.get(name, self._share)
 
     def authorize(self, presented: bytes, needed: Permission) -> Identity:
         """

@@ -55,6 +55,7 @@ class Limits:
     :ivar linger: how long what is left of a refused request is read and dropped, so that its client gets the answer.
     :ivar stall: how long a client may take nothing of an answer before its connection is cut.
     :ivar buffered: bytes that all connections together may have in memory, of bodies and of answers; beyond them bodies are refused.
+    :ivar peer_connections: open connections of one address, unless it is a trusted proxy's; the ones beyond are answered 429.
     :ivar connections: open connections; the ones beyond are answered 503.
     :ivar requests: requests that are being answered at once, without those that wait for a lock; the ones beyond are answered 503.
     """
@@ -67,6 +68,7 @@ class Limits:
     stall: float = 30
     buffered: int = 1 << 28
     connections: int = 10_000
+    peer_connections: int = 10_000
     requests: int = 1_000
 
 
@@ -127,6 +129,9 @@ class Edge(Protocol):
 
     def joined(self, channel: Channel) -> bool:
         """Count a new connection in; false if there is no room for it."""
+
+    def is_crowd(self, channel: Channel) -> bool:
+        """Whether the address of a connection that was counted in has too many."""
 
     def left(self, channel: Channel) -> None:
         """Count a connection out."""
@@ -217,6 +222,11 @@ class Channel(FlowChannel):
                 self.transport.abortConnection()
                 return
             self.refuse(503, "overloaded", "There are too many connections. Try again later.", (b"Retry-After: 1",))
+        elif self.site.is_crowd(self):
+            sentence = (
+                "This address has as many connections as it may. Its quota is max_peer_connections. Try again later."
+            )
+            self.refuse(429, "quota_max_peer_connections", sentence, (b"Retry-After: 1",))
         elif self.site.draining:
             self.refuse_for_good()
         else:

@@ -121,6 +121,12 @@ class Overloaded(ResourcedError):
     code = "overloaded"
 
 
+class QuotaExceeded(ResourcedError):
+    """The key has as much as it may have; which of its quotas it is says the code."""
+
+    code = "quota"
+
+
 class StoreUnavailable(ResourcedError):
     """The store cannot be reached or did not do what was asked; nothing that was asked may be taken as done."""
 

@@ -304,8 +304,9 @@ class ExpressSite(ResourcedSite):
         measure: Callable[[Access], object],
         gate: Gate,
         proxies: TrustedProxies,
+        crowded: Callable[[], object],
     ) -> None:
-        super().__init__(resource, clock, limits, measure, gate, proxies)
+        super().__init__(resource, clock, limits, measure, gate, proxies, crowded)
         self.outbox = Outbox()
         self._openings: dict[tuple[int, bytes], bytes] = {}
         self._dated = b""
@@ -330,6 +331,7 @@ def make_express_site(
     measure: Callable[[Access], object] = lambda _: None,
     gate: Gate = lambda _key, _authorization: None,
     proxies: TrustedProxies | None = None,
+    crowded: Callable[[], object] = lambda: None,
 ) -> ResourcedSite:
     """Put the HTTP edge in front of a resource, as ``resourced.site.make_site`` does, and with the short way through it."""
-    return ExpressSite(resource, clock, limits or Limits(), measure, gate, proxies or TrustedProxies())
+    return ExpressSite(resource, clock, limits or Limits(), measure, gate, proxies or TrustedProxies(), crowded)

@@ -11,16 +11,25 @@ import re
 import secrets
 import string
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from resourced.auth import digest_of
 from resourced.keyfile import LARGEST, ROLES, entry, parse, text_of
+from resourced.quotas import MAX_LOCKS, MAX_STREAMS, MAX_WAITING, NAMES, RATE
 
 #: What a key is made of, and how long it is: 256 bits. It is no hexadecimal number, so that nobody takes it for its hash.
 ALPHABET: Final = string.ascii_letters + string.digits
 LENGTH: Final = 43
+
+#: What is said of each quota.
+QUOTAS: Final[Mapping[str, str]] = {
+    MAX_LOCKS: "how many locks its tickets may hold",
+    MAX_WAITING: "how many of its tickets may wait",
+    MAX_STREAMS: "how many streams of events it may follow",
+    RATE: "how many requests in a second it may send",
+}
 
 #: The least that a key of the user's own must have: characters, and different ones among them.
 SHORTEST: Final = 32
@@ -35,7 +44,7 @@ def run(arguments: Sequence[str]) -> None:
     """
     told = _parser().parse_args(arguments)
     key = _own_key() if told.stdin else "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
-    new = entry(told.name, told.role, digest_of(key.encode()), told.prefix)
+    new = entry(told.name, told.role, digest_of(key.encode()), told.prefix, _quotas(told))
     try:
         parse(new)
     except ValueError as error:
@@ -80,6 +89,10 @@ def append(path: str, new: str) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def _quotas(told: argparse.Namespace) -> dict[str, float]:
+    return {quota: value for quota in NAMES if (value := getattr(told, quota)) is not None}
+
+
 def _own_key() -> str:
     key = getpass.getpass("Key: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     if re.fullmatch(r"[!-~]+", key) is None:
@@ -106,6 +119,9 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="what the names of the resources begin with that it may touch, if not all; may be given several times",
     )
+    for quota, about in QUOTAS.items():
+        kind = float if quota == RATE else int
+        parser.add_argument(f"--{quota.replace('_', '-')}", metavar="N", type=kind, help=about)
     parser.add_argument("--keys", metavar="FILE", default="", help="append the entry to this file")
     parser.add_argument(
         "--stdin", action="store_true", help="take a key that there is already, from the standard input"

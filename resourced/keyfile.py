@@ -17,14 +17,17 @@ import os
 import re
 import stat
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import IO, Any, Final, TypeGuard
 
 from twisted.logger import Logger
 
-from resourced.auth import Identity, Keys, Permission
+from resourced.auth import DEFAULT, Identity, Keys, Permission
 from resourced.errors import ConfigurationError
 from resourced.model import valid_name
+from resourced.quotas import NAMES, RATE
 
 log = Logger()
 
@@ -34,13 +37,15 @@ ROLES: Final[Mapping[str, Permission]] = {
     "write": Permission.READ | Permission.LOCK | Permission.WRITE,
 }
 
-FIELDS: Final = ("name", "role", "hash", "prefixes")
+FIELDS: Final = ("name", "role", "hash", "prefixes", *NAMES)
 
 #: The most bytes of a key file: some 7000 keys, which are read within a fraction of a second.
 LARGEST: Final = 1 << 20
 
 
-def entry(name: str, role: str, digest: bytes, prefixes: Sequence[str] = ()) -> str:
+def entry(
+    name: str, role: str, digest: bytes, prefixes: Sequence[str] = (), quotas: Mapping[str, float] | None = None
+) -> str:
     """Write down a key, by its digest, as ``parse`` reads it; whether it is right is for ``parse`` to say."""
     # A string of JSON is one of TOML.
     fields = {
@@ -48,6 +53,7 @@ def entry(name: str, role: str, digest: bytes, prefixes: Sequence[str] = ()) -> 
         "role": role,
         "hash": f"sha256:{digest.hex()}",
         **({"prefixes": prefixes} if prefixes else {}),
+        **(quotas or {}),
     }
     return "[[key]]\n" + "".join(
         f"{field} = {json.dumps(value, ensure_ascii=False)}\n" for field, value in fields.items()
@@ -71,10 +77,13 @@ def parse(text: str) -> dict[bytes, Identity]:
     if document or not isinstance(entries, list):
         raise ValueError("something in it belongs to no [[key]]")
     keys: dict[bytes, Identity] = {}
+    taken: dict[str, tuple[tuple[str, float], ...]] = {}
     for where, fields in zip(_places(text, len(entries)), entries, strict=True):
         digest, identity = _key(where, fields if isinstance(fields, dict) else {})
         if digest in keys:
             raise ValueError(f"{where} has the hash of an entry before it")
+        if taken.setdefault(identity.name, identity.quotas) != identity.quotas:
+            raise ValueError(f"{where} has other quotas than an entry of the same name before it")
         keys[digest] = identity
     return keys
 
@@ -87,7 +96,7 @@ def _places(text: str, count: int) -> list[str]:
 
 
 def _key(where: str, fields: Mapping[str, Any]) -> tuple[bytes, Identity]:
-    name, role, hashed, prefixes = (fields.get(field) for field in FIELDS)
+    name, role, hashed, prefixes = (fields.get(field) for field in ("name", "role", "hash", "prefixes"))
     if not _is_name(name):
         raise ValueError(f"{where} has no name of 1 to 255 printable characters")
     if not fields.keys() <= set(FIELDS):
@@ -98,8 +107,9 @@ def _key(where: str, fields: Mapping[str, Any]) -> tuple[bytes, Identity]:
     digest = re.fullmatch(r"sha256:([0-9a-fA-F]{64})", hashed) if isinstance(hashed, str) else None
     if digest is None:
         raise ValueError(f"{where} has no hash that is sha256: and 64 hexadecimal digits")
+    quotas = tuple((quota, _quota(where, quota, fields[quota])) for quota in NAMES if quota in fields)
     if prefixes is None:
-        return bytes.fromhex(digest[1]), Identity(name, ROLES[role])
+        return bytes.fromhex(digest[1]), Identity(name, ROLES[role], (), quotas)
     if not isinstance(prefixes, list) or not prefixes:
         raise ValueError(
             f"{where} has prefixes that are no list with something in it; to let it touch all, leave them out"
@@ -108,7 +118,14 @@ def _key(where: str, fields: Mapping[str, Any]) -> tuple[bytes, Identity]:
         why = valid_name(prefix) if isinstance(prefix, str) else "is not a string"
         if why and prefix not in (".", ".."):
             raise ValueError(f"{where} has prefixes of which number {number} {why}")
-    return bytes.fromhex(digest[1]), Identity(name, ROLES[role], tuple(prefixes))
+    return bytes.fromhex(digest[1]), Identity(name, ROLES[role], tuple(prefixes), quotas)
+
+
+def _quota(where: str, quota: str, value: Any) -> float:
+    whole = type(value) is int
+    if not (whole or (quota == RATE and isinstance(value, float))) or not 0 < value < inf:
+        raise ValueError(f"{where} has a {quota} that is no {'number' if quota == RATE else 'whole number'} above 0")
+    return float(value) if quota == RATE else int(value)
 
 
 def _is_name(name: object) -> TypeGuard[str]:
@@ -160,6 +177,19 @@ class KeyFile:
         except ValueError as error:
             raise self._unusable(str(error)) from None
         log.info("The keys in {path} are known: {count}.", path=self._path, count=len(found))
+        for name, count in Counter(identity.name for identity in found.values()).items():
+            if name == DEFAULT:
+                log.warn(
+                    "An entry of {path} has the name of the keys in the variables, and shares their tickets.",
+                    path=self._path,
+                )
+            elif count > 1:
+                log.warn(
+                    "{count} entries of {path} have the name {name}, and share their tickets.",
+                    count=count,
+                    path=self._path,
+                    name=name,
+                )
 
     def reload(self) -> None:
         """Read the file again; if that fails, say so and keep the keys."""

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IDelayedCall
 from resourced.errors import StoreUnavailable
 from resourced.index import Index
 from resourced.model import WAITING, Key, Place
+from resourced.quotas import Tenant
 from resourced.waiting import waiter_in, wake
 
 
@@ -56,6 +57,7 @@ class Entry:
     :ivar since: when it began to stand as it does, by the clock of the lock manager.
     :ivar at: the same in milliseconds of the clock of marks, by which the next daemon knows it.
     :ivar used: whether a client came for the lock, or was told how long it has it.
+    :ivar tenant: what the name of its key takes, which it counts for.
     :ivar watchers: who wants to know when the lock falls to it or it ends.
     """
 
@@ -72,6 +74,7 @@ class Entry:
         "seq",
         "since",
         "standing",
+        "tenant",
         "ticket",
         "timer",
         "until",
@@ -79,9 +82,10 @@ class Entry:
         "watchers",
     )
 
-    def __init__(self, queue: LockQueue, ticket: Ticket, seq: int, owner: str, since: float) -> None:
+    def __init__(self, queue: LockQueue, ticket: Ticket, seq: int, owner: str, since: float, tenant: Tenant) -> None:
         self.queue = queue
         self.ticket = ticket
+        self.tenant = tenant
         self.seq = seq
         self.owner = owner
         self.standing = WAITING
@@ -210,11 +214,13 @@ class LockQueue:
             self.waiting = SortedDict(self.waiting)
         self.waiting[entry.seq] = entry
         self.scope.waiting += 1
+        entry.tenant.waiting += 1
 
     def hold(self, entry: Entry) -> None:
         """Make a place the holder's."""
         self.holder = entry
         self.scope.held += 1
+        entry.tenant.held += 1
 
     def line(self, start: int, end: int) -> list[Entry]:
         """Return those who wait from one position up to another, counted from 0."""
@@ -242,12 +248,15 @@ class LockQueue:
         if self.holder is entry:
             self.holder = None
             self.scope.held -= 1
+            entry.tenant.held -= 1
         else:
             del self.waiting[entry.seq]
             self.scope.waiting -= 1
+            entry.tenant.waiting -= 1
 
     def heir(self) -> Entry:
         """Take the first in line out of it, who is to have the lock."""
         _, entry = self.waiting.popitem(0) if isinstance(self.waiting, SortedDict) else self.waiting.popitem()
         self.scope.waiting -= 1
+        entry.tenant.waiting -= 1
         return entry

@@ -20,6 +20,7 @@ from resourced.lockqueue import Entry, LockQueue
 from resourced.locktable import Journal, Limits, LockTable, Times, doubtful
 from resourced.model import BREAK, HOLDING, WRITE, Breaker, Key, Resource, Write
 from resourced.pauses import PATIENCE, Pauses
+from resourced.quotas import Quotas
 from resourced.waiting import shielded, waiting_for
 
 #: How often it is looked after a pause whether decisions are possible again, in seconds.
@@ -126,6 +127,7 @@ class LockManager:
     :param wall: tells Unix time in seconds, for people; without it the clock does.
     :param pauses: knows when the process stood still.
     :param since: an id that is lower than that of any event of this life.
+    :ivar quotas: what each key name takes.
     """
 
     def __init__(
@@ -140,7 +142,9 @@ class LockManager:
         wall: Callable[[], float] | None = None,
         pauses: Pauses | None = None,
         since: int = 0,
+        quotas: Quotas | None = None,
     ) -> None:
+        self.quotas = quotas or Quotas()
         self._clock = clock
         self._journal = journal
         self._pauses = pauses or Pauses(clock.seconds)
@@ -154,6 +158,7 @@ class LockManager:
             wall=wall or clock.seconds,
             pauses=self._pauses,
             since=since,
+            quotas=self.quotas,
         )
         self._closing = False
 
@@ -185,7 +190,8 @@ class LockManager:
             lock that ``leave_unclaimed`` gave to such a client at the same address, and that nobody has used, is its at once.
         :raises resourced.errors.TicketEnded: the ticket has no claim to this lock any more, or never was.
         :raises resourced.errors.Deadlock: it would have to wait for itself; it has no place then.
-        :raises resourced.errors.Overloaded: too many wait.
+        :raises resourced.errors.Overloaded: too many wait, or too many locks are held.
+        :raises resourced.errors.QuotaExceeded: its key has as much as it may have.
         :raises resourced.errors.StoreUnavailable: the answer could not be kept; it must not be believed.
         """
         if self._pauses.look() < PATIENCE:

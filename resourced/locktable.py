@@ -41,6 +41,7 @@ from resourced.model import (
     Write,
 )
 from resourced.pauses import Pauses
+from resourced.quotas import Quotas
 from resourced.tickets import Tickets
 
 #: What the name of a ticket looks like.
@@ -69,10 +70,12 @@ class Limits:
 
     :ivar queue: at one selector.
     :ivar waiting: in all.
+    :ivar locks: how many locks may be held.
     """
 
     queue: int = 10_000
     waiting: int = 100_000
+    locks: int = 200_000
 
 
 class Follower(Protocol):
@@ -149,6 +152,7 @@ class LockTable:
     :param succession: for how many seconds an earlier daemon may go on telling clients what it believes; until then no time passes
         for what is taken over from it.
     :param wall: tells Unix time in seconds; it is only shown to people, as the time of an event.
+    :param quotas: what each key name takes.
     :param pauses: knows when the process stood still.
     :param since: an id that is lower than that of any event of this life.
     :ivar waiting: how many tickets wait, for all locks together.
@@ -166,10 +170,12 @@ class LockTable:
         wall: Callable[[], float],
         pauses: Pauses,
         since: int = 0,
+        quotas: Quotas,
     ) -> None:
         self._clock = clock
         self._wall = wall
         self._pauses = pauses
+        self._quotas = quotas
         self._journal = journal
         self._times = times
         self._limits = limits
@@ -279,7 +285,8 @@ class LockTable:
         :param origin: the address of a client that has sent nothing by which it is known again.
         :raises resourced.errors.TicketEnded: the ticket has no claim to this lock any more, or never was.
         :raises resourced.errors.Deadlock: it would have to wait for itself; it has no place then.
-        :raises resourced.errors.Overloaded: too many wait.
+        :raises resourced.errors.Overloaded: too many wait, or too many locks are held.
+        :raises resourced.errors.QuotaExceeded: its key has as much as it may have.
         """
         lease = lease or self._times.lease
         if name:
@@ -349,16 +356,23 @@ class LockTable:
             raise StoreUnavailable("This resource is being removed. Try again.")
         queue = self._queues.get(key)
         left = None if queue is None else queue.left_behind(ticket.party, origin)
+        tenant = self._quotas.tenant(ticket.party)
+        self._quotas.check_places(len(ticket.entries))
         if queue is None:
+            if self.held >= self._limits.locks:
+                raise Overloaded("Too many locks are held already. Try again later.")
+            self._quotas.check_lock(tenant)
             queue = self._open(key, lease)
         elif left is None and (len(queue.waiting) >= self._limits.queue or self.waiting >= self._limits.waiting):
             raise Overloaded("Too many tickets wait already. Try again later.")
+        elif queue.holder is not None:
+            self._quotas.check_wait(tenant)
         queue.scope.lease = lease
         if not ticket.alive:
             self._tickets.revive(ticket)
         self._seq += 1
         now = self._clock.seconds()
-        entry = Entry(queue, ticket, self._seq, owner, now)
+        entry = Entry(queue, ticket, self._seq, owner, now, tenant)
         ticket.entries[key.selector] = entry
         if left is not None:
             self.end(left, EXPIRY)
@@ -665,6 +679,10 @@ class LockTable:
         queue.scope.held -= queue.holder is not None
         for entry in queue:
             entry.ended = True
+            if entry.holds:
+                entry.tenant.held -= 1
+            else:
+                entry.tenant.waiting -= 1
             self._alarms.drop(entry)
             self._deadlocks.over(entry)
             ticket = entry.ticket
@@ -682,7 +700,7 @@ class LockTable:
 
     def _recall(self, queue: LockQueue, ticket: Ticket, place: Place, now: float) -> Entry:
         """Let a place stand as the store says."""
-        entry = Entry(queue, ticket, place.seq, place.owner, now)
+        entry = Entry(queue, ticket, place.seq, place.owner, now, self._quotas.tenant(place.party))
         entry.standing = place.standing
         entry.fence = place.fence
         entry.at = self._passed(now)

@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 
 from resourced.channel import Access
 from resourced.model import BREAK, EXPIRY, GRANT, WRITE, Event, EventKind
+from resourced.quotas import CONNECTIONS, MAX_PLACES, NAMES
 
 #: Bounds of buckets, in seconds: for what should be done at once, for requests that wait, and for locks.
 QUICK: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -118,6 +119,7 @@ class Metrics(Collector):
         self._durations: dict[Labels, Histogram] = {}
         self._waits: dict[Labels, Histogram] = {}
         self._events = dict.fromkeys(EventKind, 0)
+        self._refused = dict.fromkeys((*NAMES, MAX_PLACES, CONNECTIONS), 0)
         self._expired = self._lapsed = self._broken = 0
         self._waited, self._held = Histogram(LONG), Histogram(LONG)
         self._commit, self._transitions = Histogram(QUICK), Histogram(MANY)
@@ -126,6 +128,10 @@ class Metrics(Collector):
         self._work_failures = dict.fromkeys(self._work, 0)
 
     # -- What those who work tell
+
+    def refused(self, quota: str) -> None:
+        """Count something that was refused because of a quota."""
+        self._refused[quota] += 1
 
     def request(self, access: Access) -> None:
         """Count a request that has ended."""
@@ -214,6 +220,12 @@ class Metrics(Collector):
             "resourced_lock_wait_seconds", "How long tickets had waited that got their lock.", self._waited
         )
         yield _histogram("resourced_lock_held_seconds", "How long locks were held that have ended.", self._held)
+        yield _counters(
+            "resourced_quota_refusals",
+            "What was refused because a key, a ticket or an address has as much as it may have.",
+            ["quota"],
+            {(quota,): count for quota, count in self._refused.items()},
+        )
         yield CounterMetricFamily(
             "resourced_leases_expired", "Locks that ended because their holder was silent for too long.", self._expired
         )

@@ -27,6 +27,7 @@ from resourced.errors import (
     NotHolder,
     Overloaded,
     PreconditionFailed,
+    QuotaExceeded,
     ResourcedError,
     ResourceExists,
     ResourceInUse,
@@ -62,6 +63,7 @@ STATUSES: tuple[tuple[type[ResourcedError], int], ...] = (
     (NotHolder, 423),
     (ResourceInUse, 423),
     (TicketRequired, 428),
+    (QuotaExceeded, 429),
     (Overloaded, 503),
     (EpochLost, 503),
     (StoreUnavailable, 503),
@@ -113,6 +115,7 @@ class Routes(Group):
         """
         identity = self.keys.authorize(presented_key(request), needed)
         noted(request, owner=identity.name)
+        self.locks.quotas.count_request(identity.name)
         if resource:
             identity.require(resource)
         return identity
@@ -228,7 +231,7 @@ def _refused(request: Request, reason: ResourcedError) -> bytes:
     status = status_of(type(reason))
     if status == 401:
         request.setHeader(b"www-authenticate", b'Bearer realm="resourced"')
-    if status == 503:
+    if status in {429, 503}:
         request.setHeader(b"retry-after", b"%d" % RETRY_AFTER)
     return error(request, status, reason)
 

@@ -8,6 +8,7 @@ Nothing here takes the time of day from the clock that it is given, because the 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from io import BytesIO
@@ -181,6 +182,7 @@ class ResourcedSite(Site):
         measure: Callable[[Access], object],
         gate: Gate,
         proxies: TrustedProxies,
+        crowded: Callable[[], object],
     ) -> None:
         self.front = Front(resource)
         super().__init__(
@@ -201,6 +203,9 @@ class ResourcedSite(Site):
         self.shown = SHOWN["all"]
         self._date = (0, b"")
         self._served: set[Channel] = set()
+        # How many of them each address has.
+        self._peers: Counter[str] = Counter()
+        self._too_many = crowded
         self._refused: set[Channel] = set()
         self._crowded = False
         # As an attribute of the class it would be named after the class.
@@ -251,9 +256,30 @@ class ResourcedSite(Site):
             self._crowded = True
             self._log.warn("There are {connections} connections; more are refused", connections=len(self._served))
         (self._served if room else self._refused).add(channel)
+        self._peers[channel.peer] += room
         return room
 
+    def is_crowd(self, channel: Channel) -> bool:
+        if channel.proxied or self._peers[channel.peer] <= self.limits.peer_connections:
+            return False
+        # It is one of those that are being refused.
+        self._refuse(channel)
+        self._too_many()
+        return True
+
+    def _refuse(self, channel: Channel) -> None:
+        self._served.discard(channel)
+        self._refused.add(channel)
+        self._leave_peer(channel)
+
+    def _leave_peer(self, channel: Channel) -> None:
+        self._peers[channel.peer] -= 1
+        if not self._peers[channel.peer]:
+            del self._peers[channel.peer]
+
     def left(self, channel: Channel) -> None:
+        if channel in self._served:
+            self._leave_peer(channel)
         self._served.discard(channel)
         self._refused.discard(channel)
         if len(self._served) <= self.limits.connections * 9 // 10:
@@ -394,6 +420,7 @@ def make_site(
     measure: Callable[[Access], object] = lambda _: None,
     gate: Gate = lambda _key, _authorization: None,
     proxies: TrustedProxies | None = None,
+    crowded: Callable[[], object] = lambda: None,
 ) -> ResourcedSite:
     """
     Put the HTTP edge in front of a resource.
@@ -402,6 +429,7 @@ def make_site(
     :param clock: what all timers run by; its ``seconds`` need not be the time of day.
     :param measure: is told of each request that has ended.
     :param gate: says why the body of a request is not to be read.
+    :param crowded: is told of each connection that is refused because its address has too many.
     :param proxies: which are believed when they say who their clients are.
     """
-    return ResourcedSite(resource, clock, limits or Limits(), measure, gate, proxies or TrustedProxies())
+    return ResourcedSite(resource, clock, limits or Limits(), measure, gate, proxies or TrustedProxies(), crowded)

@@ -11,6 +11,7 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from resourced.errors import Overloaded
+from resourced.quotas import Quotas, Tenant
 from resourced.waiting import waiter_in, wake
 
 #: After how many seconds something is said when there is nothing to say, so that proxies and dead connections are kept from believing
@@ -73,10 +74,12 @@ class Streams:
     All streams of the daemon.
 
     :param most: how many there may be.
+    :param quotas: how many each key name may have.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, quotas: Quotas | None = None) -> None:
         self._most = most
+        self._quotas = quotas or Quotas()
         self._running: set[Deferred[None]] = set()
         self._closed = False
 
@@ -85,19 +88,22 @@ class Streams:
         """How many there are."""
         return len(self._running)
 
-    def check(self) -> None:
+    def check(self, tenant: Tenant) -> None:
         """
         Return if there may be one more.
 
         :raises resourced.errors.Overloaded: there may not.
+        :raises resourced.errors.QuotaExceeded: a key has as many as it may have.
         """
         if self._closed or len(self._running) >= self._most:
             raise Overloaded("There are too many streams. Try again later.")
+        self._quotas.check_stream(tenant)
 
-    async def run(self, work: Coroutine[Any, Any, None]) -> None:
+    async def run(self, tenant: Tenant, work: Coroutine[Any, Any, None]) -> None:
         """Do the work of a stream, until it ends, its client goes away, or the daemon stops."""
         running = Deferred.fromCoroutine(work)
         self._running.add(running)
+        tenant.streams += 1
         try:
             await running
         except CancelledError:
@@ -105,6 +111,7 @@ class Streams:
                 raise
         finally:
             self._running.discard(running)
+            tenant.streams -= 1
 
     def close(self) -> None:
         """End all of them, and let nobody begin another."""

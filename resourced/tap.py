@@ -52,6 +52,7 @@ from resourced.metrics import Metrics
 from resourced.model import Event
 from resourced.page import Displayed
 from resourced.pauses import Pauses
+from resourced.quotas import CONNECTIONS, Quota, Quotas
 from resourced.restoration import restore
 from resourced.retention import Retention
 from resourced.routes import ResourceAPI
@@ -195,20 +196,23 @@ def makeService(options: Options) -> IService:
     housekeeping = Housekeeping(reactor, [store.sweep, retention.mark, retention.forget])
     pauses = Pauses(reactor.seconds)
     pauses.alive()
+    whole = Quota(config.max_locks, config.max_waiting, config.max_streams)
+    keys = Keys(config.resource_read, config.resource_read_lock, config.resource_write, whole)
+    quotas = Quotas(reactor.seconds, keys.quota, metrics.refused)
     locks = LockManager(
         reactor,
         journal,
         # Nothing forks any more once the first ticket is asked for.
         new_ticket=Names(os.urandom).draw,
         times=Times(lease=config.lease, place=config.place, claim=config.claim),
-        limits=LockLimits(queue=config.max_queue, waiting=config.max_waiting),
+        limits=LockLimits(queue=config.max_queue, waiting=config.max_waiting, locks=config.max_locks),
+        quotas=quotas,
         succession=guard.lag,
         wall=time.time,
         pauses=pauses,
         since=since,
     )
-    streams = Streams(config.max_streams)
-    keys = Keys(config.resource_read, config.resource_read_lock, config.resource_write)
+    streams = Streams(config.max_streams, quotas)
     exposition = Exposition(metrics)
     scrape = Scrape(keys, store, locks, exposition, free=config.open_metrics)
     api = ResourceAPI(
@@ -232,6 +236,7 @@ def makeService(options: Options) -> IService:
         max_body=config.max_body,
         request=config.request_deadline,
         connections=config.max_connections,
+        peer_connections=config.max_peer_connections,
         requests=config.max_requests,
         buffered=config.max_buffered,
     )
@@ -240,6 +245,7 @@ def makeService(options: Options) -> IService:
         reactor,
         limits,
         metrics.request,
+        crowded=lambda: metrics.refused(CONNECTIONS),
         gate=gate_of(keys),
         proxies=config.trusted_proxies,
     )

@@ -54,7 +54,8 @@ class History(Routes):
         identity = self.authorize(request, Permission.READ)
         view = View(identity, argument(request, b"prefix") or "")
         last = last_event_of(request)
-        self._streams.check()
+        tenant = self.locks.quotas.tenant(identity.name)
+        self._streams.check(tenant)
         request.setResponseCode(200)
         request.setHeader(b"content-type", b"text/event-stream")
         request.setHeader(b"cache-control", b"no-store")
@@ -62,7 +63,7 @@ class History(Routes):
         request.setHeader(b"x-accel-buffering", b"no")
         if request.method != b"HEAD":
             waits(request)
-            await self._streams.run(self._stream(request, view, last))
+            await self._streams.run(tenant, self._stream(request, view, last))
         return b""
 
     async def _stream(self, request: Request, view: View, last: int | None) -> None:

@@ -59,6 +59,8 @@ class PrecedenceTests(SynchronousTestCase):
                 max_body=1048576,
                 max_queue=10000,
                 max_waiting=100000,
+                max_locks=200000,
+                max_peer_connections=5000,
                 max_connections=10000,
                 max_requests=1000,
                 max_buffered=268435456,

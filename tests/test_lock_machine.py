@@ -653,6 +653,10 @@ class LockMachine(RuleBasedStateMachine):
             )
             assert scope.held == sum(queue.holder is not None for queue in mine)
             assert scope.waiting == sum(len(queue.waiting) for queue in mine)
+        held = Counter(queue.holder.ticket.party for queue in queues if queue.holder is not None)
+        waiting = Counter(entry.ticket.party for queue in queues for entry in queue.waiting.values())
+        for tenant in self.life.locks.quotas._tenants.values():
+            assert (tenant.held, tenant.waiting) == (held[tenant.name], waiting[tenant.name]), tenant.name
 
     def teardown(self):
         """In the end all is well, and then nobody waits for ever: who asks often enough gets the lock."""

@@ -39,6 +39,7 @@ WELL: Mapping[str, str] = {
     'resourced_reactor_lag_seconds_bucket{le="+Inf"}': "0+120x30",
     "resourced_leases_expired_total": "0+2x30",
     "resourced_lock_held_seconds_count": "0+100x30",
+    'resourced_quota_refusals_total{quota="rate"}': "0+12x30",
     "resourced_connections": "100x30",
     "resourced_connections_limit": "10000x30",
     "resourced_requests_busy": "10x30",
@@ -67,6 +68,7 @@ ILL: Mapping[str, Mapping[str, str]] = {
     "ResourcedFailed": {'resourced_requests_total{status="500"}': "_x25 1x5"},
     "ResourcedReactorLag": {'resourced_reactor_lag_seconds_bucket{le="0.05"}': "0+30x30"},
     "ResourcedLeasesRunOut": {"resourced_leases_expired_total": "0+10x30"},
+    "ResourcedQuotas": {'resourced_quota_refusals_total{quota="rate"}': "0+120x30"},
     "ResourcedNearLimit": {"resourced_connections": "9000x30"},
 }
 
