@@ -41,7 +41,7 @@ from resourced.model import (
     Write,
 )
 from resourced.pauses import Pauses
-from resourced.quotas import Quotas
+from resourced.quotas import Quotas, Tenant
 from resourced.tickets import Tickets
 
 #: What the name of a ticket looks like.
@@ -351,22 +351,28 @@ class LockTable:
             self._forgotten.append(self._losses.remove(loss))
         return ticket or Ticket(name, key.resource, party=party)
 
+    def _check_room(self, queue: LockQueue | None, ticket: Ticket, tenant: Tenant) -> None:
+        """Let a ticket have one more place, if all, its key and itself do not have too many."""
+        self._quotas.check_places(len(ticket.entries))
+        if queue is None:
+            if self.held >= self._limits.locks:
+                raise Overloaded("Too many locks are held already. Try again later.")
+            self._quotas.check_lock(tenant)
+        elif len(queue.waiting) >= self._limits.queue or self.waiting >= self._limits.waiting:
+            raise Overloaded("Too many tickets wait already. Try again later.")
+        elif queue.holder is not None:
+            self._quotas.check_wait(tenant)
+
     def _join(self, key: Key, lease: float, ticket: Ticket, owner: str, origin: str) -> Entry:
         if key.resource in self._sealed:
             raise StoreUnavailable("This resource is being removed. Try again.")
         queue = self._queues.get(key)
         left = None if queue is None else queue.left_behind(ticket.party, origin)
         tenant = self._quotas.tenant(ticket.party)
-        self._quotas.check_places(len(ticket.entries))
+        if left is None:
+            self._check_room(queue, ticket, tenant)
         if queue is None:
-            if self.held >= self._limits.locks:
-                raise Overloaded("Too many locks are held already. Try again later.")
-            self._quotas.check_lock(tenant)
             queue = self._open(key, lease)
-        elif left is None and (len(queue.waiting) >= self._limits.queue or self.waiting >= self._limits.waiting):
-            raise Overloaded("Too many tickets wait already. Try again later.")
-        elif queue.holder is not None:
-            self._quotas.check_wait(tenant)
         queue.scope.lease = lease
         if not ticket.alive:
             self._tickets.revive(ticket)
