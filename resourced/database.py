@@ -105,13 +105,16 @@ class Database:
 
     async def is_prepared(self) -> bool:
         """
-        Look whether there is anything to prepare, and change nothing.
+        Look whether there is anything to prepare, and change nothing; if not, say in the log what the database keeps of what is promised.
 
         :raises resourced.errors.StoreUnavailable: that cannot be found out.
         """
         threads = self._reactor.getThreadPool()
         schema = await self._run(lambda: deferToThreadPool(self._reactor, threads, look, self.dialect, self._max_body))
-        return schema.version == schema.known
+        prepared = schema.version == schema.known
+        if prepared:
+            _say(await self._run(lambda: deferToThreadPool(self._reactor, threads, durability, self.dialect)))
+        return prepared
 
     async def prepare(self) -> None:
         """
@@ -120,10 +123,7 @@ class Database:
         :raises resourced.errors.ConfigurationError: it cannot be used as it is; the sentence says why.
         :raises resourced.errors.StoreUnavailable: it cannot be reached.
         """
-        found = await self._run(self._prepare_in_thread)
-        log.info("The database is {sentence}.", sentence=found.sentence)
-        for warning in found.warnings:
-            log.warn("{warning}", warning=warning)
+        _say(await self._run(self._prepare_in_thread))
 
     def _prepare_in_thread(self) -> Deferred[Durability]:
         """Prepare in a thread that does not keep the process alive: copying a large table may take an hour."""
@@ -225,3 +225,9 @@ class Database:
 
         start().addBoth(ended)
         return await answer
+
+
+def _say(found: Durability) -> None:
+    log.info("The database is {sentence}.", sentence=found.sentence)
+    for warning in found.warnings:
+        log.warn("{warning}", warning=warning)

@@ -211,8 +211,11 @@ class MySQL:
         """Find out which server a connection has reached, and let its reads see all that was committed anywhere before."""
         identity = identity_of(connection)
         self.one.admit(identity)
-        causal = "wsrep_sync_wait = 1" if identity.galera else "group_replication_consistency = 'BEFORE'"
-        if reads and (identity.galera or identity.group):
+        # In a group this would have each commit wait too.
+        causal = "group_replication_consistency = 'BEFORE'" if identity.group and reads else ""
+        # Here only what begins with a read waits.
+        causal = "wsrep_sync_wait = 1" if identity.galera else causal
+        if causal:
             with connection.cursor() as cursor:
                 cursor.execute(f"SET SESSION {causal}")
 

@@ -7,6 +7,7 @@ from typing import Any
 from resourced.config import MySQLSettings
 from resourced.database import Database
 from resourced.dialect import MySQL
+from resourced.identity import identity_of
 from resourced.pool import Transaction
 from tests.mariadb import MariaDB
 
@@ -17,23 +18,22 @@ class Careless(MySQL):
     """A dialect that reads whatever a server has."""
 
     def _look_at(self, connection: Any, *, reads: bool) -> None:
-        super()._look_at(connection, reads=False)
+        self.one.admit(identity_of(connection))
 
 
 class Made(list[Database]):
-    """The databases of a test, which wait for some seconds, and belong to a user."""
+    """The databases of a test, which belong to a user."""
 
-    def __init__(self, user: str, timeout: float) -> None:
+    def __init__(self, user: str) -> None:
         super().__init__()
         self._user = user
-        self._timeout = timeout
 
-    async def at(self, server: MariaDB, kind: type[MySQL] = MySQL) -> Database:
-        """Make one at a server."""
+    async def at(self, server: MariaDB, kind: type[MySQL] = MySQL, timeout: float = 30.0) -> Database:
+        """Make one at a server, which waits for so many seconds."""
         from twisted.internet import reactor
 
         settings = MySQLSettings("127.0.0.1", server.port, DATABASE, self._user, "")
-        database = Database(reactor, kind(settings, self._timeout))
+        database = Database(reactor, kind(settings, timeout))
         self.append(database)
         await database.prepare()
         return database

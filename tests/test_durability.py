@@ -119,6 +119,14 @@ def test_said_at_the_start(server: MariaDB, tmp_path: Path) -> None:
         assert daemon.log.count("Semi-synchronous replication falls back") == daemon.log.count(
             "semi-synchronous, which"
         )
+        # One that stands by is about to promise the same.
+        (tmp_path / "standby").mkdir()
+        standby = Daemon(tmp_path / "standby", environ, ("--standby",))
+        try:
+            standby.launch()
+            eventually(lambda: standby.log.count("The database is MariaDB ") == 1, what="it says what it knows")
+        finally:
+            standby.kill()
     server.run("SET GLOBAL innodb_flush_log_at_trx_commit = 1")
 
 

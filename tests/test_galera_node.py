@@ -14,6 +14,7 @@ from resourced.pool import Transaction
 from tests.cluster import DATABASE, Careless, Made, fence, raise_fence
 from tests.daemon import Daemon, eventually
 from tests.galera import Galera, require
+from tests.proxy import Proxy
 
 require()
 
@@ -26,7 +27,7 @@ def cluster() -> Iterator[Galera]:
 
 @pytest_twisted.async_yield_fixture
 async def made() -> AsyncIterator[Made]:
-    databases = Made("root", 1.0)
+    databases = Made("root")
     yield databases
     for database in databases:
         await database.close()
@@ -47,19 +48,18 @@ async def test_nothing_old_is_read(cluster: Galera, made: Made) -> None:
     """At a node that lags, a read waits for what was committed on another one before; without that it tells what is over."""
     first, second = cluster.nodes
     there = await made.at(first)
-    here, careless = await made.at(second), await made.at(second, Careless)
+    patient, careless = await made.at(second), await made.at(second, Careless)
     await there.write(raise_fence)
-    before = await here.read(fence)
+    before = await patient.read(fence)
+    hasty = await made.at(second, timeout=2.0)
     with second.lag(first):
         await there.write(raise_fence)
-        with pytest.raises(StoreUnavailable):
-            await here.read(fence)
-        with pytest.raises(StoreUnavailable):
-            await here.probe(fence)
+        for ask in (hasty.read, hasty.probe, hasty.write):
+            with pytest.raises(StoreUnavailable):
+                await ask(fence)
         assert await careless.read(fence) == before
     assert await there.read(fence) == before + 1
-    await made.at(second)
-    assert await made[-1].read(fence) == before + 1
+    assert await patient.read(fence) == before + 1
 
 
 async def test_conflict_at_the_commit(cluster: Galera, made: Made) -> None:
@@ -117,3 +117,28 @@ def test_without_quorum(cluster: Galera, tmp_path: Path) -> None:
     finally:
         for daemon in (serving, waiting, standby):
             daemon.kill()
+
+
+def test_node_that_leaves(cluster: Galera, tmp_path: Path) -> None:
+    """When a proxy leads a daemon to another node because the first has left, it begins anew there, and all that anybody was told is there."""
+    first, second = cluster.nodes
+    with Proxy(first.port) as proxy:
+        environ = {"MYSQL_PORT": str(proxy.port), "MYSQL_DATABASE": "moved", "RESOURCED_STORE_TIMEOUT": "2"}
+        with Daemon(tmp_path, environ) as daemon:
+            daemon.create("printer")
+            held = daemon.post("/resource/printer/A4/lock")
+            assert daemon.put("/resource/printer/A4", '"told"', ticket=held.ticket).status == 204
+            assert f"a node of the Galera cluster tests of {len(cluster.nodes)};" in daemon.log
+            proxy.target = second.port
+            first.stop()
+            eventually(lambda: "different servers" in daemon.log, what="it sees that the node is another one")
+            eventually(lambda: "a node of the Galera cluster tests of 1;" in daemon.log, what="it begins anew")
+            eventually(daemon.healthy, what="it serves")
+            kept = daemon.get("/resource/printer/A4", ticket=held.ticket)
+            assert kept.fence == held.fence
+            assert "told" in kept.json["data"]
+            assert daemon.put("/resource/printer/A4", '"told again"', ticket=held.ticket).status == 204
+            assert daemon.post("/resource/printer/A4/unlock", ticket=held.ticket).json == {"unlocked": True}
+            assert daemon.post("/resource/printer/A4/lock").fence > held.fence
+            assert "Another daemon" not in daemon.log
+            assert "Traceback" not in daemon.log
