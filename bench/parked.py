@@ -77,6 +77,8 @@ def measure(folder: Path, environ: Mapping[str, str], polls: int, seconds: float
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     options = (f"--max-connections={polls + 100}", "--max-wait=300", f"--max-queue={polls + 100}")
+    # They all come from one address.
+    environ = {**environ, "RESOURCED_MAX_PEER_CONNECTIONS": "1000000"}
     with Daemon(folder, environ, options) as daemon, ExitStack() as clients:
         daemon.create("printer", timeout=3600)
         for selector in range(SELECTORS):
