@@ -9,8 +9,8 @@ PACKAGING := setup.cfg setup.py pyproject.toml
 # Debian keeps servers, mariadbd among them, where only root looks.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 
-# Two modules at a time, in the order that the tests themselves ask for.
-TWO := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Some modules at a time, in the order that the tests themselves ask for. Most of them wait for real processes now and then.
+THREE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format bench bench-peers profile docs api dist clean
@@ -44,8 +44,8 @@ run: $(VENV)/installed
 	exec $(BIN)/resourced
 
 test: check docs api mariadb mysql9 promtool fail2ban chromium proxies
-	$(BIN)/pytest $(TWO)
-	RESOURCED_STOCK=1 $(BIN)/pytest $(TWO) -m reference_path $$($(BIN)/python -m tests.marked reference_path)
+	$(BIN)/pytest $(THREE)
+	RESOURCED_STOCK=1 $(BIN)/pytest $(THREE) -m reference_path $$($(BIN)/python -m tests.marked reference_path)
 	$(BIN)/python -m tests.under_trial
 
 check: $(VENV)/installed-dev

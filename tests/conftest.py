@@ -48,12 +48,19 @@ def pytest_configure(config: pytest.Config) -> None:
 #: The modules that take longest. They come first, so that nobody has to wait for one of them in the end.
 LONGEST = (
     "test_torture",
+    "test_process",
+    "test_docs",
+    "test_packaging",
     "test_faults",
     "test_guard",
-    "test_docs",
+    "test_resourcectl",
     "test_resourcectl_run",
-    "test_packaging",
     "test_ui",
+    "test_fuzz",
+    "test_store",
+    "test_courier",
+    "test_keys",
+    "test_outage",
 )
 
 
