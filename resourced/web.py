@@ -168,7 +168,8 @@ class Published(Routes):
     def _acquire(self, request: Request, key: Key, resource: Resource, identity: Identity) -> Awaitable[Held | Queued]:
         """Take or keep the lock as a request wishes."""
         ticket = header(request, b"x-ticket")
-        retry = "" if ticket else retry_of(request)
+        # Also where it makes no difference it has to be one.
+        retry = retry_of(request)
         said = owner_of(request)
         owner = said or identity.name
         noted(request, owner=owner)
@@ -182,7 +183,7 @@ class Published(Routes):
             ticket=ticket,
             wait=wait,
             owner=owner,
-            retry=retry,
+            retry="" if ticket else retry,
             party=identity.name,
             holds=holds_of(request),
             origin="" if ticket or retry or said else address_of(request),

@@ -1008,6 +1008,7 @@ class LockTests(WebTests):
             ([("X-Owner", "a\tb")], "bad_owner"),
             ([("X-Owner", "x" * 256)], "bad_owner"),
             ([("Idempotency-Key", "x" * 256)], "bad_idempotency_key"),
+            ([("X-Ticket", "a"), ("Idempotency-Key", "\xff")], "bad_header"),
         ):
             for method, path in self.WAYS:
                 self.assertRefused(400, code, self.ask(method, path, headers=headers))
