@@ -386,25 +386,28 @@ def test_end_of_the_program():
     printed = run(
         LEFT
         + """
-    import os
-
     class Owner:
         def __init__(self, client):
             self.client = client
 
-        def __del__(self, exception=Exception, write=os.write):
+        def __del__(self):
             self.client.close()
-            try:
-                self.client.get("printer", "A4")
-            except exception as error:
-                write(1, error.code.encode())
 
+    def late():
+        try:
+            client.get("printer", "A4")
+        except Unreachable as error:
+            print(error.code, flush=True)
+
+    atexit.unregister(process.THREAD.end)
+    atexit.register(late)
+    atexit.register(process.THREAD.end)
     owner = Owner(client)
     generator = rows()
     print(next(generator))
     """
     )
-    assert printed.splitlines() == ["1", "[]", "stopped"]
+    assert printed.splitlines() == ["1", "stopped", "[]"]
 
 
 def test_end_of_the_program_within_a_block():

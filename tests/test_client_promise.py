@@ -563,6 +563,13 @@ class Promise(RuleBasedStateMachine):
         self.ahead += LEASE + 1
         self.fault()
 
+    @precondition(lambda self: any(program.held for program in self.live))
+    @rule(data=st.data())
+    def oversleep(self, data: st.DataObject) -> None:
+        """Have a program find out by itself that the machine has slept for longer than its lease."""
+        self.sleep()
+        data.draw(st.sampled_from([program for program in self.live if program.held])).tell("check")
+
     @precondition(lambda self: len(self.programs) > 2)
     @rule(times=st.integers(0, 2))
     def restart(self, times: int) -> None:

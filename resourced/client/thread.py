@@ -129,12 +129,13 @@ class ReactorThread:
     @property
     def forked(self) -> bool:
         """Whether it runs in the process that this one was forked from, and not here."""
-        return os.getpid() != self._process
+        # In the very end of a program there are no modules any more.
+        return not self._ended and os.getpid() != self._process
 
     @property
     def ended(self) -> bool:
         """Whether nothing can be done in it any more."""
-        return self.forked or self._ended or not self._thread.is_alive()
+        return self._ended or self.forked or not self._thread.is_alive()
 
     def wait(
         self,
@@ -167,6 +168,8 @@ class ReactorThread:
 
     def finish(self, begin: Callable[[], Awaitable[object]]) -> None:
         """Have something done that ends something else, and wait for it as far as that is possible."""
+        if self._ended:
+            return
         if self._thread is threading.current_thread():
             # The garbage collector came by in this thread.
             Deferred.fromCoroutine(_whole(begin)).addErrback(lambda _: None)
