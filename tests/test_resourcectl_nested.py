@@ -120,8 +120,10 @@ class TestAgain:
 
     def test_lost(self, daemon, ctl, brief):
         """When the lock is lost all that runs with it is ended, however deep; and the outer lock is left alone by the inner run."""
-        script = "echo $$ > running; while :; do sleep 0.05; done"
-        running = ctl.start("run", f"{brief}/A", *within(f"resourcectl run {brief}/A -- sh -c {shlex.quote(script)}"))
+        script = "trap '' TERM; echo $$ > running; while :; do sleep 0.05; done"
+        running = ctl.start(
+            "run", "--grace", "1", f"{brief}/A", *within(f"resourcectl run {brief}/B -- sh -c {shlex.quote(script)}")
+        )
         eventually(lambda: (ctl.folder / "running").exists() and (ctl.folder / "running").read_text())
         ctl.ok("break", f"{brief}/A")
         assert running.wait().status == 79

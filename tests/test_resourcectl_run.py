@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from signal import Signals
 
 import pytest
 
+from resourced.cli.signals import ENDING
 from tests.daemon import READ, Daemon, eventually
 from tests.ports import free_port
 from tests.resourcectl import RESOURCECTL, Ctl, Outcome, handles
@@ -141,8 +143,19 @@ class TestCommand:
         for command, status in {"no-such\x1b[2J": 127, "./text": 126, "./binary": 126}.items():
             outcome = ctl("run", place, "--", command)
             assert (outcome.status, outcome.out) == (status, ""), outcome
+            assert outcome.err.count("\n") == 1, outcome
             assert command.replace("\x1b", "\\u001b") in outcome.err
         assert ahead(daemon, place) == 0
+
+    def test_script_without_an_interpreter(self, ctl, place):
+        """A script that does not say who runs it is run by ``sh``, with its arguments, from the PATH too."""
+        script = ctl.folder / "script"
+        script.write_text('echo "$# $2 ${RESOURCED_LOCK}"\nexit 3\n')
+        script.chmod(0o755)
+        for command, path in (("./script", ""), ("script", f"{ctl.folder}:")):
+            environ = {"PATH": path + ctl.environ["PATH"]}
+            outcome = ctl("run", place, "--", command, "a b", "c d", environ=environ)
+            assert outcome == Outcome(3, f"2 c d {place}\n", "")
 
     def test_options_end_at_the_command(self, ctl, place):
         """Without ``--`` it is not guessed whose options these are; after it, everything is the command's."""
@@ -171,7 +184,7 @@ class TestWait:
         unlock(daemon, place, ticket)
         assert running.wait() == Outcome(0, "ran\n", "")
 
-    @pytest.mark.parametrize("number", [Signals.SIGINT, Signals.SIGHUP])
+    @pytest.mark.parametrize("number", [Signals.SIGINT, Signals.SIGHUP, Signals.SIGALRM, Signals.SIGRTMAX])
     def test_interrupted(self, daemon, ctl, place, number):
         """A signal that ends it while it waits gives up the place at once."""
         _, ticket = lock(daemon, place)
@@ -244,6 +257,21 @@ class TestSignals:
             assert running.wait() == Outcome(number + 1, "", "")
             (ctl.folder / "running").unlink()
 
+    def test_every_one(self, ctl, place):
+        """None of the many that would end it ends only it: each reaches the command, and both go on until that ends."""
+        numbers = sorted(ENDING - {Signals.SIGPIPE, Signals.SIGXFSZ})
+        assert len(numbers) > 40
+        traps = "\n".join(f"trap 'echo {number} >> got' {number}" for number in numbers)
+        running = ctl.start("run", place, "--", "bash", "-c", f"{traps}\n{WAIT}")
+        written(ctl.folder / "running")
+        got = ctl.folder / "got"
+        for number in numbers:
+            running.signal(number)
+            eventually(lambda number=number: got.exists() and f"{number}\n" in f"\n{got.read_text()}", what=str(number))
+        running.signal(Signals.SIGCONT)
+        os.kill(int((ctl.folder / "running").read_text().split()[0]), Signals.SIGKILL)
+        assert running.wait() == Outcome(128 + Signals.SIGKILL, "", "")
+
     def test_reach_all_of_it(self, ctl, place):
         """Signals reach what the command has started, too, which would outlive it otherwise."""
         running = ctl.start("run", place, "--", "sh", "-c", "sleep 60 & echo $! > running; wait; true")
@@ -300,6 +328,29 @@ class TestLoss:
         assert not alive(int(command))
         assert not alive(int(stubborn))
         assert ticket not in outcome.err
+
+    def test_of_another_user(self, daemon, ctl, brief):
+        """A command that cannot be killed, as with ``sudo``, is not waited for: one is told at once that it goes on, by status 80 too."""
+        # Here it is the other way round: the privilege is taken from resourcectl.
+        unable = ("setpriv", "--bounding-set=-kill", "--inh-caps=-kill")
+        other = ("setpriv", "--reuid", "65534", "--clear-groups", "sh", "-c", "echo $$; exec sleep 600 2> /dev/null")
+        if os.getuid() or not shutil.which("setpriv"):
+            pytest.skip("only root can become somebody else")
+        (ctl.folder / "out").touch()
+        with (ctl.folder / "out").open("w") as out:
+            command = (*unable, RESOURCECTL, "run", "--grace", "3600", brief, "--", *other)
+            running = ctl.popen(*command, stdout=out)
+        pid = int(written(ctl.folder / "out"))
+        try:
+            running.signal(Signals.SIGUSR1)
+            ctl.ok("break", brief)
+            outcome = running.wait()
+            assert alive(pid)
+        finally:
+            os.kill(pid, Signals.SIGKILL)
+        assert outcome.status == 80
+        assert "SIGUSR1 cannot be passed on" in outcome.err
+        assert "setpriv runs as another user" in outcome.err
 
     def test_ends_when_asked(self, daemon, ctl, brief):
         """All of it has the time to end in good order, and nobody waits for the end of the grace then; the status is 79."""

@@ -6,21 +6,31 @@ The group is what makes an end of it: a signal reaches all processes of the comm
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from enum import Enum, auto
+from pathlib import Path
 from signal import Signals
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from resourced.cli.output import say
+from resourced.cli.signals import name
+
 #: What the kernel stops a job with that wants the terminal and is in the background.
 _WANTS_TERMINAL: Final = (Signals.SIGTTIN, Signals.SIGTTOU)
 
 #: Seconds between two looks whether anything of a job that is being ended is left.
 _GLANCE: Final = 0.05
+
+#: How many bytes of a file are looked at to tell a script from a binary.
+_HEAD: Final = 256
 
 
 class Terminal:
@@ -63,6 +73,14 @@ class Terminal:
             return -1
 
 
+class Reached(Enum):
+    """Who got a signal: some of the processes; none, because all belong to other users; or nobody was there."""
+
+    SOME = auto()
+    NONE_OF_OURS = auto()
+    NOBODY = auto()
+
+
 class Job:
     """
     A command to be started once.
@@ -92,24 +110,31 @@ class Job:
 
         :raises OSError: it cannot be started.
         """
-        # Python ignores these; what it starts should not.
-        defaults = (Signals.SIGPIPE, Signals.SIGXFSZ)
-        self._group = os.posix_spawnp(command[0], list(command), environ, setpgroup=0, setsigdef=defaults)
+        try:
+            self._group = _spawn(command, environ)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            # A script that does not say who runs it is run by a shell, as execvp(3) has it.
+            script = shutil.which(command[0]) or command[0]
+            if b"\0" in Path(script).read_bytes()[:_HEAD]:
+                raise
+            self._group = _spawn(("/bin/sh", script, *command[1:]), environ)
         self._wants_terminal = os.isatty(0) and os.isatty(1)
         self._go_on()
 
-    def receive(self, number: Signals) -> None:
+    def receive(self, number: int) -> None:
         """Pass a signal on that this process got."""
         if self._group == 0 or self.ended.called:
             return
-        if number is Signals.SIGCONT:
+        if number == Signals.SIGCONT:
             self._resume()
-        else:
-            self._signal(number)
+        elif self._signal(number) is Reached.NONE_OF_OURS:
+            say(f"{name(number)} cannot be passed on: the command runs as another user.")
 
     def look(self) -> None:
-        """See what has become of it, after a ``SIGCHLD``."""
-        while not self.ended.called:
+        """See what has become of it, after a ``SIGCHLD``, which a command that could not be started causes too."""
+        while self._group and not self.ended.called:
             info = os.waitid(os.P_PID, self._group, os.WEXITED | os.WSTOPPED | os.WNOHANG)
             if info is None:
                 return
@@ -118,29 +143,40 @@ class Job:
             else:
                 self._has_ended(info.si_status, killed=info.si_code != os.CLD_EXITED)
 
-    async def end(self, grace: float) -> None:
-        """Ask every process of it to end, and kill what is left some seconds later."""
+    async def end(self, grace: float) -> bool:
+        """
+        Ask every process of it to end, and kill what is left some seconds later.
+
+        :return: whether that could be done; else what is left belongs to another user, and goes on.
+        """
         self._stopped = False
         until = self._reactor.seconds() + grace
         self._signal(Signals.SIGTERM)
         # What is stopped would not hear of it.
         self._signal(Signals.SIGCONT)
-        while self._signal(0) and self._reactor.seconds() < until:
+        while self._signal(0) is Reached.SOME and self._reactor.seconds() < until:
             await deferLater(self._reactor, _GLANCE)
+        # A run within it has a group of its own, which nobody would look after any more.
+        for process in _descendants(self._group):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(process, Signals.SIGKILL)
         self._signal(Signals.SIGKILL)
+        if self._signal(0) is Reached.NONE_OF_OURS:
+            self._terminal.take_back(self._group)
+            return False
         if not self.ended.called:
             await self.ended
+        return True
 
-    def _signal(self, number: int) -> bool:
-        """Send a signal to all of it; return whether anyone was there."""
+    def _signal(self, number: int) -> Reached:
+        """Send a signal to all of it."""
         try:
             os.killpg(self._group, number)
         except ProcessLookupError:
-            return False
+            return Reached.NOBODY
         except PermissionError:
-            # It has become another user, but it is there.
-            return True
-        return True
+            return Reached.NONE_OF_OURS
+        return Reached.SOME
 
     def _was_stopped(self, by: Signals) -> None:
         if by in _WANTS_TERMINAL:
@@ -182,3 +218,27 @@ class Job:
             signal.signal(status, before)
         self.status = status + 128 if killed else status
         self.ended.callback(None)
+
+
+def _spawn(command: Sequence[str], environ: Mapping[bytes, bytes]) -> int:
+    # Python ignores these; what it starts should not.
+    defaults = (Signals.SIGPIPE, Signals.SIGXFSZ)
+    return os.posix_spawnp(command[0], list(command), environ, setpgroup=0, setsigdef=defaults)
+
+
+def _descendants(group: int) -> set[int]:
+    """Return all processes that the processes of a group have started, and so on, as far as the system tells."""
+    parents: dict[int, int] = {}
+    found: set[int] = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # The name of the program, in parentheses, may have anything in it.
+            _, parent, its_group, *_ = path.read_text(errors="replace").rpartition(")")[2].split()
+            parents[int(path.parent.name)] = int(parent)
+            if int(its_group) == group:
+                found.add(int(path.parent.name))
+    more = found
+    while more:
+        more = {process for process, parent in parents.items() if parent in found} - found
+        found |= more
+    return found

@@ -14,6 +14,7 @@ from twisted.internet.task import react
 
 from resourced.cli.output import say
 from resourced.cli.settings import Settings
+from resourced.cli.signals import ENDING
 from resourced.cli.status import Status, status_of
 from resourced.client import Client, ClientError
 from resourced.clock import count_monotonically
@@ -21,9 +22,6 @@ from resourced.clock import count_monotonically
 #: Seconds that a server is asked to wait in one request: where somebody looks on, less, for the position to be up to date.
 _POLL: Final = 25.0
 _POLL_SEEN: Final = 2.0
-
-#: What ends a command that waits.
-_ENDING: Final = (Signals.SIGHUP, Signals.SIGINT, Signals.SIGTERM)
 
 
 class Process:
@@ -36,15 +34,15 @@ class Process:
     :ivar client: the client of the server.
     """
 
-    def __init__(self, reactor: Any, client: Client, ignored: frozenset[Signals]) -> None:
+    def __init__(self, reactor: Any, client: Client, ignored: frozenset[int]) -> None:
         self.reactor = reactor
         self.client = client
         self._ignored = ignored
-        self._receivers: dict[Signals, Callable[[Signals], object]] = {}
+        self._receivers: dict[int, Callable[[int], object]] = {}
         self._working: Deferred[int] = Deferred()
         self._interrupted = 0
 
-    def route(self, numbers: Iterable[Signals], receive: Callable[[Signals], object]) -> None:
+    def route(self, numbers: Iterable[int], receive: Callable[[int], object]) -> None:
         """Hand these signals from now on to a function, in a turn of the reactor."""
         for number in numbers:
             self._receivers[number] = receive
@@ -52,15 +50,15 @@ class Process:
             signal.signal(number, signal.SIG_IGN if number in self._ignored else self._note)
 
     def _note(self, number: int, _: object) -> None:
-        self.reactor.callFromThread(self._deliver, Signals(number))
+        self.reactor.callFromThread(self._deliver, number)
 
-    def _deliver(self, number: Signals) -> None:
+    def _deliver(self, number: int) -> None:
         # To whom it belongs by now: a command may have been started since it came.
         self._receivers[number](number)
 
     def end_by_signals(self) -> None:
         """Let the first signal that asks for the end cancel the work, and a second one end the process on the spot."""
-        self.route(_ENDING, self._interrupt)
+        self.route(ENDING, self._interrupt)
 
     async def finish(self, work: Callable[[Process], Coroutine[Any, Any, int]]) -> int:
         """Do the work, and return the status that it comes to."""
@@ -80,9 +78,9 @@ class Process:
             status = unwritten(error)
         return Status.SIGNAL + self._interrupted if self._interrupted else status
 
-    def _interrupt(self, number: Signals) -> None:
+    def _interrupt(self, number: int) -> None:
         self._interrupted = number
-        for ending in set(_ENDING) - self._ignored:
+        for ending in ENDING - self._ignored:
             signal.signal(ending, signal.SIG_DFL)
         self._working.cancel()
 
@@ -93,7 +91,7 @@ def perform(settings: Settings, patience: float, work: Callable[[Process], Corou
 
     :param patience: seconds to go on trying while no server answers.
     """
-    ignored = frozenset(number for number in Signals if signal.getsignal(number) is signal.SIG_IGN)
+    ignored = frozenset(int(n) for n in signal.valid_signals() if signal.getsignal(n) is signal.SIG_IGN)
     # Of its own command it has to hear.
     ignored -= {Signals.SIGCHLD}
 

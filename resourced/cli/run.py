@@ -18,16 +18,11 @@ from resourced.cli.nesting import Around
 from resourced.cli.options import LOCK, SECONDS, Options, common_options
 from resourced.cli.output import say
 from resourced.cli.process import Process
+from resourced.cli.signals import PASSED_ON
 from resourced.cli.status import Status
 from resourced.client import ClientError, Conflict, Held, LockLost, NotFound
 from resourced.client.held import RELEASED
 from resourced.model import Key
-
-#: What the command hears of.
-_PASSED_ON: Final = (
-    *(Signals.SIGHUP, Signals.SIGINT, Signals.SIGQUIT, Signals.SIGTERM, Signals.SIGUSR1, Signals.SIGUSR2),
-    *(Signals.SIGWINCH, Signals.SIGTSTP, Signals.SIGCONT),
-)
 
 #: The longest variable that Linux gives to a program, with its name and its end.
 _LONGEST_VARIABLE: Final = 128 * 1024
@@ -85,7 +80,7 @@ def run(
         held = entered or await _acquire(process, around, lock, wait, create=create)
         status = await _run(process, held, command, _environment(held, around.with_lock(held)), grace)
         if held.reason is not None:
-            return status if _let_go(held.reason) else Status.LOST
+            return status if _let_go(held.reason) or status == Status.GOES_ON else Status.LOST
         if entered:
             held.stop()
             return status
@@ -130,7 +125,7 @@ async def _run(
     """Run a command until it ends, or is ended because the lock is lost; return its status."""
     job = Job(process.reactor)
     process.route((Signals.SIGCHLD,), lambda _: job.look())
-    process.route(_PASSED_ON, job.receive)
+    process.route(PASSED_ON, job.receive)
     try:
         job.start(command, environ)
     except FileNotFoundError:
@@ -146,7 +141,9 @@ async def _run(
     await DeferredList(ends, fireOnOneCallback=True, consumeErrors=True)
     if held.reason is not None and not _let_go(held.reason):
         say(held.reason.sentence)
-        await job.end(grace)
+        if not await job.end(grace):
+            say(f"{command[0]} runs as another user and cannot be ended: it goes on without the lock.")
+            return Status.GOES_ON
     await job.ended
     lost.cancel()
     process.end_by_signals()

@@ -37,6 +37,8 @@ class Status(IntEnum):
     CONFIGURATION = 78
     #: The lock was lost. The header's numbers end before this.
     LOST = 79
+    #: It was lost, and the command could not be ended.
+    GOES_ON = 80
     CANNOT_RUN = 126
     NO_COMMAND = 127
     #: And more: the number of a signal.
