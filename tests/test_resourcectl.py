@@ -319,6 +319,15 @@ class TestOutside:
         )
         assert ctl.ok("put", f"{name}/A4", "1") == ""
 
+    def test_interrupted_while_it_starts(self, ctl, name):
+        """Ctrl-C ends it without a word, also while it is still being loaded."""
+        (ctl.folder / "click").mkdir()
+        (ctl.folder / "click" / "__init__.py").write_text("open('loading', 'w').close(); import time; time.sleep(60)")
+        running = ctl.start("get", f"{name}/A4", environ={"PYTHONPATH": str(ctl.folder)})
+        eventually((ctl.folder / "loading").exists)
+        running.signal(Signals.SIGINT)
+        assert running.wait() == Outcome(-Signals.SIGINT, "", "")
+
     def test_broken_pipe(self, daemon, ctl, name):
         """If nobody reads on, it ends without a word, as other programs do."""
         write(daemon, name, "1")

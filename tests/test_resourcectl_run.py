@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from signal import Signals
 
@@ -71,6 +72,11 @@ def written(path: Path) -> str:
     """Wait until a whole line is in a file, and return the text."""
     eventually(lambda: path.exists() and path.read_text().endswith("\n"), what=str(path))
     return path.read_text()
+
+
+def has_line(path: Path, line: str) -> bool:
+    """Whether a line is in a file, which need not be there yet."""
+    return path.exists() and line in path.read_text().splitlines()
 
 
 def alive(pid: int) -> bool:
@@ -267,7 +273,7 @@ class TestSignals:
         got = ctl.folder / "got"
         for number in numbers:
             running.signal(number)
-            eventually(lambda number=number: got.exists() and f"{number}\n" in f"\n{got.read_text()}", what=str(number))
+            eventually(partial(has_line, got, str(number)), what=str(number))
         running.signal(Signals.SIGCONT)
         os.kill(int((ctl.folder / "running").read_text().split()[0]), Signals.SIGKILL)
         assert running.wait() == Outcome(128 + Signals.SIGKILL, "", "")
@@ -375,6 +381,18 @@ class TestLoss:
         assert outcome.status == 79
         # It had renewed its three seconds within the last one.
         assert ended - gone > 1
+
+    def test_server_is_silent(self, daemon, ctl, brief):
+        """If the server does not answer either that nobody holds on any more, nobody waits for that when the command has ended."""
+        running = ctl.start("run", brief, "--", "sh", "-c", f"trap 'touch ended; exit' TERM; {WAIT}")
+        written(ctl.folder / "running")
+        daemon.freeze()
+        try:
+            eventually((ctl.folder / "ended").exists)
+            # The server's own timeout is 10 seconds.
+            assert running.wait(8).status == 79
+        finally:
+            daemon.thaw()
 
 
 class TestTerminal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
 import click
@@ -68,9 +67,6 @@ for command in (
 
 def main() -> None:
     """Do what the command line says, and end with a status of ``Status`` or of the command that was run."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # As long as nothing is held there is nothing to tidy up.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         status = cli.main(prog_name=NAME, standalone_mode=False) or Status.OK
     except click.ClickException as error:

@@ -24,6 +24,8 @@ log = Logger()
 
 #: The events that end a lock.
 ENDS: Final = frozenset({"release", "expiry", "break"})
+#: Seconds that a server may take to hear that a lock is given up which could not be confirmed.
+FAREWELL: Final = 1.0
 #: The code of the loss of a lock that somebody has let go of with its ticket, and who holds it is the only one to have that.
 RELEASED: Final = "released"
 #: Why a process does not hold what it found when it was forked.
@@ -338,10 +340,13 @@ class Held:
         # What is still under way must not come after this: the server may take it for held yet.
         if not self._renewing.called:
             self._renewing.cancel()
-        self._servers.aside(self._path, self._let_go())
+        # It was not reached for a whole lease, and nobody who ends should be kept by that any longer.
+        self._servers.aside(self._path, self._let_go(timeout=FAREWELL))
 
-    async def _let_go(self) -> None:
-        await self._servers.ask("POST", f"{self._path}/unlock", headers={"x-ticket": self.ticket}, patience=0)
+    async def _let_go(self, timeout: float = inf) -> None:
+        await self._servers.ask(
+            "POST", f"{self._path}/unlock", headers={"x-ticket": self.ticket}, patience=0, timeout=timeout
+        )
 
     def _renew(self) -> None:
         if self._forked:
