@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Coroutine
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
 import click
 import pytest
@@ -15,6 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from resourced.cli import waiting
 from resourced.cli.app import cli
 from resourced.cli.locking import not_json
 from resourced.cli.looking import whole_state
@@ -22,12 +26,14 @@ from resourced.cli.names import parse_either, parse_lock, parse_name, write_lock
 from resourced.cli.output import clock_time, printable
 from resourced.cli.settings import Settings, default_path, load
 from resourced.cli.status import Status, status_of
-from resourced.client import ClientError
+from resourced.client import ClientError, Held, Holder, Lock, Refused, Waiting
 from resourced.errors import ConfigurationError
 from resourced.model import Key, valid_name
 from resourced.testing import MemoryServer
 
 pytestmark = pytest.mark.trial
+
+T = TypeVar("T")
 
 TREE = Path(__file__).resolve().parent.parent
 
@@ -194,6 +200,86 @@ class StateTests(SynchronousTestCase):
         for wait in waits[1:]:
             wait.cancel()
             self.failureResultOf(wait, CancelledError)
+
+
+class WaitTests(SynchronousTestCase):
+    """What is told of a wait where there is no terminal."""
+
+    def setUp(self):
+        self.clock = Clock()
+        self.server = MemoryServer(self.clock)
+        self.client = self.server.client()
+        self.said: list[str] = []
+        self.patch(waiting, "say", self.said.append)
+        self.patch(os, "isatty", lambda _: False)
+        self.now(self.client.create("board"))
+        self.running = [Deferred.fromCoroutine(self.begin(owner).acquire()) for owner in ("ci-1", "ci-2")]
+        self.addCleanup(self.running[1].cancel)
+        self.running[1].addErrback(lambda failure: failure.trap(CancelledError))
+        self.server.advance()
+
+    def begin(self, owner: str, **more: Any) -> Lock:
+        return self.client.lock("board", "7", owner=owner, **more)
+
+    def now(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.successResultOf(Deferred.fromCoroutine(work))
+
+    def watch(self, look: waiting.Look) -> Deferred[Held]:
+        """Wait for the lock, as the last in the queue."""
+
+        async def wait() -> Held:
+            with waiting.Waits(self.clock, "board/7", look) as waits:
+                return await self.begin("ci-3", on_queued=waits.update).acquire()
+
+        acquiring = Deferred.fromCoroutine(wait())
+        self.addCleanup(acquiring.cancel)
+        acquiring.addErrback(lambda failure: failure.trap(CancelledError))
+        self.server.advance()
+        return acquiring
+
+    async def look(self) -> Holder | None:
+        return (await self.client.state("board", "7", limit=1)).holder
+
+    def test_what_is_told(self):
+        """A line when it begins, one each minute, and one whenever the holder changes; nothing when the wait is over."""
+        acquiring = self.watch(self.look)
+        self.assertEqual(self.said, ["waiting for board/7, position 2, held by ci-1 for 0:00:00"])
+        self.server.advance(250)
+        self.assertEqual(len(self.said), 5)
+        self.assertEqual(self.said[-1], "waiting for board/7, position 2, held by ci-1 for 0:04:00")
+        self.now(self.successResultOf(self.running[0]).unlock())
+        self.server.advance(30)
+        self.assertEqual(len(self.said), 6)
+        self.assertRegex(self.said[-1], r"^waiting for board/7, position 1, held by ci-2 for 0:00:\d\d$")
+        self.now(self.successResultOf(self.running[1]).unlock())
+        self.server.advance(70)
+        self.assertEqual(len(self.said), 6)
+        self.now(self.successResultOf(acquiring).unlock())
+
+    def test_who_may_not_look(self):
+        """If it cannot be known who has the lock, or takes too long, less is told."""
+
+        async def refuse() -> Holder | None:
+            raise Refused("This key may not read.")
+
+        async def silence() -> Holder | None:
+            return await Deferred[Holder]()
+
+        for look in (refuse, silence):
+            self.said.clear()
+            acquiring = self.watch(look)
+            self.server.advance(5)
+            acquiring.cancel()
+            self.assertEqual(self.said, ["waiting for board/7, position 2"])
+
+    def test_trouble(self):
+        """That no server can be reached is told once, when it begins."""
+        waits = waiting.Waits(self.clock, "board/7", self.look)
+        with waits:
+            for trouble in ("Refused.", "Still refused.", ""):
+                waits.update(Waiting(position=0, ticket="", rejoined=0, trouble=trouble))
+                self.server.advance(1)
+        self.assertEqual(self.said, ["waiting for board/7; Refused."])
 
 
 class StatusTests(SynchronousTestCase):

@@ -172,20 +172,35 @@ class TestCommand:
 
 class TestWait:
     def test_not_available(self, daemon, ctl, place):
-        """Who does not want to wait any longer is told by status 75, and leaves nothing behind in the queue."""
+        """
+        Who does not want to wait any longer is told by status 75, and by who has the lock, and leaves nothing behind in the queue.
+        """
         _, ticket = lock(daemon, place)
         for wait in ("0", "0.3"):
             outcome = ctl("run", "--wait", wait, place, "--", "touch", "ran")
             assert (outcome.status, outcome.out) == (75, "")
-            assert outcome.err.count("\n") == 1
+            last = outcome.err.splitlines()[-1]
+            assert re.search(rf"The wait is over for {place}, position 1, held by \w+ for 0:00:\d\d\.$", last), outcome
+        assert ctl("-q", "run", "--wait", "0.3", place, "--", "touch", "ran") == Outcome(75, "", "")
         assert ahead(daemon, place) == 1
         assert not (ctl.folder / "ran").exists()
         unlock(daemon, place, ticket)
 
     def test_its_turn(self, daemon, ctl, place):
-        """It waits without a word, and runs when its turn comes."""
+        """It says in a line what it waits for, also in a pipe, and runs when its turn comes."""
         _, ticket = lock(daemon, place)
-        running = ctl.start("run", place, "--", "echo", "ran")
+        with (ctl.folder / "err").open("w") as stderr:
+            running = ctl.start("run", place, "--", "echo", "ran", stderr=stderr)
+        said = written(ctl.folder / "err")
+        assert re.fullmatch(rf"resourcectl: waiting for {place}, position 1, held by \w+ for 0:00:\d\d\n", said)
+        unlock(daemon, place, ticket)
+        assert running.wait() == Outcome(0, "ran\n", "")
+        assert (ctl.folder / "err").read_text() == said
+
+    def test_quiet(self, daemon, ctl, place):
+        """With ``-q`` it waits without a word."""
+        _, ticket = lock(daemon, place)
+        running = ctl.start("run", "-q", place, "--", "echo", "ran")
         eventually(lambda: ahead(daemon, place) == 2)
         unlock(daemon, place, ticket)
         assert running.wait() == Outcome(0, "ran\n", "")
@@ -194,7 +209,7 @@ class TestWait:
     def test_interrupted(self, daemon, ctl, place, number):
         """A signal that ends it while it waits gives up the place at once."""
         _, ticket = lock(daemon, place)
-        running = ctl.start("run", place, "--", "touch", "ran")
+        running = ctl.start("run", "-q", place, "--", "touch", "ran")
         eventually(lambda: ahead(daemon, place) == 2)
         running.signal(number)
         assert running.wait() == Outcome(128 + number, "", "")
@@ -228,14 +243,16 @@ class TestWait:
         assert not (ctl.folder / "ran").exists()
 
     def test_server_comes(self, daemon, ctl, place):
-        """Who starts before the server does waits for it."""
+        """Who starts before the server does waits for it, and says so once."""
         daemon.kill()
         running = ctl.start("run", place, "--", "echo", "ran")
         try:
             eventually(lambda: handles(running.pid, Signals.SIGHUP))
         finally:
             daemon.start()
-        assert running.wait() == Outcome(0, "ran\n", "")
+        outcome = running.wait()
+        assert (outcome.status, outcome.out) == (0, "ran\n")
+        assert re.fullmatch(f"resourcectl: waiting for {place}; http.* refused.*\n", outcome.err)
 
     def test_refused(self, daemon, ctl, place):
         """A key that may not lock is refused with status 77, and is shown nowhere."""
@@ -405,13 +422,14 @@ class TestTerminal:
             terminal.type("exit\n" * 2)
 
     def test_live_line(self, daemon, terminal, place):
-        """While it waits a line tells the position and the time, and is gone before the command writes anything."""
+        """While it waits a line tells who has the lock and since when, and is gone before the command writes anything."""
         _, first = lock(daemon, place)
         _, second = lock(daemon, place)
         terminal.type(f"resourcectl run {place} -- echo ra''n 2>&1; echo status $?\n")
-        assert "\n" not in terminal.expect(f"{place}: position 2 in the queue, waited 0:01")
+        waiting = terminal.expect(f"waiting for {place}, position 2, held by default for 0:00:0")
+        assert "\n" not in waiting + terminal.expect(f"waiting for {place}, position 2, held by default for 0:00:0")
         unlock(daemon, place, second)
-        terminal.expect("position 1 in the queue")
+        terminal.expect(f"waiting for {place}, position 1, held by")
         unlock(daemon, place, first)
         assert terminal.expect("status 0").rpartition("\r\x1b[K")[2].startswith("ran\r\nstatus 0")
 
@@ -421,13 +439,13 @@ class TestTerminal:
         terminal.type(f"resourcectl run {place} -- echo ra''n &\n")
         eventually(lambda: ahead(daemon, place) == 2)
         unlock(daemon, place, ticket)
-        assert "queue" not in terminal.expect("ran")
+        assert "waiting" not in terminal.expect("ran")
 
     def test_interrupted_while_it_waits(self, daemon, terminal, place):
         """Ctrl-C while it waits gives up the place, and takes the line away."""
         _, ticket = lock(daemon, place)
         terminal.type(f"resourcectl run {place} -- true; echo status $?\n")
-        terminal.expect("position 1 in the queue")
+        terminal.expect("position 1")
         terminal.type(INTERRUPT)
         assert "\x1b[K" in terminal.expect("status 130")
         assert ahead(daemon, place) == 1

@@ -17,8 +17,8 @@ from resourced.cli.options import LOCK, RESOURCE_OR_LOCK, SECONDS, Options, comm
 from resourced.cli.output import emit, emit_json, say
 from resourced.cli.process import Process
 from resourced.cli.status import Status
-from resourced.cli.waiting import LiveLine
-from resourced.client import Held, LockLost, Waiting
+from resourced.cli.waiting import Waits
+from resourced.client import Held, Holder, LockLost, NotAcquired, Waiting
 from resourced.model import Key
 
 #: Seconds to go on trying while no server answers, for what may wait for long anyway.
@@ -46,7 +46,7 @@ def ticket_of(options: Options, key: Key, given: str) -> str:
 
 async def acquire(process: Process, around: Around, key: Key, wait: float | None, ticket: str = "") -> Held:
     """
-    Wait for a lock; whoever is at the terminal sees how it goes.
+    Wait for a lock, and tell how that goes, unless that is not wanted.
 
     :param around: what is held meanwhile, so that the server can tell who would wait for itself.
     :param ticket: of a lock that is held already, so that there is nothing to wait for.
@@ -56,9 +56,19 @@ async def acquire(process: Process, around: Around, key: Key, wait: float | None
     def is_lost(_: Waiting) -> NoReturn:
         raise LockLost(f"The ticket does not hold {write_lock(*key)}.", "", *key, 0)
 
-    with LiveLine(process.reactor, write_lock(*key)) as line:
-        told = is_lost if ticket else line.update
-        return await process.client.lock(*key, wait=wait, ticket=ticket, holds=around.tickets, on_queued=told).acquire()
+    async def look() -> Holder | None:
+        return (await process.client.state(*key, limit=1)).holder
+
+    with Waits(process.reactor, write_lock(*key), look) as waits:
+        told = is_lost if ticket else None if process.quiet else waits.update
+        lock = process.client.lock(*key, wait=wait, ticket=ticket, holds=around.tickets, on_queued=told)
+        try:
+            return await lock.acquire()
+        except NotAcquired as error:
+            if process.quiet:
+                raise
+            await waits.look()
+            raise NotAcquired(f"The wait is over for {waits.standing}.", error.position) from None
 
 
 @click.command("lock")

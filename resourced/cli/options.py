@@ -36,6 +36,7 @@ class Options:
     config: str = ""
     patience: float | None = None
     output: str = "table"
+    quiet: bool = False
 
     @property
     def json(self) -> bool:
@@ -54,7 +55,7 @@ class Options:
             say(settings.warning)
         if not settings.owner:
             settings = replace(settings, owner=_who())
-        perform(settings, patience if self.patience is None else self.patience, work)
+        perform(settings, patience if self.patience is None else self.patience, work, quiet=self.quiet)
 
     @cached_property
     def around(self) -> Around:
@@ -127,6 +128,7 @@ _COMMON: Final = (
     _option("--owner", metavar="TEXT", help="Who you are, for people who look at locks. [RESOURCED_OWNER]"),
     _option("--config", metavar="FILE", help="The file of settings, if not ~/.config/resourced/ctl.toml."),
     _option("--patience", type=SECONDS, metavar="SECONDS", help="How long to go on trying if no server answers."),
+    _option("-q", "--quiet", is_flag=True, default=None, help="Say nothing of a wait, nor that it was in vain."),
     _option("-o", "--output", type=click.Choice(["table", "json"]), help="How results are printed."),
 )
 

@@ -16,11 +16,11 @@ from resourced.cli.output import say
 from resourced.cli.settings import Settings
 from resourced.cli.signals import ENDING
 from resourced.cli.status import Status, status_of
-from resourced.client import Client, ClientError
+from resourced.client import Client, ClientError, NotAcquired
 from resourced.clock import count_monotonically
 
 #: Seconds that a server is asked to wait in one request: where somebody looks on, less, for the position to be up to date.
-_POLL: Final = 25.0
+_POLL: Final = 10.0
 _POLL_SEEN: Final = 2.0
 
 
@@ -32,11 +32,13 @@ class Process:
 
     :ivar reactor: what runs it.
     :ivar client: the client of the server.
+    :ivar quiet: whether nothing is to be told of a wait.
     """
 
-    def __init__(self, reactor: Any, client: Client, ignored: frozenset[int]) -> None:
+    def __init__(self, reactor: Any, client: Client, ignored: frozenset[int], *, quiet: bool) -> None:
         self.reactor = reactor
         self.client = client
+        self.quiet = quiet
         self._ignored = ignored
         self._receivers: dict[int, Callable[[int], object]] = {}
         self._working: Deferred[int] = Deferred()
@@ -71,7 +73,7 @@ class Process:
                 raise
             status = Status.SIGNAL
         except ClientError as error:
-            if not self._interrupted:
+            if not self._interrupted and not (self.quiet and isinstance(error, NotAcquired)):
                 say(error.sentence)
             status = status_of(error)
         except OSError as error:
@@ -85,11 +87,14 @@ class Process:
         self._working.cancel()
 
 
-def perform(settings: Settings, patience: float, work: Callable[[Process], Coroutine[Any, Any, int]]) -> NoReturn:
+def perform(
+    settings: Settings, patience: float, work: Callable[[Process], Coroutine[Any, Any, int]], *, quiet: bool
+) -> NoReturn:
     """
     Do work in the reactor, and end the process with the status that it returns, or that its error stands for.
 
     :param patience: seconds to go on trying while no server answers.
+    :param quiet: tell nothing of a wait.
     """
     ignored = frozenset(int(n) for n in signal.valid_signals() if signal.getsignal(n) is signal.SIG_IGN)
     # Of its own command it has to hear.
@@ -105,7 +110,7 @@ def perform(settings: Settings, patience: float, work: Callable[[Process], Corou
         async with Client(
             settings.urls, settings.key, owner=settings.owner, patience=patience, poll=poll, reactor=reactor
         ) as client:
-            raise SystemExit(await Process(reactor, client, ignored).finish(work))
+            raise SystemExit(await Process(reactor, client, ignored, quiet=quiet).finish(work))
 
     react(main)
 
