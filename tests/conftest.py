@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "reference_path: the module sees the wire, and must pass on the reference path too"
     )
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
             # The tests run in the background, or without a terminal, and so would all programs that they start. This is ignored here only.
             signal.signal(number, lambda *_: None)
