@@ -26,6 +26,7 @@ from resourced.cli.names import parse_either, parse_lock, parse_name, write_lock
 from resourced.cli.output import clock_time, printable
 from resourced.cli.settings import Settings, default_path, load
 from resourced.cli.status import Status, status_of
+from resourced.cli.suspend import Wakes
 from resourced.client import ClientError, Held, Holder, Lock, Refused, Waiting
 from resourced.errors import ConfigurationError
 from resourced.model import Key, valid_name
@@ -175,7 +176,7 @@ class OutputTests(SynchronousTestCase):
 class ValueTests(SynchronousTestCase):
     def test_json(self):
         """What is JSON is taken as it is, and what is not is told by why."""
-        for text in ("0", " [1.0E+2]\n", '"é"', '{"a": null}'):
+        for text in ("9" * 5000, "0", " [1.0E+2]\n", '"é"', '{"a": null}'):
             self.assertEqual(not_json(text), "", text)
         for text in ("", "NaN", "[-Infinity]", "{'a': 1}", "[1] 2", "[" * 100_000):
             self.assertTrue(not_json(text), text[:10])
@@ -280,6 +281,23 @@ class WaitTests(SynchronousTestCase):
                 waits.update(Waiting(position=0, ticket="", rejoined=0, trouble=trouble))
                 self.server.advance(1)
         self.assertEqual(self.said, ["waiting for board/7; Refused."])
+
+
+class WakeTests(SynchronousTestCase):
+    def test_sleep(self):
+        """Each time that the machine has slept is noticed within a second; that the clocks are not quite the same is not."""
+        clock, slept, woke = Clock(), [0.0], list[float]()
+        wakes = Wakes(clock, lambda: clock.seconds() * 1.001 + slept[0], lambda: woke.append(clock.seconds()))
+        clock.pump([0.5] * 200)
+        self.assertEqual(woke, [])
+        for seconds in (3600.0, 2.0):
+            slept[0] += seconds
+            before = clock.seconds()
+            clock.pump([0.5] * 20)
+            self.assertLessEqual(woke.pop(), before + 1)
+            self.assertEqual(woke, [])
+        wakes.stop()
+        self.assertEqual(clock.getDelayedCalls(), [])
 
 
 class StatusTests(SynchronousTestCase):

@@ -449,6 +449,27 @@ class BeliefTests(ClientTests):
         self.server.advance()
         self.fails(LockLost, block.outcome)
 
+    def test_look(self):
+        """Who knows that the machine has slept can have the lock looked at: it is renewed, or known to be lost, at once."""
+        ahead = [0.0]
+        client = self.another(seconds=lambda: self.clock.seconds() + ahead[0])
+        block = self.hold(client)
+        self.now(block.held.write(1))
+        self.line.asked.clear()
+        ahead[0] = 20.0
+        block.held.look()
+        self.server.advance()
+        self.assertEqual(len(self.line.times("PUT", "A4/lock")), 1)
+        self.assertGreater(block.held.left, 25)
+        ahead[0] = 60.0
+        block.held.look()
+        self.assertEqual(block.held.reason.code, "unconfirmed")
+        self.assertEqual(len(self.line.times("PUT", "A4/lock")), 1)
+        self.server.advance()
+        self.fails(LockLost, block.outcome)
+        block.held.look()
+        self.assertEqual(len(self.line.times("PUT", "A4/lock")), 1)
+
     def test_clock_that_is_set_back(self):
         """A timer that goes off too early ends no belief."""
         behind = [0.0]
@@ -1193,10 +1214,11 @@ class StrangeServerTests(SynchronousTestCase):
 
         self.clock = Clock()
         self.answering = Answering()
-        stub = StubTreq(StringStubbingResource(self.answering))
-        self.client = Client(
-            "http://x", "key", reactor=self.clock, treq=stub, seconds=self.clock.seconds, patience=10.0
-        )
+        self.treq = StubTreq(StringStubbingResource(self.answering))
+        self.client = self.make("http://x")
+
+    def make(self, *urls: str) -> Client:
+        return Client(urls, "key", reactor=self.clock, treq=self.treq, seconds=self.clock.seconds, patience=10.0)
 
     def begin(self, *answers: tuple[int, dict[str, str], object]) -> Deferred[Any]:
         self.answering.answers = [
@@ -1206,24 +1228,56 @@ class StrangeServerTests(SynchronousTestCase):
         return Deferred.fromCoroutine(self.client.get("printer", "A4"))
 
     def test_not_resourced(self):
-        """What is no answer of ``resourced`` is none at all, whatever its status."""
+        """What is no answer of ``resourced`` is told as such, at once, because it would be the same the next time."""
+        page = {"content-type": "text/html; charset=utf-8"}
         answers: tuple[Any, ...] = (
-            (200, {}, b"<html>"),
-            (200, {}, b"[]"),
-            (200, {}, b""),
-            (200, {}, {}),
-            (404, {}, b"<html>"),
-            (404, {}, {"detail": "Not Found"}),
-            (403, {}, b""),
-            (301, {"location": "http://y"}, b""),
-            (502, {}, b"Bad Gateway"),
-            (200, {}, b"[" * 100_000),
+            (Unreachable, (200, page, b"<html>")),
+            (Unreachable, (200, {}, b"[]")),
+            (Unreachable, (200, {}, b"")),
+            (Unreachable, (200, {}, {})),
+            (Unreachable, (200, {}, b"[" * 100_000)),
+            (Unreachable, (301, {"location": "http://y"}, b"")),
+            (Rejected, (404, page, b"<html>")),
+            (Rejected, (404, {}, {"detail": "Not Found"})),
+            (Rejected, (413, page, b"<html>")),
+            (Refused, (403, {}, b"")),
         )
-        for answer in answers:
-            outcome = self.begin(answer)
-            for _ in range(100):
+        for kind, answer in answers:
+            told = self.failureResultOf(self.begin(answer), kind).value
+            self.assertEqual(told.code, "bad_answer")
+            if told.sentence != "The server's answer is no document.":
+                self.assertIn(f"answered {answer[0]}", told.sentence)
+                self.assertIn("proxy", told.sentence)
+                self.assertIn(answer[1].get("location", "text/html" if answer[1] is page else ""), told.sentence)
+
+    def test_may_be_right_later(self):
+        """A proxy whose server is away, or that has too much to do, is asked again."""
+        for status in (502, 503, 504, 429, 408):
+            outcome = self.begin((status, {}, b"<html>"), (200, {}, {"data": "1"}))
+            for _ in range(20):
                 self.clock.advance(0.2)
-            self.failureResultOf(outcome, Unreachable)
+            self.assertEqual(self.successResultOf(outcome).text, "1")
+        outcome = self.begin((502, {}, b"Bad Gateway"))
+        for _ in range(100):
+            self.clock.advance(0.2)
+        self.failureResultOf(outcome, Unreachable)
+
+    def test_another_server_may_be_right(self):
+        """If one of several servers answers so the next one is asked, and it is told when none is any better."""
+        self.client = self.make("http://x", "http://y")
+        page: Any = (404, {}, b"<html>")
+        found: Any = (200, {}, {"data": "1"})
+        self.assertEqual(self.successResultOf(self.begin(page, found)).text, "1")
+        self.failureResultOf(self.begin(page, page), Rejected)
+
+    def test_data_that_python_does_not_take(self):
+        """Data may have numbers that are too long for Python, or be nested too deeply; the text is there all the same."""
+        for text in ("[" + "9" * 5000 + "]", "[" * 100_000 + "]" * 100_000):
+            document = self.successResultOf(self.begin((200, {}, {"data": text})))
+            self.assertEqual(document.text, text)
+            with self.assertRaises(Rejected) as caught:
+                document.data  # noqa: B018 - it decodes
+            self.assertEqual(caught.exception.code, "bad_data")
 
     def test_retry_after(self):
         """A server that asks for a pause gets it."""

@@ -82,6 +82,34 @@ class TestData:
         assert got == {"resource": name, "selector": "A4", "data": [100.0, "é"]}
         assert is_free(daemon, name)
 
+    def test_long_numbers(self, daemon, ctl, name):
+        """A number may have as many digits as it likes, and is printed as it was written, in JSON too, but in one line."""
+        text = f"[-{'9' * 5000},\n1.0E+2]"
+        (ctl.folder / "file").write_text(text)
+        ctl.ok("put", f"{name}/A4", "--file", "file")
+        assert ctl.ok("get", f"{name}/A4") == f"{text}\n"
+        got = ctl.ok("get", f"{name}/A4", "-o", "json")
+        assert got.startswith(
+            f'{{"resource": "{name}", "selector": "A4", "data": {text.replace(chr(10), " ")}, "etag": '
+        )
+        assert got.count("\n") == 1
+
+    def test_hints(self, ctl, name):
+        """Who forgets the dashes before a negative number, or before a command, or to create a resource, is told what to do."""
+        for arguments, status, hint in (
+            (("put", f"{name}/A4", "-1"), 64, "put printer/A4 -- -1"),
+            (("put", f"{name}/A4", "-.5"), 64, "put printer/A4 -- -1"),
+            (("run", f"{name}/A4", "ls", "-l"), 64, "run printer/A4 -- ls -l"),
+            (("run", f"{name}/A4", "ls"), 64, "run printer/A4 -- ls -l"),
+            (("run", f"no-{name}/A4", "--", "true"), 66, "To create it: say --create."),
+            (("put", f"no-{name}/A4", "1"), 66, f"To create it: resourcectl create no-{name}"),
+        ):
+            outcome = ctl(*arguments)
+            assert (outcome.status, outcome.out) == (status, ""), arguments
+            assert hint in outcome.err, arguments
+        assert "--" not in ctl("put", f"{name}/A4", "--no-such").err.replace("--no-such", "").replace("--help", "")
+        ctl.ok("put", f"{name}/A4", "--", "-1")
+
     def test_no_json(self, daemon, ctl, name):
         """What is not JSON is refused before anybody waits for a lock; so is a file that cannot be read."""
         held = daemon.post(f"/resource/{name}/A4/lock").ticket

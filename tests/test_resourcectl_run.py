@@ -180,7 +180,7 @@ class TestWait:
             outcome = ctl("run", "--wait", wait, place, "--", "touch", "ran")
             assert (outcome.status, outcome.out) == (75, "")
             last = outcome.err.splitlines()[-1]
-            assert re.search(rf"The wait is over for {place}, position 1, held by \w+ for 0:00:\d\d\.$", last), outcome
+            assert re.search(rf"Somebody else has the lock: {place}, position 1, held by \w+ for 0:00:\d\d\.$", last), outcome
         assert ctl("-q", "run", "--wait", "0.3", place, "--", "touch", "ran") == Outcome(75, "", "")
         assert ahead(daemon, place) == 1
         assert not (ctl.folder / "ran").exists()

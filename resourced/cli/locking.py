@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -11,14 +12,14 @@ from typing import NoReturn
 
 import click
 
-from resourced.cli.names import write_lock
+from resourced.cli.names import write_lock, write_name
 from resourced.cli.nesting import VARIABLE, Around
 from resourced.cli.options import LOCK, RESOURCE_OR_LOCK, SECONDS, Options, common_options
 from resourced.cli.output import emit, emit_json, say
 from resourced.cli.process import Process
 from resourced.cli.status import Status
 from resourced.cli.waiting import Waits
-from resourced.client import Held, Holder, LockLost, NotAcquired, Waiting
+from resourced.client import Held, Holder, LockLost, NotAcquired, NotFound, Waiting
 from resourced.model import Key
 
 #: Seconds to go on trying while no server answers, for what may wait for long anyway.
@@ -44,12 +45,15 @@ def ticket_of(options: Options, key: Key, given: str) -> str:
     return outer.ticket if outer else ""
 
 
-async def acquire(process: Process, around: Around, key: Key, wait: float | None, ticket: str = "") -> Held:
+async def acquire(
+    process: Process, around: Around, key: Key, wait: float | None, ticket: str = "", *, creates: str = ""
+) -> Held:
     """
     Wait for a lock, and tell how that goes, unless that is not wanted.
 
     :param around: what is held meanwhile, so that the server can tell who would wait for itself.
     :param ticket: of a lock that is held already, so that there is nothing to wait for.
+    :param creates: what would create the resource if it is not there; without it, the command that does.
     :raises LockLost: that one is not held any more.
     """
 
@@ -68,7 +72,10 @@ async def acquire(process: Process, around: Around, key: Key, wait: float | None
             if process.quiet:
                 raise
             await waits.look()
-            raise NotAcquired(f"The wait is over for {waits.standing}.", error.position) from None
+            raise NotAcquired(f"Somebody else has the lock: {waits.standing}.", error.position) from None
+        except NotFound as error:
+            how = creates or f"resourcectl create {shlex.quote(write_name(key.resource))}"
+            raise NotFound(f"{error.sentence} To create it: {how}", error.code) from None
 
 
 @click.command("lock")
@@ -132,7 +139,20 @@ def unlock(options: Options, lock: Key, ticket: str) -> NoReturn:
     options.perform(work)
 
 
-@click.command()
+class _WithValue(click.Command):
+    """Takes a value, which may be a negative number, and tells how to write that."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if not re.match(r"-[0-9.]", error.option_name):
+                raise
+            hint = "A value that begins with a dash stands after --, such as: put printer/A4 -- -1"
+            raise click.UsageError(f"{error.format_message()} {hint}", ctx) from None
+
+
+@click.command(cls=_WithValue)
 @click.argument("lock", type=LOCK)
 @click.argument("value", required=False)
 @click.option("--file", "-f", metavar="FILE", help="Where the value is.")
@@ -221,7 +241,8 @@ def not_json(text: str) -> str:
         raise ValueError(f"{constant} is no number")
 
     try:
-        json.loads(text, parse_constant=refuse)
+        # How long a number may be is not for Python to say.
+        json.loads(text, parse_constant=refuse, parse_int=float)
     except RecursionError:
         return "it is nested too deeply"
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -62,9 +63,10 @@ def get(options: Options, lock: Key) -> NoReturn:
     async def work(process: Process) -> int:
         document = await process.client.get(*lock)
         if options.json:
-            emit_json(
-                {"resource": lock.resource, "selector": lock.selector, "data": document.data, "etag": document.etag}
-            )
+            # As it was written, because not all of it need be a value of Python's; but in one line.
+            data = document.text.translate({ord("\n"): " ", ord("\r"): " "})
+            names = json.dumps({"resource": lock.resource, "selector": lock.selector})
+            emit(f'{names[:-1]}, "data": {data}, "etag": {json.dumps(document.etag)}}}')
         else:
             emit(printable(document.text) if os.isatty(1) else document.text)
         return Status.OK

@@ -20,8 +20,10 @@ from resourced.cli.output import say
 from resourced.cli.process import Process
 from resourced.cli.signals import PASSED_ON
 from resourced.cli.status import Status
+from resourced.cli.suspend import Wakes
 from resourced.client import ClientError, Conflict, Held, LockLost, NotFound
 from resourced.client.held import RELEASED
+from resourced.clock import elapsed
 from resourced.model import Key
 
 #: The longest variable that Linux gives to a program, with its name and its end.
@@ -35,7 +37,15 @@ class _WithCommand(click.Command):
         own, command = args, []
         if "--" in args:
             own, command = args[: args.index("--")], args[args.index("--") + 1 :]
-        rest = super().parse_args(ctx, own)
+        try:
+            rest = super().parse_args(ctx, own)
+        except click.MissingParameter:
+            raise
+        except click.UsageError as error:
+            if "--" in args:
+                raise
+            hint = "A command stands after --, with all its options, such as: run printer/A4 -- ls -l"
+            raise click.UsageError(f"{error.format_message()} {hint}", ctx) from None
         if not command and not ctx.resilient_parsing:
             raise click.UsageError("It takes a command after --, such as: -- make flash", ctx)
         ctx.params["command"] = tuple(command)
@@ -109,7 +119,7 @@ async def _enter(process: Process, around: Around, key: Key) -> Held | None:
 
 async def _acquire(process: Process, around: Around, key: Key, wait: float | None, *, create: bool) -> Held:
     try:
-        return await acquire(process, around, key, wait)
+        return await acquire(process, around, key, wait, creates="say --create.")
     except NotFound:
         if not create:
             raise
@@ -137,8 +147,10 @@ async def _run(
         say(f"{command[0]} cannot be run: {error.strerror}.")
         return Status.CANNOT_RUN
     lost = held.lost()
+    watching = Wakes(process.reactor, elapsed, held.look)
     ends: list[Deferred[Any]] = [job.ended, lost]
     await DeferredList(ends, fireOnOneCallback=True, consumeErrors=True)
+    watching.stop()
     if held.reason is not None and not _let_go(held.reason):
         say(held.reason.sentence)
         if not await job.end(grace):

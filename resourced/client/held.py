@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from resourced.client.errors import ClientError, LockLost, Unreachable
 from resourced.client.process import HELD
 from resourced.client.servers import LONGEST, Servers, path
-from resourced.client.values import Event, take
+from resourced.client.values import Event, decoded, take
 from resourced.client.wire import Answer
 
 log = Logger()
@@ -102,9 +102,13 @@ class Held:
 
     @property
     def data(self) -> Any:
-        """What ``text`` stands for, decoded once; None if there is none."""
+        """
+        What ``text`` stands for, decoded once; None if there is none.
+
+        :raises Rejected: it is JSON that Python does not take (``code`` is ``bad_data``).
+        """
         if not self._data:
-            self._data = (None if self._text is None else json.loads(self._text),)
+            self._data = (None if self._text is None else decoded(self._text),)
         return self._data[0]
 
     @property
@@ -314,6 +318,15 @@ class Held:
         self._over = True
         self._disarm()
         HELD.leave(self)
+
+    def look(self) -> None:
+        """Find out at once how the lock stands: for whoever knows that time has passed which no timer has noticed."""
+        if self._over or self._reason is not None:
+            return
+        if self._servers.seconds() >= self._until:
+            self._lapse()
+        else:
+            self._renew()
 
     def _disarm(self) -> None:
         for timer in self._timers:

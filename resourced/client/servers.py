@@ -100,6 +100,13 @@ def refusal(answer: Answer) -> ClientError:
     return kind(str(answer.fields.get("error") or f"The server answered {answer.status}."), answer.code)
 
 
+def _foreign(away: Away) -> ClientError:
+    """Return the error that an answer stands for which is not from resourced."""
+    if away.foreign < 400:
+        return Unreachable(away.sentence, "bad_answer")
+    return (Refused if away.foreign in {401, 403} else Rejected)(away.sentence, "bad_answer")
+
+
 class Pauses:
     """
     Pauses that grow from try to try, and of which no two clients have the same.
@@ -215,7 +222,7 @@ class Servers:
         trouble: Callable[[str], object] = lambda _: None,
     ) -> Answer:
         """
-        Ask until there is an answer.
+        Ask until there is an answer. Where none of the servers answers as resourced does, it is not asked again.
 
         :param accept: statuses, beside those below 300, that are no errors.
         :param repeatable: whether to ask again when an earlier try may have been done.
@@ -227,7 +234,7 @@ class Servers:
         :raises ClientError: the one that the answer stands for, or ``Unreachable``.
         """
         timeout, patience = min(timeout, self.timeout), min(patience, self.patience)
-        repeated, tries, end, pauses, longest = False, 0, inf, self.pauses(pause), 0.0
+        repeated, tries, end, pauses, longest, strangers = False, 0, inf, self.pauses(pause), 0.0, 0
         while True:
             asked = self._current
             left = int(max(0.0, min(wait, until - self.seconds())))
@@ -238,6 +245,9 @@ class Servers:
                 )
             except Away as away:
                 repeated = repeated or away.unclear
+                strangers = strangers + 1 if away.foreign else 0
+                if strangers == len(self._urls):
+                    raise _foreign(away) from away
                 if repeated and not repeatable:
                     raise Unreachable(f"{away.sentence} It may have been done all the same.", "unclear") from away
                 if self._current == asked:
@@ -267,9 +277,11 @@ class Servers:
         asked = self._current
         try:
             return await self._wire.stream(self._urls[asked], Request("GET", target, headers, None, self.timeout))
-        except Away:
+        except Away as away:
             if self._current == asked:
                 self._current = (asked + 1) % len(self._urls)
+            if away.foreign and len(self._urls) == 1:
+                raise _foreign(away) from away
             raise
         except Unwilling as unwilling:
             raise refusal(unwilling.answer) from None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeVar
 
-from resourced.client.errors import Unreachable
+from resourced.client.errors import Rejected, Unreachable
 
 T = TypeVar("T")
 
@@ -72,8 +72,12 @@ class Document:
 
     @property
     def data(self) -> Any:
-        """The value that the text stands for, decoded anew each time."""
-        return json.loads(self.text)
+        """
+        The value that the text stands for, decoded anew each time.
+
+        :raises Rejected: it is JSON that Python does not take, such as a number of thousands of digits (``code`` is ``bad_data``).
+        """
+        return decoded(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +184,18 @@ class Waiting:
     ticket: str
     rejoined: int
     trouble: str
+
+
+def decoded(text: str) -> Any:
+    """
+    Return the value that a JSON text stands for.
+
+    :raises Rejected: Python does not take it.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Rejected(f"The data cannot be decoded here, but only be had as text: {error}", "bad_data") from None
 
 
 def take(kind: type[T], answer: Mapping[str, Any]) -> T:

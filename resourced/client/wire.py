@@ -34,13 +34,15 @@ class Away(Exception):
 
     :ivar unclear: whether what was asked may have been done.
     :ivar pause: seconds to wait before the next try, if the server said so.
+    :ivar foreign: the status of an answer that is not from resourced, and will be no other if it is asked again; else 0.
     """
 
-    def __init__(self, sentence: str, *, unclear: bool, pause: float = 0.0) -> None:
+    def __init__(self, sentence: str, *, unclear: bool, pause: float = 0.0, foreign: int = 0) -> None:
         super().__init__(sentence)
         self.sentence = sentence
         self.unclear = unclear
         self.pause = pause
+        self.foreign = foreign
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,13 @@ def _answer(url: str, response: IResponse, body: bytes, sent: float) -> Answer:
         pause = float(answer.number("retry-after") or 0)
         raise Away(f"{url}: {sentence}", unclear=answer.code not in UNDONE, pause=pause)
     if not isinstance(fields, dict) or (response.code >= 300 and response.code != 304 and not answer.code):
-        raise Away(f"{url}: It answered {response.code}, but not as resourced does.", unclear=True)
+        kind = (answer.header("content-type").partition(";")[0].strip() or "something else")[:100]
+        where = f" and points to {place}" if (place := answer.header("location")[:200]) else ""
+        raise Away(
+            f"{url}: It answered {response.code} with {kind}{where}, not as resourced does. Perhaps a proxy did, or the URL is wrong.",
+            unclear=response.code < 400,
+            foreign=response.code,
+        )
     return answer
 
 
