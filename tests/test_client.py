@@ -38,7 +38,7 @@ from resourced.testing import MemoryServer
 
 pytestmark = pytest.mark.trial
 
-PASS, REFUSE, LOSE, SWALLOW = "pass", "refuse", "lose", "swallow"
+PASS, REFUSE, LOSE, SWALLOW, CONNECT = "pass", "refuse", "lose", "swallow", "connect"
 
 
 class Line:
@@ -46,7 +46,7 @@ class Line:
     The network between a client and a server.
 
     :ivar fate: says what becomes of a request: it passes, the connection is refused, the answer is lost, or nothing comes back;
-        a number is the seconds that the answer takes.
+        a number is the seconds that the answer takes; or the connection is never made.
     :ivar asked: every request: when, its method, its path with the query, and its headers.
     """
 
@@ -66,6 +66,9 @@ class Line:
             return fail(error.ConnectionRefusedError())
         if fate == SWALLOW:
             return Deferred()
+        if fate == CONNECT:
+            # What Twisted makes of it if it is cancelled while it looks the name up.
+            return Deferred(lambda lookup: lookup.errback(error.DNSLookupError("Couldn't find the hostname.")))
         answer = self._treq.request(method, url, headers=headers, **rest)
         if fate == LOSE:
             answer.addErrback(lambda _: None)
@@ -448,6 +451,17 @@ class BeliefTests(ClientTests):
         self.assertEqual(self.line.times("PUT", "A4"), [])
         self.server.advance()
         self.fails(LockLost, block.outcome)
+
+    def test_cancelled_while_it_connects(self):
+        """Whoever gives up while a connection is being made has given up, and does not go on with another one."""
+        self.line.fate = lambda *_: CONNECT
+        acquiring = self.begin(self.client.lock("printer", "A4").acquire())
+        self.assertEqual(len(self.line.asked), 1)
+        self.line.fate = lambda *_: PASS
+        acquiring.cancel()
+        self.server.advance(30)
+        self.fails(CancelledError, acquiring)
+        self.assertEqual(self.holder(), [])
 
     def test_look(self):
         """Who knows that the machine has slept can have the lock looked at: it is renewed, or known to be lost, at once."""

@@ -179,7 +179,9 @@ class TestLock:
         """With a ticket that holds nothing any more nothing is written or locked: the status is 79."""
         ticket = daemon.post(f"/resource/{name}/A4/lock").ticket
         assert daemon.post(f"/resource/{name}/A4/unlock", ticket=ticket).json == {"unlocked": True}
-        for *command, used in (("put", "1", ticket), ("rm", ticket), ("unlock", ticket), ("lock", "0" * 32)):
+        broken = daemon.post(f"/resource/{name}/A4/lock").ticket
+        ctl.ok("break", f"{name}/A4")
+        for *command, used in (("put", "1", ticket), ("rm", ticket), ("unlock", ticket), ("lock", broken)):
             outcome = ctl(command[0], f"{name}/A4", *command[1:], "--ticket", used)
             assert (outcome.status, outcome.out) == (79, ""), (command, outcome)
             assert used not in outcome.err

@@ -149,7 +149,19 @@ class Wire:
         raise Unwilling(_answer(url, response, body, sent))
 
     def _within(self, seconds: float, work: Coroutine[Any, Any, T]) -> Deferred[T]:
-        return Deferred.fromCoroutine(work).addErrback(_plain).addTimeout(seconds, self._reactor)
+        outcome = Deferred.fromCoroutine(work).addErrback(_plain).addTimeout(seconds, self._reactor)
+        wished: list[bool] = []
+
+        def cancel(_: Deferred[T]) -> None:
+            wished.append(True)
+            outcome.cancel()
+
+        # A connection that is just being made may take its cancellation for any other failure, which would be tried again.
+        waiter: Deferred[T] = Deferred(cancel)
+        outcome.addCallbacks(
+            waiter.callback, lambda failure: waiter.errback(Failure(CancelledError()) if wished else failure)
+        )
+        return waiter
 
     async def _whole(self, url: str, request: Request) -> tuple[IResponse, bytes]:
         response = await self._begun(url, request)
