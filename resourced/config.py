@@ -333,6 +333,17 @@ class _Source:
         return SQLiteSettings(str(PurePath(cwd, choice.removeprefix("sqlite:"))))
 
 
+def store_of(choice: str, environ: Mapping[str, str], cwd: str) -> tuple[SQLiteSettings | MySQLSettings, float, int]:
+    """
+    Return the store of a choice such as that of ``RESOURCED_STORE``, how long it may be silent, in seconds, and the longest body.
+
+    :raises resourced.errors.ConfigurationError: the choice, or a variable, is wrong.
+    """
+    check_names(environ)
+    source = _Source({"store": choice}, environ)
+    return source.store(cwd), source.value("store-timeout"), source.value("max-body")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Coroutine
-from contextlib import closing
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from resourced.dialect import Dialect, MySQL, SQLite, refusal
-from resourced.errors import EpochLost, StoreUnavailable
+from resourced.errors import ConfigurationError, EpochLost, StoreUnavailable
 from resourced.journal import Journal
 from resourced.lease import LEADER_LEASE, LeaderLease
 from resourced.store import Store
@@ -207,6 +207,34 @@ def guard_of(reactor: Any, dialect: Dialect) -> Guard:
 def _name_of(dialect: MySQL) -> str:
     """Return the name of the lock: these are one for the whole server, and short; databases have theirs."""
     return f"resourced:{hashlib.sha256(dialect.settings.database.encode()).hexdigest()[:32]}"
+
+
+@contextmanager
+def exclusive(dialect: Dialect) -> Iterator[None]:
+    """
+    Hold the guard of a store, so that no daemon serves it meanwhile. Waits for the driver.
+
+    :raises ConfigurationError: one serves it.
+    """
+    served = ConfigurationError(f"A daemon serves {dialect.describe()}. Stop it, and those that stand by, first.")
+    if isinstance(dialect, MySQL):
+        with closing(dialect.open(autocommit=True, database=None)) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT COALESCE(GET_LOCK(%s, 0), 0)", (_name_of(dialect),))
+            if cursor.fetchone() != (1,):
+                raise served
+            yield
+        return
+    if not isinstance(dialect, SQLite):
+        raise TypeError(f"There is no guard for {dialect!r}.")
+    descriptor = os.open(f"{dialect.settings.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise served from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def is_served(dialect: Dialect) -> bool:

@@ -28,6 +28,9 @@ EXACT_NAMES: Final = 2
 #: A statement finds that its work was done a moment before it.
 DONE_ELSEWHERE: Final = frozenset({ER.DUP_FIELDNAME, ER.DUP_KEYNAME, ER.CANT_DROP_FIELD_OR_KEY, ER.LOCK_DEADLOCK})
 
+#: The version of a database into which a store is being moved, until all of it is there: no server takes it.
+UNFINISHED: Final = 2**31 - 1
+
 _TOO_NEW: Final = (
     "Its schema has version {found}, and this server knows none above {known}: a newer server has used it."
 )
@@ -98,9 +101,22 @@ def look(dialect: Dialect, max_body: int) -> Schema:
     except dialect.error as error:
         kind = StoreUnavailable if dialect.is_passing(error) else ConfigurationError
         raise kind(refusal(dialect, error)) from None
+    _check_version(version, known)
+    return Schema(version, known)
+
+
+def _check_version(version: int, known: int) -> None:
+    """
+    Check that a schema is not beyond this version of the server.
+
+    :raises ConfigurationError: it is.
+    """
+    if version == UNFINISHED:
+        raise ConfigurationError(
+            "A store was to be moved into it, and that was cut short, so not all of it is there. Delete it, and move again."
+        )
     if version > known:
         raise ConfigurationError(_TOO_NEW.format(found=version, known=known))
-    return Schema(version, known)
 
 
 def _look_sqlite(dialect: Dialect) -> int:
@@ -148,8 +164,7 @@ def _prepare_sqlite(dialect: SQLite) -> None:
         )
         connection.execute("INSERT OR IGNORE INTO schema_version (id, version) VALUES (1, 0)")
         (version,) = connection.execute("SELECT version FROM schema_version WHERE id = 1").fetchone()
-        if version > len(versions):
-            raise ConfigurationError(_TOO_NEW.format(found=version, known=len(versions)))
+        _check_version(version, len(versions))
         for statements in versions[version:]:
             for statement in statements:
                 connection.execute(statement)
@@ -243,8 +258,7 @@ def _wait_alone(cursor: Any, database: str) -> None:
 def _migrate_mysql(connection: Any, cursor: Any, versions: list[list[str]], remark: Callable[[str], object]) -> None:
     """Check everything before anything is changed, then run what is missing of the schema."""
     version = _version(cursor)
-    if version > len(versions):
-        raise ConfigurationError(_TOO_NEW.format(found=version, known=len(versions)))
+    _check_version(version, len(versions))
     _check_owner(cursor, version)
     if version < EXACT_NAMES:
         for sentence in survey(connection):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import encodings.idna  # noqa: F401 - werkzeug would import it with the first request, when there may be no file left to open
 import os
 import re
@@ -26,13 +27,13 @@ from resourced.channel import Gate
 from resourced.checkup import check
 from resourced.ciphers import ForwardSecret
 from resourced.clock import count_monotonically, elapsed
-from resourced.config import OPTION_FLAGS, OPTION_PARAMETERS, Config, MySQLSettings, SQLiteSettings
+from resourced.config import OPTION_FLAGS, OPTION_PARAMETERS, Config, MySQLSettings, SQLiteSettings, store_of
 from resourced.daemon import Daemon, TwistdProcess
 from resourced.database import Database
 from resourced.dialect import Dialect, MySQL, SQLite
 from resourced.dispatch import Dispatch
 from resourced.election import Election, TakeOver
-from resourced.errors import ConfigurationError, NotAuthorized
+from resourced.errors import ConfigurationError, NotAuthorized, ResourcedError
 from resourced.exposition import Exposition
 from resourced.express import make_express_site
 from resourced.gauges import gauges_of
@@ -50,6 +51,7 @@ from resourced.locktable import Times, ids_from
 from resourced.logs import Logged, json_observer
 from resourced.metrics import Metrics
 from resourced.model import Event
+from resourced.move import move
 from resourced.page import Displayed
 from resourced.pauses import Pauses
 from resourced.quotas import CONNECTIONS, Quota, Quotas
@@ -98,7 +100,8 @@ class Options(usage.Options):
             return super().getSynopsis()
         return (
             "Usage: resourced [options]; to make a key: resourced key [options] name; "
-            "to look whether all is right with these options, without starting anything: resourced check [options]"
+            "to look whether all is right with these options, without starting anything: resourced check [options]; "
+            "to move a store: resourced move --from STORE --to STORE"
         )
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -119,7 +122,7 @@ class Options(usage.Options):
         :raises twisted.python.usage.UsageError: there are some.
         """
         if words:
-            raise usage.UsageError(f"There is no command {words[0]}: there are {' and '.join(COMMANDS)}")
+            raise usage.UsageError(f"There is no command {words[0]}: there are {', '.join(COMMANDS)}")
 
     def postOptions(self) -> None:
         """
@@ -350,8 +353,34 @@ def run_check_command(arguments: Sequence[str]) -> None:
     sys.exit(not all(finding.good for finding in findings))
 
 
+def run_move_command(arguments: Sequence[str]) -> None:
+    """Move a store, and say how that goes."""
+    parser = argparse.ArgumentParser(
+        prog="resourced move",
+        description="Copy all of a store but running locks into an empty one, and compare them row by row.",
+        epilog="The variables MYSQL_... say where MySQL is. No daemon may serve either of the two meanwhile.",
+        allow_abbrev=False,
+    )
+    for way, what in (("from", "the store to copy"), ("to", "the one that is to be it")):
+        parser.add_argument(f"--{way}", dest=way, required=True, metavar="STORE", help=f"{what}: mysql or sqlite:PATH")
+    given = vars(parser.parse_args(arguments))
+    try:
+        stores = []
+        for way in ("from", "to"):
+            settings, timeout, max_body = store_of(given[way], os.environ, str(Path.cwd()))
+            stores.append(dialect(settings, timeout))
+        source, target = stores
+        move(source, target, max_body, lambda line: print(line, flush=True))  # noqa: T201 - it is a command
+    except ResourcedError as error:
+        raise SystemExit(f"resourced move: {error.sentence}") from None
+
+
 #: What the first word of the command line may be.
-COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {"key": run_key_command, "check": run_check_command}
+COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
+    "key": run_key_command,
+    "check": run_check_command,
+    "move": run_move_command,
+}
 
 
 def main() -> None:

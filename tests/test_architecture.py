@@ -28,6 +28,7 @@ MAY_KNOW = {
     "restoration": {"locks"},
     "keyfile": {"auth", "quotas"},
     "keycommand": {"auth", "keyfile", "quotas"},
+    "move": {"batches", "dialect", "guard", "lease", "migration"},
     "checkup": {"auth", "config", "dialect", "guard", "keyfile", "migration"},
     "waiting": set(),
     "index": set(),
@@ -151,6 +152,7 @@ MAY_KNOW = {
             "locktable",
             "logs",
             "metrics",
+            "move",
             "page",
             "quotas",
             "pauses",
@@ -217,7 +219,7 @@ IMPURE = (
 )
 
 #: The store and what it stands on; and the guard, which asks the MySQL server for a lock of its own.
-WITH_SQL = {"batches", "sqlstore", "database", "dialect", "line", "migration", "takeover", "guard"}
+WITH_SQL = {"batches", "sqlstore", "database", "dialect", "line", "migration", "move", "takeover", "guard"}
 #: Upper case with what follows, so that an HTTP method or a word in a sentence is no statement.
 SQL = re.compile(
     r"\b(SELECT\s|INSERT\s+INTO|REPLACE\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|(CREATE|ALTER|DROP)\s+TABLE|BEGIN\s+IMMEDIATE)"
