@@ -92,6 +92,8 @@ class Database:
         self._parted()
         if self._courier is not None:
             self._courier.drop()
+        for pool in (self._reads, self._writes, self._probes):
+            pool.drop()
 
     def begin_term(self) -> bool:
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -46,6 +47,9 @@ class Dialect(Protocol):
 
     def connect(self, *, writes: bool) -> Any:
         """Open a connection; one that does not write commits each statement for itself."""
+
+    def hang_up(self, connection: Any) -> None:
+        """End a connection, which some other thread may be using: there it is lost."""
 
     def check(self, connection: Any) -> None:
         """Raise the driver's error if a connection that lay idle is no longer alive."""
@@ -219,6 +223,11 @@ class MySQL:
             with connection.cursor() as cursor:
                 cursor.execute(f"SET SESSION {causal}")
 
+    def hang_up(self, connection: Any) -> None:
+        # By the socket alone: what the driver has of it belongs to the other thread, and so does what encrypts.
+        with suppress(OSError, TypeError):
+            socket.socket.shutdown(connection._sock, socket.SHUT_RDWR)  # noqa: SLF001
+
     def check(self, connection: Any) -> None:
         connection.ping()
 
@@ -337,6 +346,9 @@ class SQLite:
         # Where there is no log of what was written last, nobody has it open, and SQLite would make one to look into.
         way = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
         return sqlite3.connect(f"{path.as_uri()}?{way}", uri=True, timeout=self.timeout, isolation_level=None)
+
+    def hang_up(self, connection: Any) -> None:
+        """Nothing: there is only one file."""
 
     def check(self, connection: Any) -> None:
         """Nothing: a file does not hang up."""

@@ -165,6 +165,11 @@ class Pool(adbapi.ConnectionPool):
         self._measure(self._name, self._now() - began, not away)
         return result
 
+    def drop(self) -> None:
+        """End all connections, whatever their threads are about: nobody knows what becomes of it."""
+        for connection in list(self.connections.values()):
+            self.dialect.hang_up(connection)
+
     def detach(self) -> None:
         """Let the reactor's end no longer close this pool: its owner does."""
         if self.shutdownID:
@@ -228,11 +233,15 @@ class Pool(adbapi.ConnectionPool):
         if self._now() > latest:
             raise StoreUnavailable(BUSY)
         self._hold_to(term)
-        if script is not None and isinstance(self.dialect, MySQL) and self._at_once(session, self.dialect, script()):
+        if (
+            script is not None
+            and isinstance(self.dialect, MySQL)
+            and self._at_once(session, self.dialect, script(), term)
+        ):
             return None
         self._hold_to(term)
         try:
-            return self._once(session, work)
+            return self._once(session, work, term)
         except self.dialect.error as error:
             if not self.dialect.is_retryable(error):
                 raise self.failed(error) from None
@@ -240,16 +249,17 @@ class Pool(adbapi.ConnectionPool):
         fresh = session.renew()
         self._hold_to(term)
         try:
-            return self._once(session, work)
+            return self._once(session, work, term)
         except self.dialect.error as error:
             raise self.failed(error, fresh=fresh) from None
 
-    def _at_once(self, session: Session, dialect: MySQL, script: list[Statement]) -> bool:
+    def _at_once(self, session: Session, dialect: MySQL, script: list[Statement], term: int) -> bool:
         """Do a script and commit it; tell whether it is done, or nothing of it is and it has to be done step by step."""
         if length(script) > self._longest:
             return False
         try:
             dialect.at_once(session.connection, script)
+            self._hold_to(term)
             session.settle()
         except dialect.error as error:
             if dialect.is_lost(error):
@@ -262,12 +272,13 @@ class Pool(adbapi.ConnectionPool):
             return False
         return True
 
-    def _once(self, session: Session, work: Work[T]) -> T:
+    def _once(self, session: Session, work: Work[T], term: int) -> T:
         try:
             if self.writes:
                 self.dialect.begin(session.connection)
             result = work(Transaction(session.connection, self.dialect))
             if self.writes:
+                self._hold_to(term)
                 session.settle()
         except self.dialect.error as error:
             if self.dialect.is_lost(error):
