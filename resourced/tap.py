@@ -155,10 +155,7 @@ def makeService(options: Options) -> IService:
     allow_many_connections()
 
     process = TwistdProcess(reactor)
-    try:
-        engine = dialect(config.store, config.store_timeout)
-    except ConfigurationError as error:
-        raise SystemExit(f"resourced: {error.sentence}") from None
+    engine = engine_of(config)
     metrics = Metrics()
     database = Database(
         reactor,
@@ -319,6 +316,18 @@ def to_all(listeners: Sequence[Callable[[Sequence[Event]], object]]) -> Callable
     return tell
 
 
+def engine_of(config: Config) -> Dialect:
+    """
+    Return the dialect of the store.
+
+    :raises SystemExit: a file that it takes cannot be used; with a sentence that says which and why.
+    """
+    try:
+        return dialect(config.store, config.store_timeout)
+    except ConfigurationError as error:
+        raise SystemExit(f"resourced: {error.sentence}") from None
+
+
 def dialect(settings: SQLiteSettings | MySQLSettings, timeout: float) -> Dialect:
     """Return what the store's settings ask for."""
     return MySQL(settings, timeout) if isinstance(settings, MySQLSettings) else SQLite(settings, timeout)
@@ -346,7 +355,7 @@ def run_check_command(arguments: Sequence[str]) -> None:
     options = Options()
     options.parseOptions(arguments)
     config = options.config
-    findings = check(config, dialect(config.store, config.store_timeout))
+    findings = check(config, engine_of(config))
     sys.stdout.write(f"resourced {version('resourced')}\n")
     for finding in findings:
         sys.stdout.write(f"{'ok   ' if finding.good else 'FAULT'}  {finding.subject:<13}  {finding.text}\n")

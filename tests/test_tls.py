@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -22,7 +23,7 @@ from resourced.errors import ConfigurationError
 from resourced.line import open_line
 from resourced.tls import Way, is_local
 from tests.certificates import Authority, Certificate
-from tests.daemon import Daemon
+from tests.daemon import RESOURCED, Daemon
 from tests.mariadb import MariaDB
 from tests.proxy import Proxy, without_tls
 from tests.stores import mariadb_fixture  # noqa: F401 - a fixture
@@ -235,6 +236,16 @@ def test_daemon_with_a_certificate(secured: Place, tmp_path: Path) -> None:
         assert sentence in log
         assert "Traceback" not in log
         assert PASSWORD not in log
+    checked = subprocess.run(
+        [*RESOURCED, "check"],
+        env={**daemon.environment, "MYSQL_SSL_CA": "/no/such.pem"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 1
+    assert checked.stdout == "resourced: MYSQL_SSL_CA cannot be used, /no/such.pem: No such file or directory\n"
 
 
 def test_asked_for_the_password_itself() -> None:
