@@ -72,6 +72,7 @@ class Member(MySQL9):
             "--enforce-gtid-consistency=ON",
             "--report-host=127.0.0.1",
             "--performance-schema=ON",
+            "--replica-parallel-workers=1",
             "--plugin-load-add=group_replication.so",
             f"--loose-group-replication-group-name={GROUP}",
             f"--loose-group-replication-local-address=127.0.0.1:{self.group_port}",

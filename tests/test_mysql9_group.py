@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from typing import ClassVar
 
 import pytest
 import pytest_twisted
 
+from resourced.dialect import MySQL
 from resourced.durability import durability
 from resourced.errors import StoreUnavailable
 from resourced.pool import Transaction
 from tests.cluster import DATABASE, Careless, Made, fence, raise_fence
+from tests.daemon import eventually
 from tests.mysql9 import GROUP, Member, require
 from tests.test_database import log_lines
 
@@ -40,25 +43,55 @@ async def made() -> AsyncIterator[Made]:
         await database.close()
 
 
-async def test_conflict_at_the_commit(members: tuple[Member, Member], made: Made) -> None:
-    """A transaction that the group undoes at its commit is done anew, once and whole."""
+class Noting(MySQL):
+    """A dialect that notes with which numbers commits have failed."""
+
+    numbers: ClassVar[list[int]] = []
+
+    def is_undone(self, error: Exception) -> bool:
+        self.numbers.append(self.code(error))
+        return super().is_undone(error)
+
+
+@pytest.mark.parametrize("number", [1180, 3101])
+async def test_conflict_at_the_commit(members: tuple[Member, Member], made: Made, number: int) -> None:
+    """
+    A transaction that the group undoes at its commit is done anew, once and whole: whether what is in its way has come to this member already,
+    which ends it, or is only known to come.
+    """
     first, second = members
     await made.at(first)
-    here = await made.at(second)
+    first.run(f"CREATE TABLE IF NOT EXISTS {DATABASE}.lag (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY)")
+    here = await made.at(second, Noting)
+    Noting.numbers.clear()
     assert f"a member of the group {GROUP}" in durability(here.dialect).sentence
     before = await here.read(fence)
     runs: list[int] = []
+    with closing(second.connect()) as locked, locked.cursor() as cursor:
+        if number == 3101:
+            cursor.execute(f"LOCK TABLES {DATABASE}.lag READ")
 
-    def work(transaction: Transaction) -> None:
-        raise_fence(transaction)
-        runs.append(1)
-        if len(runs) == 1:
-            first.run("UPDATE server SET fence = fence + 10 WHERE id = 1", database=DATABASE)
+        def caught_up() -> bool:
+            return second.run(f"SELECT fence FROM {DATABASE}.server") == [(before + 10,)]
 
-    with log_lines() as lines:
-        await here.write(work)
+        def work(transaction: Transaction) -> None:
+            if runs:
+                cursor.execute("UNLOCK TABLES")
+                eventually(caught_up, what="it has what came from the other member")
+            raise_fence(transaction)
+            runs.append(1)
+            if len(runs) == 1:
+                # What comes after it waits for it.
+                first.run(f"INSERT INTO {DATABASE}.lag () VALUES ()")
+                first.run("UPDATE server SET fence = fence + 10 WHERE id = 1", database=DATABASE)
+                if number == 1180:
+                    eventually(caught_up, what="it has what came from the other member")
+
+        with log_lines() as lines:
+            await here.write(work)
     assert lines == []
     assert len(runs) == 2
+    assert Noting.numbers == [number]
     assert await here.read(fence) == before + 11
 
 
