@@ -409,7 +409,6 @@ def _server() -> dict[str, Part]:
                         "The client does not ask for HTML.", {"unknown_path": "There is nothing at this path."}
                     ),
                 },
-                parameters=["Accept"],
                 open_to_all=True,
             )
         ),

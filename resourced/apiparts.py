@@ -301,7 +301,6 @@ PARAMETERS: Final[Mapping[str, Part]] = {
         "hung since noon",
         {"type": "string", "maxLength": 255, "pattern": "^[ -~]*$"},
     ),
-    "Accept": _parameter("header", "Accept", "What the client takes.", "text/html", _TEXT),
     "Last-Event-ID": _parameter(
         "header",
         "Last-Event-ID",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from twisted.python.failure import Failure
 from resourced.dialect import Dialect, MySQL, SQLite, refusal
 from resourced.errors import ConfigurationError, EpochLost, StoreUnavailable
 from resourced.journal import Journal
-from resourced.lease import LEADER_LEASE, LeaderLease
+from resourced.lease import LEADER_LEASE, MARGIN, LeaderLease
 from resourced.store import Store
 
 log = Logger()
@@ -209,6 +210,27 @@ def _name_of(dialect: MySQL) -> str:
     return f"resourced:{hashlib.sha256(dialect.settings.database.encode()).hexdigest()[:32]}"
 
 
+def _beats(dialect: MySQL, cursor: Any) -> bool:
+    """Tell whether the leader's row changes: at another server of a cluster a daemon may hold its guard, of which this one does not know."""
+    database = dialect.settings.database.replace("`", "``")
+
+    def row() -> Any:
+        cursor.execute(f"SELECT epoch, beat, state FROM `{database}`.server WHERE id = 1")
+        return cursor.fetchone()
+
+    try:
+        seen = row()
+    except dialect.error:
+        # There is no such database, or nobody has led by this schema yet.
+        return False
+    until = time.monotonic() + LEADER_LEASE + MARGIN
+    while seen is not None and seen[2] in {"up", b"up"} and time.monotonic() < until:
+        time.sleep(PERIOD / 4)
+        if row() != seen:
+            return True
+    return False
+
+
 @contextmanager
 def exclusive(dialect: Dialect) -> Iterator[None]:
     """
@@ -239,14 +261,14 @@ def exclusive(dialect: Dialect) -> Iterator[None]:
 
 def is_served(dialect: Dialect) -> bool:
     """
-    Tell whether a daemon holds the guard of a store at this moment. Waits for the driver.
+    Tell whether a daemon serves a store at this moment. Waits for the driver, and after a daemon was killed until its lease is over.
 
     :raises Exception: that of the driver, or an ``OSError``: it cannot be found out.
     """
     if isinstance(dialect, MySQL):
         with closing(dialect.open(autocommit=True, database=None)) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT IS_USED_LOCK(%s)", (_name_of(dialect),))
-            return cursor.fetchone()[0] is not None
+            return cursor.fetchone()[0] is not None or _beats(dialect, cursor)
     if not isinstance(dialect, SQLite):
         raise TypeError(f"There is no guard for {dialect!r}.")
     try:

@@ -152,21 +152,24 @@ def move(source: Dialect, target: Dialect, max_body: int, say: Callable[[str], o
         with ExitStack() as exits:
             exits.enter_context(exclusive(source))
             exits.enter_context(exclusive(target))
+            old = _Side(source, exits)
+            led = _unled(old)
             prepare(target, max_body)
-            _move(_Side(source, exits), _Side(target, exits), look(target, max_body).known, say)
+            _move(old, led, _Side(target, exits), look(target, max_body).known, say)
     except OSError as error:
         raise ConfigurationError(f"{error.filename}: {error.strerror}.") from None
     except (source.error, target.error) as error:
         raise ConfigurationError(f"A database has refused something, so it was not moved: {error}") from None
 
 
-def _move(source: _Side, target: _Side, version: int, say: Callable[[str], object]) -> None:
+def _move(source: _Side, led: Row, target: _Side, version: int, say: Callable[[str], object]) -> None:
     """
     Copy, compare, and make it count.
 
+    :param led: how the source was last led.
     :param version: that of the schema of the target.
     """
-    led = [_unled(side) for side in (source, target)]
+    before = [led, _unled(target)]
     _check_empty(target)
     target.execute("UPDATE schema_version SET version = %s WHERE id = 1", (UNFINISHED,))
     target.commit()
@@ -176,7 +179,7 @@ def _move(source: _Side, target: _Side, version: int, say: Callable[[str], objec
             target.commit()
     for table in TABLES:
         say(f"{table.name}: {_compare(source, target, table)} rows, the same in both")
-    if [side.leader()[:2] for side in (source, target)] != led:
+    if [side.leader()[:2] for side in (source, target)] != before:
         raise ConfigurationError(
             "A daemon has served one of the two meanwhile, so this was for nothing. Delete the target."
         )

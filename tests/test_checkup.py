@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.beating import beating
 from tests.daemon import KEYS, RESOURCED, TWISTD, Daemon, eventually
 from tests.stores import MySQLBackend, mariadb_fixture, mysql_fixture  # noqa: F401 - fixtures
 
@@ -105,6 +106,8 @@ def test_mysql(tmp_path, mysql: MySQLBackend):
         daemon.terminate()
     outcome = run(tmp_path, "check", **environ)
     assert (outcome.returncode, "by no daemon" in outcome.stdout) == (0, True)
+    with beating(mysql.server, mysql.name):
+        assert "by a daemon at this moment" in run(tmp_path, "check", **environ).stdout
     mysql.server.run(f"UPDATE `{mysql.name}`.schema_version SET version = 999")
     outcome = run(tmp_path, "check", **environ)
     assert (outcome.returncode, "a newer server has used it" in outcome.stdout) == (1, True)

@@ -17,6 +17,7 @@ from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.dialect import MySQL, SQLite
 from resourced.errors import ConfigurationError
 from resourced.migration import UNFINISHED, prepare
+from tests.beating import beating
 from tests.daemon import RESOURCED, Daemon
 from tests.documents import read_blocks
 from tests.mariadb import MariaDB
@@ -117,6 +118,10 @@ def test_there_and_back(tmp_path, mariadb, environ):
         outcome = run(tmp_path, environ, "move back")
         assert (outcome.returncode, "A daemon serves MySQL" in outcome.stderr) == (1, True)
         daemon.terminate()
+        with beating(mariadb, "moved"):
+            outcome = run(tmp_path, environ, "move back")
+            assert (outcome.returncode, "A daemon serves MySQL" in outcome.stderr) == (1, True)
+        assert not (tmp_path / "again.sqlite").exists()
 
         there = picture(mysql(mariadb))
         outcome = run(tmp_path, environ, "move back")
