@@ -28,7 +28,7 @@ from resourced.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from resourced.model import Batch, EventKind, Key, Mark, Reign, Resource, Standing, valid_name
+from resourced.model import Batch, EventKind, Key, Loss, Mark, Reign, Resource, Standing, valid_name
 from resourced.pool import Transaction, Work
 from resourced.sqlstore import SQLStore
 from resourced.statement import Statement
@@ -421,6 +421,53 @@ async def test_events_are_kept_as_they_happened(backend: Backend) -> None:
     rows = backend.rows(f"SELECT {EVENT_COLUMNS} FROM event ORDER BY id")
     texts = [[value.decode() if isinstance(value, bytes) else value for value in row] for row in rows]
     assert texts == [[id_, int(kind), at, *key, *rest] for id_, kind, at, key, *rest in events]
+
+
+def losses(*numbers: int) -> list[Loss]:
+    return [Loss(number, Key(NAMES[number], NAMES[-number]), f"{number:032x}", NAMES[number]) for number in numbers]
+
+
+async def test_losses(any_backend: AnyBackend) -> None:
+    """What tickets have lost is kept byte for byte, the oldest first, until it is to be forgotten; also in the same batch."""
+    store = await any_backend.store()
+    await lead(store)
+    await store.commit(Batch(0, losses=losses(3, 1)))
+    await store.commit(Batch(0, losses=losses(2, 4), forgotten=[4, 77]))
+    assert (await lead(store)).losses == tuple(losses(1, 2, 3))
+    await store.commit(Batch(0, forgotten=[1, 3]))
+    assert (await lead(store)).losses == tuple(losses(2))
+
+
+async def test_many_losses(any_backend: AnyBackend) -> None:
+    """A thousand are kept, and forgotten, at once."""
+    store = await any_backend.store()
+    await lead(store)
+    many = [Loss(number, Key("printer", str(number)), "t", "p") for number in range(1, 1201)]
+    await store.commit(Batch(0, losses=many))
+    await store.commit(Batch(0, forgotten=list(range(2, 1201))))
+    assert (await lead(store)).losses == (many[0],)
+
+
+async def test_losses_are_undone_with_their_batch(any_backend: AnyBackend) -> None:
+    """What is refused is not lost."""
+    store = await any_backend.store()
+    await lead(store)
+    printer = await store.create_resource("printer", 0)
+    await store.commit(Batch(0, losses=losses(1)))
+    with pytest.raises(StoreRefused):
+        await store.commit(
+            Batch(1, writes=[write(holder(1, fence=1), printer.id, "1")], losses=losses(2), forgotten=[1])
+        )
+    assert (await lead(store)).losses == tuple(losses(1))
+
+
+async def test_losses_are_forgotten_with_their_events(any_backend: AnyBackend) -> None:
+    """A loss is kept for as long as the event that tells of it."""
+    store = await any_backend.store()
+    await lead(store)
+    await store.commit(Batch(0, losses=losses(1, 2, 3), events=[event(1), event(2), event(3)], event=3))
+    await store.forget_events(2)
+    assert (await lead(store)).losses == tuple(losses(3))
 
 
 async def test_events_are_undone_with_their_batch(any_backend: AnyBackend) -> None:
