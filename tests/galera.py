@@ -166,15 +166,16 @@ class Galera:
     """
     A cluster, to be used as a context manager.
 
+    :param kind: what to make the nodes of.
     :ivar nodes: its servers. Each accepts reads and writes; most of them have to be there, or the others refuse both.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, kind: type[Node] = Node) -> None:
         provider()
         self.nodes: list[Node] = []
         try:
             for number in range(size):
-                self.nodes.append(Node(f"n{number + 1}", empty=number > 0))
+                self.nodes.append(kind(f"n{number + 1}", empty=number > 0))
         except BaseException:
             self.remove()
             raise

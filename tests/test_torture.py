@@ -117,7 +117,7 @@ def test_a_while(runs, store):
 
 #: Enough to show what is missing, in runs that are short and all at once.
 FEW = ("--clients", "12")
-UNFENCED = ("--seconds", "20", "--store", "mysql", "--unfenced", "--only", "depose")
+UNFENCED = ("--seconds", "20", "--store", "mysql", "--without", "fencing", "--only", "depose")
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +126,8 @@ def maimed() -> Iterator[dict[str, Run]]:
     with ExitStack() as stack:
         runs = {
             "fencing": Run.start(*UNFENCED, "--seed", "1"),
-            "sqlite": Run.start("--seconds", "8", "--store", "sqlite", "--unguarded", *FEW),
-            "mysql": Run.start("--seconds", "8", "--store", "mysql", "--unguarded", *FEW),
+            "sqlite": Run.start("--seconds", "8", "--store", "sqlite", "--without", "guard", *FEW),
+            "mysql": Run.start("--seconds", "8", "--store", "mysql", "--without", "guard", *FEW),
         }
         for run in runs.values():
             stack.callback(run.close)

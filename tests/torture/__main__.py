@@ -26,12 +26,13 @@ from typing import Final
 from tests.daemon import WRITE, Daemon
 from tests.torture import servers
 from tests.torture.client import Settings
+from tests.torture.cluster import ClusterTormentor, GaleraBase
 from tests.torture.faults import ClientTormentor, Log, ServerTormentor
 from tests.torture.guardian import Guardian
 from tests.torture.history import Rules, check
 from tests.torture.record import load
 from tests.torture.report import Report
-from tests.torture.servers import MySQLBase, SQLiteBase, Supervised
+from tests.torture.servers import Base, MySQLBase, SQLiteBase, Supervised
 
 LEASE: Final = 3
 SHORT: Final = 2
@@ -51,10 +52,15 @@ def options(arguments: list[str]) -> argparse.Namespace:
     length.add_argument("--minutes", type=float, default=1.0, help="for how long faults are made (default: 1)")
     length.add_argument("--seconds", type=float, help="the same in seconds")
     parser.add_argument("--seed", default="", help="what all chance depends on (default: another one each time)")
-    parser.add_argument("--store", choices=["mysql", "sqlite"], default="mysql")
+    parser.add_argument("--store", choices=["mysql", "sqlite", "galera"], default="mysql")
     parser.add_argument("--clients", type=int, default=30)
-    parser.add_argument("--unfenced", action="store_true", help="let the store take every write: this must be noticed")
-    parser.add_argument("--unguarded", action="store_true", help="let each daemon believe that it is the only one")
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        choices=["fencing", "guard", "beat", "lease", "still"],
+        help="take a safeguard out, see tests/unfenced.py: most of them must be noticed; may be given more than once",
+    )
     parser.add_argument("--only", default="", help="how the names of the servers' faults begin (default: all of them)")
     parser.add_argument("--keep", action="store_true", help="leave all logs where they are")
     parsed = parser.parse_args(arguments)
@@ -90,11 +96,11 @@ def _leave(number: int, frame: FrameType | None) -> None:
 def run(chosen: argparse.Namespace, guardian: Guardian, folder: Path) -> Report:
     """Run it all, and judge what came of it."""
     log = Log()
-    missing = [name for name in ("fencing", "guard") if (chosen.unfenced, chosen.unguarded)[name == "guard"]]
+    missing = chosen.without
     with ExitStack() as stack:
-        base = MySQLBase(guardian) if chosen.store == "mysql" else SQLiteBase(folder)
+        base = _base(chosen.store, guardian, folder)
         stack.callback(base.remove)
-        daemons = [_daemon(folder / name, base, missing, guardian) for name in ("left", "right")]
+        daemons = [_daemon(folder / name, base, i, missing, guardian) for i, name in enumerate(("left", "right"))]
         for daemon in daemons:
             stack.callback(daemon.kill)
         leases = {name: float(RESOURCES[name.partition("/")[0]][1]) for name in SELECTORS}
@@ -105,8 +111,11 @@ def run(chosen: argparse.Namespace, guardian: Guardian, folder: Path) -> Report:
         ]
         clients = ClientTormentor(random.Random(f"{chosen.seed}/clients"), log, guardian, folder, settings)
         intruder = _intruder(folder / "intruder", base)
-        tormentor = ServerTormentor(
-            random.Random(f"{chosen.seed}/servers"), log, daemons, base, TIMEOUT, intruder, chosen.only
+        dice = random.Random(f"{chosen.seed}/servers")
+        tormentor = (
+            ClusterTormentor(dice, log, daemons, base, TIMEOUT, intruder, chosen.only)
+            if isinstance(base, GaleraBase)
+            else ServerTormentor(dice, log, daemons, base, TIMEOUT, intruder, chosen.only)
         )
         stack.callback(tormentor.abort)
         stack.callback(clients.abort)
@@ -116,7 +125,7 @@ def run(chosen: argparse.Namespace, guardian: Guardian, folder: Path) -> Report:
         clients.start()
         _supervise(daemons, chosen.seconds)
         # Two that know nothing of each other take the store from each other for ever.
-        finish = _finish(tormentor, clients, daemons[:1] if chosen.unguarded else daemons)
+        finish = _finish(tormentor, clients, daemons[:1] if {"guard", "still"} & {*missing} else daemons)
         for daemon in daemons:
             _end(daemon)
         final = base.values()
@@ -140,20 +149,28 @@ def run(chosen: argparse.Namespace, guardian: Guardian, folder: Path) -> Report:
     return report
 
 
-def _daemon(folder: Path, base: MySQLBase | SQLiteBase, missing: list[str], guardian: Guardian) -> Supervised:
+def _base(store: str, guardian: Guardian, folder: Path) -> MySQLBase | SQLiteBase | GaleraBase:
+    if store == "galera":
+        return GaleraBase(guardian)
+    return MySQLBase(guardian) if store == "mysql" else SQLiteBase(folder)
+
+
+def _daemon(folder: Path, base: Base, number: int, missing: list[str], guardian: Guardian) -> Supervised:
     folder.mkdir()
     return Supervised(
         folder,
-        {**servers.environ(LEASE, PLACE, CLAIM, TIMEOUT), **base.environ},
+        {**servers.environ(LEASE, PLACE, CLAIM, TIMEOUT), **base.environ_of(number)},
         ("--standby",),
         servers.command(missing),
         guardian=guardian,
     )
 
 
-def _intruder(folder: Path, base: MySQLBase | SQLiteBase) -> Callable[[], subprocess.Popen[bytes]]:
+def _intruder(folder: Path, base: Base) -> Callable[[], subprocess.Popen[bytes]]:
     folder.mkdir()
-    daemon = Daemon(folder, {**servers.environ(LEASE, PLACE, CLAIM, TIMEOUT), **base.environ}, (), servers.command([]))
+    daemon = Daemon(
+        folder, {**servers.environ(LEASE, PLACE, CLAIM, TIMEOUT), **base.environ_of(2)}, (), servers.command([])
+    )
 
     def launch() -> subprocess.Popen[bytes]:
         daemon.launch()

@@ -132,9 +132,8 @@ class Base(Protocol):
 
     kind: str
 
-    @property
-    def environ(self) -> Mapping[str, str]:
-        """What the daemons are told about it."""
+    def environ_of(self, number: int) -> Mapping[str, str]:
+        """What a daemon is told about it, the first being number 0."""
 
     def values(self) -> dict[str, Value]:
         """Read what is kept, by selector, without asking a daemon."""
@@ -143,7 +142,7 @@ class Base(Protocol):
         """End it, and leave nothing behind."""
 
 
-_VALUES = (
+VALUES = (
     "SELECT resource.name, resource_data.selector, resource_data.data FROM resource_data "
     "JOIN resource ON resource.id = resource_data.id_resource"
 )
@@ -179,8 +178,7 @@ class MySQLBase:
             self.server.remove()
             raise
 
-    @property
-    def environ(self) -> Mapping[str, str]:
+    def environ_of(self, number: int) -> Mapping[str, str]:
         return {
             "MYSQL_HOST": "127.0.0.1",
             "MYSQL_PORT": str(self.server.port),
@@ -189,7 +187,7 @@ class MySQLBase:
         }
 
     def values(self) -> dict[str, Value]:
-        return {_where(name, part): _value(data) for name, part, data in self.server.run(_VALUES, database=DATABASE)}
+        return {where(name, part): value_of(data) for name, part, data in self.server.run(VALUES, database=DATABASE)}
 
     def remove(self) -> None:
         self.server.remove()
@@ -214,13 +212,12 @@ class SQLiteBase:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "torture.sqlite"
 
-    @property
-    def environ(self) -> Mapping[str, str]:
+    def environ_of(self, number: int) -> Mapping[str, str]:
         return {"RESOURCED_STORE": f"sqlite:{self.path}"}
 
     def values(self) -> dict[str, Value]:
         with closing(sqlite3.connect(self.path)) as connection:
-            return {_where(name, part): _value(data) for name, part, data in connection.execute(_VALUES)}
+            return {where(name, part): value_of(data) for name, part, data in connection.execute(VALUES)}
 
     def remove(self) -> None:
         """It goes with its folder."""
@@ -233,11 +230,11 @@ class SQLiteBase:
             meanwhile()
 
 
-def _where(name: str | bytes, part: str | bytes) -> str:
+def where(name: str | bytes, part: str | bytes) -> str:
     return "/".join(word.decode() if isinstance(word, bytes) else word for word in (name, part))
 
 
-def _value(data: str) -> Value:
+def value_of(data: str) -> Value:
     value = json.loads(data)
     return Value(value["name"], value["counter"])
 
