@@ -42,6 +42,8 @@ TIMEOUT: Final = 1.0
 #: By resource, the timeout that it is made with and the lease that it has by that.
 RESOURCES: Final = {"short": (SHORT, SHORT), "usual": (0, LEASE)}
 SELECTORS: Final = tuple(f"{name}/{part}" for name in RESOURCES for part in "abcd")
+#: For how many seconds a fault of the servers may still be the cause of something.
+AFTERMATH: Final = 15.0
 #: How long the last increments of all clients may take.
 FINISH: Final = 40.0
 
@@ -142,7 +144,12 @@ def run(chosen: argparse.Namespace, guardian: Guardian, folder: Path) -> Report:
         reigns=logs.count("Serving."),
         finish=finish,
     )
-    report.violations = [*log.wrong, *(text for daemon in daemons for text in daemon.wrong), *check(ops, final, rules)]
+    report.violations = [
+        *_deposed_for_nothing(daemons, log),
+        *log.wrong,
+        *(text for daemon in daemons for text in daemon.wrong),
+        *check(ops, final, rules),
+    ]
     errors = (folder / "clients.err").read_text(errors="replace")
     if errors:
         report.violations.append(f"a client has a bug:\n{errors[-3000:]}")
@@ -220,6 +227,16 @@ def _end(daemon: Supervised) -> None:
     if daemon.runs:
         daemon.wrong.append("a daemon did not end within 15 seconds after SIGTERM")
         daemon.kill()
+
+
+def _deposed_for_nothing(daemons: list[Supervised], log: Log) -> list[str]:
+    """Find daemons that were deposed although nothing had been done to anybody for a while."""
+    return [
+        "a daemon was deposed that nothing had been done to"
+        for daemon in daemons
+        for when in daemon.deposed
+        if not any(began <= when <= ended + AFTERMATH for began, ended, _ in log.spans)
+    ]
 
 
 def _takeovers(logs: list[str]) -> int:

@@ -41,11 +41,13 @@ class Supervised(Daemon):
     A daemon that is started again whenever it has ended.
 
     :ivar statuses: how its lives have ended: with a signal or a status, and what it said last.
+    :ivar deposed: when it was found to have ended because another daemon had taken over.
     :ivar wrong: what must not have happened.
     """
 
     guardian: Guardian = field(repr=False, kw_only=True)
     statuses: Counter[str] = field(default_factory=Counter)
+    deposed: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     _due: float = 0.0
     _expected: int | None = None
@@ -93,6 +95,8 @@ class Supervised(Daemon):
     def _count(self, status: int) -> None:
         said = self._said.rpartition("] ")[2] if status == 1 else ""
         self.statuses[f"{signal.Signals(-status).name if status < 0 else status} {said}".strip()] += 1
+        if "has taken over" in said:
+            self.deposed.append(time.monotonic())
         expected, self._expected = self._expected, None
         if expected is None and status == 0:
             self.wrong.append("a daemon ended by itself, with status 0")
