@@ -319,6 +319,9 @@ class TestSignals:
 class TestLoss:
     def test_is_kept(self, daemon, ctl, brief):
         """A lock is kept for longer than its lease while the command runs, through a restart of the server too."""
+        # Long enough for the server to start again on a machine that has much else to do.
+        ctl.ok("create", f"long-{brief.partition('/')[0]}", "--timeout", "12")
+        brief = f"long-{brief}"
         running = ctl.start("run", brief, "--", "sh", "-c", f"trap 'exit 0' TERM; {WAIT}")
         held = written(ctl.folder / "running").split()[1]
         position, ticket = lock(daemon, brief)
@@ -326,7 +329,7 @@ class TestLoss:
         daemon.kill()
         daemon.start()
         # Whoever waits behind it would have the lock, were it not renewed.
-        assert daemon.post(f"/resource/{brief}/lock?wait=4", ticket=ticket).status == 202
+        assert daemon.post(f"/resource/{brief}/lock?wait=13", ticket=ticket).status == 202
         assert ticket != held
         running.signal(Signals.SIGTERM)
         assert running.wait() == Outcome(0, "", "")
