@@ -188,6 +188,8 @@ class LockTable:
         self._tickets = Tickets(new_ticket)
         self._deadlocks = Deadlocks()
         self._losses = Losses(clock.seconds)
+        # Whether all that tickets have lost is known, where it is kept.
+        self._complete = True
         self._alarms: Alarms[Entry] = Alarms(clock, self._due)
         self._seq = 0
         self._fence = 0
@@ -341,10 +343,10 @@ class LockTable:
         ):
             raise TicketEnded("This is no ticket, or it was given out for something else. Ask again without it.")
         loss = self._losses.find(key, name)
-        if loss is None and ticket is None and not self._journal.remembers:
+        if loss is None and ticket is None and not (self._journal.remembers and self._complete):
             # It may have lost this lock in an earlier life.
             loss = Loss(0, key, name, party)
-            self._losses.add(loss)
+            self._forgotten += self._losses.add(loss)
         if loss is not None:
             if not self._losses.is_over(loss):
                 raise TicketEnded("This ticket has lost its lock or its place here. Ask again without it.")
@@ -501,7 +503,8 @@ class LockTable:
         return self._fence, self._event
 
     def end_all(self, breaker: Breaker) -> int:
-        """End all places; return how many there were."""
+        """End all places; return how many there were. Of tickets that nobody knows it is not known from here on what they lost."""
+        self._complete = False
         ended = 0
         for queue in list(self._queues.values()):
             # First those who wait: else the lock would be theirs for a moment.

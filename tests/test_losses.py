@@ -10,6 +10,7 @@ from resourced import losses
 from resourced.errors import NotHolder, TicketEnded
 from resourced.losses import TOLD_FOR, Losses
 from resourced.model import Key, Loss
+from resourced.restoration import RESTORATION
 from tests.faulty import Life, Outcome
 from tests.test_locks import A4, A5, CLAIM, GLASS, LEASE, PLACE, LockTestCase
 
@@ -318,6 +319,19 @@ class RestartTests(LockTestCase):
         self.unlock(other.ticket)
         self.clock.advance(TOLD_FOR)
         self.lock(ticket=held.ticket)
+
+    def test_restored_from_a_backup(self):
+        """After that nobody can say what a ticket lost that came after the backup, so its client is told first."""
+        kept = self.lock().ticket
+        self.restart()
+        ended = self.successResultOf(Deferred.fromCoroutine(self.locks.end_all(RESTORATION)))
+        self.assertEqual(ended, 1)
+        for ticket in (kept, NOBODYS):
+            self.assert_ended(ticket)
+        self.clock.advance(TOLD_FOR)
+        self.assertEqual([self.ask(ticket=ticket).called for ticket in (NOBODYS, kept)], [True, True])
+        self.assert_position(kept, 1)
+        self.assertEqual(self.disk.losses, {})
 
     def test_forgotten_with_its_event(self):
         """The store forgets what was lost together with the event that tells of it."""
