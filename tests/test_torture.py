@@ -126,8 +126,8 @@ def maimed() -> Iterator[dict[str, Run]]:
     with ExitStack() as stack:
         runs = {
             "fencing": Run.start(*UNFENCED, "--seed", "1"),
-            "sqlite": Run.start("--seconds", "8", "--store", "sqlite", "--without", "guard", *FEW),
-            "mysql": Run.start("--seconds", "8", "--store", "mysql", "--without", "guard", *FEW),
+            "sqlite": Run.start("--seconds", "15", "--store", "sqlite", "--without", "guard", *FEW),
+            "mysql": Run.start("--seconds", "15", "--store", "mysql", "--without", "guard", *FEW),
         }
         for run in runs.values():
             stack.callback(run.close)
@@ -139,8 +139,8 @@ def test_without_fencing(maimed):
     With the store's checks switched off violations are found.
 
     What they save from is a daemon that was deposed while it slept: when it wakes there are writes in its buffers that it
-    has not noticed it must not do.  Wherever a daemon cannot be deposed while it lives, as on SQLite, where only its end lets go of the
-    guard, the lock manager in its memory is enough.
+    has not noticed it must not do.  Wherever a daemon cannot be deposed before its lease is over, as on SQLite, where only its end lets go of
+    the guard, the lock manager in its memory is enough.
     """
     run = maimed["fencing"]
     table = run.table()

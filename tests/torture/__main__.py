@@ -145,7 +145,8 @@ def run(chosen: argparse.Namespace, guardian: Guardian, folder: Path) -> Report:
         finish=finish,
     )
     report.violations = [
-        *_deposed_for_nothing(daemons, log),
+        # Two that know nothing of each other depose each other, which hurts nobody.
+        *([] if "guard" in missing else _deposed_for_nothing(daemons, log)),
         *log.wrong,
         *(text for daemon in daemons for text in daemon.wrong),
         *check(ops, final, rules),
