@@ -95,6 +95,9 @@ class CachedStore:
     async def newest_event(self) -> int:
         return await self._store.newest_event()
 
+    async def event_beyond(self, most: int) -> int:
+        return await self._store.event_beyond(most)
+
     async def marks(self) -> list[Mark]:
         return await self._store.marks()
 

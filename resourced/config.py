@@ -193,6 +193,7 @@ SETTINGS: Final = (
     Setting("max-pending", "RESOURCED_MAX_PENDING", "1000", _whole(1_000_000), "Most pieces of work that wait for the database"),
     Setting("max-streams", "RESOURCED_MAX_STREAMS", "1000", _whole(1_000_000), "Most clients that follow the events at once"),
     Setting("events-keep", "RESOURCED_EVENTS_KEEP", "604800", _seconds(3660 * DAY, zero=True), "Seconds that events are kept; 0 keeps none"),
+    Setting("events-max", "RESOURCED_EVENTS_MAX", "1000000", _whole(1_000_000_000), "Most events that are kept; the oldest are forgotten first"),
     Setting("request-deadline", "RESOURCED_REQUEST_DEADLINE", "30", _seconds(3600), "Seconds within which a request must have arrived whole"),
     Setting("store-timeout", "RESOURCED_STORE_TIMEOUT", "5", _seconds(3600), "Seconds after which an unanswered store counts as unreachable"),
     Setting("grace", "RESOURCED_GRACE", "10", _seconds(3600), "Seconds that a shutdown gives to the requests under way"),
@@ -375,6 +376,7 @@ class Config:
     max_pending: int
     max_streams: int
     events_keep: float
+    events_max: int
     request_deadline: float
     store_timeout: float
     grace: float

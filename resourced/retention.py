@@ -22,16 +22,20 @@ MARKS = 100
 
 class Retention:
     """
-    Two chores: to mark how far things have come, and to forget what is old.
+    Three chores: to mark how far things have come, to forget what is old, and to forget what is too much.
 
     :param clock: seconds that nobody sets.
     :param keep: for how many seconds events are kept.
+    :param most: how many events are kept.
     """
 
-    def __init__(self, clock: IReactorTime, store: Store, keep: float) -> None:
+    def __init__(self, clock: IReactorTime, store: Store, keep: float, most: int) -> None:
         self._clock = clock
         self._store = store
         self._keep = keep * 1000
+        self._most = most
+        # Up to which event there are too many, while these are being forgotten.
+        self._beyond = 0
         # In the order of their times. The last one moves on until it is far enough from the one before.
         self._marks: list[Mark] = []
         # What the clock of marks showed when this daemon began to count, in milliseconds, and when that was in seconds.
@@ -69,6 +73,15 @@ class Retention:
             return True
         self._forgotten = last
         del self._marks[: old - 1]
+        return False
+
+    async def forget_beyond(self) -> bool:
+        """Forget some of the oldest events if there are too many; tell whether there may be more of them."""
+        # To count them takes longer than to forget some, so it is done once for all of them.
+        self._beyond = self._beyond or await self._store.event_beyond(self._most)
+        if self._beyond and await self._store.forget_events(self._beyond):
+            return True
+        self._beyond = 0
         return False
 
     def _passed(self) -> float:

@@ -219,6 +219,12 @@ class SQLStore:
         ((newest,),) = await self._database.read(lambda transaction: transaction.query("SELECT MAX(id) FROM event"))
         return newest or 0
 
+    async def event_beyond(self, most: int) -> int:
+        rows = await self._database.read(
+            lambda transaction: transaction.query("SELECT id FROM event ORDER BY id DESC LIMIT 1 OFFSET %s", (most,))
+        )
+        return int(rows[0][0]) if rows else 0
+
     async def marks(self) -> list[Mark]:
         rows = await self._database.read(
             lambda transaction: transaction.query("SELECT passed, event FROM event_mark ORDER BY passed")

@@ -77,6 +77,9 @@ class Store(Protocol):
     async def newest_event(self) -> int:
         """Return the id of the newest event that is kept, or 0."""
 
+    async def event_beyond(self, most: int) -> int:
+        """Return the id of the newest event that there would be no room for if only so many were kept, or 0."""
+
     async def marks(self) -> list[Mark]:
         """Return all marks, sorted by their times."""
 

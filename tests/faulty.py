@@ -155,6 +155,10 @@ class FaultyStore:
         self._reach()
         return await self.disk.newest_event()
 
+    async def event_beyond(self, most: int) -> int:
+        self._reach()
+        return await self.disk.event_beyond(most)
+
     async def marks(self) -> list[Mark]:
         self._reach()
         return await self.disk.marks()

@@ -67,6 +67,7 @@ class PrecedenceTests(SynchronousTestCase):
                 max_pending=1000,
                 max_streams=1000,
                 events_keep=604800.0,
+                events_max=1000000,
                 request_deadline=30.0,
                 store_timeout=5.0,
                 grace=10.0,

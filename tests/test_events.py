@@ -151,6 +151,13 @@ async def test_little_by_little(backend: Backend) -> None:
     assert backend.rows("SELECT id FROM event") == [(count + 1,)]
 
 
+async def test_too_many(any_backend: Backend) -> None:
+    """There is room for the newest ones, however their ids are apart; all before them are too many."""
+    store = await reigning(any_backend)
+    await keep(store, *(event(id_) for id_ in (3, 4, 10, 500, 501)))
+    assert [await store.event_beyond(most) for most in range(7)] == [501, 500, 10, 4, 3, 0, 0]
+
+
 STATEMENTS = {
     "of one lock": "SELECT id, at FROM event{} WHERE resource = 'n' AND selector = 's500' AND id < 9223372036854775807 "
     "ORDER BY id DESC LIMIT 101",

@@ -31,7 +31,7 @@ Chores = Callable[["House", Clock, FaultyStore], list[Callable[[], Awaitable[boo
 
 
 def by_marks(_: House, clock: Clock, store: FaultyStore) -> list[Callable[[], Awaitable[bool]]]:
-    retention = Retention(clock, store, KEEP)
+    retention = Retention(clock, store, KEEP, 1_000_000)
     return [retention.mark, retention.forget]
 
 
@@ -259,7 +259,7 @@ class RetentionTests(SynchronousTestCase):
         clock = Clock()
         result(lead(self.house.disk))
         self.house.happen(5)
-        retention = Retention(clock, self.house.disk, 0.0)
+        retention = Retention(clock, self.house.disk, 0.0, 1_000_000)
         housekeeping = Housekeeping(clock, [retention.mark, retention.forget])
         housekeeping.start()
         clock.advance(PERIOD)
@@ -280,7 +280,7 @@ class RetentionTests(SynchronousTestCase):
 
             setattr(house.disk, late, slowly)
             clock = Clock()
-            retention = Retention(clock, house.disk, KEEP)
+            retention = Retention(clock, house.disk, KEEP, 1_000_000)
             housekeeping = Housekeeping(clock, [retention.mark, retention.forget])
             housekeeping.start()
             for _ in range(50):
@@ -299,7 +299,7 @@ class RetentionTests(SynchronousTestCase):
         """A daemon that has lost the store leaves the marks of the next one alone."""
         result(lead(self.house.disk))
         clock = Clock()
-        old = Retention(clock, self.house.disk, KEEP)
+        old = Retention(clock, self.house.disk, KEEP, 1_000_000)
         result(old.mark())
         clock.advance(50)
         self.house.start(0.0)
@@ -308,3 +308,19 @@ class RetentionTests(SynchronousTestCase):
         failure.trap(EpochLost)
         self.assertEqual(self.house.disk.marks_kept, before)
         self.house.stop()
+
+
+class TooManyTests(SynchronousTestCase):
+    def test_the_oldest_go_first(self):
+        """However young they are, there are never more than may be for longer than a round of chores."""
+        disk = MemoryStore()
+        result(lead(disk))
+        retention = Retention(Clock(), FaultyStore(disk), KEEP, 5)
+        events = [Event(number, GRANT, 0, A4, "", 0, 0.0, "", "", "") for number in range(1, 13)]
+        result(disk.commit(Batch(1, events=events, event=12)))
+        while True:
+            more: list[bool] = []
+            Deferred.fromCoroutine(retention.forget_beyond()).addCallback(more.append)
+            if not more[0]:
+                break
+        self.assertEqual(sorted(disk.events_kept), [8, 9, 10, 11, 12])

@@ -759,6 +759,7 @@ READS = {
     "events",
     "events_since",
     "newest_event",
+    "event_beyond",
     "marks",
     "look",
     "ping",

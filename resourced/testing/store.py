@@ -130,6 +130,9 @@ class MemoryStore:
     async def newest_event(self) -> int:
         return max(self.events_kept, default=0)
 
+    async def event_beyond(self, most: int) -> int:
+        return next(iter(sorted(self.events_kept, reverse=True)[most:]), 0)
+
     async def marks(self) -> list[Mark]:
         return sorted(self.marks_kept.values())
 
