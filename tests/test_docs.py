@@ -112,6 +112,9 @@ ELSEWHERE = {
     "apt-get install --yes python3-venv": "test_packaging.py",
     "install -m 644 etc/resourced.service": "test_readme_for_root",
     "install -d /etc/resourced": "test_readme_for_root",
+    "install -d /etc/systemd/system/resourced.service.d": "test_etc.py",
+    "install -m 644 etc/fail2ban": "test_fail2ban.py",
+    "resourced key nightly --role lock": "test_readme_for_root",
     "install -m 644 etc/prometheus": "test_metrics.py",
     "RESOURCE_WRITE=a-key MYSQL_PASSWORD=a-password docker compose": "test_etc.py",
     "RESOURCED_LISTEN=ssl:": "test_readme_tls",
@@ -182,6 +185,9 @@ def test_readme_for_root(tmp_path, readme):
         printed = subprocess.run(
             ["bash", "-euc", f"{told}\n{script}"], cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True, check=True
         ).stdout
+        limited = in_a_root(one(readme, "resourced key nightly --role lock"), tmp_path)
+        programs = {"PATH": f"{Path(RESOURCECTL).parent}:{os.environ['PATH']}"}
+        subprocess.run(["bash", "-euc", limited], env=programs, stdout=subprocess.DEVNULL, check=True)
         daemon.terminate()
         assert (tmp_path / "told").read_text().splitlines() == [
             "daemon-reload",

@@ -18,7 +18,7 @@ from resourced.logs import json_line
 from tests.daemon import KEYS, LOCK, RESOURCED, TWISTD, WRITE, Daemon, eventually
 
 A4 = "/resource/printer/A4"
-JSON = {"RESOURCED_LOG_FORMAT": "json"}
+JSON = {"RESOURCED_LOG_FORMAT": "json", "RESOURCED_ACCESS_LOG": "all"}
 #: What each line about a request has.
 FIELDS = {"time", "level", "logger", "message", "method", "status", "ms", "uri", "peer", "bytes"}
 
