@@ -17,6 +17,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, MutableSequence
 from contextlib import aclosing, contextmanager, suppress
+from functools import partial
 from types import CodeType, FrameType
 from typing import Any, Final
 from unittest.mock import patch
@@ -33,7 +34,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 
 from resourced.client import Client, ClientError, Conflict, LockLost, aio, blocking
 from resourced.client.thread import Call, ReactorThread
@@ -348,6 +349,20 @@ class Blocking(Program):
         self.finish("drop", 0)
 
 
+class SlowLine(Line):
+    """
+    A network whose requests take time too: one that is given up before it has arrived never does.
+
+    :ivar late: how many seconds they take.
+    """
+
+    late = 0.0
+
+    def request(self, method: str, url: str, *, headers: Any, **rest: Any) -> Deferred[Any]:
+        send = partial(super().request, method, url, headers=headers, **rest)
+        return deferLater(self._clock, self.late, send) if self.late else send()
+
+
 class Inline:
     """A reactor whose thread is always just in time."""
 
@@ -405,11 +420,13 @@ def fresh_server() -> tuple[Clock, MemoryServer]:
 class Promise(RuleBasedStateMachine):
     """All that may be done, in any order."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(calm=st.booleans())
+    def begin(self, *, calm: bool) -> None:
+        """Begin; where it is calm there are no faults, so that every lock has to be released at once."""
+        self.calm = calm
         self.clock, self.server = CLEAN.pop() if CLEAN else fresh_server()
         self.loop = asyncio.new_event_loop()
-        self.line = Line(self.server, self.clock)
+        self.line = SlowLine(self.server, self.clock)
         self.ahead = 0.0
         self.client = self.server.client(
             treq=self.line, seconds=lambda: self.clock.seconds() + self.ahead, timeout=3.0, patience=5.0, poll=4.0
@@ -442,7 +459,7 @@ class Promise(RuleBasedStateMachine):
         before = sys.gettrace()
         # What comes out of a generator that is thrown away is kept by pytest, with all that it has seen.
         with patch("sys.unraisablehook", lambda _: None):
-            if line:
+            if line and not self.calm:
                 sys.settrace(lambda frame, *_: at_line if frame.f_code in LINES else None)
             try:
                 yield
@@ -502,12 +519,15 @@ class Promise(RuleBasedStateMachine):
         self.one(data).cancel()
 
     @precondition(lambda self: self.live)
-    @rule(data=st.data())
-    def end_and_cancel(self, data: st.DataObject) -> None:
-        """Cancel a program in the turn in which its block ends."""
+    @rule(data=st.data(), turns=st.integers(0, 4), late=st.sampled_from([0.0, 0.5]))
+    def end_and_cancel(self, data: st.DataObject, turns: int, late: float) -> None:
+        """Cancel a program in the turn in which its block ends, or some turns later, while the release is on its way."""
         program = self.one(data)
+        self.line.late = late
         program.tell("end")
+        self.turn(turns)
         program.cancel()
+        self.look()
 
     @precondition(lambda self: any(isinstance(program, _OfAsyncio) for program in self.live))
     @rule(data=st.data())
@@ -550,27 +570,31 @@ class Promise(RuleBasedStateMachine):
             self.loop.call_soon(self.loop.stop)
             self.loop.run_forever()
 
-    @rule(fate=st.sampled_from([PASS, 0.25, 0.25, 1.0, REFUSE, LOSE, SWALLOW]))
-    def weather(self, fate: str | float) -> None:
-        """Have the network be so from now on: an answer may take some seconds."""
+    @rule(fate=st.sampled_from([PASS, PASS, 0.25, 1.0, REFUSE, LOSE, SWALLOW]), late=st.sampled_from([0.0, 0.25, 0.5]))
+    def weather(self, fate: str | float, late: float) -> None:
+        """Have the network be so from now on: requests, and answers, may take some seconds."""
+        if self.calm and isinstance(fate, str):
+            fate = PASS
         self.line.fate = lambda method, url: fate
+        self.line.late = late
         if fate in {REFUSE, LOSE, SWALLOW}:
             self.fault()
 
+    @precondition(lambda self: not self.calm)
     @rule()
     def sleep(self) -> None:
         """Have the machine sleep for longer than a lease; the server does not."""
         self.ahead += LEASE + 1
         self.fault()
 
-    @precondition(lambda self: any(program.held for program in self.live))
+    @precondition(lambda self: not self.calm and any(program.held for program in self.live))
     @rule(data=st.data())
     def oversleep(self, data: st.DataObject) -> None:
         """Have a program find out by itself that the machine has slept for longer than its lease."""
         self.sleep()
         data.draw(st.sampled_from([program for program in self.live if program.held])).tell("check")
 
-    @precondition(lambda self: len(self.programs) > 2)
+    @precondition(lambda self: not self.calm and len(self.programs) > 2)
     @rule(times=st.integers(0, 2))
     def restart(self, times: int) -> None:
         """Restart the server; it takes the test long, and so it is not always done."""
@@ -579,7 +603,7 @@ class Promise(RuleBasedStateMachine):
         self.server.restart()
         self.fault()
 
-    @precondition(lambda self: any(program.held for program in self.live))
+    @precondition(lambda self: not self.calm and any(program.held for program in self.live))
     @rule(data=st.data())
     def break_lock(self, data: st.DataObject) -> None:
         program = data.draw(st.sampled_from([program for program in self.live if program.held]))
@@ -597,6 +621,7 @@ class Promise(RuleBasedStateMachine):
     def settle(self, seconds: float) -> None:
         """Let everything come to rest, over a network that works."""
         self.line.fate = lambda method, url: PASS
+        self.line.late = 0.0
         for _ in range(int(2 * seconds)):
             self.turn(4)
             self.clock.advance(0.5)
