@@ -24,7 +24,7 @@ from resourced.batches import claim
 from resourced.dialect import MySQL
 from resourced.election import TakeOver, Verdict
 from resourced.guard import Guard
-from resourced.identity import OneServer, ServerIdentity
+from resourced.identity import OneServer, ServerIdentity, identity_of
 from resourced.lease import LEADER_LEASE, LeaderLease
 from resourced.model import Batch, Write
 from resourced.pool import Transaction
@@ -88,7 +88,7 @@ class Careless(MySQL):
     """A dialect that reads whatever a node has."""
 
     def _look_at(self, connection: Any, *, reads: bool) -> None:
-        super()._look_at(connection, reads=False)
+        self.one.admit(identity_of(connection))
 
 
 def main() -> None:
