@@ -43,7 +43,7 @@ _CHANGING: Final = (
     r"\b[0-9a-f]{32}\b",  # a ticket
     r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",  # an id
     r"\b\d{4}-\d\d-\d\dT[\d:.]+Z",  # a moment
-    r"\b\d+:\d\d\b",  # a length of time, for people
+    r"\b\d+:\d\d(?::\d\d)?\b",  # a length of time, for people
     r"\b\d+\.\d+",  # one in seconds
 )
 
