@@ -151,7 +151,7 @@ def run(chosen: argparse.Namespace, guardian: Guardian, folder: Path) -> Report:
         *(text for daemon in daemons for text in daemon.wrong),
         *check(ops, final, rules),
     ]
-    errors = (folder / "clients.err").read_text(errors="replace")
+    errors = "".join(path.read_text(errors="replace") for path in folder.glob("clients.err"))
     if errors:
         report.violations.append(f"a client has a bug:\n{errors[-3000:]}")
     return report

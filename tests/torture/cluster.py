@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from http.client import HTTPException
 from typing import ClassVar
 
 import pymysql
@@ -121,11 +122,38 @@ class ClusterTormentor(ServerTormentor):
 
     def lag_node(self) -> None:
         """Let the node of the leader carry out nothing that comes from the others, so that nothing that it commits gets through."""
-        if nodes := self._node():
-            self._log.counts["node of the leader lags"] += 1
-            with suppress(pymysql.MySQLError), nodes[0].lag(nodes[1]):
-                self._hold(1.0, self._dice.choice([3.0, 10.0, 14.0]))
-            self._await_cluster()
+        active = self._active()
+        if active is None:
+            return
+        self._log.counts["node of the leader lags"] += 1
+        node = self._cluster.nodes[self._daemons.index(active)]
+        ticket = self._ask(active, "")
+        with suppress(pymysql.MySQLError), node.lag(self._cluster.nodes[2]):
+            self._watch(active, ticket, self._dice.choice([3.0, 10.0, 14.0]))
+        self._await_cluster()
+
+    def _watch(self, leader: Supervised, ticket: str, seconds: float) -> None:
+        """
+        See that a leader tells a holder nothing any more when another one has taken over.
+
+        Clients who write would keep it from that in any case, so ``--clients 0`` shows most.
+        """
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            replaced = self._other(leader).state == "ok"
+            # Without being renewed it would end in memory, and that could not be kept.
+            if ticket and self._ask(leader, ticket) and replaced:
+                self._log.wrong.append("a daemon told a holder that it is one when another daemon had taken over")
+                return
+            self._hold(0.1, 0.3)
+
+    def _ask(self, daemon: Supervised, ticket: str) -> str:
+        """Take a lock that no client wants, or keep it; return the ticket if a daemon says that it is held."""
+        try:
+            answer = daemon.post("/resource/usual/watched/lock", ticket=ticket, timeout=2)
+        except (OSError, HTTPException):
+            return ""
+        return answer.ticket if answer.status == 200 else ""
 
     def cut_node_off(self) -> None:
         """Let the node of the leader hear nothing of the others."""

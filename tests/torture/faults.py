@@ -398,7 +398,7 @@ class ClientTormentor(Tormentor):
         now = time.monotonic()
         for index in [index for index, end in self._frozen.items() if end <= now]:
             self._thaw(index)
-        if self._dice.random() < 0.05:
+        if self._processes and self._dice.random() < 0.05:
             self._kill(self._dice.randrange(len(self._processes)))
         elif len(self._frozen) < len(self._processes) // 5:
             self._freeze()
