@@ -57,6 +57,7 @@ def headers(answer: Answer) -> dict[str, str]:
     """Return the headers that belong to what is answered, after a look at those that every answer has."""
     left = dict(answer.headers)
     assert left.pop("server") == "resourced"
+    assert left.pop("x-content-type-options") == "nosniff"
     assert left.pop("date").endswith(" GMT")
     if answer.body:
         assert left.pop("content-type") == "application/json"
