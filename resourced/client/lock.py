@@ -212,7 +212,8 @@ class Lock:
             owner=self._owner,
             fence=fence,
             text=text,
-            borrowed=self._borrowed,
+            # The other block may have left it meanwhile; then the lock is this one's alone.
+            borrowed=self._borrowed and HELD.have(*self._names, self._ticket),
         )
         held.believe(sent, lease)
         return held
@@ -238,7 +239,7 @@ class Lock:
 
     async def _give_up(self) -> None:
         """Leave nothing behind in the queue, as far as a server can be told."""
-        if self._borrowed:
+        if self._borrowed and HELD.have(*self._names, self._ticket):
             return
         try:
             if not self._ticket and self._key:
