@@ -233,9 +233,12 @@ class LockTable:
         self._journal.check()
 
     def find(self, key: Key, name: str, party: str) -> Entry | None:
-        """Return where a ticket holds or waits."""
+        """Return where a ticket holds or waits, now that it was sent: so its client knows it."""
         ticket = self._tickets.find(key.resource, name, party)
-        return None if ticket is None else ticket.entries.get(key.selector)
+        if ticket is None:
+            return None
+        ticket.origin = ""
+        return ticket.entries.get(key.selector)
 
     def queue(self, key: Key) -> LockQueue | None:
         """Return who holds a lock and who waits for it, if anyone."""
@@ -299,6 +302,8 @@ class LockTable:
         entry = ticket.entries.get(key.selector)
         held = self._tickets.holding(holds, party)
         if held:
+            for other in held:
+                other.ticket.origin = ""
             self._refuse_deadlock(key, entry, held)
         if entry is None:
             entry = self._join(key, lease, ticket, owner, origin)

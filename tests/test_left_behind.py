@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from resourced.errors import Overloaded, StoreUnavailable
+from resourced.errors import Overloaded, PreconditionFailed, StoreUnavailable
 from resourced.journal import PAUSE
 from resourced.locks import Held
 from resourced.locktable import Limits
@@ -84,18 +84,29 @@ class LeftBehindTests(LockTestCase):
         self.assert_position(known, 1)
 
     def test_used(self):
-        """A lock whose ticket was used is like any other: by asking, by writing, by taking it without reading."""
+        """A lock whose ticket was sent is like any other's: by asking, by writing, whatever comes of it."""
         for use in (
             lambda ticket: self.lock(ticket=ticket),
             self.write,
+            self.write_in_vain,
             # At another selector: so its client knows it.
             lambda ticket: self.lock(A5, ticket),
+            lambda ticket: self.release(ticket, A5),
+            lambda ticket: self.unlock(self.lock(A5, holds=[ticket]).ticket, A5),
         ):
             held = self.fresh()
             use(held.ticket)
             self.assertEqual(self.queue(origin=HERE).position, 1)
             self.unlock(held.ticket)
             self.clock.advance(LEASE)
+
+    def write_in_vain(self, ticket: str) -> None:
+        """Write only if something else is there."""
+
+        async def refuse() -> None:
+            raise PreconditionFailed("It is not.")
+
+        self.assert_refused(PreconditionFailed, self.locks.write(A4, "id", ticket, "[1]", check=refuse))
 
     def test_write_under_way(self):
         """While the data is looked at for a write the lock does not pass on."""
@@ -221,3 +232,17 @@ class KeptTests(LeftBehindTests):
         self.assertEqual(self.disk.places, {})
         self.assert_ended(first.ticket)
         self.lock(origin=THERE)
+
+    def test_used_before_a_failure(self):
+        """A lock whose ticket was used is nobody else's either when the store has been lost and read again meanwhile."""
+        for outcome in (Outcome.FAILED, Outcome.UNANSWERED):
+            held = self.fresh()
+            self.write(held.ticket, "[1]")
+            self.life.store.outcome = outcome
+            self.assert_refused(StoreUnavailable, self.ask(wait=50))
+            self.life.store.heal()
+            self.clock.advance(PAUSE)
+            self.assertEqual(self.queue(origin=HERE).position, 1)
+            self.write(held.ticket, "[2]")
+            self.unlock(held.ticket)
+            self.clock.advance(LEASE)
