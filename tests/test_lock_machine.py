@@ -384,6 +384,8 @@ class LockMachine(RuleBasedStateMachine):
         else:
             if life is self.life:
                 lease = float(TIMEOUTS[key.resource]) or TIMES.lease
+                # It may have hung up before it was told of the lock.
+                self.learn(key, ticket, "")
                 self.told.wrote(key, ticket, lease, sent, self.now, unlock=unlock)
         if unlock and life is self.life:
             self.told.let_go(key, ticket)
