@@ -62,6 +62,7 @@ class FlowChannel(HTTPChannel):
     body = 0
     _early = b""
     _counted = 0
+    _gone = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,6 +85,9 @@ class FlowChannel(HTTPChannel):
     # What is written.
 
     def write(self, data: bytes) -> None:
+        if self._gone:
+            # An answer may have been under way to it in this moment.
+            return
         if not self.full and len(data) <= SLICE:
             self.transport.write(data)
             return
@@ -168,14 +172,17 @@ class FlowChannel(HTTPChannel):
 
     def _count(self) -> None:
         """Let all know how much of this connection is in memory."""
+        if self._gone:
+            return
         size = self._unsent_size + len(self._early) + self.body + (SLICE if self.full else 0)
         self.site.budget.used += size - self._counted
         self._counted = size
 
     def forget(self) -> None:
-        """Keep nothing any more."""
+        """Keep nothing from here on: the connection is gone."""
         self._unsent.clear()
         self._early = b""
         self._unsent_size = self.body = 0
         self.full = False
         self._count()
+        self._gone = True

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from hypothesis import strategies as st
 from klein import Klein
 from twisted.internet import defer, endpoints, reactor, ssl
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThread
@@ -895,6 +897,10 @@ async def test_refusing_is_bounded_too(start: Callable[..., Any]) -> None:
     await until(lambda: len(edge.statuses()) >= 101)
     await turns(20)
     assert edge.statuses() == [200] + [503] * 100
+    stranger = await edge.connect(client=f"tcp:127.0.0.1:{edge.address[1]}:bindAddress=127.0.0.2")
+    await stranger.until_closed()
+    # Nothing is kept of addresses that have no connection.
+    assert "127.0.0.2" not in edge.site._peers
     edge.clock.advance(6)
     assert (await kept.send(GOOD).answer(2)).status == 200
     for client in clients:
@@ -1346,6 +1352,22 @@ async def test_answers_that_nobody_takes_do_not_fill_the_memory(start: Callable[
     assert await edge.serves()
     first.transport.startReading()
     assert len((await first.answer()).body) == 20_000_000
+
+
+async def test_an_answer_to_a_connection_that_is_gone_takes_no_memory(
+    start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that is lost while its answer is about to be sent counts for nothing from then on."""
+    monkeypatch.setattr("resourced.express.QUIET", inf)
+    edge = await start()
+    await (await edge.connect(GOOD)).answer()
+    (channel,) = edge.site._served
+    send = channel.write if STOCK else channel.send
+    send(b"x" * 200_000)
+    channel.transport.connectionLost(Failure(ConnectionLost()))
+    await turns(10)
+    assert edge.site.connections == 0
+    assert edge.site.budget.used == 0
 
 
 async def test_bodies_beyond_the_memory_are_refused(start: Callable[..., Any]) -> None:
