@@ -256,7 +256,8 @@ class ResourcedSite(Site):
             self._crowded = True
             self._log.warn("There are {connections} connections; more are refused", connections=len(self._served))
         (self._served if room else self._refused).add(channel)
-        self._peers[channel.peer] += room
+        if room:
+            self._peers[channel.peer] += 1
         return room
 
     def is_crowd(self, channel: Channel) -> bool:
