@@ -121,9 +121,15 @@ class Wire:
         :raises Away: there is no usable answer.
         """
         sent = self._seconds()
+        exchange = self._within(request.timeout, self._whole(url, request))
         try:
-            response, body = await self._within(request.timeout, self._whole(url, request))
+            response, body = await exchange
         except CancelledError:
+            raise
+        except GeneratorExit:
+            # Whoever is thrown away gives up its place next, and this must not come after that.
+            exchange.addErrback(lambda _: None)
+            exchange.cancel()
             raise
         except Exception as error:
             raise _away(url, request, error) from error
