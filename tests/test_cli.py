@@ -144,6 +144,10 @@ class SettingsTests(SynchronousTestCase):
             'key = "secret"\nurl = "localhost"': "'localhost' is no URL",
             'key = "secret"\nurl = "http://user:pass@host"': "no URL",
             'key = "secret"\nurl = "http://host:port"': "no URL",
+            'key = "secret"\nurl = "http://host:99999"': "no URL",
+            'key = "secret"\nurl = "http://a..b"': "no URL",
+            'key = "secret"\nurl = "http://[:::]:9501"': "no URL",
+            'key = "secret"\nurl = "http://[::1]x"': "no URL",
         }.items():
             self.write(text)
             told = self.refused()

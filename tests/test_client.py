@@ -865,6 +865,8 @@ class ServersTests(ClientTests):
                 "http://[1.2.3.4]",
                 "http://[]:9501",
                 "http://[::1%25]",
+                "http://[::1]x",
+                "http://:secret@x",
             ),
         )
         for url in urls:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from resourced.client.servers import base
 from resourced.errors import ConfigurationError
 
 
@@ -55,8 +56,10 @@ def load(
     if len(owner) > 255 or not owner.isprintable():
         raise ConfigurationError("The owner must be at most 255 printable characters.")
     for url in urls:
-        if not re.fullmatch(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/?#@:\[\]]+)(:[0-9]{1,5})?(/[^\s?#]*)?", url):
-            raise ConfigurationError(f"{url!r} is no URL of a server, such as https://locks.example:9501.")
+        try:
+            base(url)
+        except ValueError:
+            raise ConfigurationError(f"{url!r} is no URL of a server, such as https://locks.example:9501.") from None
     return Settings(urls, key, owner, warning)
 
 

@@ -76,7 +76,7 @@ def base(url: str) -> str:
         if (
             parts.scheme in {"http", "https"}
             and parts.hostname
-            and not (parts.query or parts.fragment or parts.username)
+            and not (parts.query or parts.fragment or "@" in parts.netloc)
         ):
             port = "" if parts.port is None else f":{parts.port}"
             if "[" not in parts.netloc:
@@ -84,7 +84,7 @@ def base(url: str) -> str:
             # Its scope is written after a percent sign, which a URL has to write as %25.
             host, percent, scope = parts.hostname.partition("%")
             scope = scope.removeprefix("25")
-            if bool(percent) == bool(scope):
+            if bool(percent) == bool(scope) and parts.netloc.rpartition("]")[2][:1] in {"", ":"}:
                 zone = f"%25{scope}" if scope else ""
                 return f"{parts.scheme}://[{IPv6Address(host)}{zone}]{port}{quote(parts.path, safe='/%')}".rstrip("/")
     except (ValueError, URLParseError):
