@@ -80,7 +80,8 @@ class Displayed(Group):
         request.setHeader(b"vary", b"accept")
         if not accepts_html(request):
             raise NotFound
-        request.setHeader(b"location", b"/ui")
+        # Relative, because a proxy may have put the server under a path.
+        request.setHeader(b"location", b"ui")
         request.setHeader(b"content-length", b"0")
         return done(request, 302)
 

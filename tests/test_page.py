@@ -78,11 +78,14 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(len(set(tags)), len(tags))
 
     def test_front(self):
-        """A browser that asks for the server itself is sent to the page; a program is told that there is nothing there, as ever."""
+        """
+        A browser that asks for the server itself is sent to the page, also below the path of a proxy; a program is told that there
+        is nothing there, as ever.
+        """
         for accept in ("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8", "TEXT/HTML"):
             for method in ("GET", "HEAD"):
                 answer = self.ask(method, "/", f"Accept: {accept}")
-                self.assertEqual((answer.status, answer.headers["Location"], answer.body), (302, "/ui", b""))
+                self.assertEqual((answer.status, answer.headers["Location"], answer.body), (302, "ui", b""))
         for headers in ((), ("Accept: */*",), ("Accept: application/json",)):
             answer = self.ask("GET", "/", *headers)
             self.assertEqual(
