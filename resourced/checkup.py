@@ -50,7 +50,9 @@ def _store(config: Config, dialect: Dialect) -> list[Finding]:
         schema = look(dialect, config.max_body)
         served = is_served(dialect)
     except ResourcedError as error:
-        return [Finding(False, "store", f"{name}: {error.sentence}")]
+        # Some sentences name the store themselves.
+        told = error.sentence if name in error.sentence else f"{name}: {error.sentence}"
+        return [Finding(False, "store", told)]
     except (OSError, dialect.error) as error:
         return [Finding(False, "store", f"{name}: {error}")]
     return [

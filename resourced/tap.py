@@ -99,9 +99,10 @@ class Options(usage.Options):
         if Path(sys.argv[0]).name != "resourced":
             return super().getSynopsis()
         return (
-            "Usage: resourced [options]; to make a key: resourced key [options] name; "
-            "to look whether all is right with these options, without starting anything: resourced check [options]; "
-            "to move a store: resourced move --from STORE --to STORE"
+            "Usage: resourced [options]                       run the server\n"
+            "       resourced check [options]                 say whether it could start; change nothing\n"
+            "       resourced key [options] NAME              make a key\n"
+            "       resourced move --from STORE --to STORE    copy a store"
         )
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:

@@ -84,6 +84,7 @@ def test_faults(tmp_path):
     assert (outcome.returncode, "none can be made in /nowhere" in outcome.stdout) == (1, True)
     outcome = run(tmp_path, "check", "--store", "mysql", MYSQL_HOST="127.0.0.1", MYSQL_PORT="1")
     assert (outcome.returncode, "FAULT  store" in outcome.stdout) == (1, True)
+    assert outcome.stdout.count("at 127.0.0.1:1 ") == 1, "the store is named twice"
     outcome = run(tmp_path, "check", RESOURCED_LAESE="7")
     assert (outcome.returncode, outcome.stdout) == (1, "")
     assert outcome.stderr == "resourced: RESOURCED_LAESE is no setting: did you mean RESOURCED_LEASE?\n"
