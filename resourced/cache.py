@@ -108,6 +108,9 @@ class CachedStore:
     async def forget_events(self, last: int) -> bool:
         return await self._store.forget_events(last)
 
+    async def forget_losses(self, last: int) -> bool:
+        return await self._store.forget_losses(last)
+
     async def ping(self) -> None:
         with self._asking():
             await self._store.ping()

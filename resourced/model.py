@@ -183,7 +183,7 @@ class Loss(NamedTuple):
     """
     A lock or a place that a ticket lost against its client's wish, of which its client is told when it asks with it again.
 
-    :ivar event: the id of the event that tells of it; it names the loss, and it is kept for as long.
+    :ivar event: the id of the event that tells of it; it names the loss, which may be kept for longer.
     :ivar party: the name of the key that the ticket was given to.
     """
 

@@ -62,21 +62,25 @@ class Retention:
         return False
 
     async def forget(self) -> bool:
-        """Forget some of the events that are old enough; tell whether there may be more of them."""
+        """Forget some of the events that are old enough, and of what was lost by then; tell whether there may be more of them."""
         if self._begun is None:
             return False
         old = bisect_right(self._marks, floor(self._passed() - self._keep), key=lambda mark: mark.passed)
         if not old or self._marks[old - 1].event <= self._forgotten:
             return False
         last = self._marks[old - 1].event
-        if await self._store.forget_events(last):
+        if await self._store.forget_events(last) or await self._store.forget_losses(last):
             return True
         self._forgotten = last
         del self._marks[: old - 1]
         return False
 
     async def forget_beyond(self) -> bool:
-        """Forget some of the oldest events if there are too many; tell whether there may be more of them."""
+        """
+        Forget some of the oldest events if there are too many; tell whether there may be more of them.
+
+        Not what was lost then: there is never too much of that, and its clients are still to be told.
+        """
         # To count them takes longer than to forget some, so it is done once for all of them.
         self._beyond = self._beyond or await self._store.event_beyond(self._most)
         if self._beyond and await self._store.forget_events(self._beyond):

@@ -240,20 +240,25 @@ class SQLStore:
         await self._write(keep)
 
     async def forget_events(self, last: int) -> bool:
+        return await self._forget("event", "id", last)
+
+    async def forget_losses(self, last: int) -> bool:
+        return await self._forget("loss", "event", last)
+
+    async def _forget(self, table: str, number: str, last: int) -> bool:
+        """Forget some of the rows of a table that have the lowest numbers."""
         ((count, reached),) = await self._database.read(
             lambda transaction: transaction.query(
-                "SELECT COUNT(*), MAX(id) FROM (SELECT id FROM event WHERE id <= %s ORDER BY id LIMIT %s) AS oldest",
+                f"SELECT COUNT(*), MAX({number}) FROM "
+                f"(SELECT {number} FROM {table} WHERE {number} <= %s ORDER BY {number} LIMIT %s) AS oldest",
                 (last, FORGET_AT_ONCE),
             )
         )
         if not count:
             return False
-
-        def forget(transaction: Transaction) -> None:
-            transaction.execute("DELETE FROM event WHERE id <= %s", (reached,))
-            transaction.execute("DELETE FROM loss WHERE event <= %s", (reached,))
-
-        await self._write(forget)
+        await self._write(
+            lambda transaction: transaction.execute(f"DELETE FROM {table} WHERE {number} <= %s", (reached,))
+        )
         return bool(count == FORGET_AT_ONCE)
 
     async def ping(self) -> None:

@@ -101,6 +101,15 @@ class Store(Protocol):
         :raises resourced.errors.EpochLost: another daemon reigns.
         """
 
+    async def forget_losses(self, last: int) -> bool:
+        """
+        Forget some of the oldest losses, in a small transaction.
+
+        :param last: the id of the event that tells of the newest one that may be forgotten.
+        :returns: whether there may be more of them.
+        :raises resourced.errors.EpochLost: another daemon reigns.
+        """
+
     async def ping(self) -> None:
         """
         Return if the store answers.

@@ -174,6 +174,10 @@ class FaultyStore:
         self._reach()
         return await self.disk.forget_events(last)
 
+    async def forget_losses(self, last: int) -> bool:
+        self._reach()
+        return await self.disk.forget_losses(last)
+
     async def ping(self) -> None:
         self._reach()
 

@@ -7,10 +7,12 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced import losses
-from resourced.errors import NotHolder, TicketEnded
+from resourced.errors import NotHolder, StoreUnavailable, TicketEnded
+from resourced.journal import PAUSE
 from resourced.losses import TOLD_FOR, Losses
 from resourced.model import Key, Loss
 from resourced.restoration import RESTORATION
+from resourced.retention import Retention
 from tests.faulty import Life, Outcome
 from tests.test_locks import A4, A5, CLAIM, GLASS, LEASE, PLACE, LockTestCase
 
@@ -333,14 +335,30 @@ class RestartTests(LockTestCase):
         self.assert_position(kept, 1)
         self.assertEqual(self.disk.losses, {})
 
-    def test_forgotten_with_its_event(self):
-        """The store forgets what was lost together with the event that tells of it."""
+    def test_too_many_events(self):
+        """However many events come after it, what was lost is told after a restart and after a failure of the store."""
+        held = self.lock()
+        self.successResultOf(self.locks.break_lock(A4, held.fence))
+        retention = Retention(self.clock, self.life.store, 1000, 1)
+        self.lock(A5)
+        self.successResultOf(Deferred.fromCoroutine(retention.forget_beyond()))
+        self.assertEqual(len(self.disk.events_kept), 1)
+        self.life.store.outcome = Outcome.FAILED
+        self.assert_refused(StoreUnavailable, self.ask())
+        self.life.store.heal()
+        self.clock.advance(PAUSE)
+        self.assert_ended(held.ticket)
+        self.restart()
+        self.assert_ended(held.ticket)
+
+    def test_forgotten_when_it_is_old(self):
+        """The store forgets what was lost as long ago as events are kept."""
         early, late = self.lock(), self.lock(A5)
         self.lock(A5, late.ticket)
         self.successResultOf(self.locks.break_lock(A4, early.fence))
         last = max(self.disk.events_kept)
         self.successResultOf(self.locks.break_lock(A5, late.fence))
-        self.successResultOf(Deferred.fromCoroutine(self.disk.forget_events(last)))
+        self.successResultOf(Deferred.fromCoroutine(self.disk.forget_losses(last)))
         self.restart()
         self.assert_ended(late.ticket, A5)
         self.lock(A4, early.ticket)

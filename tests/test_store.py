@@ -461,12 +461,15 @@ async def test_losses_are_undone_with_their_batch(any_backend: AnyBackend) -> No
     assert (await lead(store)).losses == tuple(losses(1))
 
 
-async def test_losses_are_forgotten_with_their_events(any_backend: AnyBackend) -> None:
-    """A loss is kept for as long as the event that tells of it."""
+async def test_losses_are_forgotten_when_they_are_old(any_backend: AnyBackend) -> None:
+    """A loss is forgotten by the event that tells of it, but may outlive it."""
     store = await any_backend.store()
     await lead(store)
     await store.commit(Batch(0, losses=losses(1, 2, 3), events=[event(1), event(2), event(3)], event=3))
     await store.forget_events(2)
+    assert (await lead(store)).losses == tuple(losses(1, 2, 3))
+    assert await store.forget_losses(0) is False
+    assert await store.forget_losses(2) is False
     assert (await lead(store)).losses == tuple(losses(3))
 
 
@@ -713,7 +716,7 @@ async def test_usurped(any_backend: AnyBackend) -> None:
     await lead(old)
     printer = await old.create_resource("printer", 0)
     held = holder(1, fence=1)
-    await old.commit(Batch(1, [held], writes=[write(held, printer.id, "1")], events=[event(1)]))
+    await old.commit(Batch(1, [held], writes=[write(held, printer.id, "1")], events=[event(1)], losses=losses(1)))
     seen = await old.look()
     first = await lead(new)
     for attempt in (
@@ -724,6 +727,7 @@ async def test_usurped(any_backend: AnyBackend) -> None:
         old.change_resource("printer", 5),
         old.commit(Batch(2, removed=[printer])),
         old.forget_events(1),
+        old.forget_losses(1),
         old.mark(Mark(1, 1), 0, 1),
         old.beat("here"),
         old.leave(),
@@ -746,6 +750,7 @@ COMMITS: Mapping[str, Callable[[Store, Resource], Coroutine[Any, Any, object]]] 
     "commit": lambda store, _: store.commit(Batch(1)),
     "mark": lambda store, _: store.mark(Mark(1, 1), 0, 1),
     "forget_events": lambda store, _: store.forget_events(1),
+    "forget_losses": lambda store, _: store.forget_losses(1),
     "beat": lambda store, _: store.beat("here"),
     "reign": lambda store, _: store.reign(),
     "leave": lambda store, _: store.leave(),
@@ -782,7 +787,7 @@ async def test_every_commit_changes_the_leaders_row(any_backend: AnyBackend, nam
     store = await any_backend.store()
     await lead(store)
     printer = await store.create_resource("printer", 0)
-    await store.commit(Batch(0, events=[event(1)], event=1))
+    await store.commit(Batch(0, events=[event(1)], event=1, losses=losses(1)))
     before = await store.look()
     await COMMITS[name](store, printer)
     after = await store.look()

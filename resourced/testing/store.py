@@ -146,6 +146,10 @@ class MemoryStore:
         self._claim()
         for id_ in [id_ for id_ in self.events_kept if id_ <= last]:
             del self.events_kept[id_]
+        return False
+
+    async def forget_losses(self, last: int) -> bool:
+        self._claim()
         for id_ in [id_ for id_ in self.losses if id_ <= last]:
             del self.losses[id_]
         return False
