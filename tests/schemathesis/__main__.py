@@ -6,6 +6,7 @@ Run with the environment that has them: ``python -m tests.schemathesis PATH_OF_I
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ def main(tools: Path) -> int:
             ],
             check=False,
             cwd=folder,
+            env={**os.environ, "SCHEMATHESIS_HOOKS": str(HERE / "hooks.py")},
         )
         if not daemon.healthy() or "Traceback" in daemon.log:
             sys.stderr.write(daemon.log[-5000:])
