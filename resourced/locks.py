@@ -495,8 +495,10 @@ class LockManager:
             self._table.release(entry)
             self._table.settle(queue)
             return Written(version, entry.fence, None)
+        # First, because its deadline may have come while it was in use, so that nothing else would end it.
+        lease = self._table.renew(entry)
         self._journal.check()
-        return Written(version, entry.fence, self._table.renew(entry))
+        return Written(version, entry.fence, lease)
 
     async def _writer(self, key: Key, name: str, party: str, *, alone: bool) -> Entry:
         """Find the holder that may write now: while one of its writes looks at the data no other may begin."""

@@ -804,6 +804,25 @@ class BeliefTests(JournalTestCase):
             self.life.lease.renew(self.clock.seconds() - 4)
             self.lock(ticket=self.held.ticket)
 
+    def test_write_that_takes_longer_than_the_lock(self):
+        """A write that was kept, but may not be told any more, leaves a lock that ends like any other."""
+        self.life.lease.renew(self.clock.seconds())
+        held = self.lock(GLASS)
+        self.store.slow = True
+        writing = self.write(held.ticket, key=GLASS)
+        self.clock.advance(SCANNER + 1)
+        self.store.heal()
+        self.store.finish()
+        self.assert_away(writing)
+        self.assertEqual(self.data(GLASS), "1")
+        self.assert_agreement()
+        for _ in range(SCANNER + 1):
+            self.life.lease.renew(self.clock.seconds())
+            self.clock.advance(1)
+        self.life.lease.renew(self.clock.seconds())
+        self.lock(GLASS)
+        self.assert_ended(held.ticket, GLASS)
+
     def test_successor_waits(self):
         """A daemon that takes over ends nothing before its predecessor has stopped to believe in itself."""
         self.successResultOf(Deferred.fromCoroutine(self.disk.create_resource("short", 1)))
