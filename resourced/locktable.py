@@ -40,7 +40,7 @@ from resourced.model import (
     Step,
     Write,
 )
-from resourced.pauses import Pauses
+from resourced.pauses import PATIENCE, Pauses
 from resourced.quotas import Quotas, Tenant
 from resourced.tickets import Tickets
 
@@ -494,9 +494,12 @@ class LockTable:
             self._arm(entry, grace, now)
             return
         paused = self._pauses.look()
-        if paused < grace:
+        # One pause after another must not keep from their turn those who wait: from the second on there is only time to read.
+        patience = min(grace, PATIENCE) if entry.spared else grace
+        if paused < patience:
             # What its client sent before it was due may not have been read yet.
-            self._arm(entry, grace - paused, now)
+            self._arm(entry, patience - paused, now)
+            entry.spared = True
             return
         self.end(entry, EXPIRY)
         self.settle(entry.queue)
@@ -631,6 +634,7 @@ class LockTable:
         if entry.seq <= self._inherited:
             seconds += max(0.0, self._alone - now)
         entry.deadline = now + seconds
+        entry.spared = False
         self._alarms.set(entry, now)
 
     # -- What the journal says

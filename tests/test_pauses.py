@@ -113,6 +113,17 @@ class PausedTests(LockTestCase):
         self.run_on(CLAIM - 1)
         self.assertEqual(self.lock(ticket=held.ticket).fence, held.fence)
 
+    def test_again_and_again(self):
+        """However often it stands still, what nobody uses ends soon after its time."""
+        held = self.lock()
+        waiting = self.ask(wait=10 * LEASE)
+        until = self.clock.seconds() + LEASE + 3 * CLAIM
+        while not waiting.called and self.clock.seconds() < until:
+            self.run_on(CLAIM - 5)
+            self.pause(PAUSE + 1)
+        self.told(waiting)
+        self.assert_ended(held.ticket)
+
     def test_busy_is_no_pause(self):
         """Without a pause a lease ends when it ends."""
         held = self.lock()
