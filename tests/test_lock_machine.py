@@ -159,6 +159,9 @@ class Told:
         if self.left.get((key, ticket), 0) > sent:
             # By its own wish; it may have come back since.
             return
+        if any(number > sent for number in self.asked.get((key, ticket), ())):
+            # It has asked anew since, under a name that nobody knew before, and that may have been answered first.
+            return
         assert not self.sure(key, ticket, now), f"{ticket} was told that it has ended while it held or stayed"
         self.has_nothing(key, ticket, sent)
 
