@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import pymysql
+from pymysql.constants import ER
 
 from tests.frozen import freeze, thaw
 from tests.ports import free_port
@@ -229,7 +230,15 @@ class MariaDB:
             cursor.execute(statement, parameters or None)
             return list(cursor.fetchall())
 
+    def end_connection(self, number: int) -> None:
+        """End a connection, if it has not ended by itself meanwhile."""
+        try:
+            self.run(f"KILL {number}")
+        except pymysql.OperationalError as error:
+            if error.args[0] != ER.NO_SUCH_THREAD:
+                raise
+
     def connections(self, database: str) -> list[int]:
-        """Return the ids of all connections to a database, for ``KILL``."""
+        """Return the ids of all connections to a database."""
         rows = self.run("SELECT id FROM information_schema.processlist WHERE db = %s ORDER BY id", database)
         return [int(number) for (number,) in rows]

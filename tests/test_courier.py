@@ -421,7 +421,7 @@ async def test_idle_connection_that_was_killed(backend: CourierBackend) -> None:
     courier = courier_in(store)
     for seq in range(1, 6):
         for number in backend.server.connections(backend.name):
-            backend.server.run(f"KILL {number}")
+            backend.server.end_connection(number)
         await until(lambda: not courier.ready)
         courier._paused_until = 0.0
         await store.commit(Batch(seq, [place(seq)]))
@@ -441,7 +441,7 @@ async def test_killed_at_any_moment(backend: CourierBackend, compound: bool) -> 
             if not all(tried.acquire(blocking=False) for _ in range(4)):
                 continue
             for number in backend.server.connections(backend.name):
-                backend.server.run(f"KILL {number}")
+                backend.server.end_connection(number)
 
     killing = deferToThread(kill)
     told, failed = [], 0

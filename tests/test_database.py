@@ -350,7 +350,7 @@ async def test_killed_connections_are_not_noticed(mysql: MySQLBackend, idle: flo
     alive = mysql.server.connections(mysql.name)
     assert len(alive) == 5
     for number in alive:
-        mysql.server.run(f"KILL {number}")
+        mysql.server.end_connection(number)
     now.now += idle
     with log_lines() as lines:
         await gatherResults([ensureDeferred(database.read(one)) for _ in range(20)])
@@ -365,7 +365,7 @@ async def test_idle_connection_is_checked(mysql: MySQLBackend) -> None:
     database = await noted(mysql, now=now)
     await database.write(note(1))
     for number in mysql.server.connections(mysql.name):
-        mysql.server.run(f"KILL {number}")
+        mysql.server.end_connection(number)
     now.now += 6
     runs = []
 
@@ -387,7 +387,7 @@ async def test_write_lost_before_its_commit(mysql: MySQLBackend) -> None:
         note(len(runs))(transaction)
         if len(runs) == 1:
             ((number,),) = transaction.query("SELECT CONNECTION_ID()")
-            mysql.server.run(f"KILL {number}")
+            mysql.server.end_connection(number)
         note(100)(transaction)
 
     await database.write(work)
@@ -403,7 +403,7 @@ async def test_lost_again_and_again(mysql: MySQLBackend) -> None:
         runs.append(1)
         note(1)(transaction)
         ((number,),) = transaction.query("SELECT CONNECTION_ID()")
-        mysql.server.run(f"KILL {number}")
+        mysql.server.end_connection(number)
         note(2)(transaction)
 
     with pytest.raises(StoreUnavailable):
@@ -422,7 +422,7 @@ async def test_connection_lost_on_commit(mysql: MySQLBackend) -> None:
         runs.append(1)
         note(1)(transaction)
         ((number,),) = transaction.query("SELECT CONNECTION_ID()")
-        mysql.server.run(f"KILL {number}")
+        mysql.server.end_connection(number)
 
     with pytest.raises(StoreUnavailable):
         await database.write(work)

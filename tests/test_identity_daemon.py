@@ -77,7 +77,7 @@ def test_new_connections_reach_another_server(tmp_path: Path, pair: Pair, comman
         proxy.target = pair.second.port
         readers = reading(pair.first, daemon)
         for number in readers:
-            pair.first.run(f"KILL {number}")
+            pair.first.end_connection(number)
         if command is CARELESS:
             assert data(daemon) == "copied"
             assert daemon.put(A4, '"lost"', ticket=pair.ticket).status == 204

@@ -130,7 +130,7 @@ def test_lost_connections_are_not_noticed(daemon, mariadb):
             ("/health", {"method": "GET"}, 200),
         ):
             for number in mariadb.connections("printers"):
-                mariadb.run(f"KILL {number}")
+                mariadb.end_connection(number)
             answer = daemon.request(parts.pop("method"), target, **parts)
             assert answer.status == status, answer
     assert daemon.get(f"{A4}?lock=0").json["data"] == "2"

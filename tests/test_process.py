@@ -228,7 +228,7 @@ class TestRestart:
             assert late.ask("GET", "/health").answer().status == 200
             old.freeze()
             for (number,) in mariadb.run("SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID()"):
-                mariadb.run(f"KILL {number}")
+                mariadb.end_connection(number)
             with Daemon(tmp_path / "young", store) as young:
                 assert young.post(f"{A4}/unlock", ticket=holder.ticket).json == {"unlocked": True}
                 heir = young.get(A4, ticket=waiter)
@@ -628,7 +628,7 @@ class TestSecrets:
         with Daemon(tmp_path, {**store, **keys}) as daemon:
             tickets = self.be_good_and_bad(daemon, *keys.values())
             for number in mariadb.connections(store["MYSQL_DATABASE"]):
-                mariadb.run(f"KILL {number}")
+                mariadb.end_connection(number)
             daemon.post("/resource", '{"name": "other"}', key=keys["RESOURCE_WRITE"])
             daemon.terminate()
             daemon.start()
