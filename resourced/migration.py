@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from importlib.resources import files
 from pathlib import Path
+from random import SystemRandom
 from typing import Any, Final, NamedTuple
 
 import pymysql
@@ -27,6 +29,10 @@ EXACT_NAMES: Final = 2
 
 #: A statement finds that its work was done a moment before it.
 DONE_ELSEWHERE: Final = frozenset({ER.DUP_FIELDNAME, ER.DUP_KEYNAME, ER.CANT_DROP_FIELD_OR_KEY, ER.LOCK_DEADLOCK})
+
+#: How often that may be, and for how many seconds it is left to the other daemon then.
+MEETINGS: Final = 100
+PAUSE: Final = (0.05, 0.5)
 
 #: The version of a database into which a store is being moved, until all of it is there: no server takes it.
 UNFINISHED: Final = 2**31 - 1
@@ -184,13 +190,17 @@ def _prepare_mysql(dialect: MySQL, max_body: int, remark: Callable[[str], object
         connection.cursor() as cursor,
     ):
         _wait_alone(cursor, name)
-        try:
-            _migrate_mysql(connection, cursor, versions, remark)
-        except pymysql.MySQLError as error:
-            if dialect.code(error) not in DONE_ELSEWHERE:
-                raise
-            # By a daemon at another server of a cluster: the lock above is this server's own.
-            _migrate_mysql(connection, cursor, versions, remark)
+        for _ in range(MEETINGS):
+            try:
+                _migrate_mysql(connection, cursor, versions, remark)
+            except pymysql.MySQLError as error:
+                if dialect.code(error) not in DONE_ELSEWHERE:
+                    raise
+            else:
+                return
+            # By a daemon at another server of a cluster: the lock above is this server's own. One of the two gets ahead.
+            time.sleep(SystemRandom().uniform(*PAUSE))
+        _migrate_mysql(connection, cursor, versions, remark)
 
 
 def _connect_or_create(dialect: MySQL) -> Any:
@@ -268,7 +278,8 @@ def _migrate_mysql(connection: Any, cursor: Any, versions: list[list[str]], rema
     )
     cursor.execute("INSERT IGNORE INTO schema_version (id, version) VALUES (1, 0)")
     for number, statements in enumerate(versions, start=1):
-        if number > version:
+        # Somebody else may have come further meanwhile.
+        if number > _version(cursor):
             _migrate_to(connection, cursor, number, statements)
 
 
@@ -285,5 +296,5 @@ def _migrate_to(connection: Any, cursor: Any, number: int, statements: list[str]
     if number == EXACT_NAMES:
         cursor.execute("BEGIN")
         decode_selectors(connection)
-    cursor.execute("UPDATE schema_version SET version = %s WHERE id = 1", (number,))
+    cursor.execute("UPDATE schema_version SET version = %s WHERE id = 1 AND version < %s", (number, number))
     connection.commit()
