@@ -112,7 +112,7 @@ def test_replication(server: MariaDB) -> None:
 def test_said_at_the_start(server: MariaDB, tmp_path: Path) -> None:
     """The log of a daemon has one line about its database, and one for each way to lose something."""
     server.run("SET GLOBAL innodb_flush_log_at_trx_commit = 2")
-    environ = {"MYSQL_PORT": str(server.port), "MYSQL_DATABASE": "printers"}
+    environ = {"MYSQL_PORT": str(server.port), "MYSQL_DATABASE": "printers", "RESOURCED_STORE_TIMEOUT": "60"}
     with Daemon(tmp_path, environ) as daemon:
         assert daemon.log.count("The database is MariaDB ") == 1
         assert daemon.log.count("#warn] innodb_flush_log_at_trx_commit=2: ") == 1
