@@ -296,17 +296,8 @@ class ExpressSite(ResourcedSite):
 
     protocol = ExpressChannel
 
-    def __init__(
-        self,
-        resource: IResource,
-        clock: IReactorTime,
-        limits: Limits,
-        measure: Callable[[Access], object],
-        gate: Gate,
-        proxies: TrustedProxies,
-        crowded: Callable[[], object],
-    ) -> None:
-        super().__init__(resource, clock, limits, measure, gate, proxies, crowded)
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
         self.outbox = Outbox()
         self._openings: dict[tuple[int, bytes], bytes] = {}
         self._dated = b""
