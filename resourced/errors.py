@@ -1,4 +1,4 @@
-"""What can go wrong, by name. Which HTTP status each one becomes stands in ``resourced.web``."""
+"""What can go wrong, by name. Which HTTP status each one becomes stands in ``resourced.api.locking``."""
 
 from __future__ import annotations
 

@@ -20,56 +20,56 @@ from twisted.python import usage
 from twisted.scripts import twistd
 from twisted.web.resource import IResource
 
-from resourced.apidoc import Described
-from resourced.auth import Keys, Permission, key_of
-from resourced.cache import CachedStore
-from resourced.channel import Gate
-from resourced.checkup import check
-from resourced.ciphers import ForwardSecret
+from resourced.api.admin import Steering
+from resourced.api.base import ResourceAPI
+from resourced.api.dispatch import Dispatch
+from resourced.api.history import History
+from resourced.api.locking import Published
+from resourced.api.metrics import Scrape
+from resourced.api.openapi import Described
+from resourced.api.standby import Standby
+from resourced.api.ui import Displayed
+from resourced.auth.key_command import run as run_key_command
+from resourced.auth.key_file import KeyFile
+from resourced.auth.keys import Keys, Permission, key_of
 from resourced.clock import count_monotonically, elapsed
 from resourced.config import OPTION_FLAGS, OPTION_PARAMETERS, Config, MySQLSettings, SQLiteSettings, store_of
-from resourced.daemon import Daemon, TwistdProcess
-from resourced.database import Database
-from resourced.dialect import Dialect, MySQL, SQLite
-from resourced.dispatch import Dispatch
-from resourced.election import Election, TakeOver
 from resourced.errors import ConfigurationError, NotAuthorized, ResourcedError
-from resourced.exposition import Exposition
-from resourced.express import make_express_site
-from resourced.gauges import gauges_of
-from resourced.guard import Watch, guard_of
-from resourced.history import Feed
-from resourced.housekeeping import Housekeeping
-from resourced.journal import Journal
-from resourced.keycommand import run as run_key_command
-from resourced.keyfile import KeyFile
-from resourced.lag import Lag
-from resourced.lease import LEADER_LEASE, LeaderLease
-from resourced.locks import LockManager
-from resourced.locktable import Limits as LockLimits
-from resourced.locktable import Times, ids_from
-from resourced.logs import Logged, json_observer
-from resourced.metrics import Metrics
+from resourced.events.feed import Feed
+from resourced.events.push import Streams
+from resourced.http.channel import Gate
+from resourced.http.ciphers import ForwardSecret
+from resourced.http.fast.connection import make_express_site
+from resourced.http.site import SHOWN, make_site
+from resourced.http.site import Limits as SiteLimits
+from resourced.locks.group_commit import Journal
+from resourced.locks.manager import LockManager
+from resourced.locks.pauses import Pauses
+from resourced.locks.table import Limits as LockLimits
+from resourced.locks.table import Times, ids_from
+from resourced.locks.tickets import Names
+from resourced.metrics.collect import Metrics
+from resourced.metrics.gauges import gauges_of
+from resourced.metrics.reactor_lag import Lag
+from resourced.metrics.render import Exposition
 from resourced.model import Event
-from resourced.move import move
-from resourced.page import Displayed
-from resourced.pauses import Pauses
 from resourced.quotas import CONNECTIONS, Quota, Quotas
-from resourced.restoration import restore
-from resourced.retention import Retention
-from resourced.routes import ResourceAPI
-from resourced.scrape import Scrape
-from resourced.site import SHOWN, make_site
-from resourced.site import Limits as SiteLimits
-from resourced.sqlstore import SQLStore
-from resourced.standby import Standby
-from resourced.steering import Steering
-from resourced.store import Store
-from resourced.stream import Streams
-from resourced.systemd import ServiceManager
-from resourced.tickets import Names
-from resourced.timeline import History
-from resourced.web import Published
+from resourced.service.checkup import check
+from resourced.service.daemon import Daemon, TwistdProcess
+from resourced.service.guard import Watch, guard_of
+from resourced.service.housekeeping import Housekeeping
+from resourced.service.leadership import Election, TakeOver
+from resourced.service.logs import Logged, json_observer
+from resourced.service.move import move
+from resourced.service.restoration import restore
+from resourced.service.retention import Retention
+from resourced.service.systemd import ServiceManager
+from resourced.storage.definition_cache import CachedStore
+from resourced.storage.interface import Store
+from resourced.storage.leader_lease import LEADER_LEASE, LeaderLease
+from resourced.storage.sql.dialect import Dialect, MySQL, SQLite
+from resourced.storage.sql.executor import Database
+from resourced.storage.sql_store import SQLStore
 
 log = Logger()
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from resourced.config import MySQLSettings
-from resourced.database import Database
-from resourced.dialect import MySQL
-from resourced.identity import identity_of
-from resourced.pool import Transaction
+from resourced.storage.sql.dialect import MySQL
+from resourced.storage.sql.executor import Database
+from resourced.storage.sql.pool import Transaction
+from resourced.storage.sql.server_identity import identity_of
 from tests.mariadb import MariaDB
 
 DATABASE = "printers"

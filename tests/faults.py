@@ -23,7 +23,7 @@ from typing import Any
 
 import pymysql
 
-from resourced.condition import QUIET
+from resourced.storage.sql.health import QUIET
 from tests.clocks import Clocks
 from tests.daemon import LOCK, Answer, Daemon, eventually
 from tests.disk import Disk

@@ -13,13 +13,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from resourced.errors import EpochLost, StoreUnavailable
-from resourced.history import Feed
-from resourced.journal import Journal
-from resourced.lease import LeaderLease
-from resourced.locks import LockManager
-from resourced.locktable import Limits, Times, ids_from
+from resourced.events.feed import Feed
+from resourced.locks.group_commit import Journal
+from resourced.locks.manager import LockManager
+from resourced.locks.pauses import Pauses
+from resourced.locks.table import Limits, Times, ids_from
 from resourced.model import Batch, Document, Event, Key, Mark, Place, Reign, Resource, Standing, Term
-from resourced.pauses import Pauses
+from resourced.storage.leader_lease import LeaderLease
 from resourced.testing import MemoryStore
 from tests.leading import open_journal
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from resourced.journal import Journal
+from resourced.locks.group_commit import Journal
 from resourced.model import Reign
-from resourced.store import Store
+from resourced.storage.interface import Store
 
 
 async def lead(store: Store) -> Reign:

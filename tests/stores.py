@@ -13,12 +13,12 @@ import pytest
 import pytest_twisted
 
 from resourced.config import MySQLSettings, SQLiteSettings
-from resourced.courier import Courier
-from resourced.database import Database
-from resourced.dialect import Dialect, MySQL, SQLite
 from resourced.model import Batch, Event, EventKind, Key, Place, Standing, Write
-from resourced.sqlstore import SQLStore
-from resourced.store import Store
+from resourced.storage.interface import Store
+from resourced.storage.sql.dialect import Dialect, MySQL, SQLite
+from resourced.storage.sql.direct.committer import Courier
+from resourced.storage.sql.executor import Database
+from resourced.storage.sql_store import SQLStore
 from resourced.testing import MemoryStore
 from tests.mariadb import MariaDB
 

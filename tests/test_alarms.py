@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.alarms import SLICE, SOON, Alarms
+from resourced.locks.deadlines import SLICE, SOON, Alarms
 
 pytestmark = pytest.mark.trial
 

@@ -12,8 +12,8 @@ import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced import tap
-from resourced.apidoc import SENTENCES, description
-from resourced.routes import STATUSES, Group, Routes, status_of
+from resourced.api.base import STATUSES, Group, Routes, status_of
+from resourced.api.openapi import SENTENCES, description
 
 pytestmark = pytest.mark.trial
 

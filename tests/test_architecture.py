@@ -1,4 +1,4 @@
-"""Which room may know which: the plan of the house, held against the import statements themselves."""
+"""Which package may import which: the plan of the house, held against the import statements themselves."""
 
 from __future__ import annotations
 
@@ -15,192 +15,56 @@ pytestmark = pytest.mark.trial
 # Trial changes the directory before it runs the tests.
 HOUSE = Path(__file__).resolve().parent.parent / "resourced"
 
-#: What each room may import of the others; everyone may know ``errors`` and ``model``, which know nobody.
-#: A new room must be entered here, and its place in the plan be thought about.
-MAY_KNOW = {
-    "__init__": set(),
-    "errors": set(),
-    "model": set(),
-    "config": {"forwarded"},
-    "quotas": set(),
-    "auth": {"quotas"},
-    "precondition": set(),
-    "restoration": {"locks"},
-    "keyfile": {"auth", "quotas"},
-    "keycommand": {"auth", "keyfile", "quotas"},
-    "move": {"batches", "dialect", "guard", "lease", "migration"},
-    "checkup": {"auth", "config", "dialect", "guard", "keyfile", "migration"},
-    "waiting": set(),
-    "index": set(),
-    "lockqueue": {"index", "quotas", "waiting"},
-    "tickets": {"lockqueue"},
-    "deadlocks": {"lockqueue"},
-    "alarms": set(),
-    "losses": set(),
-    "pauses": set(),
-    "locktable": {"alarms", "deadlocks", "lockqueue", "losses", "pauses", "quotas", "tickets"},
-    "locks": {"lockqueue", "locktable", "pauses", "quotas", "waiting"},
-    "condition": set(),
-    "statement": set(),
-    "identity": set(),
-    "errnos": {"condition"},
-    "dialect": {"condition", "config", "errnos", "identity", "statement", "tls"},
-    "tls": {"config"},
-    "takeover": set(),
-    "migration": {"dialect", "takeover"},
-    "workers": set(),
-    "packets": set(),
-    "line": {"dialect", "statement"},
-    "courier": {"dialect", "line", "packets", "statement"},
-    "pool": {"condition", "courier", "dialect", "statement", "workers"},
-    "database": {"condition", "courier", "dialect", "durability", "identity", "migration", "pool"},
-    "durability": {"dialect", "identity"},
-    "batches": {"statement"},
-    "store": set(),
-    "sqlstore": {"batches", "database", "pool", "statement", "waiting"},
-    "ciphers": set(),
-    "lease": set(),
-    "cache": {"lease", "store"},
-    "journal": {"lease", "locktable", "store", "waiting"},
-    "flow": set(),
-    "forwarded": set(),
-    "channel": {"flow", "forwarded", "jsontext"},
-    "metrics": {"channel", "quotas"},
-    "exposition": set(),
-    "scrape": {"answers", "auth", "exposition", "locks", "routes", "store"},
-    "gauges": {"config", "database", "locks", "metrics", "site", "stream"},
-    "lag": set(),
-    "routing": {"channel"},
-    "site": {"channel", "flow", "forwarded", "routing"},
-    "jsontext": set(),
-    "parse": {"auth", "jsontext", "precondition"},
-    "answers": {"channel", "jsontext", "locks"},
-    "apiparts": set(),
-    "apidoc": {"answers", "apiparts", "routes"},
-    "routes": {"answers", "auth", "locks", "parse", "routing", "store"},
-    "page": {"answers", "parse", "routes"},
-    "web": {"answers", "auth", "jsontext", "locks", "parse", "routes", "store", "waiting"},
-    "steering": {"answers", "auth", "locks", "parse", "routes", "waiting"},
-    "history": {"auth", "jsontext"},
-    "stream": {"quotas", "waiting"},
-    "timeline": {
-        *("answers", "auth", "history", "jsontext", "locks", "parse", "routes", "store", "stream"),
-    },
-    "express": {"channel", "forwarded", "head", "poller", "site"},
-    "poller": set(),
-    "head": {"channel", "routing"},
-    "dispatch": {"site", "waiting"},
-    "client": {"clock"},
-    "testing": {
-        *("auth", "client", "history", "journal", "locks", "locktable", "routes", "routing", "site", "steering"),
-        *("stream", "timeline", "web"),
-    },
+#: The modules that stand beside the packages, but for those that put a program together: settings, values, errors.
+TOP = "top"
+
+#: What each package may import of the others, from the bottom to the top. A package includes its subpackages, but for those that have a row.
+MAY_IMPORT = {
+    TOP: set(),
+    "storage.sql": {TOP},
+    "storage": {TOP, "storage.sql"},
+    "locks": {TOP, "storage"},
+    "http": {TOP},
+    "auth": {TOP},
+    "events": {TOP, "auth"},
+    "metrics": {TOP, "storage.sql", "locks", "http", "events"},
+    "api": {TOP, "storage", "locks", "http", "auth", "events", "metrics"},
+    "service": {TOP, "storage.sql", "storage", "locks", "http", "auth", "events"},
+    "client": {TOP},
+    "cli": {TOP, "client"},
+    "testing": {TOP, "storage", "locks", "http", "auth", "events", "api", "client"},
+}
+
+#: What puts a program together may import everything.
+PROGRAMS = {"tap", "pytest_plugin"}
+
+#: Closer rules for some: all that they may import of ours outside their own package.
+ONLY = {
+    "client": {"model", "clock"},
+    "cli": {"client", "model", "errors", "clock"},
     "pytest_plugin": {"client", "testing"},
-    "cli": {"client", "clock"},
-    "clock": set(),
-    "guard": {"dialect", "identity", "journal", "lease", "store"},
-    "election": {"database", "guard", "journal", "lease", "store"},
-    "standby": {"answers"},
-    "housekeeping": set(),
-    "retention": {"store"},
-    "logs": set(),
-    "systemd": set(),
-    "daemon": {
-        *(
-            "database",
-            "election",
-            "guard",
-            "housekeeping",
-            "journal",
-            "keyfile",
-            "locks",
-            "site",
-            "store",
-            "stream",
-            "systemd",
-        )
-    },
-    "tap": {
-        *(
-            "apidoc",
-            "auth",
-            "cache",
-            "channel",
-            "ciphers",
-            "checkup",
-            "clock",
-            "config",
-            "daemon",
-            "database",
-            "dialect",
-            "dispatch",
-            "election",
-            "exposition",
-            "express",
-            "gauges",
-            "guard",
-            "history",
-        ),
-        *(
-            "housekeeping",
-            "journal",
-            "keycommand",
-            "keyfile",
-            "lag",
-            "lease",
-            "locks",
-            "locktable",
-            "logs",
-            "metrics",
-            "move",
-            "page",
-            "quotas",
-            "pauses",
-            "restoration",
-            "retention",
-            "routes",
-            "scrape",
-            "site",
-            "standby",
-            "steering",
-            "sqlstore",
-            "store",
-            "stream",
-            "systemd",
-            "tickets",
-            "timeline",
-            "web",
-        ),
-    },
+    "storage.sql.direct": {"storage.sql.dialect", "storage.sql.statement"},
+    "http.fast": {"http", "forwarded"},
 }
 
-#: Of these, only the protocols: what stands behind them is for ``tap`` to choose.
-ONLY_PROTOCOLS = {
-    ("routes", "store"),
-    ("timeline", "store"),
-    ("web", "store"),
-    ("cache", "store"),
-    ("journal", "store"),
-    ("journal", "locktable"),
-    ("scrape", "store"),
-}
+#: From these modules of the key others take only the protocols: what stands behind them is for ``tap`` to choose.
+ONLY_PROTOCOLS = {"api": {"storage.interface"}, "locks": {"storage.interface"}, "storage": {"storage.interface"}}
 
+#: Packages and modules in which decisions are made, and what they come to by no way round.
 PURE = (
-    "errors",
-    "model",
-    "config",
-    "auth",
-    "precondition",
-    "waiting",
-    "lease",
-    "index",
-    "alarms",
-    "lockqueue",
-    "tickets",
-    "deadlocks",
-    "locktable",
-    "locks",
-    "history",
+    *(
+        "errors",
+        "model",
+        "config",
+        "quotas",
+        "forwarded",
+        "deferreds",
+        "locks",
+        "auth.keys",
+        "events.feed",
+        "api.etags",
+    ),
+    "storage.leader_lease",
 )
 IMPURE = (
     "klein",
@@ -219,7 +83,7 @@ IMPURE = (
 )
 
 #: The store and what it stands on; and the guard, which asks the MySQL server for a lock of its own.
-WITH_SQL = {"batches", "sqlstore", "database", "dialect", "line", "migration", "move", "takeover", "guard"}
+WITH_SQL = ("storage", "service.guard", "service.move")
 #: Upper case with what follows, so that an HTTP method or a word in a sentence is no statement.
 SQL = re.compile(
     r"\b(SELECT\s|INSERT\s+INTO|REPLACE\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|(CREATE|ALTER|DROP)\s+TABLE|BEGIN\s+IMMEDIATE)"
@@ -229,20 +93,32 @@ MUTABLE = {"list", "dict", "set", "bytearray", "deque", "defaultdict", "OrderedD
 
 
 #: Who may take the reactor from the air, within a function: what puts a program together, and what is part of others' programs.
-REACTOR = {"tap", "client"}
+REACTOR = ("tap", "client")
 
 
-def parse(name: str) -> ast.Module:
-    """A room, which may be a package: then all that stands in it."""
-    single = HOUSE / f"{name}.py"
-    paths = [single] if single.exists() else sorted((HOUSE / name).glob("*.py"))
-    return ast.Module([node for path in paths for node in ast.parse(path.read_text()).body], [])
+def modules() -> dict[str, ast.Module]:
+    """All modules of the house by their names in it; a package goes by its own name."""
+    return {
+        ".".join(part for part in path.relative_to(HOUSE).with_suffix("").parts if part != "__init__"): ast.parse(
+            path.read_text()
+        )
+        for path in HOUSE.rglob("*.py")
+    }
 
 
-def rooms() -> list[str]:
-    return sorted(
-        {path.stem for path in HOUSE.glob("*.py")} | {path.parent.name for path in HOUSE.glob("*/__init__.py")}
-    )
+MODULES = modules()
+
+
+def package(module: str) -> str:
+    """The row of ``MAY_IMPORT`` that a module belongs to, or the module itself, if it puts a program together."""
+    if module in PROGRAMS:
+        return module
+    return next((name for name in _prefixes(module) if name in MAY_IMPORT), TOP)
+
+
+def _prefixes(dotted: str) -> list[str]:
+    parts = dotted.split(".")
+    return [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
@@ -255,10 +131,10 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def known(name: str) -> set[str]:
-    """The rooms that a room imports directly."""
-    parts = [dotted.split(".") for dotted in imported(parse(name))]
-    return {part[1] for part in parts if part[0] == "resourced" and len(part) > 1} - {name}
+def known(module: str) -> set[str]:
+    """The modules of the house that a module imports directly."""
+    ours = (dotted.removeprefix("resourced.") for dotted in imported(MODULES[module]) if within(dotted, ("resourced",)))
+    return {next((name for name in _prefixes(dotted) if name in MODULES), "") for dotted in ours} - {"", module}
 
 
 def at_import(tree: ast.Module) -> Iterator[ast.AST]:
@@ -276,42 +152,61 @@ def within(dotted: str, packages: tuple[str, ...]) -> bool:
 
 
 class ArrowTests(SynchronousTestCase):
-    def test_every_room_is_in_the_plan(self):
-        """A room that the plan does not know is not there."""
-        self.assertIn("tap", rooms())
-        self.assertEqual(set(rooms()) - set(MAY_KNOW), set())
+    def test_every_package_is_in_the_plan(self):
+        """A package that the plan does not know is not there, and each says what it is for."""
+        packages = {path.parent.name for path in HOUSE.glob("*/__init__.py")}
+        self.assertEqual(packages, {name for name in MAY_IMPORT if "." not in name} - {TOP})
+        for init in HOUSE.rglob("__init__.py"):
+            self.assertTrue(ast.get_docstring(ast.parse(init.read_text())), init)
 
     def test_arrows(self):
-        """No room imports one that it may not know."""
-        for name in rooms():
-            self.assertEqual(known(name) - MAY_KNOW.get(name, set()) - {"errors", "model"}, set(), name)
+        """No package imports one that it may not import."""
+        for module in set(MODULES) - PROGRAMS - {""}:
+            to = {package(other) for other in known(module)}
+            self.assertEqual(to - MAY_IMPORT[package(module)] - {package(module)}, set(), module)
+
+    def test_closer_rules(self):
+        """Some may import even less."""
+        for name, allowed in ONLY.items():
+            for module in MODULES:
+                if within(module, (name,)):
+                    others = {other for other in known(module) if not within(other, (name, *allowed))}
+                    self.assertEqual(others, set(), module)
 
     def test_nothing_points_up(self):
-        """The plan itself has a bottom: no room comes, by whatever way round, to know itself."""
-        left = dict(MAY_KNOW)
+        """The plan has a bottom: a row imports only what stands above it in the table; and no module comes round to itself."""
+        before: set[str] = set()
+        for name, may_import in MAY_IMPORT.items():
+            self.assertEqual(may_import - before, set(), name)
+            before.add(name)
+        left = {module: known(module) for module in MODULES}
         while left:
-            settled = {name for name, may_know in left.items() if not may_know & set(left)}
+            settled = {module for module, others in left.items() if not others & set(left)}
             self.assertTrue(settled, f"in a circle: {sorted(left)}")
-            left = {name: may_know for name, may_know in left.items() if name not in settled}
+            left = {module: others for module, others in left.items() if module not in settled}
 
     def test_leaves(self):
-        """The words that all share, the errors and the values, know no room."""
+        """The words that all share, the errors and the values, import nothing of ours."""
         for name in ("errors", "model"):
             self.assertEqual(known(name), set(), name)
 
     def test_only_protocols(self):
-        """Who may know a room for its protocol imports nothing else of it."""
-        for importer, room in ONLY_PROTOCOLS & {(name, other) for name in rooms() for other in known(name)}:
-            protocols = {
-                node.name
-                for node in parse(room).body
-                if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "Protocol" for base in node.bases)
-            }
-            taken = {
-                dotted.split(".")[2] for dotted in imported(parse(importer)) if dotted.startswith(f"resourced.{room}.")
-            }
-            self.assertTrue(taken, f"{importer} imports {room} whole")
-            self.assertEqual(taken - protocols, set(), f"{importer} from {room}")
+        """Who imports a module for its protocols imports nothing else of it."""
+        for name, interfaces in ONLY_PROTOCOLS.items():
+            for module in MODULES:
+                for interface in interfaces & known(module) if within(module, (name,)) else ():
+                    protocols = {
+                        node.name
+                        for node in MODULES[interface].body
+                        if isinstance(node, ast.ClassDef)
+                        and any(ast.unparse(base) == "Protocol" for base in node.bases)
+                    }
+                    start = f"resourced.{interface}."
+                    taken = {
+                        dotted.removeprefix(start) for dotted in imported(MODULES[module]) if dotted.startswith(start)
+                    }
+                    self.assertTrue(taken, f"{module} imports {interface} whole")
+                    self.assertEqual(taken - protocols, set(), f"{module} from {interface}")
 
     def test_plugin_knows_nobody(self):
         """twistd imports every plugin at each start: ours imports nothing of the house."""
@@ -324,48 +219,50 @@ class ArrowTests(SynchronousTestCase):
 
 
 class PurityTests(SynchronousTestCase):
-    def test_pure_rooms(self):
-        """The pure rooms come to no framework, driver, reactor, clock or environment, not through each other either."""
+    def test_what_decides_is_pure(self):
+        """What decides comes to no framework, driver, reactor, clock or environment, not through each other either."""
         for name in PURE:
             reached: set[str] = set()
-            waiting = [name]
+            waiting = [module for module in MODULES if within(module, (name,))]
+            self.assertTrue(waiting, name)
             while waiting:
-                room = waiting.pop()
-                if room not in reached:
-                    reached.add(room)
-                    waiting.extend(known(room))
-            everything = {dotted for room in reached for dotted in imported(parse(room))}
+                module = waiting.pop()
+                if module not in reached:
+                    reached.add(module)
+                    waiting.extend(known(module))
+            everything = {dotted for module in reached for dotted in imported(MODULES[module])}
             self.assertEqual({dotted for dotted in everything if within(dotted, IMPURE)}, set(), name)
 
     def test_reactor_enters_at_tap(self):
         """Nobody takes the reactor from the air when it is imported, and hardly anybody later."""
-        for name in rooms():
-            tree = parse(name)
+        for name, tree in MODULES.items():
             self.assertNotIn(
                 "twisted.internet.reactor", {dotted for node in at_import(tree) for dotted in _imports_of(node)}, name
             )
-            if name not in REACTOR:
+            if not within(name, REACTOR):
                 self.assertNotIn("twisted.internet.reactor", set(imported(tree)), name)
 
     def test_command_line_of_its_own(self):
         """Nothing but ``resourcectl`` needs the library for its command line: the daemon runs without it."""
-        for name in set(rooms()) - {"cli"}:
-            self.assertEqual([dotted for dotted in imported(parse(name)) if within(dotted, ("click",))], [], name)
+        for name, tree in MODULES.items():
+            if not within(name, ("cli",)):
+                self.assertEqual([dotted for dotted in imported(tree) if within(dotted, ("click",))], [], name)
 
     def test_no_mutable_globals(self):
         """No module keeps anything that could change: what it holds is constant, and nothing is declared global."""
-        for name in rooms():
-            tree = parse(name)
+        for name, tree in MODULES.items():
             changing = [node.lineno for node in tree.body if _is_mutable_global(node)]
             self.assertEqual(changing, [], f"{name}: lines")
             self.assertEqual([n.lineno for n in ast.walk(tree) if isinstance(n, ast.Global)], [], f"{name}: lines")
 
     def test_sql_in_one_place(self):
         """SQL is written in the store, and in what it stands on, and nowhere else."""
-        for name in set(rooms()) - WITH_SQL:
+        for name, tree in MODULES.items():
+            if within(name, WITH_SQL):
+                continue
             statements = [
                 node.value
-                for node in ast.walk(parse(name))
+                for node in ast.walk(tree)
                 if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.search(node.value)
             ]
             self.assertEqual(statements, [], name)

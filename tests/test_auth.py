@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.auth import DEFAULT, Identity, Keys, Permission, digest_of, key_of
+from resourced.auth.keys import DEFAULT, Identity, Keys, Permission, digest_of, key_of
 from resourced.errors import Forbidden, NotAuthorized
 
 pytestmark = pytest.mark.trial

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from resourced.restoration import LEAP
+from resourced.service.restoration import LEAP
 from tests.daemon import Answer, Daemon
 from tests.documents import read_blocks
 from tests.stores import MySQLBackend, mariadb_fixture, mysql_fixture  # noqa: F401 - fixtures

@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.cache import CachedStore
 from resourced.errors import EpochLost, ResourceNotFound, StoreUnavailable
-from resourced.lease import LeaderLease
 from resourced.model import Batch, Document, Key, Place, Reign, Resource, Standing, Term, Write
+from resourced.storage.definition_cache import CachedStore
+from resourced.storage.leader_lease import LeaderLease
 from resourced.testing import MemoryStore
 from tests.leading import lead
 

@@ -9,9 +9,9 @@ import pytest
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.condition import QUIET, RECENT, Condition, Fault
 from resourced.config import MySQLSettings, SQLiteSettings
-from resourced.dialect import MySQL, SQLite
+from resourced.storage.sql.dialect import MySQL, SQLite
+from resourced.storage.sql.health import QUIET, RECENT, Condition, Fault
 
 pytestmark = pytest.mark.trial
 
@@ -25,7 +25,7 @@ class ConditionTests(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, self._note)  # type: ignore[arg-type]
 
     def _note(self, event: LogEvent) -> None:
-        if event.get("log_namespace") == "resourced.database" or "condition" in str(event.get("log_namespace")):
+        if str(event.get("log_namespace")).startswith("resourced.storage.sql.health"):
             self.lines.append(formatEvent(event))
 
     def code(self, **within: float) -> str:

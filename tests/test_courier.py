@@ -22,16 +22,16 @@ from hypothesis import strategies as st
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import deferToThread
 
-from resourced import courier as room
 from resourced.config import MySQLSettings
-from resourced.courier import Courier
-from resourced.database import Database
-from resourced.dialect import MySQL
 from resourced.errors import StoreUnavailable
-from resourced.line import Line
 from resourced.model import Batch, Event, EventKind, Key, Place, Standing, Write
-from resourced.sqlstore import SQLStore
-from resourced.statement import Statement
+from resourced.storage.sql.dialect import MySQL
+from resourced.storage.sql.direct import committer as room
+from resourced.storage.sql.direct.committer import Courier
+from resourced.storage.sql.direct.handshake import Line
+from resourced.storage.sql.executor import Database
+from resourced.storage.sql.statement import Statement
+from resourced.storage.sql_store import SQLStore
 from tests.certificates import Authority
 from tests.examples import examples
 from tests.leading import lead

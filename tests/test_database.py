@@ -18,12 +18,12 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from zope.interface import implementer
 
 from resourced.config import MySQLSettings, SQLiteSettings
-from resourced.database import Database
-from resourced.dialect import MySQL, SQLite
 from resourced.errors import ConfigurationError, StoreUnavailable
 from resourced.model import Batch
-from resourced.pool import DuplicateKey, Transaction
-from resourced.sqlstore import SQLStore
+from resourced.storage.sql.dialect import MySQL, SQLite
+from resourced.storage.sql.executor import Database
+from resourced.storage.sql.pool import DuplicateKey, Transaction
+from resourced.storage.sql_store import SQLStore
 from tests.daemon import PATIENCE
 from tests.leading import lead
 from tests.mariadb import MariaDB

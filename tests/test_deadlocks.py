@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from resourced.deadlocks import MOST
 from resourced.errors import Deadlock, ResourcedError, TicketEnded
-from resourced.locks import Held, Queued
+from resourced.locks.deadlocks import MOST
+from resourced.locks.manager import Held, Queued
 from resourced.model import Key
 from tests.examples import examples
 from tests.faulty import Life

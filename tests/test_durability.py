@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from resourced.config import MySQLSettings, SQLiteSettings
-from resourced.dialect import MySQL, SQLite
-from resourced.durability import durability, of_server
 from resourced.errors import StoreUnavailable
+from resourced.storage.sql.dialect import MySQL, SQLite
+from resourced.storage.sql.durability import durability, of_server
 from tests.daemon import Daemon, eventually
 from tests.mariadb import MariaDB
 from tests.ports import free_port

@@ -10,13 +10,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.database import Database
-from resourced.election import STILL, Election, TakeOver, Verdict
 from resourced.errors import StoreUnavailable
-from resourced.journal import Journal
-from resourced.lease import LEADER_LEASE, MARGIN, LeaderLease
-from resourced.locks import LockManager
+from resourced.locks.group_commit import Journal
+from resourced.locks.manager import LockManager
 from resourced.model import Term
+from resourced.service.leadership import STILL, Election, TakeOver, Verdict
+from resourced.storage.leader_lease import LEADER_LEASE, MARGIN, LeaderLease
+from resourced.storage.sql.executor import Database
 from resourced.testing import MemoryStore
 
 pytestmark = pytest.mark.trial

@@ -7,13 +7,13 @@ from typing import Any
 import pymysql
 import pytest
 
-from resourced.condition import Fault
 from resourced.config import MySQLSettings
-from resourced.dialect import MySQL
-from resourced.errnos import meaning
 from resourced.errors import StoreUnavailable
 from resourced.model import Batch
-from resourced.pool import Transaction
+from resourced.storage.sql.dialect import MySQL
+from resourced.storage.sql.error_codes import meaning
+from resourced.storage.sql.health import Fault
+from resourced.storage.sql.pool import Transaction
 from tests.leading import lead
 from tests.stores import (  # noqa: F401 - fixtures
     TIMEOUT,

@@ -25,20 +25,20 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 import resourced.testing.store
-from resourced.auth import Keys
-from resourced.cache import CachedStore
-from resourced.channel import Access, Limits
-from resourced.dispatch import Dispatch
-from resourced.express import make_express_site
-from resourced.head import plain
-from resourced.journal import Journal
-from resourced.lease import LeaderLease
-from resourced.locks import LockManager
-from resourced.routes import ResourceAPI
-from resourced.site import make_site
-from resourced.steering import Steering
+from resourced.api.admin import Steering
+from resourced.api.base import ResourceAPI
+from resourced.api.dispatch import Dispatch
+from resourced.api.locking import Published
+from resourced.auth.keys import Keys
+from resourced.http.channel import Access, Limits
+from resourced.http.fast.connection import make_express_site
+from resourced.http.fast.parser import plain
+from resourced.http.site import make_site
+from resourced.locks.group_commit import Journal
+from resourced.locks.manager import LockManager
+from resourced.storage.definition_cache import CachedStore
+from resourced.storage.leader_lease import LeaderLease
 from resourced.testing import MemoryStore
-from resourced.web import Published
 from tests.examples import examples
 from tests.leading import open_journal
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from resourced.condition import Fault
+from resourced.storage.sql.health import Fault
 from tests.daemon import Daemon, eventually
 from tests.faults import SCENARIOS, Scenario, run
 from tests.mariadb import MariaDB
@@ -42,7 +42,7 @@ def test_fault(scenario: Scenario):
     assert outcome.stale == outcome.hasty == 0
     assert bool(outcome.health) == bool(scenario.health)
     assert outcome.health <= scenario.health
-    told = [line for line in outcome.lines if "resourced.condition" in line]
+    told = [line for line in outcome.lines if "resourced.storage.sql.health" in line]
     assert len(told) == bool(scenario.health), told
     assert outcome.over == bool(scenario.health)
     if scenario.health:

@@ -11,11 +11,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.auth import Identity, Permission
+from resourced.auth.keys import Identity, Permission
 from resourced.errors import EventsForgotten
-from resourced.history import BYTES, MOMENT, PAGE, PAUSE, REST, SLICE, Feed, View, described
-from resourced.journal import PAUSE as JOURNAL_PAUSE
-from resourced.locks import Written
+from resourced.events.feed import BYTES, MOMENT, PAGE, PAUSE, REST, SLICE, Feed, View, described
+from resourced.locks.group_commit import PAUSE as JOURNAL_PAUSE
+from resourced.locks.manager import Written
 from resourced.model import Batch, Event, EventKind, Key
 from resourced.testing import MemoryStore
 from tests.faulty import FaultyStore, Life, Outcome

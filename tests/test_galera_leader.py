@@ -19,15 +19,15 @@ import pytest_twisted
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import deferToThread
 
-from resourced import batches
 from resourced.config import MySQLSettings
-from resourced.database import Database
-from resourced.dialect import MySQL
-from resourced.election import STILL
 from resourced.errors import EpochLost
-from resourced.lease import LEADER_LEASE
 from resourced.model import Batch
-from resourced.sqlstore import SQLStore
+from resourced.service.leadership import STILL
+from resourced.storage import statements
+from resourced.storage.leader_lease import LEADER_LEASE
+from resourced.storage.sql.dialect import MySQL
+from resourced.storage.sql.executor import Database
+from resourced.storage.sql_store import SQLStore
 from tests.daemon import Daemon, eventually
 from tests.galera import Galera, Node, require
 from tests.leading import lead
@@ -105,7 +105,7 @@ async def test_a_deposed_daemon_commits_nothing(cluster: Galera, stores: Stores)
 @pytest.mark.deadline(LONG)
 async def test_without_a_change_of_its_row(cluster: Galera, stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     """If a commit need not change the leader's row, the cluster does not see that it must not be."""
-    monkeypatch.setattr(batches, "claim", claim_nothing)
+    monkeypatch.setattr(statements, "claim", claim_nothing)
     await commit_when_deposed(cluster, stores)
     eventually(lambda: cluster.nodes[1].run("SELECT seq FROM place", database=stores.name), what="both have committed")
 

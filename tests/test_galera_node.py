@@ -9,8 +9,8 @@ import pytest
 import pytest_twisted
 
 from resourced.errors import StoreUnavailable
-from resourced.identity import identity_of
-from resourced.pool import Transaction
+from resourced.storage.sql.pool import Transaction
+from resourced.storage.sql.server_identity import identity_of
 from tests.cluster import DATABASE, Careless, Made, fence, raise_fence
 from tests.daemon import Daemon, eventually
 from tests.galera import Galera, require

@@ -23,14 +23,14 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from resourced.config import MySQLSettings, SQLiteSettings
-from resourced.dialect import MySQL, SQLite
 from resourced.errors import EpochLost, StoreUnavailable, TicketEnded
-from resourced.guard import PERIOD, FileGuard, ServerGuard, Watch, guard_of
-from resourced.journal import Journal
-from resourced.lease import LEADER_LEASE, LeaderLease
-from resourced.locks import Held, LockManager, Queued
-from resourced.locktable import Times
+from resourced.locks.group_commit import Journal
+from resourced.locks.manager import Held, LockManager, Queued
+from resourced.locks.table import Times
 from resourced.model import Key
+from resourced.service.guard import PERIOD, FileGuard, ServerGuard, Watch, guard_of
+from resourced.storage.leader_lease import LEADER_LEASE, LeaderLease
+from resourced.storage.sql.dialect import MySQL, SQLite
 from resourced.testing import MemoryStore
 from tests.daemon import Answer, Daemon, eventually
 from tests.faulty import FaultyStore

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import EpochLost, StoreUnavailable
-from resourced.housekeeping import PAUSE, PERIOD, Housekeeping
+from resourced.service.housekeeping import PAUSE, PERIOD, Housekeeping
 
 pytestmark = pytest.mark.trial
 

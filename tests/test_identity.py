@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from resourced.identity import OneServer, OtherServer, ServerIdentity, identity_of
+from resourced.storage.sql.server_identity import OneServer, OtherServer, ServerIdentity, identity_of
 from tests.mariadb import MariaDB
 from tests.stores import mariadb_fixture  # noqa: F401 - a fixture
 

@@ -11,9 +11,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import EpochLost, NotHolder, StoreUnavailable, TicketEnded
-from resourced.journal import FENCES, PAUSE
-from resourced.locks import Held, LockManager, Queued, Written
-from resourced.locktable import Times
+from resourced.locks.group_commit import FENCES, PAUSE
+from resourced.locks.manager import Held, LockManager, Queued, Written
+from resourced.locks.table import Times
 from resourced.model import Event, EventKind, Key, Standing
 from resourced.testing import MemoryStore
 from tests.faulty import FaultyStore, Life, Outcome

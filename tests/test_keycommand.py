@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.auth import Identity, Permission, digest_of
-from resourced.keycommand import append, run
-from resourced.keyfile import LARGEST, entry, parse
+from resourced.auth.key_command import append, run
+from resourced.auth.key_file import LARGEST, entry, parse
+from resourced.auth.keys import Identity, Permission, digest_of
 
 pytestmark = pytest.mark.trial
 

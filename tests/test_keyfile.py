@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.auth import Identity, Keys, Permission, digest_of
+from resourced.auth.key_file import LARGEST, ROLES, KeyFile, entry, parse
+from resourced.auth.keys import Identity, Keys, Permission, digest_of
 from resourced.errors import ConfigurationError, NotAuthorized
-from resourced.keyfile import LARGEST, ROLES, KeyFile, entry, parse
 
 pytestmark = pytest.mark.trial
 

@@ -12,9 +12,9 @@ from subprocess import run
 import pytest
 
 import resourced.tap  # noqa: F401 - brings all groups of routes
-from resourced.auth import digest_of
-from resourced.keyfile import entry
-from resourced.routes import Routes
+from resourced.api.base import Routes
+from resourced.auth.key_file import entry
+from resourced.auth.keys import digest_of
 from tests.daemon import LOCK, READ, RESOURCED, TWISTD, WRITE, Daemon, eventually
 from tests.mariadb import MariaDB
 

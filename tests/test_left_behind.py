@@ -8,9 +8,9 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from resourced.errors import Overloaded, PreconditionFailed, StoreUnavailable
-from resourced.journal import PAUSE
-from resourced.locks import Held
-from resourced.locktable import Limits
+from resourced.locks.group_commit import PAUSE
+from resourced.locks.manager import Held
+from resourced.locks.table import Limits
 from resourced.model import EXPIRY, GRANT
 from tests.faulty import Outcome
 from tests.test_locks import A4, A5, CLAIM, LEASE, LockTestCase

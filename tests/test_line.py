@@ -13,9 +13,9 @@ import pymysql
 import pytest
 
 from resourced.config import MySQLSettings
-from resourced.dialect import MySQL
-from resourced.line import KEEP_TIME, Line, open_line, whole
-from resourced.statement import Statement
+from resourced.storage.sql.dialect import MySQL
+from resourced.storage.sql.direct.handshake import KEEP_TIME, Line, open_line, whole
+from resourced.storage.sql.statement import Statement
 from tests.certificates import Authority
 from tests.mariadb import MariaDB
 from tests.stores import mariadb_fixture  # noqa: F401 - a fixture

@@ -21,9 +21,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import FenceMismatch, NotHolder, ResourceInUse, StoreUnavailable, TicketEnded
-from resourced.journal import PAUSE
-from resourced.locks import Held, Queued
-from resourced.locktable import Times
+from resourced.locks.group_commit import PAUSE
+from resourced.locks.manager import Held, Queued
+from resourced.locks.table import Times
 from resourced.model import Key, Resource
 from resourced.testing import MemoryStore
 from tests.examples import examples

@@ -12,11 +12,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced import tickets
 from resourced.errors import NotHolder, Overloaded, ResourcedError, TicketEnded
-from resourced.locks import Held, LockManager, Queued
-from resourced.locktable import Limits, Times
-from resourced.losses import TOLD_FOR
+from resourced.locks import tickets
+from resourced.locks.losses import TOLD_FOR
+from resourced.locks.manager import Held, LockManager, Queued
+from resourced.locks.table import Limits, Times
 from resourced.model import Key
 from resourced.testing import MemoryStore
 from tests.faulty import Life
@@ -970,15 +970,15 @@ class CostTests(LockTestCase):
         self.assertEqual(len(self.locks._table._tickets._released), 10)
 
     def steps(self, request: Any) -> int:
-        """Count the lines that run of the rooms under test; a ``Clock`` and a store in memory have costs of their own."""
+        """Count the lines that run of the package under test; a ``Clock`` and a store in memory have costs of their own."""
         count = 0
-        ours = ("locks", "locktable", "lockqueue", "losses", "tickets", "index", "alarms", "waiting", "journal")
-        rooms = {*(f"resourced.{name}" for name in ours), "sortedcontainers.sortedlist"}
 
         def trace(frame: FrameType, event: str, argument: object) -> Any:
             nonlocal count
             count += event == "line"
-            return trace if frame.f_globals["__name__"] in rooms else None
+            name = frame.f_globals["__name__"]
+            ours = name.startswith("resourced.locks.") or name in {"resourced.deferreds", "sortedcontainers.sortedlist"}
+            return trace if ours else None
 
         before = sys.gettrace()
         sys.settrace(trace)

@@ -17,9 +17,9 @@ from resourced.errors import (
     StoreUnavailable,
     TicketEnded,
 )
-from resourced.journal import PAUSE
-from resourced.locks import Held, Holder, LockState, Standings, Waiter, Written
-from resourced.locktable import Times
+from resourced.locks.group_commit import PAUSE
+from resourced.locks.manager import Held, Holder, LockState, Standings, Waiter, Written
+from resourced.locks.table import Times
 from resourced.model import EventKind, Key, Mark, Resource
 from tests.faulty import Life, Outcome
 from tests.test_journal import JournalTestCase

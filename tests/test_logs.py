@@ -14,7 +14,7 @@ import pytest
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from resourced.logs import json_line
+from resourced.service.logs import json_line
 from tests.daemon import KEYS, LOCK, RESOURCED, TWISTD, WRITE, Daemon, eventually
 
 A4 = "/resource/printer/A4"

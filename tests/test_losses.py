@@ -6,13 +6,13 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced import losses
 from resourced.errors import NotHolder, StoreUnavailable, TicketEnded
-from resourced.journal import PAUSE
-from resourced.losses import TOLD_FOR, Losses
+from resourced.locks import losses
+from resourced.locks.group_commit import PAUSE
+from resourced.locks.losses import TOLD_FOR, Losses
 from resourced.model import Key, Loss
-from resourced.restoration import RESTORATION
-from resourced.retention import Retention
+from resourced.service.restoration import RESTORATION
+from resourced.service.retention import Retention
 from tests.faulty import Life, Outcome
 from tests.test_locks import A4, A5, CLAIM, GLASS, LEASE, PLACE, LockTestCase
 

@@ -21,24 +21,24 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.auth import Keys
-from resourced.channel import Access
-from resourced.channel import Limits as SiteLimits
-from resourced.dispatch import Dispatch
+from resourced.api.base import ResourceAPI
+from resourced.api.dispatch import Dispatch
+from resourced.api.locking import Published
+from resourced.api.metrics import Scrape
+from resourced.api.standby import Standby
+from resourced.auth.keys import Keys
 from resourced.errors import StoreUnavailable
-from resourced.exposition import Exposition, wants_openmetrics
-from resourced.express import make_express_site
-from resourced.journal import Journal
-from resourced.lag import PERIOD, Lag
-from resourced.locks import LockManager
-from resourced.metrics import Gauge, Gauges, Histogram, Metrics
+from resourced.http.channel import Access
+from resourced.http.channel import Limits as SiteLimits
+from resourced.http.fast.connection import make_express_site
+from resourced.http.site import ResourcedSite, make_site
+from resourced.locks.group_commit import Journal
+from resourced.locks.manager import LockManager
+from resourced.metrics.collect import Gauge, Gauges, Histogram, Metrics
+from resourced.metrics.reactor_lag import PERIOD, Lag
+from resourced.metrics.render import Exposition, wants_openmetrics
 from resourced.model import Batch, Event, EventKind, Key
-from resourced.routes import ResourceAPI
-from resourced.scrape import Scrape
-from resourced.site import ResourcedSite, make_site
-from resourced.standby import Standby
 from resourced.testing import MemoryStore
-from resourced.web import Published
 from tests.leading import open_journal
 
 pytestmark = pytest.mark.trial

@@ -15,12 +15,12 @@ from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 from resourced.config import MySQLSettings
-from resourced.database import Database
-from resourced.dialect import MySQL
 from resourced.errors import ConfigurationError, DataNotFound, ResourceExists
-from resourced.migration import migrations, prepare, split
 from resourced.model import Batch, Key
-from resourced.sqlstore import SQLStore
+from resourced.storage.sql.dialect import MySQL
+from resourced.storage.sql.executor import Database
+from resourced.storage.sql.migration import migrations, prepare, split
+from resourced.storage.sql_store import SQLStore
 from tests.leading import lead
 from tests.stores import (  # noqa: F401 - fixtures
     Backend,
@@ -458,8 +458,8 @@ async def test_killed_in_the_middle(mysql: MySQLBackend) -> None:
     )
     program = (
         "from resourced.config import MySQLSettings\n"
-        "from resourced.dialect import MySQL\n"
-        "from resourced.migration import prepare\n"
+        "from resourced.storage.sql.dialect import MySQL\n"
+        "from resourced.storage.sql.migration import prepare\n"
         f"prepare(MySQL(MySQLSettings('127.0.0.1', {mysql.server.port}, {mysql.name!r}, 'root', ''), 5.0), 1)\n"
     )
 
@@ -489,8 +489,8 @@ async def test_killed_while_it_decodes(mysql: MySQLBackend) -> None:
     fill(mysql, RESOURCES, [*DATA, *ENCODED])
     program = (
         "from resourced.config import MySQLSettings\n"
-        "from resourced.dialect import MySQL\n"
-        "from resourced.migration import prepare\n"
+        "from resourced.storage.sql.dialect import MySQL\n"
+        "from resourced.storage.sql.migration import prepare\n"
         f"prepare(MySQL(MySQLSettings('127.0.0.1', {mysql.server.port}, {mysql.name!r}, 'root', ''), 5.0), 1)\n"
     )
 
@@ -541,8 +541,8 @@ async def test_stopped_in_the_middle(mysql: MySQLBackend) -> None:
         "from twisted.internet import reactor\n"
         "from twisted.internet.defer import ensureDeferred\n"
         "from resourced.config import MySQLSettings\n"
-        "from resourced.database import Database\n"
-        "from resourced.dialect import MySQL\n"
+        "from resourced.storage.sql.executor import Database\n"
+        "from resourced.storage.sql.dialect import MySQL\n"
         f"settings = MySQLSettings('127.0.0.1', {mysql.server.port}, {mysql.name!r}, 'root', '')\n"
         "database = Database(reactor, MySQL(settings, 0.2))\n"
         "reactor.addSystemEventTrigger('before', 'shutdown', lambda: ensureDeferred(database.close()))\n"

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from resourced import move as moving
 from resourced.config import MySQLSettings, SQLiteSettings
-from resourced.dialect import MySQL, SQLite
 from resourced.errors import ConfigurationError
-from resourced.migration import UNFINISHED, prepare
+from resourced.service import move as moving
+from resourced.storage.sql.dialect import MySQL, SQLite
+from resourced.storage.sql.migration import UNFINISHED, prepare
 from tests.beating import beating
 from tests.daemon import RESOURCED, Daemon
 from tests.documents import read_blocks

@@ -9,10 +9,10 @@ from typing import ClassVar
 import pytest
 import pytest_twisted
 
-from resourced.dialect import MySQL
-from resourced.durability import durability
 from resourced.errors import StoreUnavailable
-from resourced.pool import Transaction
+from resourced.storage.sql.dialect import MySQL
+from resourced.storage.sql.durability import durability
+from resourced.storage.sql.pool import Transaction
 from tests.cluster import DATABASE, Careless, Made, fence, raise_fence
 from tests.daemon import eventually
 from tests.mysql9 import GROUP, Member, require

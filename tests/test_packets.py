@@ -13,7 +13,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.packets import Conversation
+from resourced.storage.sql.direct.protocol import Conversation
 
 pytestmark = pytest.mark.trial
 

@@ -9,10 +9,10 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.express import make_express_site
-from resourced.page import TYPES, Displayed
-from resourced.routes import ResourceAPI
-from resourced.site import make_site
+from resourced.api.base import ResourceAPI
+from resourced.api.ui import TYPES, Displayed
+from resourced.http.fast.connection import make_express_site
+from resourced.http.site import make_site
 from tests.daemon import STOCK
 from tests.test_web import Exchange, leaf_of
 

@@ -17,9 +17,7 @@ from twisted.web.server import Request
 from twisted.web.test.requesthelper import DummyChannel
 
 from resourced import jsontext
-from resourced.errors import BadRequest, TicketRequired
-from resourced.model import Key
-from resourced.parse import (
+from resourced.api.params import (
     LONGEST,
     argument,
     body_of,
@@ -33,7 +31,9 @@ from resourced.parse import (
     retry_of,
     wait_of,
 )
-from resourced.routing import BadPath, Segment
+from resourced.errors import BadRequest, TicketRequired
+from resourced.http.routing import BadPath, Segment
+from resourced.model import Key
 
 pytestmark = pytest.mark.trial
 

@@ -10,10 +10,10 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import deferToThread
 
 from resourced.config import MySQLSettings
-from resourced.database import Database
-from resourced.dialect import MySQL
 from resourced.errors import StoreUnavailable
-from resourced.identity import ServerIdentity
+from resourced.storage.sql.dialect import MySQL
+from resourced.storage.sql.executor import Database
+from resourced.storage.sql.server_identity import ServerIdentity
 from tests.stores import (  # noqa: F401 - fixtures
     MySQLBackend,
     courier_of,

@@ -8,9 +8,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import StoreUnavailable
-from resourced.journal import Journal
-from resourced.locks import LockManager
-from resourced.pauses import PATIENCE, PAUSE, Pauses
+from resourced.locks.group_commit import Journal
+from resourced.locks.manager import LockManager
+from resourced.locks.pauses import PATIENCE, PAUSE, Pauses
 from resourced.testing import MemoryStore
 from tests.leading import open_journal
 from tests.test_locks import A4, CLAIM, GLASS, LEASE, PLACE, SCANNER, LockTestCase

@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from resourced.poller import Poller
+from resourced.http.fast.poller import Poller
 
 DONE = Failure(ConnectionDone())
 

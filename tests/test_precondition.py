@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.precondition import Precondition, precondition
+from resourced.api.etags import Precondition, precondition
 
 pytestmark = pytest.mark.trial
 

@@ -9,9 +9,9 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from resourced.auth import Keys, digest_of
+from resourced.auth.key_file import entry, parse
+from resourced.auth.keys import Keys, digest_of
 from resourced.errors import QuotaExceeded
-from resourced.keyfile import entry, parse
 from resourced.quotas import Quota, Quotas
 from tests.daemon import READ, WRITE, Answer, Connection, Daemon, eventually
 

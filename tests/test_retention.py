@@ -12,9 +12,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import EpochLost
-from resourced.housekeeping import PERIOD, Housekeeping
 from resourced.model import GRANT, Batch, Event, Key
-from resourced.retention import MARKS, Retention
+from resourced.service.housekeeping import PERIOD, Housekeeping
+from resourced.service.retention import MARKS, Retention
 from resourced.testing import MemoryStore
 from tests.faulty import FaultyStore, Outcome
 from tests.leading import lead

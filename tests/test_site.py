@@ -40,12 +40,12 @@ from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from zope.interface import implementer
 
-from resourced.channel import LATE, Channel
 from resourced.errors import NotAuthorized
-from resourced.express import make_express_site
 from resourced.forwarded import TrustedProxies
-from resourced.routing import Segment
-from resourced.site import GATHER, EdgeRequest, Limits, ResourcedSite, error_body, json_error, make_site
+from resourced.http.channel import LATE, Channel
+from resourced.http.fast.connection import make_express_site
+from resourced.http.routing import Segment
+from resourced.http.site import GATHER, EdgeRequest, Limits, ResourcedSite, error_body, json_error, make_site
 from tests.daemon import STOCK
 from tests.examples import examples
 
@@ -1358,7 +1358,7 @@ async def test_an_answer_to_a_connection_that_is_gone_takes_no_memory(
     start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that is lost while its answer is about to be sent counts for nothing from then on."""
-    monkeypatch.setattr("resourced.express.QUIET", inf)
+    monkeypatch.setattr("resourced.http.fast.connection.QUIET", inf)
     edge = await start()
     await (await edge.connect(GOOD)).answer()
     (channel,) = edge.site._served

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resourced.config import MySQLSettings
-from resourced.dialect import MySQL
-from resourced.statement import Statement, length, written_out
+from resourced.storage.sql.dialect import MySQL
+from resourced.storage.sql.statement import Statement, length, written_out
 from tests.examples import examples
 from tests.mariadb import MariaDB
 from tests.stores import mariadb_fixture  # noqa: F401 - a fixture

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from twisted.internet.defer import Deferred
 
-from resourced.auth import Identity, Keys, Permission, digest_of
+from resourced.auth.keys import Identity, Keys, Permission, digest_of
 from resourced.errors import StoreUnavailable
 from resourced.model import Resource
 from tests.test_web import A4, LOCK, READ, WRITE, Answer, WebTests

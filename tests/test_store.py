@@ -17,9 +17,6 @@ import pytest
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.threads import deferToThread
 
-from resourced import sqlstore
-from resourced.batches import EVENT_COLUMNS
-from resourced.database import LONGEST, Database
 from resourced.errors import (
     DataNotFound,
     EpochLost,
@@ -29,10 +26,13 @@ from resourced.errors import (
     StoreUnavailable,
 )
 from resourced.model import Batch, EventKind, Key, Loss, Mark, Reign, Resource, Standing, valid_name
-from resourced.pool import Transaction, Work
-from resourced.sqlstore import SQLStore
-from resourced.statement import Statement
-from resourced.store import Store
+from resourced.storage import sql_store
+from resourced.storage.interface import Store
+from resourced.storage.sql.executor import LONGEST, Database
+from resourced.storage.sql.pool import Transaction, Work
+from resourced.storage.sql.statement import Statement
+from resourced.storage.sql_store import SQLStore
+from resourced.storage.statements import EVENT_COLUMNS
 from tests.leading import lead
 from tests.stores import (  # noqa: F401 - fixtures
     AnyBackend,
@@ -808,7 +808,7 @@ async def test_a_sweep_changes_the_leaders_row(backend: Backend) -> None:
 
 def test_nothing_is_written_past_the_leaders_row() -> None:
     """Of the statements of the store none is in a transaction that does not begin with the leader's row."""
-    tree = ast.parse(Path(sqlstore.__file__).read_text())
+    tree = ast.parse(Path(sql_store.__file__).read_text())
     writers = {
         function.name
         for function in ast.walk(tree)

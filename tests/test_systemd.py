@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from resourced.systemd import ServiceManager
+from resourced.service.systemd import ServiceManager
 from tests.daemon import PATIENCE, RESOURCED, TWISTD, Daemon, eventually
 from tests.mariadb import MariaDB
 

@@ -10,11 +10,11 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 
-from resourced.auth import Identity, Keys, Permission
+from resourced.auth.keys import Identity, Keys, Permission
 from resourced.errors import NotAuthorized, StoreUnavailable
-from resourced.history import SLICE
-from resourced.locktable import Times
-from resourced.stream import BEAT
+from resourced.events.feed import SLICE
+from resourced.events.push import BEAT
+from resourced.locks.table import Times
 from tests.leading import open_journal
 from tests.sse import Sent, blocks, unchunked
 from tests.test_web import A4, LOCK, MOST_STREAMS, PRINTER, READ, WRITE, Answer, Exchange, Fields, WebTests

@@ -18,10 +18,10 @@ import pytest
 from pymysql.constants import CLIENT
 
 from resourced.config import MySQLSettings
-from resourced.dialect import MySQL
 from resourced.errors import ConfigurationError
-from resourced.line import open_line
-from resourced.tls import Way, is_local
+from resourced.storage.sql.dialect import MySQL
+from resourced.storage.sql.direct.handshake import open_line
+from resourced.storage.sql.tls import Way, is_local
 from tests.certificates import Authority, Certificate
 from tests.daemon import RESOURCED, Daemon
 from tests.mariadb import MariaDB

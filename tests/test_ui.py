@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import pytest
 
-from resourced.auth import digest_of
-from resourced.keyfile import entry
+from resourced.auth.key_file import entry
+from resourced.auth.keys import digest_of
 from tests.browser import Browser
 from tests.daemon import LOCK, READ, WRITE, Daemon
 

@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.waiting import Gathered, Shared
+from resourced.deferreds import Gathered, Shared
 
 pytestmark = pytest.mark.trial
 

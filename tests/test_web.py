@@ -26,23 +26,23 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
-from resourced.auth import Keys
-from resourced.dispatch import Dispatch
+from resourced.api.admin import Steering
+from resourced.api.base import ResourceAPI
+from resourced.api.dispatch import Dispatch
+from resourced.api.history import History
+from resourced.api.locking import Published
+from resourced.auth.keys import Keys
 from resourced.errors import EpochLost, StoreUnavailable
-from resourced.express import make_express_site
-from resourced.history import Feed
-from resourced.journal import Journal
-from resourced.locks import LockManager
-from resourced.locktable import Limits, Times
+from resourced.events.feed import Feed
+from resourced.events.push import Streams
+from resourced.http.fast.connection import make_express_site
+from resourced.http.routing import Front
+from resourced.http.site import ResourcedSite, make_site
+from resourced.locks.group_commit import Journal
+from resourced.locks.manager import LockManager
+from resourced.locks.table import Limits, Times
 from resourced.model import Batch, Document, Event, Key, Reign, Resource, Term, valid_name
-from resourced.routes import ResourceAPI
-from resourced.routing import Front
-from resourced.site import ResourcedSite, make_site
-from resourced.steering import Steering
-from resourced.stream import Streams
 from resourced.testing import MemoryStore
-from resourced.timeline import History
-from resourced.web import Published
 from tests.daemon import STOCK
 from tests.examples import examples
 from tests.leading import open_journal

@@ -10,7 +10,7 @@ import pytest
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.workers import Workers
+from resourced.storage.sql.threads import Workers
 
 pytestmark = pytest.mark.trial
 

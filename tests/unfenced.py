@@ -19,17 +19,18 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from resourced import batches, tap
-from resourced.batches import claim
-from resourced.dialect import MySQL
-from resourced.election import TakeOver, Verdict
-from resourced.guard import Guard
-from resourced.identity import OneServer, ServerIdentity, identity_of
-from resourced.lease import LEADER_LEASE, LeaderLease
+from resourced import tap
 from resourced.model import Batch, Write
-from resourced.pool import Transaction
-from resourced.sqlstore import SQLStore
-from resourced.statement import Statement
+from resourced.service.guard import Guard
+from resourced.service.leadership import TakeOver, Verdict
+from resourced.storage import statements
+from resourced.storage.leader_lease import LEADER_LEASE, LeaderLease
+from resourced.storage.sql.dialect import MySQL
+from resourced.storage.sql.pool import Transaction
+from resourced.storage.sql.server_identity import OneServer, ServerIdentity, identity_of
+from resourced.storage.sql.statement import Statement
+from resourced.storage.sql_store import SQLStore
+from resourced.storage.statements import claim
 
 
 class UnfencedStore(SQLStore):
@@ -100,7 +101,7 @@ def main() -> None:
     if "one-server" in missing:
         OneServer.admit = admit_all  # type: ignore[assignment, method-assign]
     if "beat" in missing:
-        batches.claim = claim_nothing
+        statements.claim = claim_nothing
     if "lease" in missing:
         LeaderLease.held = property(lambda _: True)  # type: ignore[method-assign, assignment]
         vars(tap)["MySQL"] = Careless

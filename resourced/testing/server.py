@@ -13,20 +13,20 @@ from twisted.internet.defer import TimeoutError as StillThere
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
 from zope.interface import implementer
 
-from resourced.auth import Keys
+from resourced.api.admin import Steering
+from resourced.api.base import ResourceAPI
+from resourced.api.history import History
+from resourced.api.locking import Published
+from resourced.auth.keys import Keys
 from resourced.client import Client
-from resourced.history import Feed
-from resourced.journal import Journal
-from resourced.locks import LockManager
-from resourced.locktable import Times
-from resourced.routes import ResourceAPI
-from resourced.routing import Front
-from resourced.site import make_site
-from resourced.steering import Steering
-from resourced.stream import Streams
+from resourced.events.feed import Feed
+from resourced.events.push import Streams
+from resourced.http.routing import Front
+from resourced.http.site import make_site
+from resourced.locks.group_commit import Journal
+from resourced.locks.manager import LockManager
+from resourced.locks.table import Times
 from resourced.testing.store import MemoryStore
-from resourced.timeline import History
-from resourced.web import Published
 
 #: In what steps a ``Clock`` is advanced, in seconds.
 STEP: Final = 0.125

@@ -32,7 +32,7 @@ class Server:
 
 class MemoryStore:
     """
-    A ``resourced.store.Store`` that forgets everything with its process, for tests.
+    A ``resourced.storage.interface.Store`` that forgets everything with its process, for tests.
 
     :ivar judge: whether each write is checked to come from the holder; not so where places are not kept (volatile locks).
     """

@@ -1,0 +1,176 @@
+"""The second half of the API: who holds what, and how to change that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from twisted.web.server import Request
+
+from resourced.api.base import Routes, route
+from resourced.api.params import (
+    Page,
+    body_of,
+    fence_of,
+    limit_of,
+    named,
+    only,
+    owner_of,
+    page_of,
+    reason_of,
+    resource_named,
+    timeout_of,
+    whole,
+    writing_of,
+)
+from resourced.api.responses import answer, done, written
+from resourced.auth.keys import Identity, Permission
+from resourced.deferreds import shielded
+from resourced.locks.manager import Holder, Standings, Waiter
+from resourced.model import Breaker, Resource
+
+
+class Steering(Routes):
+    """Lists, definitions, the state of a lock, and what changes or ends them."""
+
+    # -- Resources
+
+    @route("/resource", ["GET"])
+    async def resources(self, request: Request) -> bytes:
+        """List the resources that the key may touch."""
+        identity = self.authorize(request, Permission.READ)
+        page = page_of(request)
+        found = await self._list(identity, page)
+        shown = found[: page.limit]
+        standings = await self.locks.standings([resource.name for resource in shown])
+        return answer(
+            request,
+            200,
+            {
+                "resources": [
+                    asdict(resource) | asdict(standing) for resource, standing in zip(shown, standings, strict=True)
+                ],
+                "next": _next([resource.name for resource in found], page.limit),
+            },
+        )
+
+    @route("/resource/<name:resource>", ["GET"])
+    async def definition(self, request: Request, resource: str) -> bytes:
+        """Say what a resource is, and list the selectors that have data, or are locked or waited for."""
+        self.authorize(request, Permission.READ, resource)
+        page = page_of(request)
+        found = await self.find(resource_named(resource))
+        # First the locks: whoever writes and lets go in between leaves data behind.
+        locked = await self.locks.selectors(resource, page.prefix, page.after, page.limit + 1)
+        written = await self.store.list_selectors(found, page.prefix, page.after, page.limit + 1)
+        (standing,) = await self.locks.standings([resource])
+        names = sorted(locked.keys() | written)
+        return answer(
+            request,
+            200,
+            {
+                **asdict(found),
+                **asdict(standing),
+                "selectors": _selectors(names[: page.limit], set(written), locked),
+                "next": _next(names, page.limit),
+            },
+        )
+
+    @route("/resource/<name:resource>", ["PATCH"])
+    async def change(self, request: Request, resource: str) -> bytes:
+        """Give a resource another timeout."""
+        self.authorize(request, Permission.WRITE, resource)
+        name = resource_named(resource)
+        changed = await shielded(self._change(name, timeout_of(body_of(request))))
+        return answer(request, 200, asdict(changed))
+
+    @route("/resource/<name:resource>", ["DELETE"])
+    async def remove(self, request: Request, resource: str) -> bytes:
+        """Remove a resource with all its data, unless somebody uses it."""
+        self.authorize(request, Permission.WRITE, resource)
+        await self.locks.remove(await self.find(resource_named(resource)))
+        return done(request)
+
+    # -- Selectors
+
+    @route("/resource/<name:resource>/<name:selector>", ["DELETE"])
+    async def delete(self, request: Request, resource: str, selector: str) -> bytes:
+        """Delete what is kept at a selector, as the holder of its lock."""
+        identity = self.authorize(request, Permission.WRITE, resource)
+        key = named(resource, selector)
+        written(request, await self.write(key, writing_of(request), None, identity))
+        return done(request)
+
+    @route("/resource/<name:resource>/<name:selector>/lock", ["GET"])
+    async def state(self, request: Request, resource: str, selector: str) -> bytes:
+        """Say who has a lock, and who waits for it in which order."""
+        self.authorize(request, Permission.READ, resource)
+        key = named(resource, selector)
+        after, limit = whole(request, b"after", 0), limit_of(request)
+        await self.find(resource)
+        state = await self.locks.state(key, after, limit)
+        last = after + len(state.line)
+        return answer(
+            request,
+            200,
+            {
+                **key._asdict(),
+                "locked": state.holder is not None,
+                "holder": None if state.holder is None else _seconds(state.holder),
+                "waiting": state.waiting,
+                "queue": [_seconds(waiter) for waiter in state.line],
+                "next": last if last < state.waiting else None,
+            },
+        )
+
+    @route("/resource/<name:resource>/<name:selector>/lock", ["DELETE"])
+    async def take(self, request: Request, resource: str, selector: str) -> bytes:
+        """Take a lock from whoever holds it under a fence, and from nobody else."""
+        identity = self.authorize(request, Permission.WRITE, resource)
+        key = named(resource, selector)
+        only(request, b"fence", b"reason")
+        fence = fence_of(request)
+        breaker = Breaker(identity.name, owner_of(request) or identity.name, reason_of(request))
+        await self.find(resource)
+        await self.locks.break_lock(key, fence, breaker)
+        return done(request)
+
+    # -- How it is done
+
+    async def _change(self, name: str, timeout: int) -> Resource:
+        """Change a timeout in the store, and then for the locks; once begun it goes on to its end."""
+        changed = await self.store.change_resource(name, timeout)
+        self.locks.redefine(changed)
+        return changed
+
+    async def _list(self, identity: Identity, page: Page) -> list[Resource]:
+        """Return one resource more than a page of them has, if there are so many; look at none that the key may not touch."""
+        found: list[Resource] = []
+        for prefix in identity.within(page.prefix):
+            before = prefix < page.after and not page.after.startswith(prefix)
+            if not before and len(found) <= page.limit:
+                found += await self.store.list_resources(prefix, page.after, page.limit + 1 - len(found))
+        return found
+
+
+def _next(names: Sequence[str], limit: int) -> str | None:
+    """Return after which name the next page begins, if there is one."""
+    return names[limit - 1] if len(names) > limit else None
+
+
+def _selectors(names: list[str], written: set[str], locked: dict[str, Standings]) -> list[dict[str, object]]:
+    nobody = Standings(0, 0)
+    return [
+        {
+            "selector": name,
+            "data": name in written,
+            "held": bool(locked.get(name, nobody).held),
+            "waiting": locked.get(name, nobody).waiting,
+        }
+        for name in names
+    ]
+
+
+def _seconds(someone: Holder | Waiter) -> dict[str, object]:
+    """Describe who holds or waits, in whole seconds rounded down."""
+    return {name: int(value) if isinstance(value, float) else value for name, value in asdict(someone).items()}

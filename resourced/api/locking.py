@@ -1,0 +1,190 @@
+"""The published API: its routes, what they ask of a request, and what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from math import inf
+from urllib.parse import quote
+
+from twisted.web.server import Request
+
+from resourced import jsontext
+from resourced.api.base import Routes, route
+from resourced.api.params import (
+    address_of,
+    body_of,
+    definition,
+    flag,
+    header,
+    holds_of,
+    named,
+    needed_ticket,
+    only,
+    owner_of,
+    retry_of,
+    unless_of,
+    wait_of,
+    writing_of,
+)
+from resourced.api.responses import answer, document, done, error, held, noted, queued, sent, tagged, waits, written
+from resourced.auth.keys import Identity, Keys, Permission
+from resourced.deferreds import Shared
+from resourced.errors import DataNotFound, ResourceNotFound, StoreUnavailable
+from resourced.locks.manager import Held, LockManager, Queued
+from resourced.model import Key, Resource, etag_of
+from resourced.storage.interface import Store
+
+#: For how many seconds the server is not well after a write that the store did not take, if all else is as it should be.
+LATELY = 0.5
+
+# What is said most often is written once.
+LOCKED = jsontext.write({"locked": True})
+UNLOCKED = tuple(jsontext.write({"unlocked": released}) for released in (False, True))
+
+
+class Published(Routes):
+    """
+    The published API.
+
+    :param longest_wait: the most that a request may wait for a lock, in seconds.
+    :param usual_wait: how long one waits that does not say, in seconds.
+    :param fault: says what was found to be wrong with the store in the last so many seconds, if anything.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        store: Store,
+        locks: LockManager,
+        *,
+        longest_wait: float,
+        usual_wait: float = 0.0,
+        fault: Callable[[float], StoreUnavailable | None] = lambda _: None,
+    ) -> None:
+        super().__init__(keys, store, locks)
+        self._longest_wait = longest_wait
+        self._usual_wait = usual_wait
+        self._fault = fault
+        self._pulse = Shared(store.ping)
+
+    # -- Routes
+
+    @route("/health", ["GET"])
+    async def health(self, request: Request) -> bytes:
+        """Say whether the server can do its work."""
+        try:
+            await self._pulse.done()
+            self.locks.check()
+        except StoreUnavailable as away:
+            raise self._fault(inf) or away from None
+        if fault := self._fault(LATELY):
+            raise fault
+        return answer(request, 200, {"health": "ok"})
+
+    @route("/resource", ["POST"])
+    async def create(self, request: Request) -> bytes:
+        """Create a resource."""
+        identity = self.authorize(request, Permission.WRITE)
+        name, timeout = definition(body_of(request))
+        identity.require(name)
+        resource = await self.store.create_resource(name, timeout)
+        request.setHeader(b"location", b"/resource/" + quote(name, safe="").encode())
+        return answer(request, 201, {"id": resource.id, "name": resource.name, "timeout": resource.timeout})
+
+    @route("/resource/<name:resource>/<name:selector>", ["GET"])
+    async def get(self, request: Request, resource: str, selector: str) -> bytes:
+        """Read, and unless that is not wanted take or keep the lock."""
+        identity = self.authorize(request, Permission.READ, resource)
+        lock = flag(request, b"lock", default=True) and request.method != b"HEAD"
+        raw = flag(request, b"raw", default=False)
+        if lock:
+            only(request, b"lock", b"raw", b"wait")
+            identity.allow(Permission.LOCK)
+        key = named(resource, selector)
+        unless = () if lock else unless_of(request)
+        found = await self.find(resource)
+        if not lock:
+            read = await self.store.read(found, selector)
+            if all(condition.passes(read.etag) for condition in unless):
+                return document(request, read, raw=raw)
+            tagged(request, read.etag)
+            return done(request, 304)
+        outcome = await self._acquire(request, key, found, identity)
+        if isinstance(outcome, Queued):
+            return queued(request, outcome, {"unavailable": True, "position": outcome.position})
+        try:
+            read = await self.store.read(found, selector)
+        except DataNotFound as nothing:
+            # Its first client may never learn of a lock that comes with an error, so it has to come back for it.
+            lease = (
+                await self.locks.leave_unclaimed(key, outcome) if outcome.fresh else self.locks.confirm(key, outcome)
+            )
+            held(request, outcome, lease)
+            return error(request, 404, nothing)
+        except (ResourceNotFound, StoreUnavailable):
+            await self.locks.withdraw(key, outcome)
+            raise
+        held(request, outcome, self.locks.confirm(key, outcome))
+        return document(request, read, raw=raw)
+
+    @route("/resource/<name:resource>/<name:selector>/lock", ["PUT", "POST"])
+    async def lock(self, request: Request, resource: str, selector: str) -> bytes:
+        """Take or keep the lock without reading."""
+        identity = self.authorize(request, Permission.LOCK, resource)
+        only(request, b"wait")
+        key = named(resource, selector)
+        found = await self.find(resource)
+        outcome = await self._acquire(request, key, found, identity)
+        if isinstance(outcome, Queued):
+            return queued(request, outcome, {"locked": False, "position": outcome.position})
+        held(request, outcome, self.locks.confirm(key, outcome))
+        return sent(request, 200, LOCKED)
+
+    @route("/resource/<name:resource>/<name:selector>", ["PUT"])
+    async def update(self, request: Request, resource: str, selector: str) -> bytes:
+        """Write as the holder, and release the lock in the same step if that is wanted."""
+        identity = self.authorize(request, Permission.WRITE, resource)
+        key = named(resource, selector)
+        writing = writing_of(request)
+        data = jsontext.check(body_of(request))
+        outcome = await self.write(key, writing, data, identity)
+        written(request, outcome)
+        tagged(request, etag_of(outcome.version, data))
+        return done(request)
+
+    @route("/resource/<name:resource>/<name:selector>/unlock", ["PUT", "POST"])
+    async def unlock(self, request: Request, resource: str, selector: str) -> bytes:
+        """Release the lock, or give up the place in the queue."""
+        identity = self.authorize(request, Permission.READ, resource)
+        only(request)
+        key = named(resource, selector)
+        released = await self.locks.unlock(key, needed_ticket(request), party=identity.name)
+        if not released:
+            await self.find(resource)
+        return sent(request, 200, UNLOCKED[released])
+
+    # -- What the routes share
+
+    def _acquire(self, request: Request, key: Key, resource: Resource, identity: Identity) -> Awaitable[Held | Queued]:
+        """Take or keep the lock as a request wishes."""
+        ticket = header(request, b"x-ticket")
+        # Also where it makes no difference it has to be one.
+        retry = retry_of(request)
+        said = owner_of(request)
+        owner = said or identity.name
+        noted(request, owner=owner)
+        wait = wait_of(request, self._longest_wait, self._usual_wait)
+        if wait:
+            waits(request)
+        # Not a coroutine of its own, which ten thousand who wait would have to keep.
+        return self.locks.acquire(
+            key,
+            lease=resource.timeout,
+            ticket=ticket,
+            wait=wait,
+            owner=owner,
+            retry="" if ticket else retry,
+            party=identity.name,
+            holds=holds_of(request),
+            origin="" if ticket or retry or said else address_of(request),
+        )

@@ -1,0 +1,99 @@
+"""How answers are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from twisted.web.iweb import IRequest
+
+from resourced import jsontext
+from resourced.errors import ResourcedError
+from resourced.http.channel import error_body
+from resourced.locks.manager import Held, Queued, Written
+from resourced.model import Document
+
+#: After how many seconds to try again: those who wait for a lock, and those whom the server could not serve.
+RETRY_AFTER = 1
+
+
+def answer(request: IRequest, status: int, body: Mapping[str, object]) -> bytes:
+    """Give an answer in JSON."""
+    return sent(request, status, jsontext.write(body))
+
+
+def sent(request: IRequest, status: int, body: bytes, content_type: str = "application/json") -> bytes:
+    """Give an answer whose body is written already."""
+    request.setResponseCode(status)
+    request.setHeader(b"content-type", content_type.encode("ascii"))
+    request.setHeader(b"content-length", b"%d" % len(body))
+    _never_store(request)
+    return body
+
+
+def done(request: IRequest, status: int = 204) -> bytes:
+    """Give an answer without a body: it is done, or nothing has changed."""
+    request.setResponseCode(status)
+    if status == 304:
+        _never_store(request)
+    return b""
+
+
+def written(request: IRequest, outcome: Written) -> None:
+    """Tell a client that its write is kept, and for how long the lock is its own from now on, if it still is."""
+    noted(request, fence=outcome.fence)
+    if outcome.lease is not None:
+        request.setHeader(b"x-lease", b"%d" % outcome.lease)
+
+
+def tagged(request: IRequest, etag: str) -> None:
+    """Name the data that is there by its entity tag."""
+    request.setHeader(b"etag", b'"%s"' % etag.encode())
+
+
+def _never_store(request: IRequest) -> None:
+    """Keep caches away: whatever an answer says of a lock may be wrong a moment later."""
+    request.setHeader(b"cache-control", b"no-store")
+
+
+def noted(request: IRequest, **fields: object) -> None:
+    """Have something in the line of the access log, if the request's site keeps one. No key, ticket or data has a place there."""
+    getattr(request, "notes", {}).update(fields)
+
+
+def waits(request: IRequest) -> None:
+    """Let the site know, if it counts, that a request is about to wait for others rather than to keep the server busy."""
+    noted(request, waited=True)
+    if (stand_aside := getattr(request, "stand_aside", None)) is not None:
+        stand_aside()
+
+
+def error(request: IRequest, status: int, reason: ResourcedError) -> bytes:
+    """Answer with an error: a sentence for a person, and a word for a program."""
+    return sent(request, status, error_body(reason.code, reason.sentence))
+
+
+def document(request: IRequest, found: Document, *, raw: bool) -> bytes:
+    """Answer with what is kept at a selector, or just with the JSON that was written there."""
+    tagged(request, found.etag)
+    if raw:
+        return sent(request, 200, found.data.encode())
+    return answer(
+        request,
+        200,
+        {"id": found.id, "idResource": found.resource_id, "selector": found.selector, "data": found.data},
+    )
+
+
+def held(request: IRequest, outcome: Held, lease: float) -> None:
+    """Tell a client that the lock is its own, and for how long."""
+    noted(request, fence=outcome.fence)
+    request.setHeader(b"x-ticket", outcome.ticket.encode())
+    request.setHeader(b"x-fence", b"%d" % outcome.fence)
+    request.setHeader(b"x-lease", b"%d" % lease)
+
+
+def queued(request: IRequest, outcome: Queued, body: dict[str, object]) -> bytes:
+    """Tell a client that someone else has the lock, and to come back."""
+    request.setHeader(b"x-ticket", outcome.ticket.encode())
+    request.setHeader(b"retry-after", b"%d" % RETRY_AFTER)
+    return answer(request, 202, body)

@@ -1,0 +1,70 @@
+"""
+Circles of waiting: clients that hold one lock each and wait for that of the next, so that none of them ever gets on.
+
+A client says with a request which tickets it holds meanwhile, and only what was said counts. What is known here is in memory
+only: after a restart it comes back with the next request of each client that waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from resourced.locks.queue import Entry, LockQueue
+
+#: How many waiting places a search looks at, at most. A circle that is longer, or hidden behind more, is not found.
+MOST: Final = 1000
+
+
+class Deadlocks:
+    """Which places wait, and what their clients hold meanwhile."""
+
+    def __init__(self) -> None:
+        # From a place that waits to the locks that its client holds, and from such a lock to the places that wait.
+        self._held: dict[Entry, tuple[Entry, ...]] = {}
+        self._waiting: dict[Entry, dict[Entry, None]] = {}
+
+    def closes(self, queue: LockQueue, held: Collection[Entry]) -> bool:
+        """
+        Return whether it would close a circle to wait for a lock.
+
+        The holder of that lock may have said that it waits for another one in turn, whose holder may wait for a third one; if
+        that goes on to one of the locks that are held here, nobody of them would ever get on. Only those take part that have
+        the same key name, because a ticket counts only for whom it was given to.
+
+        :param held: what the client that is to wait holds meanwhile.
+        """
+        if not held:
+            return False
+        [party] = {entry.ticket.party for entry in held}
+        ends, seen, left = set(held), set(), MOST
+        ahead = [queue.holder]
+        while ahead:
+            holder = ahead.pop()
+            if holder in ends:
+                return True
+            if holder is None or holder in seen or holder.ticket.party != party:
+                continue
+            seen.add(holder)
+            for waiter in self._waiting.get(holder, ()):
+                if not left:
+                    return False
+                left -= 1
+                ahead.append(waiter.queue.holder)
+        return False
+
+    def waits(self, entry: Entry, held: Collection[Entry]) -> None:
+        """Remember that a place waits, and which locks its client holds meanwhile; what was said of it before is forgotten."""
+        self.over(entry)
+        if held:
+            self._held[entry] = tuple(held)
+        for lock in held:
+            self._waiting.setdefault(lock, {})[entry] = None
+
+    def over(self, entry: Entry) -> None:
+        """Forget a place that waits no more."""
+        for lock in self._held.pop(entry, ()):
+            waiting = self._waiting[lock]
+            del waiting[entry]
+            if not waiting:
+                del self._waiting[lock]

@@ -1,0 +1,457 @@
+"""
+The way of decisions about locks, and of data, into the store: committed in groups before anyone is told.
+
+While one group is being committed everything that comes up is gathered into the next, so the price of a commit is shared
+by all who need one at the time; databases know this as group commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from resourced.deferreds import waiter_in, wake
+from resourced.errors import EpochLost, StoreRefused, StoreUnavailable
+from resourced.locks.table import Follower
+from resourced.model import WRITE, Batch, Event, Key, Loss, Place, Resource, Step, Term, Write
+from resourced.storage.interface import Store
+from resourced.storage.leader_lease import LeaderLease
+
+log = Logger()
+
+#: How many fences are set aside at once where grants are not kept one by one.
+FENCES = 2**20
+
+#: How long to wait before the store is tried again, in seconds.
+PAUSE = 0.25
+
+
+@dataclass(slots=True)
+class Group:
+    """
+    What goes into one commit.
+
+    :ivar fresh: the places that no client can have been told of before it is kept.
+    :ivar reserves: whether it sets fences aside.
+    :ivar began: when its commit was sent, by the clock of the leader's lease.
+    """
+
+    number: int
+    places: dict[int, Place] = field(default_factory=dict)
+    gone: dict[int, Key] = field(default_factory=dict)
+    writes: list[Write] = field(default_factory=list)
+    removed: list[Resource] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    fresh: set[int] = field(default_factory=set)
+    waiters: list[Deferred[None]] = field(default_factory=list)
+    reserves: bool = False
+    losses: list[Loss] = field(default_factory=list)
+    forgotten: list[int] = field(default_factory=list)
+    began: float = 0.0
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to commit. For events alone there is no commit."""
+        return not (self.places or self.gone or self.writes or self.removed or self.reserves)
+
+    @property
+    def transitions(self) -> int:
+        """How many changes it carries."""
+        return len(self.places) + len(self.gone) + len(self.writes) + len(self.removed)
+
+    def keys(self) -> set[Key]:
+        """Name the locks that it is about."""
+        return {place.key for place in self.places.values()} | set(self.gone.values()) | {w.key for w in self.writes}
+
+
+class Journal:
+    """
+    Keeps what a follower decides, and has it look again after a failure.
+
+    A commit that fails may have been done all the same.  So after any failure the journal begins a new reign, which
+    settles whatever was under way, reads what the store knows by then, and has its follower go on from there.
+
+    :param durable: whether places are kept; if not, they live in memory only, and only data and fences are kept.
+    :param dethroned: called once when another daemon has taken over the store.
+    :param measure: is told of each commit: how many changes it carried, its seconds, and whether it is known to be done.
+    :param history: whether events are kept.
+    :param happened: called with the events of each group after it was kept, in their order. It has to be quick.
+    :param resumed: called when a reign has begun, with the highest id of an event that may have happened: of the last ones before
+        it may not have been told.
+    :param soon: calls a function in a moment, when all that has arrived has been decided, so that it goes into one group.
+    :param lease: says for how long this is the one writer; each commit renews it. Without it that is so until a commit fails.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        store: Store,
+        *,
+        dethroned: Callable[[EpochLost], None],
+        durable: bool = True,
+        lease: LeaderLease | None = None,
+        history: bool = True,
+        happened: Callable[[Sequence[Event]], object] = lambda _: None,
+        measure: Callable[[int, float, bool], object] = lambda _transitions, _seconds, _done: None,
+        resumed: Callable[[int], object] = lambda _: None,
+        soon: Callable[[Callable[[], None]], object] = lambda work: work(),
+    ) -> None:
+        self.durable = durable
+        self.remembers = durable and history
+        self.done = 0
+        self._clock = clock
+        self._store = store
+        self._dethroned = dethroned
+        self._lease = LeaderLease(clock.seconds) if lease is None else lease
+        self._abdicated = False
+        self._follower: Follower | None = None
+        self._ready = False
+        self._open = Group(1)
+        self._committing: Group | None = None
+        # The highest place and the highest fence that were ever given out.
+        self._seq = 0
+        self._fence = 0
+        self._event = 0
+        # Where places are not kept: the fences that are set aside, and the group that says so.
+        self._reserved = 0
+        self._reserving = 0
+        self._recovery: Deferred[None] | None = None
+        # How long to wait after a failure before the store is asked; nothing, unless nothing was kept since the last one.
+        self._pause = 0.0
+        # Places of groups that failed, of which no client was told; until a group is kept that gives them up.
+        self._untold: set[int] = set()
+        self._idle: list[Deferred[None]] = []
+        self._history = history
+        self._happened = happened
+        self._measure = measure
+        self._resumed = resumed
+        self._soon = soon
+        self._called = False
+        # Whether what is in memory counts for nothing, because the store may have lost what it had kept.
+        self._anew = False
+
+    @property
+    def newest(self) -> int:
+        """The number of the group that the last decision went into."""
+        return self._open.number - 1 if self._open.empty else self._open.number
+
+    @property
+    def deposed(self) -> bool:
+        """Whether another daemon is the one writer now, so that this one ends."""
+        return self._abdicated
+
+    def follow(self, follower: Follower) -> None:
+        """Say whose decisions these are."""
+        self._follower = follower
+
+    def check(self) -> None:
+        """
+        Return if decisions can be kept at present.
+
+        :raises resourced.errors.StoreUnavailable: the store is away, or this journal is closed.
+        """
+        if not self._ready:
+            raise unavailable()
+        self.check_lease()
+
+    def check_lease(self) -> None:
+        """
+        Return if nobody else can be the one writer, whether or not decisions can be kept.
+
+        :raises resourced.errors.StoreUnavailable: somebody else may be.
+        """
+        if not self._lease.held:
+            raise unavailable()
+
+    def abdicate(self, error: EpochLost) -> None:
+        """Take nothing more, because another daemon is the one writer now."""
+        self._ready = False
+        wake(self._open.waiters, unavailable())
+        if not self._abdicated:
+            self._abdicated = True
+            self._dethroned(error)
+
+    async def open(self, over: Term, guard: str = "") -> None:
+        """
+        Make this the one writer of the store, and let the follower know what is there.
+
+        :param over: the term that is taken over, as it was seen.
+        :param guard: where this daemon's guard is held, if anywhere.
+        :raises resourced.errors.StoreUnavailable: the store cannot be reached.
+        :raises resourced.errors.EpochLost: another daemon has taken over, or the other one is still there.
+        """
+        await self._begin_reign(None, over, guard)
+
+    async def close(self) -> None:
+        """Return when what was taken is kept, and the store says that nothing more will be; take nothing more."""
+        self._commit()
+        while self._committing is not None:
+            await waiter_in(self._idle)
+        led, self._ready = self._ready, False
+        if self._recovery is not None:
+            self._recovery.cancel()
+        # Without the lease nobody would have to wait longer for its end than for this.
+        if led and self._lease.held:
+            with suppress(StoreUnavailable, EpochLost):
+                await self._store.leave()
+
+    def begin_anew(self) -> None:
+        """Begin a new reign, in which nothing counts but what the store knows by then: it is another one, and may know less."""
+        if self._abdicated or not (self._ready or self._recovery):
+            return
+        self._anew = True
+        ready, self._ready = self._ready, False
+        if self._committing is not None:
+            # What becomes of it does not matter, but its end does.
+            return
+        if ready:
+            group, self._open = self._open, Group(self._open.number + 1)
+            group.began = self._lease.now()
+            self._failed(Failure(unavailable()), group)
+        elif self.durable:
+            self._followed.distrust(None)
+
+    def append(self, step: Step) -> int:
+        """Keep all of a step in one transaction; return the number of the group that it goes into."""
+        fence, places, gone, events, write, untold, removed, losses, forgotten = step
+        group = self._open
+        group.events += events
+        if events:
+            self._event = events[-1].id
+        if write is not None:
+            group.writes.append(write)
+        if removed is not None:
+            group.removed.append(removed)
+        self._fence = max(self._fence, fence)
+        if self.remembers:
+            group.losses += losses
+            group.forgotten += forgotten
+        if self.durable:
+            self._keep(group, places, gone, untold)
+        elif self._fence > self._reserved:
+            self._reserve()
+            group.reserves = True
+            self._reserving = group.number
+        self._commit_soon()
+        # Without places, only the fences have to be kept of what happens to them.
+        return group.number if self.durable or write or removed else self._reserving
+
+    def _keep(self, group: Group, places: Iterable[Place], gone: Iterable[Place], untold: int) -> None:
+        """Let a group keep the places of a step."""
+        for place in places:
+            if place.seq > self._seq:
+                self._seq = place.seq
+                group.fresh.add(place.seq)
+            elif self._committing is not None and place.seq in self._committing.fresh:
+                # It changed before anyone was told of it, and who asked for it waits for this group now.
+                group.fresh.add(place.seq)
+            group.places[place.seq] = place
+            group.gone.pop(place.seq, None)
+        if untold:
+            group.fresh.add(untold)
+        for place in gone:
+            group.gone[place.seq] = place.key
+
+    def committed(self, group: int) -> Deferred[None]:
+        """Wait until a group is kept; fails with ``StoreUnavailable`` if it could not be."""
+        if group <= self.done:
+            return succeed(None)
+        if not self._ready:
+            return fail(unavailable())
+        if self._committing is not None and self._committing.number == group:
+            return waiter_in(self._committing.waiters)
+        return waiter_in(self._open.waiters)
+
+    async def reigns(self) -> None:
+        """
+        Return if no other daemon has taken over the store.
+
+        :raises resourced.errors.StoreUnavailable: one has, or that cannot be known.
+        """
+        try:
+            await self._store.ping()
+        except EpochLost as error:
+            self.abdicate(error)
+            raise unavailable() from None
+        self.check()
+
+    def _reserve(self) -> None:
+        self._reserved = self._fence + FENCES
+
+    def _commit_soon(self) -> None:
+        if self._committing is None and not self._called:
+            self._called = True
+            self._soon(self._commit)
+
+    def _commit(self) -> None:
+        """Begin to commit what is gathered, unless that has to wait for the end of a commit, or for the store."""
+        self._called = False
+        if self._committing is not None or not self._ready:
+            return
+        if self._open.empty:
+            self._tell_events()
+            return
+        group = self._committing = self._open
+        group.began = self._lease.now()
+        self._open = Group(group.number + 1)
+        batch = Batch(
+            self._fence if self.durable else self._reserved,
+            list(group.places.values()),
+            list(group.gone),
+            group.writes,
+            group.removed,
+            self._lasting(group.events),
+            self._event,
+            group.losses,
+            group.forgotten,
+        )
+        Deferred.fromCoroutine(self._store.commit(batch)).addCallbacks(
+            self._succeeded, self._failed, callbackArgs=(group,), errbackArgs=(group,)
+        ).addErrback(lambda failure: log.failure("The journal has a bug.", failure))
+
+    def _lasting(self, events: list[Event]) -> list[Event]:
+        """Choose the events that are kept. Where places are not, neither is what happens to them."""
+        if not self._history:
+            return []
+        return events if self.durable else [event for event in events if event.kind is WRITE]
+
+    def _succeeded(self, _: None, group: Group) -> None:
+        if self._anew:
+            # It was kept where nobody may look again.
+            self._failed(Failure(unavailable()), group)
+            return
+        self._measure(group.transitions, self._lease.now() - group.began, True)
+        self._lease.renew(group.began)
+        self.done = group.number
+        self._committing = None
+        self._pause = 0.0
+        self._untold.clear()
+        self._tell(group.events)
+        # First the next commit, so that the store has work while those who waited are answered.
+        self._commit()
+        wake(group.waiters)
+        if self._committing is None:
+            wake(self._idle)
+
+    def _tell_events(self) -> None:
+        """Tell of events that no commit carries, after all that came before them."""
+        events, self._open.events = self._open.events, []
+        self._tell(events)
+
+    def _tell(self, events: list[Event]) -> None:
+        try:
+            if events:
+                self._happened(events)
+        except Exception:  # noqa: BLE001 - no lock waits for whoever looks on
+            log.failure("Whoever is told what has happened has a bug.")
+
+    def _failed(self, failure: Failure, group: Group) -> None:
+        """Tell all whose decisions may not have been kept, and look what became of them."""
+        self._measure(group.transitions, self._lease.now() - group.began, False)
+        if failure.check(StoreRefused) is not None:
+            log.warn(
+                "The store did not know the holder of a lock, so memory was wrong: {why}", why=failure.getErrorMessage()
+            )
+        elif failure.check(EpochLost, StoreUnavailable) is None:
+            log.failure("A commit failed in a way that nobody thought of.", failure)
+        follows = self._open
+        self._open = Group(follows.number + 1)
+        self._committing = None
+        self._ready = False
+        keys = group.keys() | follows.keys()
+        self._untold |= group.fresh | follows.fresh
+        if self.durable:
+            self._followed.distrust(None if self._anew else keys)
+        else:
+            # What has happened to locks in memory has happened all the same.
+            self._tell([event for event in (*group.events, *follows.events) if event.kind is not WRITE])
+        wake(group.waiters, unavailable())
+        wake(follows.waiters, unavailable())
+        error = failure.value
+        if isinstance(error, EpochLost):
+            self.abdicate(error)
+        else:
+            recovery = self._recovery = Deferred.fromCoroutine(self._recover(keys))
+            recovery.addErrback(lambda failure: failure.trap(CancelledError))
+            recovery.addErrback(lambda failure: log.failure("The journal has a bug.", failure))
+        wake(self._idle)
+
+    async def _recover(self, keys: set[Key]) -> None:
+        """Begin a new reign as soon as the store is back."""
+        while True:
+            # Not even the first time at once: first everyone must learn that the commit has failed.
+            await deferLater(self._clock, self._pause)
+            self._pause = PAUSE
+            try:
+                await self._begin_reign(keys)
+            except EpochLost as error:
+                self.abdicate(error)
+                return
+            except StoreUnavailable:
+                continue
+            else:
+                return
+
+    async def _begin_reign(self, keys: set[Key] | None, over: Term | None = None, guard: str = "") -> None:
+        """
+        Settle what may still be under way in the store, and go on from what it knows then.
+
+        :param keys: whose places are in doubt; nothing stands for all.
+        :param over: the term that is taken over, if it is not this daemon's own that goes on.
+        """
+        sent = self._lease.now()
+        anew, self._anew = self._anew, False
+        try:
+            reign = await self._store.reign(over, guard)
+        except StoreUnavailable:
+            self._anew = self._anew or anew
+            raise
+        if self._anew:
+            raise StoreUnavailable("The store has become another one meanwhile.")
+        self._lease.renew(sent)
+        if anew and self.durable:
+            keys = None
+        self._fence = max(self._fence, reign.fence)
+        self._seq = max(self._seq, max((place.seq for place in reign.places), default=0))
+        self._event = max(self._event, reign.event)
+        if not self.durable:
+            self._reserve()
+            # Places of a time in which they were kept must not come back to life some day.
+            await self._store.commit(
+                Batch(
+                    self._reserved,
+                    gone=[place.seq for place in reign.places],
+                    event=self._event,
+                    # No event tells of them, and none has an id below 1.
+                    losses=[Loss(-place.seq, place.key, place.ticket, place.party) for place in reign.places],
+                )
+            )
+            reign = reign._replace(places=[])
+            keys = None if keys is None else set()
+        if self._abdicated:
+            raise EpochLost("Another daemon has taken over this store.")
+        self.done = self._open.number - 1
+        self._ready = True
+        # Without places, what happened to them is only known here.
+        self._resumed(reign.event if self.durable else self._event)
+        self._followed.restore(reign, keys, self._untold)
+        # What was decided since the failure, if anything.
+        self._commit()
+
+    @property
+    def _followed(self) -> Follower:
+        if self._follower is None:
+            raise RuntimeError("A journal needs a follower before it can be opened.")
+        return self._follower
+
+
+def unavailable() -> StoreUnavailable:
+    """Say that the store is away."""
+    return StoreUnavailable("The store cannot be reached at present. Try again.")

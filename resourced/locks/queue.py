@@ -1,0 +1,265 @@
+"""One selector's tickets in their order: who holds the lock, who waits. It knows neither time, nor store, nor network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from math import inf
+
+from sortedcontainers import SortedDict
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+
+from resourced.deferreds import waiter_in, wake
+from resourced.errors import StoreUnavailable
+from resourced.locks.sorted_index import Index
+from resourced.model import WAITING, Key, Place
+from resourced.quotas import Tenant
+
+
+class Ticket:
+    """
+    A ticket of a resource, with every place that it has there.
+
+    :ivar entries: by selector.
+    :ivar retry: what the request that made the ticket could be known by again, or empty.
+    :ivar party: who it was given to, and works for.
+    :ivar origin: the address of the client that was given a lock with it in an answer that may have kept the ticket from it; empty
+        once it has sent the ticket, and for all others.
+    """
+
+    __slots__ = ("entries", "name", "origin", "party", "resource", "retry")
+
+    def __init__(self, name: str, resource: str, retry: str = "", party: str = "") -> None:
+        self.name = name
+        self.resource = resource
+        self.retry = retry
+        self.party = party
+        self.origin = ""
+        self.entries: dict[str, Entry] = {}
+
+    @property
+    def alive(self) -> bool:
+        """Whether it holds or waits anywhere."""
+        return bool(self.entries)
+
+
+class Entry:
+    """
+    A ticket's place at one selector, while it lasts.
+
+    :ivar ended: whether it is over: given up, lapsed, or replaced by what the store knows better.
+    :ivar named: whether a client could name it when it asked, so that it finds it again if the answer is lost.
+    :ivar group: the number of the journal's group that carries its last change.
+    :ivar requests: how many requests with this ticket are open here.
+    :ivar deadline: when its lease, its place or its claim window runs out, by the clock of the lock manager.
+    :ivar spared: whether it would have ended before, but for a pause of the process.
+    :ivar until: when its claim window ends at the latest, by that clock.
+    :ivar timer: what wakes it then.
+    :ivar since: when it began to stand as it does, by the clock of the lock manager.
+    :ivar at: the same in milliseconds of the clock of marks, by which the next daemon knows it.
+    :ivar used: whether a client came for the lock, or was told how long it has it.
+    :ivar tenant: what the name of its key takes, which it counts for.
+    :ivar watchers: who wants to know when the lock falls to it or it ends.
+    """
+
+    __slots__ = (
+        "at",
+        "deadline",
+        "ended",
+        "fence",
+        "group",
+        "named",
+        "owner",
+        "queue",
+        "requests",
+        "seq",
+        "since",
+        "spared",
+        "standing",
+        "tenant",
+        "ticket",
+        "timer",
+        "until",
+        "used",
+        "watchers",
+    )
+
+    def __init__(self, queue: LockQueue, ticket: Ticket, seq: int, owner: str, since: float, tenant: Tenant) -> None:
+        self.queue = queue
+        self.ticket = ticket
+        self.tenant = tenant
+        self.seq = seq
+        self.owner = owner
+        self.standing = WAITING
+        self.fence = 0
+        self.ended = False
+        self.named = False
+        self.group = 0
+        self.requests = 0
+        self.deadline = 0.0
+        self.spared = False
+        self.until = inf
+        self.since = since
+        self.at = 0
+        self.timer: IDelayedCall | None = None
+        self.used = False
+        self.watchers: list[Deferred[None]] = []
+
+    @property
+    def holds(self) -> bool:
+        """Whether the lock is its own."""
+        return self.queue.holder is self
+
+    def notify(self) -> None:
+        """Wake whoever waits for something to happen to it."""
+        wake(self.watchers)
+
+    def place(self) -> Place:
+        """Say it as the store keeps it."""
+        ticket = self.ticket
+        return Place(
+            self.seq,
+            self.queue.key,
+            ticket.name,
+            self.standing,
+            self.fence,
+            self.owner,
+            ticket.retry,
+            ticket.party,
+            self.at,
+        )
+
+
+class Scope:
+    """
+    The locks of one resource that somebody holds or waits for.
+
+    :ivar lease: how long a holder may be silent, in seconds.
+    :ivar queues: by selector.
+    :ivar selectors: the same in their order, so that a page of them costs no more than it is long.
+    :ivar held: how many of them are held.
+    :ivar waiting: how many tickets wait for them.
+    """
+
+    __slots__ = ("held", "lease", "queues", "selectors", "waiting")
+
+    def __init__(self, lease: float) -> None:
+        self.lease = lease
+        self.queues: dict[str, LockQueue] = {}
+        self.selectors = Index(self.queues)
+        self.held = 0
+        self.waiting = 0
+
+    def open(self, queue: LockQueue) -> None:
+        """Add a queue."""
+        selector = queue.key.selector
+        self.queues[selector] = queue
+        self.selectors.touch(selector)
+
+    def close(self, queue: LockQueue) -> None:
+        """Forget a queue."""
+        selector = queue.key.selector
+        del self.queues[selector]
+        self.selectors.touch(selector)
+
+
+class LockQueue:
+    """
+    The holder of one lock and those who wait for it, first come first served.
+
+    :ivar writes: how many writes of the holder are under way; the lock does not change hands before they end.
+    :ivar calm: who waits for those writes to end.
+    :ivar checking: whether one of those writes looks at the data first; no other may begin before that is over.
+    :ivar suspect: whether the store may know better than this queue; nothing may be decided by it then.
+    """
+
+    __slots__ = ("calm", "checking", "holder", "key", "scope", "suspect", "waiting", "writes")
+
+    def __init__(self, key: Key, scope: Scope) -> None:
+        self.key = key
+        self.scope = scope
+        self.holder: Entry | None = None
+        # By arrival.  A plain dict does for one, which is all that most locks ever see; for more there is one that is sorted and
+        # knows the position of a ticket without counting those before it.
+        self.waiting: MutableMapping[int, Entry] = {}
+        self.writes = 0
+        self.calm: list[Deferred[None]] = []
+        self.checking = False
+        self.suspect = False
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The holder, then those who wait, in their order."""
+        if self.holder is not None:
+            yield self.holder
+        yield from self.waiting.values()
+
+    def calmed(self) -> Deferred[None]:
+        """Wait until no write of the holder is under way."""
+        return waiter_in(self.calm)
+
+    def write_over(self) -> None:
+        """Count a write as ended."""
+        self.writes -= 1
+        if not self.writes:
+            wake(self.calm)
+
+    def distrust(self) -> None:
+        """Stop deciding anything here, and tell so whoever waits for a decision."""
+        self.suspect = True
+        lost = StoreUnavailable("The store was lost while the request waited. Try again.")
+        for entry in self:
+            wake(entry.watchers, lost)
+        wake(self.calm, lost)
+
+    def join(self, entry: Entry) -> None:
+        """Put a place where its number belongs: a new one has the highest and comes last."""
+        if self.waiting and not isinstance(self.waiting, SortedDict):
+            self.waiting = SortedDict(self.waiting)
+        self.waiting[entry.seq] = entry
+        self.scope.waiting += 1
+        entry.tenant.waiting += 1
+
+    def hold(self, entry: Entry) -> None:
+        """Make a place the holder's."""
+        self.holder = entry
+        self.scope.held += 1
+        entry.tenant.held += 1
+
+    def line(self, start: int, end: int) -> list[Entry]:
+        """Return those who wait from one position up to another, counted from 0."""
+        if isinstance(self.waiting, SortedDict):
+            return list(self.waiting.values()[start:end])
+        return list(self.waiting.values())[start:end]
+
+    def position(self, entry: Entry) -> int:
+        """Return the place in the line of one that waits; 1 is next."""
+        return self.waiting.index(entry.seq) + 1 if isinstance(self.waiting, SortedDict) else 1
+
+    def left_behind(self, party: str, origin: str) -> Entry | None:
+        """
+        Return the holder if its client may not know of its ticket, and who asks now is likely to be that client.
+
+        :param origin: from which address it asks; empty if it could not be the same client.
+        """
+        holder = self.holder
+        if not origin or holder is None or holder.used or self.writes:
+            return None
+        return holder if (holder.ticket.party, holder.ticket.origin) == (party, origin) else None
+
+    def leave(self, entry: Entry) -> None:
+        """Take out the holder, or one that waits."""
+        if self.holder is entry:
+            self.holder = None
+            self.scope.held -= 1
+            entry.tenant.held -= 1
+        else:
+            del self.waiting[entry.seq]
+            self.scope.waiting -= 1
+            entry.tenant.waiting -= 1
+
+    def heir(self) -> Entry:
+        """Take the first in line out of it, who is to have the lock."""
+        _, entry = self.waiting.popitem(0) if isinstance(self.waiting, SortedDict) else self.waiting.popitem()
+        self.scope.waiting -= 1
+        entry.tenant.waiting -= 1
+        return entry

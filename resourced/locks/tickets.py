@@ -1,0 +1,127 @@
+"""The tickets that are out: those that hold or wait somewhere, and those that have nothing and may be sent again; and their names."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+from resourced.locks.queue import Entry, Ticket
+from resourced.model import Key
+
+#: How many tickets that have nothing any more are remembered; the one that had nothing first is forgotten first.
+REMEMBERED = 65536
+#: How many locks of the tickets that a client says it holds are looked at.
+COUNTED = 1000
+#: How many random bytes are in the name of a ticket, and how many names are drawn at once.
+BYTES, DRAWN = 16, 128
+
+
+class Names:
+    """
+    Names for tickets, which nobody can guess.
+
+    The system is asked for the randomness of many at once. They are in memory before they are given out, so a process that has
+    drawn any must not fork: its child would give out the same.
+
+    :param random: returns as many random bytes as it is asked for, as ``os.urandom`` does.
+    """
+
+    def __init__(self, random: Callable[[int], bytes]) -> None:
+        self._random = random
+        self._drawn: list[str] = []
+
+    def draw(self) -> str:
+        """Return a name that was never returned before: 32 hex digits."""
+        if not self._drawn:
+            digits = self._random(BYTES * DRAWN).hex()
+            self._drawn = [digits[start : start + 2 * BYTES] for start in range(0, len(digits), 2 * BYTES)]
+        return self._drawn.pop()
+
+
+class Tickets:
+    """
+    Every ticket by its name.
+
+    A ticket that holds and waits nowhere any more is remembered for a while: until then it works for nobody but whom it was given
+    to, and at no other resource.
+
+    :param new_name: makes the name of a ticket; nobody may be able to guess it.
+    """
+
+    def __init__(self, new_name: Callable[[], str]) -> None:
+        self._new_name = new_name
+        self._known: dict[str, Ticket] = {}
+        self._released: OrderedDict[str, Ticket] = OrderedDict()
+        # Mostly one for each word; more if the first has lost a selector and the request for that came again.
+        self._retries: dict[tuple[str, str], dict[str, Ticket]] = {}
+
+    def find(self, resource: str, name: str, party: str) -> Ticket | None:
+        """Look a ticket of a resource up, whether it is alive or let go of. To others than whom it was given to it is unknown."""
+        ticket = self._known.get(name)
+        return ticket if ticket is not None and ticket.resource == resource and ticket.party == party else None
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a ticket of this name, whoever it was given to."""
+        return name in self._known
+
+    def holding(self, names: Iterable[str], party: str) -> list[Entry]:
+        """
+        Return the locks that some tickets hold, of whatever resource, but no more than ``COUNTED``.
+
+        Those that were given to others are unknown here.
+        """
+        tickets = [self._known.get(name) for name in names]
+        held = (
+            entry
+            for ticket in tickets
+            if ticket is not None and ticket.party == party
+            for entry in ticket.entries.values()
+            if entry.holds
+        )
+        return list(islice(held, COUNTED))
+
+    def issue(self, key: Key, retry: str, party: str, lost: Callable[[str], object]) -> Ticket:
+        """
+        Make a ticket, or find the one that the same request got before.
+
+        :param lost: whether a ticket lost this lock, so that it is not for this request.
+        """
+        if not retry:
+            return Ticket(self._new_name(), key.resource, retry, party)
+        known = self._retries.get((key.resource, retry), {})
+        able = [ticket for ticket in known.values() if ticket.party == party and not lost(ticket.name)]
+        for ticket in able:
+            if key.selector in ticket.entries:
+                return ticket
+        return able[0] if able else Ticket(self._new_name(), key.resource, retry, party)
+
+    def load(self, resource: str, name: str, retry: str, party: str) -> Ticket:
+        """Find a ticket that the store knows, or make it anew."""
+        ticket = self.find(resource, name, party) or Ticket(name, resource, party=party)
+        ticket.retry = ticket.retry or retry
+        return ticket
+
+    def revive(self, ticket: Ticket) -> None:
+        """Let a ticket live that is new, or that comes back."""
+        self._known[ticket.name] = ticket
+        self._released.pop(ticket.name, None)
+        if ticket.retry:
+            self._retries.setdefault((ticket.resource, ticket.retry), {})[ticket.name] = ticket
+
+    def release(self, ticket: Ticket) -> None:
+        """Remember a ticket that holds and waits nowhere any more; only by its name."""
+        self._forget_retry(ticket)
+        ticket.retry = ""
+        self._known[ticket.name] = self._released[ticket.name] = ticket
+        if len(self._released) > REMEMBERED:
+            oldest, _ = self._released.popitem(last=False)
+            del self._known[oldest]
+
+    def _forget_retry(self, ticket: Ticket) -> None:
+        if not ticket.retry:
+            return
+        known = self._retries.get((ticket.resource, ticket.retry), {})
+        known.pop(ticket.name, None)
+        if not known:
+            self._retries.pop((ticket.resource, ticket.retry), None)

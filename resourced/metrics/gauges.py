@@ -1,0 +1,83 @@
+"""What can be read of the daemon at any moment, for its metrics."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+
+from resourced.config import Config
+from resourced.events.push import Streams
+from resourced.http.site import ResourcedSite
+from resourced.locks.manager import LockManager
+from resourced.metrics.collect import Gauge, Gauges
+from resourced.storage.sql.executor import Database
+
+
+def gauges_of(
+    config: Config,
+    site: ResourcedSite,
+    locks: LockManager,
+    streams: Streams,
+    database: Database,
+    serving: Callable[[], bool],
+) -> Gauges:
+    """Name all that can be read, each limit beside what it limits."""
+    build = {"version": version("resourced"), "twisted": version("twisted"), "python": platform.python_version()}
+    gauges = [
+        Gauge(
+            "resourced_serving", "Whether this daemon serves its store, rather than wait for it, or stand by.", serving
+        ),
+        Gauge(
+            "resourced_store_up",
+            "Whether the database did its work when it was last asked.",
+            lambda: database.fault() is None,
+        ),
+        Gauge("resourced_connections", "Open connections.", lambda: site.connections),
+        Gauge(
+            "resourced_connections_limit",
+            "The most that there may be: RESOURCED_MAX_CONNECTIONS.",
+            lambda: config.max_connections,
+        ),
+        Gauge("resourced_requests_busy", "Requests that are being answered.", lambda: site.busy),
+        Gauge(
+            "resourced_requests_busy_limit",
+            "The most that there may be: RESOURCED_MAX_REQUESTS.",
+            lambda: config.max_requests,
+        ),
+        Gauge("resourced_requests_waiting", "Requests that are open and wait for others.", lambda: site.waiting),
+        Gauge(
+            "resourced_buffered_bytes",
+            "Bytes of bodies and of answers that are in memory.",
+            lambda: site.budget.used,
+        ),
+        Gauge(
+            "resourced_buffered_bytes_limit",
+            "The most that there may be: RESOURCED_MAX_BUFFERED.",
+            lambda: config.max_buffered,
+        ),
+        Gauge("resourced_streams", "Clients that follow the events.", lambda: streams.count),
+        Gauge(
+            "resourced_streams_limit",
+            "The most that there may be: RESOURCED_MAX_STREAMS.",
+            lambda: config.max_streams,
+        ),
+        Gauge("resourced_locks_held", "Locks that somebody holds.", lambda: locks.held),
+        Gauge("resourced_tickets_waiting", "Tickets that wait for a lock.", lambda: locks.waiting),
+        Gauge(
+            "resourced_tickets_waiting_limit",
+            "The most that there may be: RESOURCED_MAX_WAITING.",
+            lambda: config.max_waiting,
+        ),
+        Gauge(
+            "resourced_database_work_pending",
+            "Pieces of work of the database that are under way or in line.",
+            lambda: database.pending,
+        ),
+        Gauge(
+            "resourced_database_work_pending_limit",
+            "The most that there may be: RESOURCED_MAX_PENDING.",
+            lambda: config.max_pending,
+        ),
+    ]
+    return Gauges(build, gauges)

@@ -1,0 +1,94 @@
+"""
+How long events are kept: by how much time a daemon saw pass, never by what a clock on the wall says.
+
+Now and then it is marked up to which event everything had happened by then. The time of a mark is that of a clock of its own, which
+nobody can set: it goes by the monotonic clock of the daemon that serves the store, and the next daemon goes on from the last mark.
+While none runs it stands still. So an event is forgotten later than one might think, and never earlier.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from math import ceil, floor
+
+from twisted.internet.interfaces import IReactorTime
+
+from resourced.model import Mark
+from resourced.storage.interface import Store
+
+#: How many marks there are within the time that events are kept: by a part of it as large they may be kept longer.
+MARKS = 100
+
+
+class Retention:
+    """
+    Three chores: to mark how far things have come, to forget what is old, and to forget what is too much.
+
+    :param clock: seconds that nobody sets.
+    :param keep: for how many seconds events are kept.
+    :param most: how many events are kept.
+    """
+
+    def __init__(self, clock: IReactorTime, store: Store, keep: float, most: int) -> None:
+        self._clock = clock
+        self._store = store
+        self._keep = keep * 1000
+        self._most = most
+        # Up to which event there are too many, while these are being forgotten.
+        self._beyond = 0
+        # In the order of their times. The last one moves on until it is far enough from the one before.
+        self._marks: list[Mark] = []
+        # What the clock of marks showed when this daemon began to count, in milliseconds, and when that was in seconds.
+        self._begun: tuple[int, float] | None = None
+        self._forgotten = 0
+
+    async def mark(self) -> bool:
+        """Mark up to which event everything has happened by now."""
+        if self._begun is None:
+            self._marks = await self._store.marks()
+            # Only now: the last mark may be of this moment, but of no later one.
+            self._begun = (self._marks[-1].passed if self._marks else 0, self._clock.seconds())
+        newest = await self._store.newest_event()
+        # Only now, for the same reason.
+        passed = ceil(self._passed())
+        marks = self._marks
+        if len(marks) > 1 and marks[-1].passed - marks[-2].passed < self._keep / MARKS:
+            marks.pop()
+        last = marks[-1].passed if marks else -1
+        if passed > last:
+            first = marks[0].passed if marks else passed
+            marks.append(Mark(passed, newest))
+            await self._store.mark(marks[-1], first, last)
+        return False
+
+    async def forget(self) -> bool:
+        """Forget some of the events that are old enough, and of what was lost by then; tell whether there may be more of them."""
+        if self._begun is None:
+            return False
+        old = bisect_right(self._marks, floor(self._passed() - self._keep), key=lambda mark: mark.passed)
+        if not old or self._marks[old - 1].event <= self._forgotten:
+            return False
+        last = self._marks[old - 1].event
+        if await self._store.forget_events(last) or await self._store.forget_losses(last):
+            return True
+        self._forgotten = last
+        del self._marks[: old - 1]
+        return False
+
+    async def forget_beyond(self) -> bool:
+        """
+        Forget some of the oldest events if there are too many; tell whether there may be more of them.
+
+        Not what was lost then: there is never too much of that, and its clients are still to be told.
+        """
+        # To count them takes longer than to forget some, so it is done once for all of them.
+        self._beyond = self._beyond or await self._store.event_beyond(self._most)
+        if self._beyond and await self._store.forget_events(self._beyond):
+            return True
+        self._beyond = 0
+        return False
+
+    def _passed(self) -> float:
+        """Tell what the clock of marks shows, in milliseconds."""
+        begun, when = self._begun or (0, self._clock.seconds())
+        return begun + (self._clock.seconds() - when) * 1000

@@ -1,0 +1,190 @@
+"""
+The definitions of resources that the store was asked for before, and need not be asked for again.
+
+Why nothing old is told: a definition changes only in a transaction that checks that this daemon reigns, and only through here, where what
+is about to change is forgotten before and not remembered again until it is known what became of it. So as long as this daemon reigns,
+memory is right. That it reigns is never taken from here by what matters: a grant, a release and a write are told after a commit
+that fails if another daemon reigns, and a read with ``lock=0`` always asks the store, for the resource as well as for its data.
+For the rest (that a lock is still held, and places in the queue) the leader's lease says for how long it may be told without proof. What
+is remembered here counts no longer than that either, and not after a failure, nor while the store does not answer.
+
+Documents are not remembered: nobody could read one without asking the store whether it is still so, and then it can as well give it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from twisted.internet.interfaces import IReactorTime
+
+from resourced.errors import EpochLost, ResourceNotFound, StoreUnavailable
+from resourced.model import Batch, Document, Event, Key, Mark, Reign, Resource, Term
+from resourced.storage.interface import Store
+from resourced.storage.leader_lease import LeaderLease
+
+#: How many definitions are kept in memory.
+DEFINITIONS = 65_536
+#: Nothing is told from memory while the store has not answered something for so many seconds: it may be gone.
+PATIENCE = 0.1
+
+
+class CachedStore:
+    """
+    A ``resourced.storage.interface.Store`` that remembers definitions.
+
+    :param lease: says whether this is the one writer.
+    """
+
+    def __init__(
+        self, store: Store, clock: IReactorTime, lease: LeaderLease, *, definitions: int = DEFINITIONS
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._lease = lease
+        self._room = definitions
+        self._known: dict[str, Resource] = {}
+        # What is being changed; and what may yet be, because it failed, until the next reign has settled it.
+        self._changing: Counter[str] = Counter()
+        self._unsettled: set[str] = set()
+        # How often something was forgotten: what was asked for before is not remembered after it.
+        self._changes = 0
+        # Since when the store owes answers, the oldest first.
+        self._owed: dict[object, float] = {}
+
+    async def create_resource(self, name: str, timeout: int) -> Resource:
+        with self._asking():
+            return await self._store.create_resource(name, timeout)
+
+    async def change_resource(self, name: str, timeout: int) -> Resource:
+        with self._change([name]), self._asking():
+            return await self._store.change_resource(name, timeout)
+
+    async def list_resources(self, prefix: str, after: str, limit: int) -> list[Resource]:
+        with self._asking():
+            return await self._store.list_resources(prefix, after, limit)
+
+    async def list_selectors(self, resource: Resource, prefix: str, after: str, limit: int) -> list[str]:
+        with self._asking():
+            return await self._store.list_selectors(resource, prefix, after, limit)
+
+    async def find_resource(self, name: str) -> Resource:
+        known = self._known.get(name)
+        if known is not None and self._sure:
+            return known
+        changes = self._changes
+        with self._asking():
+            resource = await self._store.find_resource(name)
+        if changes == self._changes and name not in self._changing and name not in self._unsettled:
+            if len(self._known) >= self._room:
+                del self._known[next(iter(self._known))]
+            self._known[name] = resource
+        return resource
+
+    async def read(self, resource: Resource, selector: str) -> Document:
+        with self._asking():
+            return await self._store.read(resource, selector)
+
+    async def events(self, key: Key, before: int, limit: int) -> list[Event]:
+        return await self._store.events(key, before, limit)
+
+    async def events_since(self, after: int, limit: int) -> list[Event]:
+        return await self._store.events_since(after, limit)
+
+    async def newest_event(self) -> int:
+        return await self._store.newest_event()
+
+    async def event_beyond(self, most: int) -> int:
+        return await self._store.event_beyond(most)
+
+    async def marks(self) -> list[Mark]:
+        return await self._store.marks()
+
+    async def mark(self, mark: Mark, first: int, last: int) -> None:
+        with self._asking():
+            await self._store.mark(mark, first, last)
+
+    async def forget_events(self, last: int) -> bool:
+        return await self._store.forget_events(last)
+
+    async def forget_losses(self, last: int) -> bool:
+        return await self._store.forget_losses(last)
+
+    async def ping(self) -> None:
+        with self._asking():
+            await self._store.ping()
+
+    async def look(self) -> Term:
+        return await self._store.look()
+
+    async def reign(self, over: Term | None = None, guard: str = "") -> Reign:
+        self._forget()
+        settled = frozenset(self._unsettled)
+        with self._asking():
+            reign = await self._store.reign(over, guard)
+        self._unsettled -= settled
+        return reign
+
+    async def beat(self, guard: str) -> None:
+        with self._asking():
+            await self._store.beat(guard)
+
+    async def leave(self) -> None:
+        self._forget()
+        await self._store.leave()
+
+    async def commit(self, batch: Batch) -> None:
+        with self._change(resource.name for resource in batch.removed), self._asking():
+            await self._store.commit(batch)
+
+    async def sweep(self) -> bool:
+        with self._asking():
+            return await self._store.sweep()
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    @property
+    def _sure(self) -> bool:
+        """Whether no other daemon can be the leader, and the store does not seem to have gone."""
+        now = self._clock.seconds()
+        return self._lease.held and (not self._owed or now - next(iter(self._owed.values())) <= PATIENCE)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Watch the store do something."""
+        what = object()
+        self._owed[what] = self._clock.seconds()
+        try:
+            yield
+        except (StoreUnavailable, EpochLost):
+            self._forget()
+            raise
+        finally:
+            del self._owed[what]
+
+    @contextmanager
+    def _change(self, names: Iterable[str]) -> Iterator[None]:
+        """Tell nothing of some definitions from memory until it is known what became of a change."""
+        changing = list(names)
+        self._changing.update(changing)
+        for name in changing:
+            self._known.pop(name, None)
+        done = False
+        try:
+            yield
+            done = True
+        except ResourceNotFound:
+            done = True
+            raise
+        finally:
+            self._changing -= Counter(changing)
+            if changing:
+                self._changes += 1
+            if not done:
+                self._unsettled.update(changing)
+
+    def _forget(self) -> None:
+        self._changes += 1
+        self._known.clear()

@@ -1,0 +1,153 @@
+"""What takes commits to a MySQL server from the reactor's own thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from math import inf
+from typing import Any, Final
+
+import pymysql
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+
+from resourced.storage.sql.dialect import MySQL
+from resourced.storage.sql.direct.handshake import KEEP_TIME, Line, open_line, whole
+from resourced.storage.sql.direct.protocol import Conversation, lost
+from resourced.storage.sql.statement import Statement
+
+#: Seconds without a try to connect after the last one: nobody waits for it.
+PAUSE: Final = 2.0
+#: Seconds after which the server's clock has to be read anew: somebody may have set it.
+FRESH: Final = 1.0
+
+
+class Courier:
+    """
+    The short way for commits: no thread has to be woken for one, nor the reactor after it, which takes as long as the commit itself.
+
+    It has a connection of its own, for which a thread logs in. Where it has none everything goes the way of all other work, so that it is
+    nobody's concern why.
+
+    A script travels in one packet, with its commit. A server that comes to it when nobody waits any more, because it was frozen, must not do
+    what was given up: so the last statement before the commit fails if it is too late by the server's own clock.
+    For that the server has kept the time at which it was last asked for it; its answer came later, and so what is left of the timeout after
+    that answer can only be too short.
+
+    :param reactor: keeps the connection.
+    :param now: a clock in seconds that nobody sets.
+    """
+
+    def __init__(self, reactor: Any, dialect: MySQL, now: Callable[[], float]) -> None:
+        self._reactor = reactor
+        self._dialect = dialect
+        self._now = now
+        self._conversation: Conversation | None = None
+        self._compound = False
+        self._busy = False
+        # When the server had kept the time.
+        self._kept = -inf
+        self._opening: Deferred[None] | None = None
+        self._closed = False
+        self._paused_until = now()
+        # In which term the connection was made.
+        self._term = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether a script would be under way at once."""
+        return self._conversation is not None and not self._busy and self._dialect.one.holds(self._term)
+
+    def open(self) -> None:
+        """See to it that there is a connection before long, if there can be one."""
+        if self._conversation or self._opening or self._closed or self._now() < self._paused_until:
+            return
+        opened = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), open_line, self._dialect)
+        self._opening = opened.addBoth(self._opened, self._dialect.one.term)
+
+    def _opened(self, line: Line | Failure | None, term: int) -> None:
+        self._opening = None
+        self._paused_until = self._now() + PAUSE
+        if line is None:
+            # The next one would be no better.
+            self._closed = True
+        elif isinstance(line, Line):
+            # The server may have hung up already.
+            with suppress(OSError):
+                if self._dialect.one.holds(term):
+                    self._term = term
+                    self._take_over(line)
+            # What is used is a copy.
+            os.close(line.descriptor)
+
+    def _take_over(self, line: Line) -> None:
+        conversation = Conversation(self._lost)
+        factory = Factory()
+        factory.protocol = lambda: conversation
+        self._reactor.adoptStreamConnection(line.descriptor, line.family, factory)
+        self._conversation, self._compound, self._kept = conversation, line.compound, -inf
+        if self._closed:
+            conversation.leave()
+
+    def _lost(self) -> None:
+        self._conversation = None
+
+    async def deliver(self, script: Sequence[Statement]) -> bool:
+        """
+        Do a script in a transaction of its own, and commit it. Only while it is ``ready``.
+
+        :returns: whether it is done; if not, nothing of it is, and doing it step by step will tell why, or may well succeed.
+        :raises pymysql.MySQLError: it was refused; or nobody knows what became of it.
+        """
+        conversation = self._conversation
+        if conversation is None or self._busy:
+            raise RuntimeError("There is nobody to go.")
+        self._busy = True
+        until = self._now() + self._dialect.timeout
+        bell = self._reactor.callLater(self._dialect.timeout, lambda: conversation.give_up(self._dialect.late()))
+        try:
+            if self._now() - self._kept > FRESH and not await self._keep_time(conversation):
+                return False
+            text = whole(script, until - self._kept, compound=self._compound)
+            error = await conversation.ask(text)
+            if error is None:
+                return True
+            return await self._undo(conversation, error)
+        finally:
+            self._busy = False
+            if bell.active():
+                bell.cancel()
+
+    async def _keep_time(self, conversation: Conversation) -> bool:
+        """Let the server keep the time; tell whether it has. Who was silent for long may be gone, which shows here, when nothing is lost by it."""
+        error = await conversation.ask(KEEP_TIME)
+        self._kept = self._now()
+        if error is not None:
+            conversation.give_up(error)
+            if self._dialect.is_late(error):
+                raise error
+        return error is None
+
+    async def _undo(self, conversation: Conversation, error: pymysql.MySQLError) -> bool:
+        """Leave nothing of a script that has failed; return only if nothing of it was done."""
+        if self._dialect.is_lost(error) or await conversation.ask(b"ROLLBACK") is not None:
+            conversation.give_up(error)
+        if not self._dialect.is_undone(error):
+            raise error
+        return False
+
+    def drop(self) -> None:
+        """Hang up, whatever is under way: nobody knows what becomes of it."""
+        if self._conversation is not None:
+            self._conversation.give_up(lost())
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        self._closed = True
+        if self._opening is not None:
+            await self._opening
+        if self._conversation is not None:
+            self._conversation.leave()

@@ -1,0 +1,128 @@
+"""A batch as statements of SQL, in the order in which they are to be done."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from resourced.model import Batch, Event, Place, Standing, Write
+from resourced.storage.sql.statement import Statement
+
+#: What the names of removed resources begin with, while their data is being deleted; no client can say such a name.
+REMOVED: Final = "\x01"
+
+#: How many rows, and how many characters of data, one statement has at most.
+_ROWS: Final = 500
+_CHARACTERS: Final = 1 << 20
+
+#: Fails, if the statement before it has found no row.
+FOUND: Final = Statement("SET @found = IF(ROW_COUNT() = 1, 1, (SELECT 1 UNION SELECT 2))", ())
+
+_PLACE: Final = (
+    "REPLACE INTO place (seq, resource, selector, ticket, standing, fence, owner, retry, party, since) VALUES "
+)
+#: The columns of an event, in the order of its fields.
+EVENT_COLUMNS: Final = "id, kind, at, resource, selector, owner, fence, seconds, key_name, broken_by, reason"
+
+_EVENT: Final = f"INSERT INTO event ({EVENT_COLUMNS}) VALUES "
+_LOSS: Final = "INSERT INTO loss (event, resource, selector, ticket, party) VALUES "
+_DATA: Final = "INSERT INTO resource_data (id, id_resource, selector, data, version) VALUES "
+
+
+def claim(epoch: int, owner: str, fence: int, event: int) -> Statement:
+    """
+    Change the leader's row, and raise what was given out; this finds no row if the term is over.
+
+    It always changes the row: only then does a cluster of servers, each of which may commit, see that two commits exclude each other.
+    """
+    return Statement(
+        "UPDATE server SET beat = beat + 1, fence = CASE WHEN fence < %s THEN %s ELSE fence END, "
+        "event = CASE WHEN event < %s THEN %s ELSE event END WHERE id = 1 AND epoch = %s AND owner = %s "
+        "AND state = 'up'",
+        (fence, fence, event, event, epoch, owner),
+    )
+
+
+def judge(writes: Sequence[Write]) -> Statement:
+    """Fail, unless each of some writes comes from the holder."""
+    known = {(write.seq, *write.key, write.ticket, write.fence) for write in writes}
+    seqs = [seq for seq, *_ in known]
+    return Statement(
+        "SET @held = IF((SELECT COUNT(*) FROM place "
+        f"WHERE seq IN ({marks(seqs)}) AND standing IN ({int(Standing.GRANTED)}, {int(Standing.HOLDING)}) AND "
+        f"(seq, resource, selector, ticket, fence) IN ({', '.join(['(%s, %s, %s, %s, %s)'] * len(known))})"
+        f") = {len(known)}, 1, (SELECT 1 UNION SELECT 2))",
+        [*seqs, *(value for row in known for value in row)],
+    )
+
+
+def before(batch: Batch) -> list[Statement]:
+    """What is done before it is looked who holds what."""
+    return list(_rows(_PLACE, [_place(place) for place in batch.places]))
+
+
+def after(batch: Batch, keep: str) -> Iterator[Statement]:
+    """
+    What is done after that.
+
+    :param keep: what becomes of data that is there already.
+    """
+    # Of several writes at one selector the last one counts.
+    newest = {(write.resource_id, write.key.selector): write for write in batch.writes}
+    kept = []
+    for where, write in newest.items():
+        if write.data is None:
+            yield Statement("DELETE FROM resource_data WHERE id_resource = %s AND selector = %s", where)
+        else:
+            # A row that is there already keeps its id.
+            kept.append((str(uuid.uuid4()), *where, write.data, write.version))
+    for lot in _lots(kept):
+        yield from _rows(_DATA, lot, f" {keep}")
+    for resource in batch.removed:
+        yield Statement("UPDATE resource SET name = %s WHERE id = %s", (REMOVED + resource.id, resource.id))
+    yield from _rows(_EVENT, [_event(event) for event in batch.events])
+    for start in range(0, len(batch.gone), _ROWS):
+        gone = batch.gone[start : start + _ROWS]
+        yield Statement(f"DELETE FROM place WHERE seq IN ({marks(gone)})", gone)
+    yield from _rows(_LOSS, [(event, *key, ticket, party) for event, key, ticket, party in batch.losses])
+    for start in range(0, len(batch.forgotten), _ROWS):
+        forgotten = batch.forgotten[start : start + _ROWS]
+        yield Statement(f"DELETE FROM loss WHERE event IN ({marks(forgotten)})", forgotten)
+
+
+def marks(values: Sequence[Any]) -> str:
+    """Return a mark for each of some parameters."""
+    return ", ".join(["%s"] * len(values))
+
+
+def _place(place: Place) -> tuple[Any, ...]:
+    seq, key, ticket, standing, *rest = place
+    return (seq, *key, ticket, int(standing), *rest)
+
+
+def _event(event: Event) -> tuple[Any, ...]:
+    id_, kind, at, key, *rest = event
+    return (id_, int(kind), at, *key, *rest)
+
+
+def _rows(statement: str, rows: Sequence[tuple[Any, ...]], end: str = "") -> Iterator[Statement]:
+    """Put rows into as few statements as may be."""
+    for start in range(0, len(rows), _ROWS):
+        some = rows[start : start + _ROWS]
+        row = f"({marks(some[0])})"
+        yield Statement(f"{statement}{', '.join([row] * len(some))}{end}", [value for each in some for value in each])
+
+
+def _lots(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+    """Part rows of data such that no lot is large, unless it is a single row."""
+    lot: list[tuple[Any, ...]] = []
+    size = 0
+    for row in rows:
+        size += len(row[3])
+        if lot and size > _CHARACTERS:
+            yield lot
+            lot, size = [], len(row[3])
+        lot.append(row)
+    if lot:
+        yield lot
