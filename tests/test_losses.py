@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -70,6 +73,36 @@ class LossesTests(SynchronousTestCase):
         self.assertEqual(forgotten, [[], [], [], [every[0]], [every[1]]])
         self.assertEqual(list(self.losses), every[2:])
         self.assertEqual(len(self.losses._of_ticket), 3)
+
+    def test_bounded_by_name(self):
+        """A key that loses much makes no other key forget what it lost, as long as that has lost less."""
+        self.patch(losses, "REMEMBERED", 6)
+        mine = [self.lose(number, ticket=f"mine{number}") for number in range(2)]
+        theirs = [self.lose(number, ticket=f"theirs{number}", party="other") for number in range(2, 20)]
+        self.assertEqual(list(self.losses), [*mine, *theirs[-4:]])
+        more = [self.lose(number, ticket=f"mine{number}") for number in range(20, 30)]
+        self.assertEqual(list(self.losses), [*theirs[-3:], *more[-3:]])
+
+    def test_name_with_the_most(self):
+        """However losses come and go, one is forgotten of the key that has the most of them, and its oldest."""
+        self.patch(losses, "REMEMBERED", 12)
+        draw = random.Random(13)
+        kept: list[Loss] = []
+        for number in range(3000):
+            name = draw.choice("aaaaabbbc")
+            if draw.random() < 0.3 and kept:
+                kept.remove(self.losses.remove(draw.choice(kept)))
+                continue
+            loss = Loss(number, A4, f"t{number}", name)
+            forgotten = self.losses.add(loss)
+            kept.append(loss)
+            counts = Counter(loss.party for loss in kept)
+            self.assertEqual(len(forgotten), len(kept) > 12)
+            for gone in forgotten:
+                self.assertEqual(counts[gone.party], max(counts.values()))
+                self.assertEqual(gone, next(loss for loss in kept if loss.party == gone.party))
+                kept.remove(gone)
+            self.assertEqual(list(self.losses), kept)
 
     def test_strange(self):
         """A ticket that is known only by what it lost belongs to whom it was given to, and to its resource."""

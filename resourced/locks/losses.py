@@ -7,12 +7,13 @@ would take a lost lock for a kept one.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
 
 from resourced.model import Key, Loss
 
-#: How many losses are remembered; beyond that the oldest is forgotten first.
+#: How many losses are remembered. Beyond that the key name with the most of them forgets its oldest, so that none makes the others forget.
 REMEMBERED = 65536
 #: How many seconds after its client was first told a loss is over, and the ticket may begin again.
 TOLD_FOR: Final = 60.0
@@ -30,6 +31,7 @@ class Losses:
         # In the order in which they came about.
         self._losses: dict[tuple[str, Key], Loss] = {}
         self._of_ticket: dict[str, set[Key]] = {}
+        self._of_name = _ByName()
         self._told: dict[tuple[str, Key], float] = {}
 
     def __iter__(self) -> Iterator[Loss]:
@@ -54,13 +56,15 @@ class Losses:
             forgotten.append(self.remove(earlier))
         self._losses[loss.ticket, loss.key] = loss
         self._of_ticket.setdefault(loss.ticket, set()).add(loss.key)
+        self._of_name.add(loss)
         while len(self._losses) > REMEMBERED:
-            forgotten.append(self.remove(next(iter(self._losses.values()))))
+            forgotten.append(self.remove(self._of_name.next_to_forget()))
         return forgotten
 
     def remove(self, loss: Loss) -> Loss:
         """Forget a loss."""
         del self._losses[loss.ticket, loss.key]
+        self._of_name.remove(loss)
         self._told.pop((loss.ticket, loss.key), None)
         keys = self._of_ticket[loss.ticket]
         keys.discard(loss.key)
@@ -96,3 +100,44 @@ class Losses:
                 self.add(loss)
                 if name in told and before[name] == loss:
                     self._told[name] = told[name]
+
+
+class _ByName:
+    """The losses of each key name, and which name has the most; every call takes the same time, however many there are."""
+
+    def __init__(self) -> None:
+        # By key name, each in the order in which they came about.
+        self._losses: dict[str, OrderedDict[tuple[str, Key], Loss]] = {}
+        # The names that have so many, by how many; and the largest such number.
+        self._names: dict[int, dict[str, None]] = {}
+        self._most = 0
+
+    def next_to_forget(self) -> Loss:
+        """Return the oldest loss of a name that has the most."""
+        name = next(iter(self._names[self._most]))
+        return next(iter(self._losses[name].values()))
+
+    def add(self, loss: Loss) -> None:
+        """Count a loss."""
+        losses = self._losses.setdefault(loss.party, OrderedDict())
+        losses[loss.ticket, loss.key] = loss
+        self._recount(loss.party, len(losses) - 1, len(losses))
+
+    def remove(self, loss: Loss) -> None:
+        """Count a loss no more."""
+        losses = self._losses[loss.party]
+        del losses[loss.ticket, loss.key]
+        self._recount(loss.party, len(losses) + 1, len(losses))
+        if not losses:
+            del self._losses[loss.party]
+
+    def _recount(self, name: str, before: int, now: int) -> None:
+        if before:
+            del self._names[before][name]
+            if not self._names[before]:
+                del self._names[before]
+        if now:
+            self._names.setdefault(now, {})[name] = None
+        if now > self._most or self._most not in self._names:
+            # Counts change by one.
+            self._most = now
