@@ -43,7 +43,7 @@ run: $(VENV)/installed
 	export RESOURCED_STORE="$${RESOURCED_STORE:-sqlite:resourced.sqlite}"; \
 	exec $(BIN)/resourced
 
-test: check docs api mariadb mysql9 promtool fail2ban chromium proxies
+test: check docs api mariadb mysql9 promtool fail2ban chromium proxies php
 	$(BIN)/pytest $(THREE)
 	RESOURCED_STOCK=1 $(BIN)/pytest $(THREE) -m reference_path $$($(BIN)/python -m tests.marked reference_path)
 	$(BIN)/python -m tests.under_trial
@@ -162,6 +162,11 @@ fail2ban: | $(BIN)/pip
 proxies: | $(BIN)/pip
 	@command -v nginx >/dev/null || test -x $(BIN)/nginx || { $(call fetch,nginx,usr/sbin/nginx); }
 	@command -v haproxy >/dev/null || { $(call unstarted); $(call apt,haproxy); }
+
+# For what the original server's clients are written in. Without apt-get, the tests of it are skipped if there is none.
+.PHONY: php
+php:
+	@! command -v apt-get >/dev/null || php -m 2>/dev/null | grep -qx curl || { $(call apt,php-cli php-curl); }
 
 # What a package that is installed asks whether it may start its server (see invoke-rc.d), and is told no; until this shell ends.
 unstarted = \

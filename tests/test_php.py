@@ -1,14 +1,17 @@
-"""The published PHP client of the original server, at a real daemon."""
+"""The published PHP client of the original server, at a real daemon: by its requests, and by PHP itself where that is installed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from secrets import token_hex
 from tempfile import TemporaryDirectory
 from threading import Thread
+from typing import Any
 
 import pytest
 
 from tests.daemon import READ, WRITE, Daemon, eventually
+from tests.php import PHPFactory
 from tests.phpclient import Factory, Thrown
 
 #: Daemons that it has to get along with: by what they keep, and by the way of its requests.
@@ -24,15 +27,32 @@ def daemon(request, tmp_path_factory) -> Iterator[Daemon]:
         yield daemon
 
 
+@pytest.fixture(params=["requests", "curl", "stream"])
+def client(request) -> Iterator[Callable[..., Any]]:
+    """Makes the client's factories, for a port, a key, and an address to come from."""
+    if request.param == "requests":
+        yield Factory
+        return
+    made: list[PHPFactory] = []
+
+    def make(*arguments: Any) -> PHPFactory:
+        made.append(PHPFactory(request.param, *arguments))
+        return made[-1]
+
+    yield make
+    for factory in made:
+        factory.close()
+
+
 @pytest.fixture
-def name(request) -> str:
+def name() -> str:
     """A resource of the test's own."""
-    return f"{request.node.originalname}/é"
+    return f"{token_hex(8)}/é"
 
 
-def test_fresh_selector(daemon, name):
+def test_fresh_selector(daemon, client, name):
     """A new resource is locked, written and read, though its client throws at the first answer and never sees that ticket."""
-    printer = Factory(daemon.port, WRITE).create_resource(name, 300)
+    printer = client(daemon.port, WRITE).create_resource(name, 300)
     for _ in range(2):
         with pytest.raises(Thrown) as thrown:
             printer.get_data("order:17", lock=True)
@@ -44,19 +64,19 @@ def test_fresh_selector(daemon, name):
     assert printer.get_data("order:17", lock=False) == {"n": [1.5, "é"]}
 
 
-def test_fresh_selector_of_others(daemon, name):
+def test_fresh_selector_of_others(daemon, client, name):
     """Another machine waits for a lock that was left behind."""
-    printer = Factory(daemon.port, WRITE).create_resource(name, 300)
+    printer = client(daemon.port, WRITE).create_resource(name, 300)
     with pytest.raises(Thrown):
         printer.get_data("A4", lock=True)
-    assert not Factory(daemon.port, WRITE, "127.0.0.2").get_resource(name).lock_data("A4")
+    assert not client(daemon.port, WRITE, "127.0.0.2").get_resource(name).lock_data("A4")
     assert printer.lock_data("A4")
     printer.write_data("A4", 1)
 
 
-def test_queue(daemon, name):
+def test_queue(daemon, client, name):
     """Two share a lock: the second is told no, keeps its ticket, and has the lock when the first lets go."""
-    factory = Factory(daemon.port, WRITE)
+    factory = client(daemon.port, WRITE)
     first = factory.create_resource(name, 300)
     second = factory.get_resource(name)
     assert first.lock_data("A4")
@@ -65,6 +85,10 @@ def test_queue(daemon, name):
     assert second.get_data("A4", lock=True) is None
     ticket = second.ticket
     first.unlock_data("A4")
+    assert second.lock_data("A4")
+    assert second.ticket == ticket
+    second.unlock_data("A4")
+    # It goes on with the ticket that it has let go with.
     assert second.lock_data("A4")
     assert second.ticket == ticket
     second.unlock_data("A4")
@@ -112,10 +136,10 @@ def test_lost_lock(daemon, name):
         daemon.start()
 
 
-def test_held_open(tmp_path, name):
+def test_held_open(tmp_path, client, name):
     """With ``RESOURCED_DEFAULT_WAIT`` the server waits for it, which it cannot ask for; who says that it would not, does not."""
     with Daemon(tmp_path, {"RESOURCED_DEFAULT_WAIT": "45"}) as daemon:
-        factory = Factory(daemon.port, WRITE)
+        factory = client(daemon.port, WRITE)
         first = factory.create_resource(name, 300)
         second = factory.get_resource(name)
         assert first.lock_data("A4")
