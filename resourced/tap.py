@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import encodings.idna  # noqa: F401 - werkzeug would import it with the first request, when there may be no file left to open
+import errno
 import os
 import re
 import resource
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -141,6 +143,18 @@ class Options(usage.Options):
             serverFromString(reactor, self.config.listen)
         except Exception as error:  # noqa: BLE001 - each kind of endpoint raises what it likes
             raise SystemExit(f"resourced: RESOURCED_LISTEN (--listen) is no endpoint of Twisted: {error}") from None
+
+
+class CheckOptions(Options):
+    """The options of ``resourced check``: those of the server that is to start."""
+
+    longdesc = "It looks at the endpoint, the keys and the store, and ends with status 1 if the server could not start."
+
+    def getSynopsis(self) -> str:
+        """Say how the command is used."""
+        return (
+            "Usage: resourced check [options]\nSay whether the server could start with these options; change nothing."
+        )
 
 
 def makeService(options: Options) -> IService:
@@ -353,7 +367,7 @@ def allow_many_connections() -> None:
 
 def run_check_command(arguments: Sequence[str]) -> None:
     """Look at the configuration and the store, say what is found, and end: with 1 if the daemon could not start."""
-    options = Options()
+    options = CheckOptions()
     options.parseOptions(arguments)
     config = options.config
     findings = check(config, engine_of(config))
@@ -396,8 +410,27 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
 def main() -> None:
     """Run ``twistd resourced`` in the foreground; or a command."""
     command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
-    if command is not None:
-        command(sys.argv[2:])
-        return
-    sys.argv[1:1] = ["--nodaemon", "--pidfile=", "resourced"]
-    twistd.run()
+    try:
+        if command is not None:
+            command(sys.argv[2:])
+        else:
+            sys.argv[1:1] = ["--nodaemon", "--pidfile=", "resourced"]
+            twistd.run()
+    finally:
+        finish_output()
+
+
+def finish_output() -> None:
+    """
+    Write what is left to be written. The interpreter would do that too, but tell of a failure by a traceback.
+
+    :raises SystemExit: it cannot be written.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == errno.EPIPE:
+            # Nobody reads the pipe any more, as with "| head": that is nothing to talk of.
+            sys.exit(128 + signal.SIGPIPE)
+        sys.exit(f"resourced: cannot write: {error.strerror}")

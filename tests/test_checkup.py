@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import stat
 import subprocess
 from collections.abc import Mapping
@@ -88,6 +91,70 @@ def test_faults(tmp_path):
     outcome = run(tmp_path, "check", RESOURCED_LAESE="7")
     assert (outcome.returncode, outcome.stdout) == (1, "")
     assert outcome.stderr == "resourced: RESOURCED_LAESE is no setting: did you mean RESOURCED_LEASE?\n"
+
+
+@pytest.mark.parametrize(
+    "listen",
+    ["tcp:99999", "tcp6:-1", "tcp:0:interface=192.0.2.1", "haproxy:tcp:99999", "unix:nowhere/at/all"],
+)
+def test_listens_nowhere(tmp_path, listen: str):
+    """An endpoint that nobody can listen on keeps the daemon from starting, so that the check says so; and it leaves nothing there."""
+    outcome = run(tmp_path, "check", "--listen", listen)
+    fault = next(line for line in outcome.stdout.splitlines() if line.startswith("FAULT"))
+    assert (outcome.returncode, outcome.stderr) == (1, "")
+    assert fault.split()[1] == "configuration"
+    assert f"cannot listen on {listen}: " in fault
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_listens_beside_another(tmp_path):
+    """An endpoint that is in use may be the daemon's own, so that it is told and no fault; one of a file is not made by the check."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        listen = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
+        outcome = run(tmp_path, "check", "--listen", listen)
+        assert (outcome.returncode, "which is in use at this moment" in outcome.stdout) == (0, True), outcome
+    outcome = run(tmp_path, "check", "--listen", listen)
+    assert (outcome.returncode, "in use" in outcome.stdout) == (0, False), outcome
+    assert run(tmp_path, "check", "--listen", "unix:socket").returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help(tmp_path):
+    """The check has a help of its own."""
+    outcome = run(tmp_path, "check", "--help")
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert outcome.stdout.startswith("Usage: resourced check [options]\n")
+
+
+def test_nobody_reads_on(tmp_path):
+    """Whatever is printed to a pipe that nobody reads any more, it ends without a word, as other programs do; a full disk is told."""
+    calls = (("check",), ("--version",), ("move", "--help"))
+    for arguments in calls:
+        for place, status, says in (
+            ("|", 128 + signal.SIGPIPE, ""),
+            (">", 1, "resourced: cannot write: No space left on device\n"),
+        ):
+            if place == "|":
+                readable, writable = os.pipe()
+                os.close(readable)
+            else:
+                writable = os.open("/dev/full", os.O_WRONLY)
+            outcome = subprocess.run(
+                [*RESOURCED, *arguments],
+                cwd=tmp_path,
+                env=KEYS,
+                stdout=writable,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+            os.close(writable)
+            said = [
+                line
+                for line in outcome.stderr.splitlines(keepends=True)
+                if line.startswith(("resourced:", "Traceback"))
+            ]
+            assert (outcome.returncode, "".join(said)) == (status, says), (arguments, outcome)
 
 
 def test_mysql(tmp_path, mysql: MySQLBackend):

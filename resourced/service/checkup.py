@@ -9,6 +9,7 @@ from resourced.auth.keys import Keys
 from resourced.config import Config
 from resourced.errors import ResourcedError
 from resourced.service.guard import is_served
+from resourced.service.listen_check import is_in_use
 from resourced.storage.sql.dialect import Dialect
 from resourced.storage.sql.migration import Schema, look
 
@@ -28,10 +29,20 @@ class Finding(NamedTuple):
 def check(config: Config, dialect: Dialect) -> list[Finding]:
     """Look at all that a start needs."""
     return [
-        Finding(True, "configuration", f"it would listen on {config.listen}"),
+        _listening(config.listen),
         _keys(config),
         *_store(config, dialect),
     ]
+
+
+def _listening(listen: str) -> Finding:
+    try:
+        in_use = is_in_use(listen)
+    except OSError as error:
+        return Finding(False, "configuration", f"it cannot listen on {listen}: {error.strerror or error}")
+    return Finding(
+        True, "configuration", f"it would listen on {listen}{', which is in use at this moment' if in_use else ''}"
+    )
 
 
 def _keys(config: Config) -> Finding:
