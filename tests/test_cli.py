@@ -196,7 +196,7 @@ class StateTests(SynchronousTestCase):
         locks = [client.lock("printer", "A4", owner=f"ci-{number}") for number in range(6)]
         waits = [Deferred.fromCoroutine(lock.acquire()) for lock in locks]
         server.advance()
-        for limit, last, following in ((None, 5, 0), (5, 5, 0), (4, 4, 4), (3, 3, 3), (1, 1, 1)):
+        for limit, last, following in ((None, 5, None), (5, 5, None), (4, 4, 4), (3, 3, 3), (1, 1, 1)):
             state = self.successResultOf(
                 Deferred.fromCoroutine(whole_state(client, Key("printer", "A4"), limit, page=2))
             )

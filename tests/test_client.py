@@ -1012,7 +1012,7 @@ class StewardTests(ClientTests):
             [(w.position, w.owner, w.waited) for w in state.queue], [(1, "client 1", 5), (2, "client 2", 5)]
         )
         rest = self.now(self.client.state("printer", "A4", after=2))
-        self.assertEqual(([w.owner for w in rest.queue], rest.next), (["client 3"], 0))
+        self.assertEqual(([w.owner for w in rest.queue], rest.next), (["client 3"], None))
         for block in blocks:
             block.end()
             self.server.advance()

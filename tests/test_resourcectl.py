@@ -240,6 +240,9 @@ class TestLook:
         """One sees who holds a lock and who waits for it, never a ticket."""
         place = f"{name}/A4"
         assert cells(ctl.ok("show", place))[1:] == [["free"]]
+        # As the server has it.
+        free: dict[str, object] = {"locked": False, "holder": None, "waiting": 0, "queue": [], "next": None}
+        assert json.loads(ctl.ok("show", place, "-o", "json")).items() >= free.items()
         lock = json.loads(ctl.ok("lock", place, "-o", "json", "--owner", "ci-7"))
         tickets = [daemon.post(f"/resource/{place}/lock", headers={"x-owner": f"ci-{n}"}).ticket for n in (8, 9)]
         table = ctl.ok("show", place)

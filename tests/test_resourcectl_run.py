@@ -145,7 +145,11 @@ class TestCommand:
         (ctl.folder / "text").write_text("text")
         (ctl.folder / "binary").write_bytes(b"\0")
         (ctl.folder / "binary").chmod(0o755)
-        for command, status in {"no-such\x1b[2J": 127, "./text": 126, "./binary": 126}.items():
+        commands = {
+            **dict.fromkeys(("no-such\x1b[2J", "./no-such", ""), 127),
+            **dict.fromkeys(("./text", "./binary", "/", ".././", "./text/sh", "/" + 300 * "x"), 126),
+        }
+        for command, status in commands.items():
             outcome = ctl("run", place, "--", command)
             assert (outcome.status, outcome.out) == (status, ""), outcome
             assert outcome.err.count("\n") == 1, outcome

@@ -50,7 +50,7 @@ async def whole_state(client: Client, lock: Key, limit: int | None, page: int = 
         more = await client.state(*lock, after=after, limit=page)
         queue, after = queue + more.queue, more.next
     shown = queue[:limit]
-    return replace(state, queue=shown, next=shown[-1].position if after or len(shown) < len(queue) else 0)
+    return replace(state, queue=shown, next=shown[-1].position if after or len(shown) < len(queue) else None)
 
 
 @click.command()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 from contextlib import suppress
+from pathlib import Path
 from signal import Signals
 from typing import Any, Final, NoReturn
 
@@ -79,10 +82,9 @@ def run(
     status is passed on; 79 means that the lock was lost and the command was ended, 75 that --wait was over. A run within
     a run enters what is held already at once.
     """
-    if shutil.which(command[0], os.F_OK) is None:
-        # Rather than after a long wait.
-        say(f"{command[0]}: there is no such command.")
-        raise SystemExit(Status.NO_COMMAND)
+    # Rather than after a long wait.
+    if (why := why_not(command[0])) is not None:
+        raise SystemExit(_cannot_run(command[0], why))
 
     async def work(process: Process) -> int:
         around = await options.around.checked(process.client)
@@ -104,6 +106,26 @@ def run(
         return status
 
     options.perform(work, PATIENT)
+
+
+def why_not(name: str) -> OSError | None:
+    """Return why there can be no command of a name, if that is so."""
+    if "/" not in name:
+        return None if shutil.which(name, os.F_OK) else FileNotFoundError()
+    try:
+        is_folder = stat.S_ISDIR(Path(name).stat().st_mode)
+    except OSError as error:
+        return error
+    return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) if is_folder else None
+
+
+def _cannot_run(name: str, why: OSError) -> Status:
+    """Tell why a command cannot be run, and return the status that a shell has for that."""
+    if isinstance(why, FileNotFoundError):
+        say(f"{name}: there is no such command.")
+        return Status.NO_COMMAND
+    say(f"{name} cannot be run: {why.strerror}.")
+    return Status.CANNOT_RUN
 
 
 async def _enter(process: Process, around: Around, key: Key) -> Held | None:
@@ -138,14 +160,9 @@ async def _run(
     process.route(PASSED_ON, job.receive)
     try:
         job.start(command, environ)
-    except FileNotFoundError:
-        process.end_by_signals()
-        say(f"{command[0]}: there is no such command.")
-        return Status.NO_COMMAND
     except OSError as error:
         process.end_by_signals()
-        say(f"{command[0]} cannot be run: {error.strerror}.")
-        return Status.CANNOT_RUN
+        return _cannot_run(command[0], error)
     lost = held.lost()
     watching = Wakes(process.reactor, elapsed, held.look)
     ends: list[Deferred[Any]] = [job.ended, lost]

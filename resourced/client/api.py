@@ -326,7 +326,7 @@ class Client:
                 **answer.fields,
                 "holder": holder and take(Holder, holder),
                 "queue": tuple(take(Waiter, waiter) for waiter in queue),
-                "next": answer.fields.get("next") or 0,
+                "next": answer.fields.get("next"),
             },
         )
 

@@ -121,7 +121,7 @@ class LockState:
     :ivar holder: who has it, if anybody.
     :ivar waiting: how many wait for it.
     :ivar queue: a page of those who wait, in order.
-    :ivar next: the last position of the page if there are more, to be asked for as ``after``; else 0.
+    :ivar next: the last position of the page if there are more, to be asked for as ``after``; else None.
     """
 
     resource: str
@@ -130,7 +130,7 @@ class LockState:
     holder: Holder | None
     waiting: int
     queue: tuple[Waiter, ...]
-    next: int
+    next: int | None
 
 
 @dataclass(frozen=True, slots=True)
