@@ -11,7 +11,8 @@ from typing import Any, Self, TypeVar
 
 from resourced.client.connections import Connections, Sender
 from resourced.client.errors import LockLost, NotFound, Unreachable
-from resourced.client.held import Held, as_holder
+from resourced.client.held import Held
+from resourced.client.holder import as_holder
 from resourced.client.lock import Lock
 from resourced.client.loop import LoopReactor, running_loop
 from resourced.client.servers import Servers, arguments, base, path, refusal
@@ -19,6 +20,7 @@ from resourced.client.values import (
     Definition,
     Document,
     Event,
+    Grant,
     Holder,
     LockState,
     Resource,
@@ -265,17 +267,8 @@ class Client:
         except NotFound:
             text = None
         here = self._connect()
-        held = Held(
-            here.servers,
-            here.reactor,
-            resource,
-            selector,
-            ticket=ticket,
-            owner=self._owner,
-            fence=fence,
-            text=text,
-            borrowed=True,
-        )
+        grant = Grant(resource, selector, ticket, fence, self._owner)
+        held = Held(here.servers, here.reactor, grant, text=text, borrowed=True)
         await held.learn(answer)
         held.check()
         return held

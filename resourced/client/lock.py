@@ -12,10 +12,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from resourced.client.block import interruption
 from resourced.client.errors import ClientError, LockLost, NotAcquired, Unreachable
-from resourced.client.held import Held, as_holder
+from resourced.client.held import Held
+from resourced.client.holder import as_holder
 from resourced.client.process import HELD
 from resourced.client.servers import Servers, path, refusal
-from resourced.client.values import Waiting
+from resourced.client.values import Grant, Waiting
 from resourced.client.wire import Answer
 
 
@@ -207,10 +208,7 @@ class Lock:
         held = Held(
             self._servers,
             self._reactor,
-            *self._names,
-            ticket=self._ticket,
-            owner=self._owner,
-            fence=fence,
+            Grant(*self._names, ticket=self._ticket, fence=fence, owner=self._owner),
             text=text,
             # The other block may have left it meanwhile; then the lock is this one's alone.
             borrowed=self._borrowed and HELD.have(*self._names, self._ticket),

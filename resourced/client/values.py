@@ -134,6 +134,23 @@ class LockState:
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """
+    A lock as a server gave it.
+
+    :ivar ticket: what the server knows the holder by.
+    :ivar fence: grows with every grant.
+    :ivar owner: who the holder said it is; empty if it left that to the server.
+    """
+
+    resource: str
+    selector: str
+    ticket: str
+    fence: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """
     Something that happened to a lock or its data.
