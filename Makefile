@@ -45,7 +45,7 @@ run: $(VENV)/installed
 
 test: check docs api mariadb mysql9 promtool fail2ban chromium proxies php
 	$(BIN)/pytest $(THREE)
-	RESOURCED_STOCK=1 $(BIN)/pytest $(THREE) -m reference_path $$($(BIN)/python -m tests.marked reference_path)
+	RESOURCED_REFERENCE_PATH=1 $(BIN)/pytest $(THREE) -m reference_path $$($(BIN)/python -m tests.marked reference_path)
 	$(BIN)/python -m tests.under_trial
 
 check: $(VENV)/installed-dev

@@ -1,5 +1,5 @@
 """
-The other yardstick: the shortest honest version of the same routes on stock Klein and stock adbapi.
+The other yardstick: the shortest honest version of the same routes on plain Klein and plain adbapi.
 
     python -m bench.plain PORT (SQLITE_FILE | MYSQL_PORT DATABASE) [durable]
 

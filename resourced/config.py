@@ -201,7 +201,7 @@ SETTINGS: Final = (
     Setting("log-format", "RESOURCED_LOG_FORMAT", "text", _log_format, "How the log is written: text, or json for a line of JSON each"),
     Setting("access-log", "RESOURCED_ACCESS_LOG", "quiet", _access_log, "Which requests are in the log: all, none, or quiet for all but /health and /metrics that were answered well"),
     Setting("standby", "RESOURCED_STANDBY", "0", _switch, "If another daemon serves the store, wait until it is gone and take over", flag=True),
-    Setting("stock", "RESOURCED_STOCK", "0", _switch, "Go without the short ways for plain requests, and ask the store for everything: slower", flag=True),
+    Setting("reference-path", "RESOURCED_REFERENCE_PATH", "0", _switch, "Go without the fast paths for plain requests, and ask the store for everything: slower", flag=True),
     Setting("open-metrics", "RESOURCED_OPEN_METRICS", "0", _switch, "Let everyone read /metrics, without a key", flag=True),
     Setting("restored", "RESOURCED_RESTORED", "", _word, "For the first start on a database that was restored from a backup: 1, or a word for this time, such as the date"),
     Setting("volatile-locks", "RESOURCED_VOLATILE_LOCKS", "0", _switch, "Keep locks in memory only: faster, and a restart forgets them", flag=True),
@@ -384,7 +384,7 @@ class Config:
     log_format: str
     access_log: str
     standby: bool
-    stock: bool
+    reference_path: bool
     open_metrics: bool
     restored: str
     volatile_locks: bool

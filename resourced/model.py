@@ -81,8 +81,8 @@ class Place(NamedTuple):
     :ivar seq: the order of arrival, unique in the whole store; it names the place, and the queue is sorted by it.
     :ivar fence: the fence of the lock, 0 while it waits.
     :ivar owner: who the client says it is, for people.
-    :ivar retry: what a client's ``Idempotency-Key`` came to (64 hex digits), or empty.
-    :ivar party: the name of the key that the ticket was given to, and that it works for.
+    :ivar idempotency_key: what a client's ``Idempotency-Key`` came to (64 hex digits), or empty.
+    :ivar key_name: the name of the key that the ticket was given to, and that it works for.
     :ivar since: when it began to stand as it does, in milliseconds of the clock of marks, see ``Mark``; 0 if that is not known.
     """
 
@@ -92,8 +92,8 @@ class Place(NamedTuple):
     standing: Standing
     fence: int
     owner: str
-    retry: str
-    party: str = ""
+    idempotency_key: str
+    key_name: str = ""
     since: int = 0
 
 
@@ -184,13 +184,13 @@ class Loss(NamedTuple):
     A lock or a place that a ticket lost against its client's wish, of which its client is told when it asks with it again.
 
     :ivar event: the id of the event that tells of it; it names the loss, which may be kept for longer.
-    :ivar party: the name of the key that the ticket was given to.
+    :ivar key_name: the name of the key that the ticket was given to.
     """
 
     event: int
     key: Key
     ticket: str
-    party: str
+    key_name: str
 
 
 class Step(NamedTuple):
@@ -203,7 +203,7 @@ class Step(NamedTuple):
     :ivar places: places that are new or have changed.
     :ivar gone: places that are no more.
     :ivar events: what to remember of it.
-    :ivar untold: a place, by ``seq``, that is to be given up if this is not kept, because no client knows of it; or 0.
+    :ivar unannounced: a place, by ``seq``, that is to be given up if this is not kept, because no client knows of it; or 0.
     :ivar removed: a resource that is to be no more.
     :ivar losses: what tickets have lost.
     :ivar forgotten: losses, by ``event``, that are not to be remembered any more.
@@ -214,7 +214,7 @@ class Step(NamedTuple):
     gone: Sequence[Place]
     events: Sequence[Event]
     write: Write | None = None
-    untold: int = 0
+    unannounced: int = 0
     removed: Resource | None = None
     losses: Sequence[Loss] = ()
     forgotten: Sequence[int] = ()
@@ -268,11 +268,11 @@ class Term(NamedTuple):
     guard: str
 
 
-class Reign(NamedTuple):
+class Snapshot(NamedTuple):
     """
     What a daemon finds when it makes itself the one writer of a store.
 
-    :ivar epoch: the number of this reign; it grows each time.
+    :ivar epoch: the number of this term; it grows each time.
     :ivar fence: the highest fence that was ever given out.
     :ivar places: every ticket's place, by ``seq``.
     :ivar timeouts: the timeout of each resource that has places, by its name.

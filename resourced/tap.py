@@ -177,14 +177,14 @@ def makeService(options: Options) -> IService:
         engine,
         max_body=config.max_body,
         max_pending=config.max_pending,
-        short=not config.stock,
+        short=not config.reference_path,
         measure=metrics.work,
         parted=lambda: journal.begin_anew(),  # noqa: PLW0108 - it is made below
     )
     lease = LeaderLease(elapsed, LEADER_LEASE)
     in_sql = SQLStore(database, judge=not config.volatile_locks)
     store: Store = in_sql
-    if not config.stock:
+    if not config.reference_path:
         store = CachedStore(store, reactor, lease)
     since = ids_from(int(time.time() * 1000)) if config.volatile_locks else 0
     feed = Feed(
@@ -196,7 +196,7 @@ def makeService(options: Options) -> IService:
     journal = Journal(
         reactor,
         store,
-        dethroned=lambda error: process.fail(error.sentence),
+        leadership_lost=lambda error: process.fail(error.sentence),
         durable=not config.volatile_locks,
         lease=lease,
         measure=metrics.commit,
@@ -222,7 +222,7 @@ def makeService(options: Options) -> IService:
         times=Times(lease=config.lease, place=config.place, claim=config.claim),
         limits=LockLimits(queue=config.max_queue, waiting=config.max_waiting, locks=config.max_locks),
         quotas=quotas,
-        succession=guard.lag,
+        predecessor_lease=guard.lag,
         wall=time.time,
         pauses=pauses,
         since=since,
@@ -246,7 +246,7 @@ def makeService(options: Options) -> IService:
         Displayed(),
         fault=database.fault,
     )
-    leaf_of = _stock if config.stock else Dispatch
+    leaf_of = _reference_path if config.reference_path else Dispatch
     limits = SiteLimits(
         max_body=config.max_body,
         request=config.request_deadline,
@@ -255,7 +255,7 @@ def makeService(options: Options) -> IService:
         requests=config.max_requests,
         buffered=config.max_buffered,
     )
-    site = (make_site if config.stock else make_express_site)(
+    site = (make_site if config.reference_path else make_express_site)(
         Standby(leaf_of(ResourceAPI(scrape))),
         reactor,
         limits,
@@ -303,7 +303,7 @@ def makeService(options: Options) -> IService:
     return services
 
 
-def _stock(api: ResourceAPI) -> IResource:
+def _reference_path(api: ResourceAPI) -> IResource:
     """Leave the way from a request to the handler of its route to Klein."""
     return api.app.resource()
 

@@ -28,7 +28,7 @@ WRITE = "the-key-that-writes"
 KEYS: Mapping[str, str] = {"RESOURCE_READ": READ, "RESOURCE_READ_LOCK": LOCK, "RESOURCE_WRITE": WRITE}
 
 #: Whether the ways of Klein, twisted.web and the database alone are to be tested, instead of the short ones.
-STOCK = os.environ.get("RESOURCED_STOCK") == "1"
+STOCK = os.environ.get("RESOURCED_REFERENCE_PATH") == "1"
 
 #: Beside the interpreter, so that no environment has to be activated.
 RESOURCED = (str(Path(sys.executable).with_name("resourced")),)
@@ -184,7 +184,7 @@ class Daemon:
         """All variables that it has; of those of this process only what any program needs."""
         base = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         listen = self.listen or f"tcp:{self.port}:interface=127.0.0.1"
-        return {**base, **KEYS, "RESOURCED_LISTEN": listen, "RESOURCED_STOCK": str(int(STOCK)), **self.environ}
+        return {**base, **KEYS, "RESOURCED_LISTEN": listen, "RESOURCED_REFERENCE_PATH": str(int(STOCK)), **self.environ}
 
     def launch(self) -> Self:
         """Start it, and do not wait for it."""

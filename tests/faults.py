@@ -313,8 +313,8 @@ def turns_lost(daemon: Daemon, holder: Answer, second: str, third: str) -> Itera
             yield f"place {position}"
     if daemon.post(f"{A4}/unlock", ticket=holder.ticket).json != {"unlocked": True}:
         yield "the unlock"
-    heir = daemon.get(A4, key=LOCK, ticket=second)
-    if heir.status != 200 or heir.fence <= holder.fence:
+    next_waiter = daemon.get(A4, key=LOCK, ticket=second)
+    if next_waiter.status != 200 or next_waiter.fence <= holder.fence:
         yield "the turn"
 
 

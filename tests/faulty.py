@@ -18,7 +18,7 @@ from resourced.locks.group_commit import Journal
 from resourced.locks.manager import LockManager
 from resourced.locks.pauses import Pauses
 from resourced.locks.table import Limits, Times, ids_from
-from resourced.model import Batch, Document, Event, Key, Mark, Place, Reign, Resource, Standing, Term
+from resourced.model import Batch, Document, Event, Key, Mark, Place, Resource, Snapshot, Standing, Term
 from resourced.storage.leader_lease import LeaderLease
 from resourced.testing import MemoryStore
 from tests.leading import open_journal
@@ -58,7 +58,7 @@ class FaultyStore:
         self.slow = False
         self.outcome = self.reign_outcome = Outcome.DONE
         self.batches: list[Batch] = []
-        self.reigns = 0
+        self.confirm_leader = 0
         self._judge = judge
         self._epoch = 0
         self._under_way: list[Deferred[Outcome]] = []
@@ -107,17 +107,17 @@ class FaultyStore:
         self._reach()
         return await self.disk.look()
 
-    async def reign(self, over: Term | None = None, guard: str = "") -> Reign:
+    async def begin_term(self, over: Term | None = None, guard: str = "") -> Snapshot:
         self._reach()
         if over is None and self._epoch != self.disk.epoch:
             raise EpochLost("Another daemon has taken over.")
-        self.reigns += 1
+        self.confirm_leader += 1
         if self.reign_outcome is not Outcome.FAILED:
-            reign = await self.disk.reign(over, guard)
-            self._epoch = reign.epoch
+            snapshot = await self.disk.begin_term(over, guard)
+            self._epoch = snapshot.epoch
         if self.reign_outcome is not Outcome.DONE:
             raise StoreUnavailable("The store did not answer.")
-        return reign
+        return snapshot
 
     async def create_resource(self, name: str, timeout: int) -> Resource:
         self._reach()
@@ -207,7 +207,7 @@ class Life:
     """
     One life of the daemon, from its start to its end: a lock manager with its journal.
 
-    :ivar dethroned: each time that it learned of another daemon's reign.
+    :ivar deposed: each time that it learned of another daemon's term.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ class Life:
         self.clock = Clock()
         self.clock.advance(seconds)
         self.store = FaultyStore(disk, judge=durable)
-        self.dethroned: list[EpochLost] = []
+        self.leadership_lost: list[EpochLost] = []
         self._requests: list[Deferred[Any]] = []
         # It notices none unless there is a sign of life.
         self.pauses = Pauses(self.clock.seconds)
@@ -242,7 +242,7 @@ class Life:
         self.journal = Journal(
             self.clock,
             self.store,
-            dethroned=self.dethroned.append,
+            leadership_lost=self.leadership_lost.append,
             durable=durable,
             lease=self.lease,
             happened=self.feed.happened,
@@ -254,7 +254,7 @@ class Life:
             new_ticket=new_ticket,
             times=times,
             limits=limits,
-            succession=belief if isfinite(belief) else 0.0,
+            predecessor_lease=belief if isfinite(belief) else 0.0,
             wall=lambda: MIDNIGHT + self.wrong + self.clock.seconds(),
             pauses=self.pauses,
             since=since,

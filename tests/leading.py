@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from resourced.locks.group_commit import Journal
-from resourced.model import Reign
+from resourced.model import Snapshot
 from resourced.storage.interface import Store
 
 
-async def lead(store: Store) -> Reign:
+async def lead(store: Store) -> Snapshot:
     """Begin a term of one's own."""
-    return await store.reign(await store.look())
+    return await store.begin_term(await store.look())
 
 
 async def open_journal(journal: Journal, store: Store) -> None:

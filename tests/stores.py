@@ -16,7 +16,7 @@ from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.model import Batch, Event, EventKind, Key, Place, Standing, Write
 from resourced.storage.interface import Store
 from resourced.storage.sql.dialect import Dialect, MySQL, SQLite
-from resourced.storage.sql.direct.committer import Courier
+from resourced.storage.sql.direct.committer import DirectCommitter
 from resourced.storage.sql.executor import Database
 from resourced.storage.sql_store import SQLStore
 from resourced.testing import MemoryStore
@@ -61,7 +61,7 @@ class Backend:
         return database
 
     async def store(self, timeout: float = TIMEOUT, **options: Any) -> SQLStore:
-        """Make a store on it, with the schema there and nobody reigning yet."""
+        """Make a store on it, with the schema there and nobody leading yet."""
         database = self.database(timeout)
         await database.prepare()
         await self.ready(database)
@@ -94,26 +94,26 @@ class MySQLBackend(Backend):
         self.server.run(f"DROP DATABASE IF EXISTS `{self.name}`")
 
 
-class CourierBackend(MySQLBackend):
-    """The same, and what is committed goes by the courier from the first time on."""
+class DirectBackend(MySQLBackend):
+    """The same, and what is committed goes by the direct committer from the first time on."""
 
     def database(self, timeout: float = TIMEOUT, *, short: bool = True, **options: Any) -> Database:
         return super().database(timeout, short=short, **options)
 
     async def ready(self, database: Database) -> None:
-        await courier_of(database)
+        await committer_of(database)
 
 
-async def courier_of(database: Database) -> Courier:
-    """Wait until the courier of a database is ready."""
-    courier = database._courier
-    assert courier is not None
-    courier._paused_until = 0.0
-    courier.open()
-    if courier._opening:
-        await courier._opening
-    assert courier.ready
-    return courier
+async def committer_of(database: Database) -> DirectCommitter:
+    """Wait until the direct committer of a database is ready."""
+    committer = database._committer
+    assert committer is not None
+    committer._paused_until = 0.0
+    committer.open()
+    if committer._opening:
+        await committer._opening
+    assert committer.ready
+    return committer
 
 
 class SQLiteBackend(Backend):
@@ -138,7 +138,7 @@ class MemoryBackend:
         self._first = MemoryStore()
 
     async def store(self, *, judge: bool = True) -> MemoryStore:
-        """Make a store that nobody reigns by yet."""
+        """Make a store that nobody leads yet."""
         store = self._first.another()
         store.judge = judge
         return store
@@ -157,7 +157,7 @@ async def mysql_fixture(mariadb: MariaDB) -> AsyncIterator[MySQLBackend]:
     await backend.close()
 
 
-@pytest_twisted.async_yield_fixture(name="each_mysql", params=["mysql", "courier"])
+@pytest_twisted.async_yield_fixture(name="each_mysql", params=["mysql", "direct committer"])
 async def each_mysql_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MySQLBackend]:
     """A test that has it runs by each way that commits go to MySQL."""
     backend = _sql_backend(request, tmp_path)
@@ -169,7 +169,7 @@ async def each_mysql_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> 
 def _sql_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     if request.param == "sqlite":
         return SQLiteBackend(tmp_path / "resourced.sqlite")
-    kind = {"mysql": MySQLBackend, "courier": CourierBackend}[request.param]
+    kind = {"mysql": MySQLBackend, "direct committer": DirectBackend}[request.param]
     return kind(request.getfixturevalue("mariadb"))
 
 
@@ -181,7 +181,7 @@ async def backend_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> Asy
     await backend.close()
 
 
-@pytest_twisted.async_yield_fixture(name="backend", params=["sqlite", "mysql", "courier"])
+@pytest_twisted.async_yield_fixture(name="backend", params=["sqlite", "mysql", "direct committer"])
 async def backend_by_each_way_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
     """Each test that has it runs on both kinds of database, and on the one by each way that commits go."""
     backend = _sql_backend(request, tmp_path)
@@ -189,7 +189,7 @@ async def backend_by_each_way_fixture(request: pytest.FixtureRequest, tmp_path: 
     await backend.close()
 
 
-@pytest_twisted.async_yield_fixture(name="any_backend", params=["memory", "sqlite", "mysql", "courier"])
+@pytest_twisted.async_yield_fixture(name="any_backend", params=["memory", "sqlite", "mysql", "direct committer"])
 async def any_backend_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AnyBackend]:
     """Each test that has it runs on every kind of store."""
     if request.param == "memory":
@@ -207,8 +207,10 @@ def place(
     seq: int, key: Key = KEY, *, fence: int = 0, standing: Standing = Standing.WAITING, since: int = 0, **rest: str
 ) -> Place:
     """A place as the journal would make it; its ticket is told apart by ``seq``."""
-    words = {"ticket": f"{seq:032x}", "owner": "someone", "retry": "", "party": "default"} | rest
-    return Place(seq, key, words["ticket"], standing, fence, words["owner"], words["retry"], words["party"], since)
+    words = {"ticket": f"{seq:032x}", "owner": "someone", "idempotency_key": "", "key_name": "default"} | rest
+    return Place(
+        seq, key, words["ticket"], standing, fence, words["owner"], words["idempotency_key"], words["key_name"], since
+    )
 
 
 def holder(seq: int, key: Key = KEY, *, fence: int) -> Place:

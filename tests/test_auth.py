@@ -53,7 +53,7 @@ class RoleTests(SynchronousTestCase):
         self.assertEqual(permission(Keys("same", "same", "other"), b"same"), READ | LOCK)
 
     def test_one_party(self):
-        """The three keys are one party, who may touch everything."""
+        """The three keys are one key_name, who may touch everything."""
         for key in (b"r", b"l", b"w"):
             identity = self.keys.authorize(key, READ)
             self.assertEqual(identity.name, DEFAULT)

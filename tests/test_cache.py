@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import EpochLost, ResourceNotFound, StoreUnavailable
-from resourced.model import Batch, Document, Key, Place, Reign, Resource, Standing, Term, Write
+from resourced.model import Batch, Document, Key, Place, Resource, Snapshot, Standing, Term, Write
 from resourced.storage.definition_cache import CachedStore
 from resourced.storage.leader_lease import LeaderLease
 from resourced.testing import MemoryStore
@@ -67,8 +67,8 @@ class SlowStore(MemoryStore):
     async def ping(self) -> None:
         await self._do("ping", super().ping)
 
-    async def reign(self, over: Term | None = None, guard: str = "") -> Reign:
-        return await self._do("reign", super().reign, over, guard)
+    async def begin_term(self, over: Term | None = None, guard: str = "") -> Snapshot:
+        return await self._do("term", super().begin_term, over, guard)
 
 
 class CacheTests(SynchronousTestCase):
@@ -130,7 +130,7 @@ class CacheTests(SynchronousTestCase):
         self.asked_for(0)
 
     def test_a_store_that_is_away_is_noticed(self):
-        """After any error of the store nothing is told from memory; nor when someone else reigns."""
+        """After any error of the store nothing is told from memory; nor when someone else leads."""
         for error in (StoreUnavailable("away"), EpochLost("lost")):
             self.inner.error = error
             self.failureResultOf(self.begin(self.store.ping()), type(error))
@@ -171,7 +171,7 @@ class CacheTests(SynchronousTestCase):
         self.asked_for(1)
 
     def test_a_failed_change_leaves_doubt_until_the_next_reign(self):
-        """It may be done yet: so the store is asked each time, whatever it has shown, until a reign has settled it."""
+        """It may be done yet: so the store is asked each time, whatever it has shown, until a term has settled it."""
         self.inner.error = StoreUnavailable("away")
         self.failureResultOf(self.begin(self.store.change_resource("printer", 7)), StoreUnavailable)
         self.inner.error = None
@@ -181,14 +181,14 @@ class CacheTests(SynchronousTestCase):
         self.asked_for(1)
 
     def test_a_change_that_fails_while_a_reign_begins_is_not_settled_by_it(self):
-        """The store may have come to it after the reign."""
+        """The store may have come to it after the term."""
         change = self.inner.before["change"] = Deferred()
-        reign = self.inner.after["reign"] = Deferred()
+        snapshot = self.inner.after["term"] = Deferred()
         changing = self.begin(self.store.change_resource("printer", 7))
         reigning = self.begin(lead(self.store))
         change.errback(StoreUnavailable("away"))
         self.failureResultOf(changing, StoreUnavailable)
-        reign.callback(None)
+        snapshot.callback(None)
         self.successResultOf(reigning)
         self.now(self.store.ping())
         self.asked_for(3)
@@ -208,7 +208,7 @@ class CacheTests(SynchronousTestCase):
         self.assertEqual(self.inner.asked, [])
 
     def test_a_look_up_from_before_a_reign_is_not_remembered(self):
-        """A reign settles what may have changed behind everyone's back; what was found before may be old."""
+        """A term settles what may have changed behind everyone's back; what was found before may be old."""
         self.clock.advance(6)
         gate = self.inner.after["find"] = Deferred()
         finding = self.begin(self.store.find_resource("printer"))

@@ -75,7 +75,7 @@ class PrecedenceTests(SynchronousTestCase):
                 log_format="text",
                 access_log="quiet",
                 standby=False,
-                stock=False,
+                reference_path=False,
                 open_metrics=False,
                 restored="",
                 volatile_locks=False,
@@ -110,7 +110,7 @@ class PrecedenceTests(SynchronousTestCase):
             "log-format": "json",
             "access-log": "all",
             "standby": "1",
-            "stock": "1",
+            "reference-path": "1",
             "open-metrics": "1",
             "volatile-locks": "1",
         }

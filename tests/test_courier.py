@@ -27,8 +27,8 @@ from resourced.errors import StoreUnavailable
 from resourced.model import Batch, Event, EventKind, Key, Place, Standing, Write
 from resourced.storage.sql.dialect import MySQL
 from resourced.storage.sql.direct import committer as room
-from resourced.storage.sql.direct.committer import Courier
-from resourced.storage.sql.direct.handshake import Line
+from resourced.storage.sql.direct.committer import DirectCommitter
+from resourced.storage.sql.direct.handshake import OpenConnection
 from resourced.storage.sql.executor import Database
 from resourced.storage.sql.statement import Statement
 from resourced.storage.sql_store import SQLStore
@@ -37,9 +37,9 @@ from tests.examples import examples
 from tests.leading import lead
 from tests.mariadb import MariaDB
 from tests.stores import (  # noqa: F401 - fixtures
-    CourierBackend,
+    DirectBackend,
     MySQLBackend,
-    courier_of,
+    committer_of,
     event,
     holder,
     mariadb_fixture,
@@ -54,37 +54,37 @@ COMPOUND = pytest.mark.parametrize("compound", [True, False], ids=["mariadb", "m
 
 
 @pytest_twisted.async_yield_fixture(name="backend")
-async def _backend(mariadb: MariaDB) -> AsyncIterator[CourierBackend]:
-    backend = CourierBackend(mariadb)
+async def _backend(mariadb: MariaDB) -> AsyncIterator[DirectBackend]:
+    backend = DirectBackend(mariadb)
     yield backend
     await backend.close()
 
 
 async def reigning(backend: MySQLBackend, timeout: float = 5.0, *, compound: bool = True) -> SQLStore:
-    """A store that reigns, and has a courier if its backend stands for that."""
+    """A store that leads, and has a direct committer if its backend stands for that."""
     store = await backend.store(timeout)
     await lead(store)
-    courier = store._database._courier
-    if courier is not None:
-        courier._compound = compound
+    committer = store._database._committer
+    if committer is not None:
+        committer._compound = compound
     return store
 
 
-def courier_in(store: SQLStore) -> Courier:
-    courier = store._database._courier
-    assert courier is not None
-    return courier
+def committer_in(store: SQLStore) -> DirectCommitter:
+    committer = store._database._committer
+    assert committer is not None
+    return committer
 
 
-async def tried(courier: Courier) -> None:
+async def tried(committer: DirectCommitter) -> None:
     """Wait until it is known whether a connection can be had."""
-    if courier._opening is not None:
-        await courier._opening
+    if committer._opening is not None:
+        await committer._opening
 
 
 @contextmanager
 def no_threads(store: SQLStore) -> Any:
-    """Let no work that writes be done but by the courier."""
+    """Let no work that writes be done but by the direct committer."""
     pool = store._database._writes
     way, pool._in_thread = pool._in_thread, None  # type: ignore[assignment, method-assign]
     try:
@@ -101,7 +101,7 @@ def kept(backend: MySQLBackend) -> list[int]:
 
 
 @COMPOUND
-async def test_no_thread_is_woken(backend: CourierBackend, compound: bool) -> None:
+async def test_no_thread_is_woken(backend: DirectBackend, compound: bool) -> None:
     """A commit is done and kept without the threads of the database, again and again."""
     store = await reigning(backend, compound=compound)
     with no_threads(store):
@@ -112,14 +112,14 @@ async def test_no_thread_is_woken(backend: CourierBackend, compound: bool) -> No
 
 
 async def test_first_commit_brings_it_up(mysql: MySQLBackend) -> None:
-    """The first commit goes the way of all work, and those that come a little later have the short way."""
+    """The first commit goes the way of all work, and those that come a little later have the fast path."""
     database = mysql.database(short=True)
     await database.prepare()
     store = SQLStore(database)
     await lead(store)
     before = len(mysql.server.connections(mysql.name))
     await store.commit(Batch(1, [place(1)]))
-    await until(lambda: courier_in(store).ready)
+    await until(lambda: committer_in(store).ready)
     assert len(mysql.server.connections(mysql.name)) == before + 1
     with no_threads(store):
         await store.commit(Batch(2, [place(2)]))
@@ -127,13 +127,13 @@ async def test_first_commit_brings_it_up(mysql: MySQLBackend) -> None:
 
 
 async def test_stock(mysql: MySQLBackend) -> None:
-    """Without the short ways there is none."""
+    """Without the fast paths there is none."""
     database = mysql.database(short=False)
     await database.prepare()
     store = SQLStore(database)
     await lead(store)
     await store.commit(Batch(1, [place(1)]))
-    assert database._courier is None
+    assert database._committer is None
 
 
 async def test_encrypted(tmp_path: Path) -> None:
@@ -148,12 +148,12 @@ async def test_encrypted(tmp_path: Path) -> None:
         before = server.run("SHOW GLOBAL STATUS LIKE 'Connections'")
         for seq in range(1, 4):
             await store.commit(Batch(seq, [place(seq)]))
-            await tried(courier_in(store))
-            courier_in(store)._paused_until = 0.0
+            await tried(committer_in(store))
+            committer_in(store)._paused_until = 0.0
         after = server.run("SHOW GLOBAL STATUS LIKE 'Connections'")
         # To ask is a connection too.
         assert int(after[0][1]) - int(before[0][1]) <= 2
-        assert not courier_in(store).ready
+        assert not committer_in(store).ready
         await database.close()
 
 
@@ -183,11 +183,11 @@ async def test_no_connection_to_be_had(mysql: MySQLBackend) -> None:
         await store.ping()
         with log_lines() as lines:
             for seq in range(1, 4):
-                courier_in(store)._paused_until = 0.0
+                committer_in(store)._paused_until = 0.0
                 await store.commit(Batch(seq, [place(seq)]))
-                await tried(courier_in(store))
+                await tried(committer_in(store))
         assert lines == []
-        assert not courier_in(store).ready
+        assert not committer_in(store).ready
         assert kept(mysql) == [1, 2, 3]
         assert database.fault() is None
 
@@ -196,11 +196,11 @@ async def test_not_tried_for_each_commit(mysql: MySQLBackend, monkeypatch: pytes
     """While it cannot be had it is tried now and then."""
     tries = []
 
-    def nobody(dialect: MySQL) -> Line | None:
+    def nobody(dialect: MySQL) -> OpenConnection | None:
         tries.append(dialect)
         raise dialect.late()
 
-    monkeypatch.setattr(room, "open_line", nobody)
+    monkeypatch.setattr(room, "open_connection", nobody)
     database = mysql.database(short=True)
     await database.prepare()
     store = SQLStore(database)
@@ -216,25 +216,25 @@ async def test_not_tried_for_each_commit(mysql: MySQLBackend, monkeypatch: pytes
 async def test_server_that_hangs_up_at_once(mysql: MySQLBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that is gone before it can be used is as good as none, and leaves nothing behind."""
 
-    def reset(dialect: MySQL) -> Line:
+    def reset(dialect: MySQL) -> OpenConnection:
         with closing(socket.create_server(("127.0.0.1", 0))) as listener:
             ours = socket.create_connection(listener.getsockname())
             peer, _ = listener.accept()
             with peer:
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             descriptors.append(ours.detach())
-            return Line(descriptors[-1], ours.family, compound=True)
+            return OpenConnection(descriptors[-1], ours.family, compound=True)
 
     descriptors: list[int] = []
-    monkeypatch.setattr(room, "open_line", reset)
+    monkeypatch.setattr(room, "open_connection", reset)
     database = mysql.database(short=True)
     await database.prepare()
     store = SQLStore(database)
     await lead(store)
     for seq in range(1, 4):
         await store.commit(Batch(seq, [place(seq)]))
-        await tried(courier_in(store))
-        courier_in(store)._paused_until = 0.0
+        await tried(committer_in(store))
+        committer_in(store)._paused_until = 0.0
     assert descriptors
     for descriptor in set(descriptors):
         with pytest.raises(OSError, match="Bad file descriptor"):
@@ -242,7 +242,7 @@ async def test_server_that_hangs_up_at_once(mysql: MySQLBackend, monkeypatch: py
     assert kept(mysql) == [1, 2, 3]
 
 
-async def test_what_came_before_is_done_before(backend: CourierBackend) -> None:
+async def test_what_came_before_is_done_before(backend: DirectBackend) -> None:
     """A commit does not overtake what was asked of the database before it."""
     store = await reigning(backend)
     go_on = threading.Event()
@@ -258,7 +258,7 @@ async def test_what_came_before_is_done_before(backend: CourierBackend) -> None:
     assert order == ["first", "second"]
 
 
-async def test_measured(backend: CourierBackend) -> None:
+async def test_measured(backend: DirectBackend) -> None:
     """What goes this way is counted as the other is, and counts as pending."""
     told: list[tuple[str, bool]] = []
     store = await reigning(backend)
@@ -270,7 +270,7 @@ async def test_measured(backend: CourierBackend) -> None:
     assert store._database.pending == 0
 
 
-async def test_leaves_no_garbage(backend: CourierBackend) -> None:
+async def test_leaves_no_garbage(backend: DirectBackend) -> None:
     """What is left of a commit that is over is gone at once, without the garbage collector."""
     store = await reigning(backend)
     with no_threads(store):
@@ -298,8 +298,8 @@ PLACES = st.builds(
     standing=st.sampled_from(Standing),
     fence=st.integers(0, 5),
     owner=NAMES,
-    retry=st.text("0123456789abcdef'\\", max_size=8),
-    party=NAMES,
+    idempotency_key=st.text("0123456789abcdef'\\", max_size=8),
+    key_name=NAMES,
     since=MILLISECONDS,
 )
 
@@ -363,11 +363,11 @@ class Way:
 
 @pytest_twisted.async_yield_fixture
 async def ways(mariadb: MariaDB) -> AsyncIterator[list[Way]]:
-    """A courier to MariaDB, one as to MySQL, and none."""
+    """A direct committer to MariaDB, one as to MySQL, and none."""
     made = []
     for backend, compound in (
-        (CourierBackend(mariadb), True),
-        (CourierBackend(mariadb), False),
+        (DirectBackend(mariadb), True),
+        (DirectBackend(mariadb), False),
         (MySQLBackend(mariadb), False),
     ):
         made.append(Way(backend, await reigning(backend, compound=compound)))
@@ -387,8 +387,8 @@ async def test_each_way_comes_to_the_same(ways: list[Way], made: list[Batch]) ->
         assert len(answers) == 1, answers
     first, second, third = (way.rows() for way in ways)
     assert first == second == third
-    assert courier_in(ways[0].store).ready
-    assert courier_in(ways[1].store).ready
+    assert committer_in(ways[0].store).ready
+    assert committer_in(ways[1].store).ready
 
 
 # What goes wrong.
@@ -415,22 +415,22 @@ async def commit_until_it_fails(store: SQLStore, first: int) -> list[int]:
         told.append(first + len(told))
 
 
-async def test_idle_connection_that_was_killed(backend: CourierBackend) -> None:
-    """When the server has ended an idle connection no commit fails, and the short way is there again soon."""
+async def test_idle_connection_that_was_killed(backend: DirectBackend) -> None:
+    """When the server has ended an idle connection no commit fails, and the fast path is there again soon."""
     store = await reigning(backend)
-    courier = courier_in(store)
+    committer = committer_in(store)
     for seq in range(1, 6):
         for number in backend.server.connections(backend.name):
             backend.server.end_connection(number)
-        await until(lambda: not courier.ready)
-        courier._paused_until = 0.0
+        await until(lambda: not committer.ready)
+        committer._paused_until = 0.0
         await store.commit(Batch(seq, [place(seq)]))
-        await until(lambda: courier.ready)
+        await until(lambda: committer.ready)
     assert kept(backend) == [1, 2, 3, 4, 5]
 
 
 @COMPOUND
-async def test_killed_at_any_moment(backend: CourierBackend, compound: bool) -> None:
+async def test_killed_at_any_moment(backend: DirectBackend, compound: bool) -> None:
     """A connection that is killed under load loses nothing that was told to be done, and the store goes on."""
     store = await reigning(backend, compound=compound)
     over, tried = threading.Event(), threading.Semaphore(0)
@@ -446,13 +446,13 @@ async def test_killed_at_any_moment(backend: CourierBackend, compound: bool) -> 
     killing = deferToThread(kill)
     told, failed = [], 0
     for seq in range(1, 600):
-        courier_in(store)._paused_until = 0.0
+        committer_in(store)._paused_until = 0.0
         tried.release()
         try:
             await store.commit(Batch(seq, [place(seq)], events=[event(seq)]))
         except StoreUnavailable:
             failed += 1
-            await until_done(store.reign)
+            await until_done(store.begin_term)
         else:
             told.append(seq)
     over.set()
@@ -466,7 +466,7 @@ async def test_killed_at_any_moment(backend: CourierBackend, compound: bool) -> 
 async def test_server_killed_under_load(compound: bool) -> None:
     """What was told to be done is there after the server has died and lives again, and what comes after that is done."""
     with MariaDB() as server:
-        backend = CourierBackend(server)
+        backend = DirectBackend(server)
         store = await reigning(backend, compound=compound)
         told: list[int] = []
         for round_ in range(4):
@@ -474,10 +474,10 @@ async def test_server_killed_under_load(compound: bool) -> None:
             told += await commit_until_it_fails(store, 1000 * round_)
             await killed
             server.start()
-            await until_done(store.reign)
+            await until_done(store.begin_term)
             assert set(told) <= set(kept(backend))
-            await courier_of(store._database)
-            courier_in(store)._compound = compound
+            await committer_of(store._database)
+            committer_in(store)._compound = compound
         await backend.close()
 
 
@@ -489,7 +489,7 @@ async def test_frozen_at_any_moment(compound: bool) -> None:
     It may have been done just before, and only the answer have been lost; so each row tells when it was made.
     """
     with MariaDB() as server:
-        backend = CourierBackend(server)
+        backend = DirectBackend(server)
         store = await reigning(backend, timeout=0.6, compound=compound)
         server.run(
             "CREATE TRIGGER clock BEFORE INSERT ON place FOR EACH ROW SET NEW.since = UNIX_TIMESTAMP(SYSDATE(6)) * 1000000",
@@ -502,12 +502,12 @@ async def test_frozen_at_any_moment(compound: bool) -> None:
             await freezing
             server.thaw()
             thawed = time.time()
-            await until_done(store.reign)
+            await until_done(store.begin_term)
             late = backend.rows("SELECT seq, since FROM place WHERE since >= %s", int(thawed * 1e6))
             assert late == []
             assert set(told) <= set(kept(backend))
-            await courier_of(store._database)
-            courier_in(store)._compound = compound
+            await committer_of(store._database)
+            committer_in(store)._compound = compound
         await backend.close()
 
 
@@ -518,10 +518,10 @@ async def test_frozen_before_it_was_sent(mysql: MySQLBackend, compound: bool, id
     late = 0.0
     database = mysql.database(0.6, short=True, now=lambda: time.monotonic() + late)
     await database.prepare()
-    courier = await courier_of(database)
+    committer = await committer_of(database)
     store = SQLStore(database)
     await lead(store)
-    courier._compound = compound
+    committer._compound = compound
     await store.commit(Batch(1, [place(1)]))
     mysql.server.freeze()
     try:
@@ -534,13 +534,13 @@ async def test_frozen_before_it_was_sent(mysql: MySQLBackend, compound: bool, id
         assert database.fault() is not None
     finally:
         mysql.server.thaw()
-    await until_done(store.reign)
+    await until_done(store.begin_term)
     await until_done(lambda: store.commit(Batch(3, [place(3)])))
     assert kept(mysql) == [1, 3]
     assert database.fault() is None
 
 
-async def test_row_locked_by_another(backend: CourierBackend) -> None:
+async def test_row_locked_by_another(backend: DirectBackend) -> None:
     """A script that another transaction is in the way of is given up in time, leaves nothing, and is not done when the way is free."""
     store = await reigning(backend, timeout=2.0)
     await store.commit(Batch(1, [place(1)]))
@@ -558,7 +558,7 @@ async def test_row_locked_by_another(backend: CourierBackend) -> None:
 
 
 @COMPOUND
-async def test_held_up_by_a_change_of_a_table(backend: CourierBackend, compound: bool) -> None:
+async def test_held_up_by_a_change_of_a_table(backend: DirectBackend, compound: bool) -> None:
     """A script that is held up for longer than anyone waits for it is not done afterwards."""
     store = await reigning(backend, timeout=1.0, compound=compound)
     await store.commit(Batch(1, [place(1)], events=[event(1)]))
@@ -569,12 +569,12 @@ async def test_held_up_by_a_change_of_a_table(backend: CourierBackend, compound:
             await store.commit(Batch(2, [place(2)], events=[event(2)]))
         await seconds(0.2)
         cursor.execute("UNLOCK TABLES")
-    await until_done(store.reign)
+    await until_done(store.begin_term)
     await until_done(lambda: store.commit(Batch(3, [place(3)], events=[event(3)])))
     assert kept(backend) == [1, 3]
 
 
-async def test_deadlock(backend: CourierBackend) -> None:
+async def test_deadlock(backend: DirectBackend) -> None:
     """The victim of a deadlock is done anew, step by step."""
     store = await reigning(backend)
     await store.commit(Batch(1, [place(1)]))
@@ -594,25 +594,25 @@ async def test_deadlock(backend: CourierBackend) -> None:
         await deferToThread(meet)
     await under_way
     assert kept(backend) == [1, 2]
-    assert courier_in(store).ready
+    assert committer_in(store).ready
 
 
-async def test_clock_that_was_set(backend: CourierBackend) -> None:
+async def test_clock_that_was_set(backend: DirectBackend) -> None:
     """When the server's clock is set forward or back, commits go on."""
     store = await reigning(backend)
     await store.commit(Batch(1, [place(1)]))
-    courier = courier_in(store)
+    committer = committer_in(store)
     for seq, step in ((2, "-"), (3, "+")):
-        assert courier._conversation is not None
-        assert await courier._conversation.ask(f"SET @kept = @kept {step} INTERVAL 1 HOUR".encode()) is None
+        assert committer._protocol is not None
+        assert await committer._protocol.ask(f"SET @kept = @kept {step} INTERVAL 1 HOUR".encode()) is None
         await store.commit(Batch(seq, [place(seq)]))
-        courier._kept = -1e9
+        committer._kept = -1e9
         with no_threads(store):
             await store.commit(Batch(seq + 10, [place(seq + 10)]))
     assert kept(backend) == [1, 2, 3, 12, 13]
 
 
-async def test_refused_statement(backend: CourierBackend) -> None:
+async def test_refused_statement(backend: DirectBackend) -> None:
     """A statement that the server refuses is told as ever, and nothing of its script is done; the next one is."""
     store = await reigning(backend)
     backend.rows("ALTER TABLE event RENAME TO gone")
@@ -625,14 +625,14 @@ async def test_refused_statement(backend: CourierBackend) -> None:
     assert kept(backend) == [2]
 
 
-async def test_session_without_backslashes(backend: CourierBackend) -> None:
+async def test_session_without_backslashes(backend: DirectBackend) -> None:
     """A connection whose session reads text in another way than it was opened for is left, and what is kept is right."""
     store = await reigning(backend)
-    conversation = courier_in(store)._conversation
-    assert conversation is not None
-    error = await conversation.ask(b"SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES'")
+    protocol = committer_in(store)._protocol
+    assert protocol is not None
+    error = await protocol.ask(b"SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES'")
     assert error is not None
-    assert not conversation.alive
+    assert not protocol.alive
     odd = place(1)._replace(owner="\\'; DELETE FROM server; --")
     await store.commit(Batch(1, [odd]))
     assert [owner for (owner,) in backend.rows("SELECT owner FROM place")] == [odd.owner.encode()]
@@ -645,11 +645,11 @@ async def test_session_without_backslashes(backend: CourierBackend) -> None:
     connection.close()
 
 
-async def test_read_only_server(backend: CourierBackend) -> None:
+async def test_read_only_server(backend: DirectBackend) -> None:
     """A server that only reads for now is told apart from others, and used again when it writes."""
     async with used_by(backend, "plain") as database:
         try:
-            await courier_of(database)
+            await committer_of(database)
             store = SQLStore(database)
             await lead(store)
             backend.server.run("SET GLOBAL read_only = 1")
@@ -666,7 +666,7 @@ async def test_read_only_server(backend: CourierBackend) -> None:
 
 
 @pytest.mark.parametrize("code", [1927, 1053, 1317, 3024, 1180])
-async def test_error_that_leaves_it_open(backend: CourierBackend, code: int) -> None:
+async def test_error_that_leaves_it_open(backend: DirectBackend, code: int) -> None:
     """An error after which the commit may have been done all the same is told, and nothing is tried again."""
     store = await reigning(backend)
     backend.rows(
@@ -684,7 +684,7 @@ async def test_error_that_leaves_it_open(backend: CourierBackend, code: int) -> 
 # The end.
 
 
-async def test_close(backend: CourierBackend) -> None:
+async def test_close(backend: DirectBackend) -> None:
     """Closing waits for what is under way, and leaves no connection."""
     store = await reigning(backend)
     under_way = ensureDeferred(store.commit(Batch(1, [place(1)])))
@@ -699,11 +699,11 @@ async def test_close_while_it_is_opened(mysql: MySQLBackend) -> None:
     """A connection that is only just being made when all is closed is closed too."""
     database = mysql.database(short=True)
     await database.prepare()
-    courier = database._courier
-    assert courier is not None
-    courier.open()
+    committer = database._committer
+    assert committer is not None
+    committer.open()
     await database.close()
-    assert not courier.ready
-    courier.open()
-    assert not courier._opening
+    assert not committer.ready
+    committer.open()
+    assert not committer._opening
     await until(lambda: not mysql.server.connections(mysql.name))

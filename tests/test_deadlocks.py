@@ -115,12 +115,12 @@ class CircleTests(LockTestCase):
 
     def test_tickets_of_others(self):
         """A ticket of another key, one that waits, and one that nobody knows are nothing that is held."""
-        mine, other = self.lock(A4, party="one"), self.lock(GLASS, party="other")
-        self.waits(GLASS, mine, party="one")
-        self.waits(A4, mine, party="other")
-        self.waits(A4, other, party="one")
-        self.waits(A4, self.waits(GLASS, party="one"), party="one")
-        self.successResultOf(self.ask(A4, holds=[token_hex(16)], party="one"))
+        mine, other = self.lock(A4, key_name="one"), self.lock(GLASS, key_name="other")
+        self.waits(GLASS, mine, key_name="one")
+        self.waits(A4, mine, key_name="other")
+        self.waits(A4, other, key_name="one")
+        self.waits(A4, self.waits(GLASS, key_name="one"), key_name="one")
+        self.successResultOf(self.ask(A4, holds=[token_hex(16)], key_name="one"))
 
     def test_several_who_wait(self):
         """A command may have several parts that wait at once, each of which keeps it from its end."""
@@ -280,7 +280,7 @@ class RandomTests(LockTestCase):
                 self._ask(model, key, owner, ticket, holds)
             elif model.queues[key] and what < 0.9:
                 ticket = chance.choice(model.queues[key])
-                self.assertTrue(self.successResultOf(self.release(ticket, key, party=model.owner[ticket])))
+                self.assertTrue(self.successResultOf(self.release(ticket, key, key_name=model.owner[ticket])))
                 model.leave(key, ticket)
             elif model.queues[key]:
                 [holder] = [entry for entry in self.locks._table if entry.holds and entry.queue.key == key]
@@ -289,7 +289,7 @@ class RandomTests(LockTestCase):
         self.assertFalse(any(map(model.circle, model.held)))
 
     def _ask(self, model: Model, key: Key, owner: str, ticket: str, holds: set[str]) -> None:
-        request = self.ask(key, ticket, party=owner, holds=sorted(holds))
+        request = self.ask(key, ticket, key_name=owner, holds=sorted(holds))
         queue = model.queues[key]
         place = (key, ticket or "new")
         expected = False

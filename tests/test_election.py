@@ -152,11 +152,11 @@ class ElectionTests(SynchronousTestCase):
     def stand(self, server: str, leader: str, *, elsewhere: bool) -> tuple[Election, Place, Journal]:
         """Have a leader whose guard is at some server, or nowhere, and a daemon that wants to be one."""
         term = self.successResultOf(Deferred.fromCoroutine(self.disk.look()))
-        self.successResultOf(Deferred.fromCoroutine(self.disk.reign(term, leader)))
+        self.successResultOf(Deferred.fromCoroutine(self.disk.begin_term(term, leader)))
         guard = Place(server)
         guard.elsewhere = elsewhere
         store = self.disk.another()
-        journal = Journal(self.clock, store, dethroned=self.fail)
+        journal = Journal(self.clock, store, leadership_lost=self.fail)
         LockManager(self.clock, journal, new_ticket=str)
         database = cast("Database", Prepared())
         return Election(self.clock.seconds, guard, store, journal, database, TakeOver()), guard, journal
@@ -264,7 +264,7 @@ class TwoLeadersTests(SynchronousTestCase):
 
     def take(self, daemon: Daemon, over: Term, chance: random.Random) -> None:
         sent = daemon.lease.now()
-        taken = Deferred.fromCoroutine(daemon.store.reign(over))
+        taken = Deferred.fromCoroutine(daemon.store.begin_term(over))
         answered = chance.random() < 0.8
 
         def done(_: object) -> None:

@@ -17,7 +17,7 @@ from resourced.storage.sql.pool import Transaction
 from tests.leading import lead
 from tests.stores import (  # noqa: F401 - fixtures
     TIMEOUT,
-    CourierBackend,
+    DirectBackend,
     MySQLBackend,
     each_mysql_fixture,
     mariadb_fixture,
@@ -96,7 +96,7 @@ async def test_conflicts_are_tried_again(each_mysql: MySQLBackend, number: int) 
     store = await each_mysql.store()
     await lead(store)
     refuse(each_mysql, "place", number, times=1)
-    if number == 1317 and isinstance(each_mysql, CourierBackend):
+    if number == 1317 and isinstance(each_mysql, DirectBackend):
         # Sent together with its commit nobody knows what became of it.
         with pytest.raises(StoreUnavailable):
             await store.commit(Batch(1, [place(1)]))

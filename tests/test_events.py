@@ -192,7 +192,7 @@ async def test_nothing_is_locked(backend: Backend, what: str) -> None:
     """To read the history does not need the row that each commit needs."""
     store = await reigning(backend)
     await keep(store, *(event(id_) for id_ in range(1, 11)))
-    # Another reign: whoever would need the row would be told so.
+    # Another term: whoever would need the row would be told so.
     other = await backend.store()
     backend.rows("UPDATE server SET epoch = epoch + 1, owner = 'another'")
     if what == "read":

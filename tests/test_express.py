@@ -60,7 +60,7 @@ class Server:
         self.clock = Clock()
         memory = MemoryStore()
         store = CachedStore(memory, self.clock, LeaderLease(self.clock.seconds)) if fast else memory
-        journal = Journal(self.clock, store, dethroned=case.fail)
+        journal = Journal(self.clock, store, leadership_lost=case.fail)
         locks = LockManager(self.clock, journal, new_ticket=lambda: f"{next(tickets):032x}")
         case.successResultOf(Deferred.fromCoroutine(open_journal(journal, store)))
         parts = (Keys("read-key", "lock-key", "write-key"), store, locks)
@@ -231,7 +231,7 @@ class SameAnswerTests(SynchronousTestCase):
 
 class PlainTests(SynchronousTestCase):
     def test_what_is_doubtful_is_not_plain(self):
-        """Nothing that could be read in two ways is read on the short way."""
+        """Nothing that could be read in two ways is read on the fast path."""
         good = b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
         self.assertIsNotNone(plain(good, 1000, 1000))
         for old, new in [

@@ -85,7 +85,7 @@ async def commit_when_deposed(cluster: Galera, stores: Stores) -> None:
     seen = await new.look()
     busy = "SELECT 1 FROM information_schema.processlist WHERE db = %s AND command = 'Query'"
     with here.lag(there):
-        await new.reign(seen)
+        await new.begin_term(seen)
         late = ensureDeferred(old.commit(Batch(0, [place(1)])))
         # It has got as far as it gets.
         for _ in range(3):

@@ -180,18 +180,22 @@ class FickleGuard:
         return
 
 
-class Reign:
+class Snapshot:
     """A lock manager that believes in itself only as long as its watch says so."""
 
     def __init__(self) -> None:
         self.clock = Clock()
         self.store = FaultyStore(MemoryStore())
         self.guard = FickleGuard()
-        self.dethroned: list[EpochLost] = []
+        self.leadership_lost: list[EpochLost] = []
         self.lease = LeaderLease(self.clock.seconds, LEADER_LEASE)
-        self.journal = Journal(self.clock, self.store, dethroned=self.dethroned.append, lease=self.lease)
+        self.journal = Journal(self.clock, self.store, leadership_lost=self.leadership_lost.append, lease=self.lease)
         self.locks = LockManager(
-            self.clock, self.journal, new_ticket=lambda: "t" * 32, times=Times(lease=300), succession=LEADER_LEASE
+            self.clock,
+            self.journal,
+            new_ticket=lambda: "t" * 32,
+            times=Times(lease=300),
+            predecessor_lease=LEADER_LEASE,
         )
         self.watch = Watch(self.clock, self.guard, self.store, self.journal, self.lease)
         now(open_journal(self.journal, self.store))
@@ -213,115 +217,115 @@ def now(work):
 
 class TestWatch:
     @pytest.fixture
-    def reign(self) -> Iterator[Reign]:
-        reign = Reign()
-        yield reign
-        reign.watch.stop()
+    def begin_term(self) -> Iterator[Snapshot]:
+        snapshot = Snapshot()
+        yield snapshot
+        snapshot.watch.stop()
 
-    def lock(self, reign: Reign) -> Held:
-        held = now(reign.locks.acquire(Key("printer", "A4"), lease=0))
+    def lock(self, snapshot: Snapshot) -> Held:
+        held = now(snapshot.locks.acquire(Key("printer", "A4"), lease=0))
         assert isinstance(held, Held)
         return held
 
-    def test_all_is_well(self, reign):
+    def test_all_is_well(self, snapshot):
         """As long as the guard is held, nothing ends."""
-        reign.pass_time(100 * PERIOD)
-        reign.journal.check()
-        assert not reign.dethroned
-        assert reign.guard.asked >= 100
+        snapshot.pass_time(100 * PERIOD)
+        snapshot.journal.check()
+        assert not snapshot.leadership_lost
+        assert snapshot.guard.asked >= 100
 
-    def test_lost_guard(self, reign):
+    def test_lost_guard(self, snapshot):
         """A daemon whose guard another one holds goes on while the store knows nothing of that, and says where its own is: nowhere."""
-        reign.guard.answer = False
-        reign.pass_time(10 * PERIOD)
-        reign.journal.check()
-        assert not reign.dethroned
-        assert now(reign.store.look()).guard == ""
-        reign.guard.answer = True
-        reign.pass_time(2 * PERIOD)
-        assert now(reign.store.look()).guard == "here"
+        snapshot.guard.answer = False
+        snapshot.pass_time(10 * PERIOD)
+        snapshot.journal.check()
+        assert not snapshot.leadership_lost
+        assert now(snapshot.store.look()).guard == ""
+        snapshot.guard.answer = True
+        snapshot.pass_time(2 * PERIOD)
+        assert now(snapshot.store.look()).guard == "here"
 
-    def test_deposed(self, reign):
+    def test_deposed(self, snapshot):
         """A daemon that learns from the store that another one leads stops at once, and says so once."""
-        now(lead(reign.store.disk.another()))
-        reign.pass_time(3 * PERIOD)
-        assert [error.sentence for error in reign.dethroned] == ["Another daemon has taken over."]
+        now(lead(snapshot.store.disk.another()))
+        snapshot.pass_time(3 * PERIOD)
+        assert [error.sentence for error in snapshot.leadership_lost] == ["Another daemon has taken over."]
         with pytest.raises(StoreUnavailable):
-            reign.journal.check()
+            snapshot.journal.check()
 
-    def test_heartbeat(self, reign):
+    def test_heartbeat(self, snapshot):
         """A leader that has nothing to do commits once in a while; one that is busy does not commit for that as well."""
-        beat = now(reign.store.look()).beat
-        reign.pass_time(60)
-        beats = now(reign.store.look()).beat - beat
+        beat = now(snapshot.store.look()).beat
+        snapshot.pass_time(60)
+        beats = now(snapshot.store.look()).beat - beat
         assert 60 / (1.5 * PERIOD) <= beats <= 60 / PERIOD + 2
         for _ in range(60):
             # Each of these is two commits: a lock is taken, and given back.
-            held = now(reign.locks.acquire(Key("printer", "A4"), lease=0))
-            now(reign.locks.unlock(Key("printer", "A4"), held.ticket))
-            reign.pass_time(PERIOD / 2)
-        assert now(reign.store.look()).beat - beat - beats == 120
+            held = now(snapshot.locks.acquire(Key("printer", "A4"), lease=0))
+            now(snapshot.locks.unlock(Key("printer", "A4"), held.ticket))
+            snapshot.pass_time(PERIOD / 2)
+        assert now(snapshot.store.look()).beat - beat - beats == 120
 
-    def test_reading_renews_nothing(self, reign):
+    def test_reading_renews_nothing(self, snapshot):
         """
         A store that can be read, and a guard that is held, do not let a leader go on whose commits do not get through.
 
         Both may come from a server that has fallen behind, or is on the wrong side of a cluster that has fallen apart.
         """
-        held = self.lock(reign)
+        held = self.lock(snapshot)
         key = Key("printer", "A4")
 
         async def refuse(guard: str) -> None:
             raise StoreUnavailable("Nothing can be committed.")
 
-        reign.store.beat = refuse
+        snapshot.store.beat = refuse
         for _ in range(4):
-            reign.pass_time(1)
-            now(reign.store.ping())
-            assert reign.locks.confirm(key, held) == 300
-        reign.pass_time(2)
-        now(reign.store.ping())
+            snapshot.pass_time(1)
+            now(snapshot.store.ping())
+            assert snapshot.locks.confirm(key, held) == 300
+        snapshot.pass_time(2)
+        now(snapshot.store.ping())
         with pytest.raises(StoreUnavailable):
-            reign.locks.confirm(key, held)
+            snapshot.locks.confirm(key, held)
         with pytest.raises(StoreUnavailable):
-            now(reign.locks.state(key, 0, 10))
+            now(snapshot.locks.state(key, 0, 10))
 
-    def test_lease_ends(self, reign):
+    def test_lease_ends(self, snapshot):
         """A leader whose commits do not get through renews no lock any more after five seconds, and goes on when they do."""
-        held = self.lock(reign)
+        held = self.lock(snapshot)
         key = Key("printer", "A4")
-        assert reign.locks.confirm(key, held) == 300
-        reign.store.away = True
-        reign.pass_time(LEADER_LEASE - PERIOD - 0.5)
-        assert reign.locks.confirm(key, held) == 300
-        reign.pass_time(PERIOD + 1)
+        assert snapshot.locks.confirm(key, held) == 300
+        snapshot.store.away = True
+        snapshot.pass_time(LEADER_LEASE - PERIOD - 0.5)
+        assert snapshot.locks.confirm(key, held) == 300
+        snapshot.pass_time(PERIOD + 1)
         with pytest.raises(StoreUnavailable):
-            reign.locks.confirm(key, held)
+            snapshot.locks.confirm(key, held)
         with pytest.raises(StoreUnavailable):
-            now(reign.locks.acquire(key, lease=0, ticket=held.ticket))
-        assert not reign.dethroned
-        reign.store.away = False
-        reign.pass_time(PERIOD)
-        assert reign.locks.confirm(key, held) == 300
+            now(snapshot.locks.acquire(key, lease=0, ticket=held.ticket))
+        assert not snapshot.leadership_lost
+        snapshot.store.away = False
+        snapshot.pass_time(PERIOD)
+        assert snapshot.locks.confirm(key, held) == 300
 
-    def test_frozen(self, reign):
+    def test_frozen(self, snapshot):
         """A daemon that slept for longer than that believes nothing when it wakes, until its watch has looked."""
-        held = self.lock(reign)
-        reign.store.away = True
+        held = self.lock(snapshot)
+        snapshot.store.away = True
         # All of it passes at once, as it does for a process that is stopped.
-        reign.clock.advance(LEADER_LEASE + 0.1)
+        snapshot.clock.advance(LEADER_LEASE + 0.1)
         with pytest.raises(StoreUnavailable):
-            reign.locks.confirm(Key("printer", "A4"), held)
+            snapshot.locks.confirm(Key("printer", "A4"), held)
 
-    def test_bug(self, reign, logged_failures):
+    def test_bug(self, snapshot, logged_failures):
         """A watch that cannot look any more ends the daemon: to go on without it would be to believe for ever."""
 
         async def hold() -> bool:
             raise ZeroDivisionError
 
-        reign.guard.hold = hold
-        reign.pass_time(2 * PERIOD)
-        assert len(reign.dethroned) == 1
+        snapshot.guard.hold = hold
+        snapshot.pass_time(2 * PERIOD)
+        assert len(snapshot.leadership_lost) == 1
         assert logged_failures.flush(ZeroDivisionError)
 
 
@@ -338,12 +342,12 @@ class TestSuccession:
     def disk(self) -> MemoryStore:
         return MemoryStore()
 
-    def reign(self, clock: Clock, disk: MemoryStore) -> LockManager:
+    def begin_term(self, clock: Clock, disk: MemoryStore) -> LockManager:
         store = FaultyStore(disk)
-        journal = Journal(clock, store, dethroned=lambda _: None)
+        journal = Journal(clock, store, leadership_lost=lambda _: None)
         times = Times(lease=3, place=1.5, claim=1)
         locks = LockManager(
-            clock, journal, new_ticket=lambda: secrets.token_hex(16), times=times, succession=LEADER_LEASE
+            clock, journal, new_ticket=lambda: secrets.token_hex(16), times=times, predecessor_lease=LEADER_LEASE
         )
         now(open_journal(journal, store))
         return locks
@@ -357,10 +361,10 @@ class TestSuccession:
 
     def test_holder(self, clock, disk):
         """No one else gets the lock before the lease is over that either of them has told."""
-        old = self.reign(clock, disk)
+        old = self.begin_term(clock, disk)
         holder = self.ask(old)
         waiter = self.ask(old)
-        young = self.reign(clock, disk)
+        young = self.begin_term(clock, disk)
         clock.advance(1)
         assert isinstance(self.ask(young, holder.ticket), Held)
         clock.advance(0.4)
@@ -377,10 +381,10 @@ class TestSuccession:
 
     def test_heir(self, clock, disk):
         """Who is told that it waits may come for the lock for as long as it may after any such answer."""
-        old = self.reign(clock, disk)
+        old = self.begin_term(clock, disk)
         holder = self.ask(old)
         waiter = self.ask(old)
-        young = self.reign(clock, disk)
+        young = self.begin_term(clock, disk)
         now(young.unlock(self.KEY, holder.ticket))
         clock.advance(0.9)
         assert isinstance(self.ask(old, waiter.ticket), Queued)
@@ -389,10 +393,10 @@ class TestSuccession:
 
     def test_place(self, clock, disk):
         """Who is told that it waits keeps its place for as long as it may after any such answer."""
-        old = self.reign(clock, disk)
+        old = self.begin_term(clock, disk)
         self.ask(old)
         waiter = self.ask(old)
-        young = self.reign(clock, disk)
+        young = self.begin_term(clock, disk)
         assert isinstance(self.ask(young, waiter.ticket), Queued)
         clock.advance(1)
         assert isinstance(self.ask(old, waiter.ticket), Queued)
@@ -401,8 +405,8 @@ class TestSuccession:
 
     def test_newcomer(self, clock, disk):
         """What no earlier daemon knows of ends in its own time."""
-        self.reign(clock, disk)
-        young = self.reign(clock, disk)
+        self.begin_term(clock, disk)
+        young = self.begin_term(clock, disk)
         self.ask(young)
         waiter = self.ask(young)
         clock.pump([0.1] * 31)
@@ -558,7 +562,7 @@ class TestSecondDaemon:
             holder = hold(both.first)
             assert both.first.put(A4, '"first"', ticket=holder.ticket).status == 204
             tickets = [queue(both.first, position) for position in (1, 2, 3)]
-            retry = both.first.get("/resource/printer/A5", headers={"idempotency-key": "again"})
+            idempotency_key = both.first.get("/resource/printer/A5", headers={"idempotency-key": "again"})
 
             getattr(both.first, end)()
             eventually(both.second.healthy, what="the second daemon serves")
@@ -567,16 +571,16 @@ class TestSecondDaemon:
             kept = both.second.get(A4, ticket=holder.ticket)
             assert (kept.status, kept.fence, kept.json["data"]) == (200, holder.fence, '"first"')
             again = both.second.get("/resource/printer/A5", headers={"idempotency-key": "again"})
-            assert (again.ticket, again.fence) == (retry.ticket, retry.fence)
+            assert (again.ticket, again.fence) == (idempotency_key.ticket, idempotency_key.fence)
 
             standby(both.first)
             both.second.post(f"{A4}/unlock", ticket=holder.ticket)
-            heir = both.second.get(A4, ticket=tickets[0])
-            assert heir.status == 200
-            assert heir.fence > again.fence
+            next_waiter = both.second.get(A4, ticket=tickets[0])
+            assert next_waiter.status == 200
+            assert next_waiter.fence > again.fence
             getattr(both.second, end)()
             eventually(both.first.healthy, what="the first daemon serves again")
-            assert both.first.get(A4, ticket=tickets[0]).fence == heir.fence
+            assert both.first.get(A4, ticket=tickets[0]).fence == next_waiter.fence
             assert both.first.get(A4, ticket=tickets[1]).json["position"] == 1
 
     def test_waiting_request_is_not_answered_by_a_dead_daemon(self, both):
@@ -624,14 +628,14 @@ class TestFrozenDaemon:
             remote.cut_guard()
             eventually(young.healthy, what="the standby serves")
             assert young.put(f"{A4}?unlock=1", '"young"', ticket=holder.ticket).status == 204
-            heir = young.get(A4, ticket=waiter)
-            assert (heir.status, heir.fence > holder.fence) == (200, True)
+            next_waiter = young.get(A4, ticket=waiter)
+            assert (next_waiter.status, next_waiter.fence > holder.fence) == (200, True)
             time.sleep(slept)
             old.thaw()
             assert [connection.answer().status for connection in connections] == [503] * 4
             deposed(old)
             read = young.get(A4, ticket=waiter)
-            assert (read.fence, read.json["data"]) == (heir.fence, '"young"')
+            assert (read.fence, read.json["data"]) == (next_waiter.fence, '"young"')
 
     def test_it_does_not_say_what_it_cannot_know(self, remote):
         """
@@ -700,9 +704,9 @@ class TestCutGuard:
             deposed(old)
             eventually(young.healthy, what="the standby serves")
             with closing(young.ask("GET", f"{A4}?wait=40", ticket=waiter, timeout=50)) as waiting:
-                heir = waiting.answer()
-            assert heir.ticket == waiter
-            assert heir.fence
+                next_waiter = waiting.answer()
+            assert next_waiter.ticket == waiter
+            assert next_waiter.fence
             assert time.monotonic() >= until
 
 
@@ -739,11 +743,11 @@ class TestWithoutGuard:
                 assert late.ask("GET", "/health").answer().status == 200
                 with unguarded.second as young:
                     assert young.post(f"{A4}/unlock", ticket=holder.ticket).json == {"unlocked": True}
-                    heir = young.get(A4, ticket=waiter)
-                    assert heir.fence > holder.fence
+                    next_waiter = young.get(A4, ticket=waiter)
+                    assert next_waiter.fence > holder.fence
                     # It may have noticed, and be gone.
                     with suppress(OSError, http.client.HTTPException):
                         late.ask("POST", f"{A4}/unlock", ticket=holder.ticket)
                         assert late.answer().status == 503
                     deposed(old)
-                    assert young.get(A4, ticket=waiter).fence == heir.fence
+                    assert young.get(A4, ticket=waiter).fence == next_waiter.fence

@@ -30,7 +30,12 @@ class Pair(NamedTuple):
 
 
 def environ(port: int) -> dict[str, str]:
-    return {"MYSQL_PORT": str(port), "MYSQL_DATABASE": DATABASE, "RESOURCED_STORE_TIMEOUT": "2", "RESOURCED_STOCK": "0"}
+    return {
+        "MYSQL_PORT": str(port),
+        "MYSQL_DATABASE": DATABASE,
+        "RESOURCED_STORE_TIMEOUT": "2",
+        "RESOURCED_REFERENCE_PATH": "0",
+    }
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ class JournalTestCase(SynchronousTestCase):
     What the tests of the journal start from: a daemon on a disk that outlives it.
 
     :cvar durable: whether locks are kept in the store.
-    :cvar belief: how long the daemon believes that it reigns.
+    :cvar belief: how long the daemon believes that it is the leader.
     """
 
     durable: ClassVar[bool] = True
@@ -200,7 +200,7 @@ class GroupCommitTests(JournalTestCase):
             self.failureResultOf(request, TicketEnded)
 
     def test_claim(self):
-        """That an absent heir has come for its lock is kept before it is told so."""
+        """That an absent next waiter has come for its lock is kept before it is told so."""
         waiting = self.ask()
         self.store.finish()
         self.release(self.holder)
@@ -308,7 +308,7 @@ class GroupCommitTests(JournalTestCase):
         self.assertIsNone(self.successResultOf(closing))
         self.clock.pump([PAUSE] * 10)
         self.assertRaises(StoreUnavailable, self.locks.check)
-        self.assertEqual(self.store.reigns, 1)
+        self.assertEqual(self.store.confirm_leader, 1)
 
     def test_close_while_the_store_is_away(self):
         """Closing does not wait for a store that is away, nor try it any more."""
@@ -375,12 +375,12 @@ class FailureTests(JournalTestCase):
 
     def test_retried_grant(self):
         """A client that asks again in the same words is not behind itself."""
-        request = self.ask(A5, retry="one")
+        request = self.ask(A5, idempotency_key="one")
         self.fail_commit()
         self.assert_away(request)
         self.come_back()
-        held = self.lock(A5, retry="one")
-        self.assertEqual(self.lock(A5, retry="one").ticket, held.ticket)
+        held = self.lock(A5, idempotency_key="one")
+        self.assertEqual(self.lock(A5, idempotency_key="one").ticket, held.ticket)
 
     def test_second_selector(self):
         """A ticket that could not get a second selector still has its first."""
@@ -536,14 +536,14 @@ class FailureTests(JournalTestCase):
 
     def test_named_lock_without_data(self):
         """If its client can name the ticket, the lock stays its own."""
-        request = self.ask(A5, retry="one")
+        request = self.ask(A5, idempotency_key="one")
         self.store.finish()
         held = self.successResultOf(request)
         unclaimed = self.life.heard(Deferred.fromCoroutine(self.locks.leave_unclaimed(A5, held)))
         self.fail_commit()
         self.assert_away(unclaimed)
         self.come_back()
-        self.assertEqual(self.lock(A5, retry="one").ticket, held.ticket)
+        self.assertEqual(self.lock(A5, idempotency_key="one").ticket, held.ticket)
 
     def test_fences(self):
         """The fence of a grant that failed is not used again."""
@@ -556,11 +556,11 @@ class FailureTests(JournalTestCase):
 
     def test_crash_instead(self):
         """If the daemon dies with the commit under way, its next life agrees with the store and with what was told."""
-        self.ask(A5, retry="one")
+        self.ask(A5, idempotency_key="one")
         self.restart(self.outcome)
         self.assert_agreement()
         self.assert_as_told()
-        self.assertEqual(self.lock(A5, retry="one").fresh, self.outcome is Outcome.FAILED)
+        self.assertEqual(self.lock(A5, idempotency_key="one").fresh, self.outcome is Outcome.FAILED)
 
 
 class AmbiguousFailureTests(FailureTests):
@@ -711,25 +711,25 @@ class UsurpedTests(JournalTestCase):
         self.holder = self.lock().ticket
         self.usurper = self.start()
 
-    def assert_dethroned(self) -> None:
-        self.assertEqual(len(self.life.dethroned), 1)
+    def assert_leadership_lost(self) -> None:
+        self.assertEqual(len(self.life.leadership_lost), 1)
         self.assertRaises(StoreUnavailable, self.locks.check)
         self.assert_away(self.ask(), self.ask(A5), self.write(self.holder), self.release(self.holder))
         self.clock.pump([PAUSE] * 10)
         self.clock.advance(LEASE)
-        self.assertEqual(len(self.life.dethroned), 1)
+        self.assertEqual(len(self.life.leadership_lost), 1)
         self.usurper.locks.check()
 
     def test_next_commit(self):
         """The one that lost it learns so by its next commit, stops once, and grants nothing any more."""
         self.assert_away(self.ask(A5))
-        self.assert_dethroned()
+        self.assert_leadership_lost()
 
     def test_write(self):
         """It writes nothing either."""
         self.assert_away(self.write(self.holder, "1"))
         self.assertIsNone(self.data())
-        self.assert_dethroned()
+        self.assert_leadership_lost()
 
     def test_after_a_failure(self):
         """It does not take the store back when it comes to look what became of a failed commit."""
@@ -741,7 +741,7 @@ class UsurpedTests(JournalTestCase):
         self.store.finish(Outcome.FAILED)
         self.assert_away(request, later)
         self.clock.advance(PAUSE)
-        self.assert_dethroned()
+        self.assert_leadership_lost()
 
     def test_the_other_goes_on(self):
         """The new one has the locks as they stood."""
@@ -749,9 +749,9 @@ class UsurpedTests(JournalTestCase):
         self.assertEqual(self.successResultOf(Deferred.fromCoroutine(held)).ticket, self.holder)
 
     def test_told_by_others(self):
-        """Whoever else finds out that another one reigns may tell the journal, before or after it learns so itself."""
-        self.life.journal.abdicate(EpochLost("Another daemon has taken over."))
-        self.assert_dethroned()
+        """Whoever else finds out that another one leads may tell the journal, before or after it learns so itself."""
+        self.life.journal.step_down(EpochLost("Another daemon has taken over."))
+        self.assert_leadership_lost()
 
     def test_told_while_the_store_is_away(self):
         """A daemon that is told so while it waits for the store does not go on when the store is back."""
@@ -759,18 +759,18 @@ class UsurpedTests(JournalTestCase):
         self.usurper = Life(self.disk)
         self.store.away = True
         self.assert_away(self.ask(A5))
-        self.life.journal.abdicate(EpochLost("Another daemon has taken over."))
+        self.life.journal.step_down(EpochLost("Another daemon has taken over."))
         self.store.heal()
         self.clock.pump([PAUSE] * 10)
         self.assertRaises(StoreUnavailable, self.locks.check)
-        self.assertEqual(len(self.life.dethroned), 1)
+        self.assertEqual(len(self.life.leadership_lost), 1)
 
     def test_told_during_a_commit(self):
         """What waits for a commit that will not come any more is answered."""
         self.life = self.usurper
         self.store.slow = True
         request, later = self.ask(A5), self.ask(GLASS)
-        self.life.journal.abdicate(EpochLost("Another daemon has taken over."))
+        self.life.journal.step_down(EpochLost("Another daemon has taken over."))
         self.assert_away(later)
         self.store.finish()
         held = self.successResultOf(request)
@@ -787,7 +787,7 @@ class BeliefTests(JournalTestCase):
         self.held = self.lock()
 
     def test_silence(self):
-        """When it was too long ago that it was known to reign it tells no one anything any more."""
+        """When it was too long ago that it was known to term it tells no one anything any more."""
         self.clock.advance(5)
         self.locks.check()
         self.lock(ticket=self.held.ticket)
@@ -797,7 +797,7 @@ class BeliefTests(JournalTestCase):
         self.assert_away(self.ask(ticket=self.held.ticket), self.ask(A5), self.write(self.held.ticket))
 
     def test_trust(self):
-        """Each time that it turns out to reign it goes on for as long again; news that are older change nothing."""
+        """Each time that it turns out to term it goes on for as long again; news that are older change nothing."""
         for _ in range(5):
             self.clock.advance(5)
             self.life.lease.renew(self.clock.seconds())
@@ -953,14 +953,14 @@ class RestartTests(JournalTestCase):
     def test_unclaimed(self):
         """A lock that nobody came for has a full claim window, and no more."""
         holder = self.lock().ticket
-        heir, behind = self.queue().ticket, self.queue().ticket
+        next_waiter, behind = self.queue().ticket, self.queue().ticket
         self.unlock(holder)
         self.clock.advance(CLAIM - 1)
         self.restart()
         self.clock.advance(CLAIM - 1)
         self.assertEqual(self.queue(ticket=behind).position, 1)
         self.clock.advance(1)
-        self.assert_ended(heir)
+        self.assert_ended(next_waiter)
         self.lock(ticket=behind)
 
     def test_left_unclaimed(self):
@@ -1043,10 +1043,10 @@ class RestartTests(JournalTestCase):
 
     def test_retry(self):
         """A request without a ticket that is sent again after the restart finds the ticket that it got before."""
-        held, waiting = self.lock(retry="one"), self.queue(retry="two")
+        held, waiting = self.lock(idempotency_key="one"), self.queue(idempotency_key="two")
         self.restart()
-        self.assertEqual(self.lock(retry="one").ticket, held.ticket)
-        self.assertEqual(self.queue(retry="two"), waiting)
+        self.assertEqual(self.lock(idempotency_key="one").ticket, held.ticket)
+        self.assertEqual(self.queue(idempotency_key="two"), waiting)
 
     def test_owner(self):
         """The store says who has a lock and who waits."""
@@ -1216,11 +1216,11 @@ class WriteTests(JournalTestCase):
         self.told(self.waiting)
 
     def test_heir_in_the_same_transaction(self):
-        """An heir that writes before the release is kept does so after its predecessor, in that order."""
-        heir = self.disk.places[max(self.disk.places)].ticket
+        """An next waiter that writes before the release is kept does so after its predecessor, in that order."""
+        next_waiter = self.disk.places[max(self.disk.places)].ticket
         self.ask(A5)
         first = self.write(self.holder, "1", unlock=True)
-        second = self.write(heir, "2")
+        second = self.write(next_waiter, "2")
         self.store.finish()
         self.store.finish()
         self.assertGreater(self.successResultOf(first).version, 0)
@@ -1436,10 +1436,10 @@ class VolatileTests(JournalTestCase):
         self.store.finish()
         self.assertGreater(self.successResultOf(first).version, 0)
         self.assert_away(second)
-        heir = self.successResultOf(waiting)
+        next_waiter = self.successResultOf(waiting)
         self.store.heal()
         self.clock.advance(PAUSE)
-        self.assertEqual(self.lock(ticket=heir.ticket).fence, heir.fence)
+        self.assertEqual(self.lock(ticket=next_waiter.ticket).fence, next_waiter.fence)
         self.lock(A5, other.ticket)
 
     def test_nothing_is_gathered(self):
@@ -1467,6 +1467,6 @@ class VolatileTests(JournalTestCase):
         held = self.lock()
         self.start()
         self.assert_away(self.write(held.ticket, "1"))
-        self.assertIsInstance(self.life.dethroned.pop(), EpochLost)
+        self.assertIsInstance(self.life.leadership_lost.pop(), EpochLost)
         self.assertIsNone(self.data())
         self.assert_away(self.ask(A5))

@@ -306,7 +306,7 @@ class TestParties:
             assert daemon.get(A4, key=LOCK, ticket=waits).json["data"] == "1"
 
     def test_same_idempotency_key(self, tmp_path):
-        """Two parties that happen to use the same ``Idempotency-Key`` get a ticket each."""
+        """Two key names that happen to use the same ``Idempotency-Key`` get a ticket each."""
         keys = KeyFile(tmp_path, named("ci", "lock", CI), named("qa", "lock", QA))
         with Daemon(tmp_path, keys.environ) as daemon:
             daemon.create("printer")

@@ -67,8 +67,8 @@ class LeftBehindTests(LockTestCase):
         """Whoever comes from elsewhere, with another key, or known by a word or a ticket, waits for the claim window."""
         others: tuple[dict[str, Any], ...] = (
             {"origin": THERE},
-            {"origin": HERE, "party": "other"},
-            {"retry": "word"},
+            {"origin": HERE, "key_name": "other"},
+            {"idempotency_key": "word"},
             {},
         )
         for more in others:
@@ -78,7 +78,7 @@ class LeftBehindTests(LockTestCase):
             self.assertNoResult(waiting)
             self.clock.advance(0.5)
             ticket = self.successResultOf(waiting).ticket
-            self.successResultOf(self.release(ticket, party=more.get("party", "")))
+            self.successResultOf(self.release(ticket, key_name=more.get("key_name", "")))
         known = self.lock(A5).ticket
         self.fresh()
         self.assert_position(known, 1)
@@ -128,7 +128,7 @@ class LeftBehindTests(LockTestCase):
         self.queue(origin=HERE)
         self.unlock(held.ticket)
         self.clock.advance(LEASE)
-        for more in ({"retry": "word"}, {"owner": "Ada"}):
+        for more in ({"idempotency_key": "word"}, {"owner": "Ada"}):
             self.fresh("", **more)
             waiting = self.ask(origin=HERE, wait=50)
             self.assertNoResult(waiting)

@@ -14,7 +14,7 @@ import pytest
 
 from resourced.config import MySQLSettings
 from resourced.storage.sql.dialect import MySQL
-from resourced.storage.sql.direct.handshake import KEEP_TIME, Line, open_line, whole
+from resourced.storage.sql.direct.handshake import KEEP_TIME, OpenConnection, open_connection, whole
 from resourced.storage.sql.statement import Statement
 from tests.certificates import Authority
 from tests.mariadb import MariaDB
@@ -25,9 +25,9 @@ def dialect(server: MariaDB, host: str = "127.0.0.1") -> MySQL:
     return MySQL(MySQLSettings(host, server.port, "mysql", "root", ""), 2.0)
 
 
-def opened(server: MariaDB, host: str = "127.0.0.1") -> Line | None:
+def opened(server: MariaDB, host: str = "127.0.0.1") -> OpenConnection | None:
     """A line, whose descriptor nobody needs any more."""
-    line = open_line(dialect(server, host))
+    line = open_connection(dialect(server, host))
     if line is not None:
         os.close(line.descriptor)
     return line
@@ -35,7 +35,7 @@ def opened(server: MariaDB, host: str = "127.0.0.1") -> Line | None:
 
 def test_to_a_port(mariadb: MariaDB) -> None:
     """A server that listens at a port is spoken to there, and does not block."""
-    line = open_line(dialect(mariadb))
+    line = open_connection(dialect(mariadb))
     assert line is not None
     with closing(socket.socket(line.family, fileno=line.descriptor)) as wire:
         assert line.family == socket.AF_INET
@@ -108,7 +108,7 @@ class Older(MySQL):
 
 def test_server_without_compound_statements(mariadb: MariaDB) -> None:
     """A server that takes only single statements gets them one after the other, as it does from the driver."""
-    line = open_line(Older(MySQLSettings("127.0.0.1", mariadb.port, "mysql", "root", ""), 2.0))
+    line = open_connection(Older(MySQLSettings("127.0.0.1", mariadb.port, "mysql", "root", ""), 2.0))
     assert line is not None
     os.close(line.descriptor)
     assert not line.compound

@@ -305,14 +305,14 @@ class LockMachine(RuleBasedStateMachine):
         known = [ticket for ticket in self.tickets if self.home[ticket] == key.resource]
         return known[-1 - number % min(8, len(known))] if known else key.resource.encode().hex().zfill(32)
 
-    def learn(self, key: Key, ticket: str, retry: str) -> None:
+    def learn(self, key: Key, ticket: str, idempotency_key: str) -> None:
         """Remember a ticket that a client was given, and which request it will find it by."""
-        if retry:
-            self.told.words[ticket] = retry
-            before = self.retried.get((key, retry), ticket)
+        if idempotency_key:
+            self.told.words[ticket] = idempotency_key
+            before = self.retried.get((key, idempotency_key), ticket)
             if before not in self.told.once_left:
                 assert before == ticket or not self.told.sure(key, before, self.now), "a retry made a ghost"
-            self.retried[key, retry] = ticket
+            self.retried[key, idempotency_key] = ticket
         if ticket not in self.home:
             self.home[ticket] = key.resource
             self.tickets.append(ticket)
@@ -342,7 +342,7 @@ class LockMachine(RuleBasedStateMachine):
         if life is not self.life:
             return None
         assert not ticket or outcome.ticket == ticket
-        self.learn(key, outcome.ticket, more.get("retry", ""))
+        self.learn(key, outcome.ticket, more.get("idempotency_key", ""))
         if isinstance(outcome, Held):
             if instead:
                 self.told.asked.setdefault((key, outcome.ticket), []).append(instead)
@@ -446,15 +446,15 @@ class LockMachine(RuleBasedStateMachine):
         if ticket not in table._tickets and not table._losses.strange(key.resource, ticket, "other"):
             return
         for work in (
-            lambda: life.locks.acquire(key, lease=0, ticket=ticket, party="other"),
-            lambda: life.locks.write(key, "id", ticket, "0", party="other"),
-            lambda: life.locks.write(key, "id", ticket, None, party="other", unlock=True),
+            lambda: life.locks.acquire(key, lease=0, ticket=ticket, key_name="other"),
+            lambda: life.locks.write(key, "id", ticket, "0", key_name="other"),
+            lambda: life.locks.write(key, "id", ticket, None, key_name="other", unlock=True),
         ):
             with contextlib.suppress(StoreUnavailable, TicketEnded):
                 await work()
                 raise AssertionError(f"{ticket} worked for somebody else")
         with contextlib.suppress(StoreUnavailable):
-            assert not await life.locks.unlock(key, ticket, party="other")
+            assert not await life.locks.unlock(key, ticket, key_name="other")
 
     key = st.sampled_from(KEYS)
     wait = st.sampled_from([0.0, 0.0, 5.0, 50.0])
@@ -482,7 +482,7 @@ class LockMachine(RuleBasedStateMachine):
     def newcomer_who_retries(self, key, wait, word):
         sent = self.told.event()
         self.told.repeated.setdefault((key, word), sent)
-        self.send(self.acquire(self.life, sent, key, "", wait=wait, retry=word), self.life, sent)
+        self.send(self.acquire(self.life, sent, key, "", wait=wait, idempotency_key=word), self.life, sent)
 
     @rule(key=key, wait=wait, number=number)
     def ask_again(self, key, wait, number):
@@ -571,10 +571,10 @@ class LockMachine(RuleBasedStateMachine):
     def pass_time(self, seconds):
         self.life.clock.advance(seconds)
 
-    @rule(commit=outcome, reign=outcome, slow=st.booleans(), away=st.sampled_from([False, False, False, True]))
-    def trouble(self, commit, reign, slow, away):
+    @rule(commit=outcome, snapshot=outcome, slow=st.booleans(), away=st.sampled_from([False, False, False, True]))
+    def trouble(self, commit, snapshot, slow, away):
         store = self.life.store
-        store.outcome, store.reign_outcome, store.slow, store.away = commit, reign, slow, away
+        store.outcome, store.reign_outcome, store.slow, store.away = commit, snapshot, slow, away
 
     @rule()
     def heal(self):
@@ -640,11 +640,11 @@ class LockMachine(RuleBasedStateMachine):
     @invariant()
     def memory_and_store_agree(self):
         life = self.life
-        suspect = any(queue.suspect for queue in life.locks._table._queues.values())
-        if self.durable and not life.store.busy and not suspect:
+        in_doubt = any(queue.in_doubt for queue in life.locks._table._queues.values())
+        if self.durable and not life.store.busy and not in_doubt:
             assert life.believed() == self.disk.places
             assert sorted(life.locks._table._losses) == sorted(self.disk.losses.values())
-        assert not life.dethroned
+        assert not life.leadership_lost
 
     @invariant()
     def counts_are_right(self):
@@ -658,8 +658,8 @@ class LockMachine(RuleBasedStateMachine):
             )
             assert scope.held == sum(queue.holder is not None for queue in mine)
             assert scope.waiting == sum(len(queue.waiting) for queue in mine)
-        held = Counter(queue.holder.ticket.party for queue in queues if queue.holder is not None)
-        waiting = Counter(entry.ticket.party for queue in queues for entry in queue.waiting.values())
+        held = Counter(queue.holder.ticket.key_name for queue in queues if queue.holder is not None)
+        waiting = Counter(entry.ticket.key_name for queue in queues for entry in queue.waiting.values())
         for tenant in self.life.locks.quotas._tenants.values():
             assert (tenant.held, tenant.waiting) == (held[tenant.name], waiting[tenant.name]), tenant.name
 

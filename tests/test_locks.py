@@ -190,9 +190,9 @@ class QueueTests(LockTestCase):
             self.unlock(ticket, A4)
             self.unlock(ticket, A5)
         waiting = self.lock().ticket
-        heir = self.queue()
+        next_waiter = self.queue()
         self.unlock(waiting)
-        fences.append(self.lock(ticket=heir.ticket).fence)
+        fences.append(self.lock(ticket=next_waiter.ticket).fence)
         self.assertEqual(fences, sorted(set(fences)))
 
     def test_names_are_exact(self):
@@ -208,9 +208,9 @@ class LeaseTests(LockTestCase):
         """A holder that is silent for its lease loses the lock to the next, and its ticket has ended."""
         held = self.lock()
         self.clock.advance(LEASE - 1)
-        heir = self.queue()
+        next_waiter = self.queue()
         self.clock.advance(1)
-        self.assertEqual(self.lock(ticket=heir.ticket).ticket, heir.ticket)
+        self.assertEqual(self.lock(ticket=next_waiter.ticket).ticket, next_waiter.ticket)
         self.assert_ended(held.ticket)
 
     def test_lapse_without_heir(self):
@@ -255,22 +255,22 @@ class LeaseTests(LockTestCase):
         self.lock(GLASS)
         waiting = self.ask(GLASS, wait=50)
         self.clock.advance(SCANNER)
-        heir = self.told(waiting, GLASS)
+        next_waiter = self.told(waiting, GLASS)
         self.clock.advance(SCANNER - 1)
-        self.write(heir.ticket, key=GLASS)
+        self.write(next_waiter.ticket, key=GLASS)
         self.clock.advance(SCANNER)
-        self.assert_ended(heir.ticket, GLASS)
+        self.assert_ended(next_waiter.ticket, GLASS)
 
     def test_lease_starts_when_the_client_is_told(self):
         """What happens between the grant and the answer is not taken off the lease."""
         held = self.lock()
         request = self.ask(wait=50)
         self.unlock(held.ticket)
-        heir = self.successResultOf(request)
+        next_waiter = self.successResultOf(request)
         self.clock.advance(CLAIM - 1)
-        self.assertEqual(self.locks.confirm(A4, heir), LEASE)
+        self.assertEqual(self.locks.confirm(A4, next_waiter), LEASE)
         self.clock.advance(LEASE - 1)
-        self.lock(ticket=heir.ticket)
+        self.lock(ticket=next_waiter.ticket)
 
     def test_answer_that_comes_too_late(self):
         """A client that the lock was lost for before it could be told learns that its ticket has ended."""
@@ -412,29 +412,29 @@ class ClaimTests(LockTestCase):
     def setUp(self) -> None:
         super().setUp()
         holder = self.lock().ticket
-        self.heir = self.queue().ticket
+        self.next_waiter = self.queue().ticket
         self.next = self.queue().ticket
         self.unlock(holder)
 
     def test_unclaimed(self):
         """A lock that nobody comes for within the claim window passes on, and the ticket has ended."""
         self.clock.advance(CLAIM)
-        self.assert_ended(self.heir)
+        self.assert_ended(self.next_waiter)
         self.assertEqual(self.lock(ticket=self.next).ticket, self.next)
 
     def test_claimed(self):
         """Who comes within the window has the lock, and its lease starts only then."""
         self.clock.advance(CLAIM - 1)
-        self.lock(ticket=self.heir)
+        self.lock(ticket=self.next_waiter)
         self.clock.advance(LEASE - 1)
-        self.lock(ticket=self.heir)
+        self.lock(ticket=self.next_waiter)
 
     def test_claimed_by_writing(self):
         """A write comes for the lock as well as a question does."""
         self.clock.advance(CLAIM - 1)
-        self.write(self.heir)
+        self.write(self.next_waiter)
         self.clock.advance(LEASE - 1)
-        self.lock(ticket=self.heir)
+        self.lock(ticket=self.next_waiter)
 
     def test_unclaimed_by_one_after_the_other(self):
         """Each in the line who does not come costs the others one claim window, or less if its place ended before."""
@@ -444,7 +444,7 @@ class ClaimTests(LockTestCase):
 
     def test_hung_up_just_before(self):
         """A lock that falls to a client that hung up just before waits for the claim window."""
-        holder = self.lock(ticket=self.heir).ticket
+        holder = self.lock(ticket=self.next_waiter).ticket
         request = self.ask(ticket=self.next, wait=50)
         request.cancel()
         self.failureResultOf(request, CancelledError)
@@ -488,8 +488,8 @@ class FirstDataTests(LockTestCase):
 
     def test_used_meanwhile(self):
         """A lease that one request was told of is not cut short by another request's missing data."""
-        held = self.successResultOf(self.ask(retry="again"))
-        self.lock(retry="again")
+        held = self.successResultOf(self.ask(idempotency_key="again"))
+        self.lock(idempotency_key="again")
         self.assertEqual(self.leave_unclaimed(held), LEASE)
         self.clock.advance(LEASE - 1)
         self.lock(ticket=held.ticket)
@@ -675,15 +675,15 @@ class UnlockTests(LockTestCase):
         for number, ticket in enumerate(released):
             self.unlock(ticket, Key("printer", str(number)))
         for ticket in released[2:]:
-            self.assert_refused(TicketEnded, self.ask(A4, ticket, party="other"))
+            self.assert_refused(TicketEnded, self.ask(A4, ticket, key_name="other"))
             self.lock(Key("printer", ticket), ticket)
         for ticket in released[:2]:
             key = Key("printer", ticket)
             if not self.durable:
                 # It may have lost something before this life.
-                self.assert_refused(TicketEnded, self.ask(key, ticket, party="other"))
+                self.assert_refused(TicketEnded, self.ask(key, ticket, key_name="other"))
                 self.clock.advance(TOLD_FOR)
-            self.assertEqual(self.lock(key, ticket, party="other").ticket, ticket)
+            self.assertEqual(self.lock(key, ticket, key_name="other").ticket, ticket)
 
 
 class SecondSelectorTests(LockTestCase):
@@ -802,65 +802,65 @@ class RetryTests(LockTestCase):
 
     def test_same_ticket(self):
         """The same request again finds the same lock or the same place, and nobody is ahead of itself in the line."""
-        held = self.lock(retry="one")
-        self.assertEqual(self.lock(retry="one"), Held(held.ticket, held.fence, fresh=False))
-        waiting = self.queue(retry="two")
-        self.assertEqual(self.queue(retry="two"), waiting)
-        self.assertEqual(self.queue(retry="three").position, 2)
+        held = self.lock(idempotency_key="one")
+        self.assertEqual(self.lock(idempotency_key="one"), Held(held.ticket, held.fence, fresh=False))
+        waiting = self.queue(idempotency_key="two")
+        self.assertEqual(self.queue(idempotency_key="two"), waiting)
+        self.assertEqual(self.queue(idempotency_key="three").position, 2)
 
     def test_waiting(self):
         """A client that lost its answer may wait with the same request."""
         held = self.lock()
-        first = self.queue(retry="one")
-        request = self.ask(retry="one", wait=50)
+        first = self.queue(idempotency_key="one")
+        request = self.ask(idempotency_key="one", wait=50)
         self.unlock(held.ticket)
         self.assertEqual(self.told(request).ticket, first.ticket)
 
     def test_other_resource(self):
         """The same word at another resource is another request."""
-        self.assertNotEqual(self.lock(A4, retry="one").ticket, self.lock(GLASS, retry="one").ticket)
+        self.assertNotEqual(self.lock(A4, idempotency_key="one").ticket, self.lock(GLASS, idempotency_key="one").ticket)
 
     def test_ended(self):
         """A ticket that ended is not given again, whichever way it ended."""
-        lapsed = self.lock(retry="one").ticket
+        lapsed = self.lock(idempotency_key="one").ticket
         self.clock.advance(LEASE)
-        released = self.lock(retry="one").ticket
+        released = self.lock(idempotency_key="one").ticket
         self.assertNotEqual(released, lapsed)
         self.unlock(released)
-        self.assertNotEqual(self.lock(retry="one").ticket, released)
+        self.assertNotEqual(self.lock(idempotency_key="one").ticket, released)
 
     def test_sent_again_by_name(self):
         """A released ticket that comes back by its name does not get in the way of what its old request got since."""
-        released = self.lock(retry="one").ticket
+        released = self.lock(idempotency_key="one").ticket
         self.unlock(released)
         self.lock()
         self.queue(ticket=released)
-        waiting = self.queue(retry="one")
+        waiting = self.queue(idempotency_key="one")
         self.assertNotEqual(waiting.ticket, released)
-        self.assertEqual(self.queue(retry="one"), waiting)
+        self.assertEqual(self.queue(idempotency_key="one"), waiting)
 
     def test_lost_here(self):
         """Nor one that lost just this lock, though it lives elsewhere."""
-        ticket = self.lock(A4, retry="one").ticket
+        ticket = self.lock(A4, idempotency_key="one").ticket
         self.clock.advance(LEASE / 2)
         self.lock(A5, ticket)
         self.clock.advance(LEASE / 2)
-        again = self.lock(A4, retry="one")
+        again = self.lock(A4, idempotency_key="one")
         self.assertNotEqual(again.ticket, ticket)
-        self.assertEqual(self.lock(A4, retry="one").ticket, again.ticket)
+        self.assertEqual(self.lock(A4, idempotency_key="one").ticket, again.ticket)
 
     def test_lost_elsewhere(self):
         """A ticket that lost another selector is still found here, whatever the same request got there instead."""
-        ticket = self.lock(A4, retry="one").ticket
+        ticket = self.lock(A4, idempotency_key="one").ticket
         self.clock.advance(LEASE / 2)
-        self.lock(A5, retry="one")
+        self.lock(A5, idempotency_key="one")
         self.clock.advance(LEASE / 2)
-        instead = self.lock(A4, retry="one").ticket
-        self.assertEqual(self.lock(A5, retry="one").ticket, ticket)
-        self.assertEqual(self.lock(A4, retry="one").ticket, instead)
+        instead = self.lock(A4, idempotency_key="one").ticket
+        self.assertEqual(self.lock(A5, idempotency_key="one").ticket, ticket)
+        self.assertEqual(self.lock(A4, idempotency_key="one").ticket, instead)
         other = Key("printer", "A6")
         self.lock(other, instead)
-        self.assertEqual(self.lock(other, retry="one").ticket, instead)
+        self.assertEqual(self.lock(other, idempotency_key="one").ticket, instead)
 
 
 class LimitTests(LockTestCase):
@@ -912,9 +912,9 @@ class LimitTests(LockTestCase):
         held = self.lock()
         for _ in range(3):
             self.queue()
-        self.assert_refused(Overloaded, self.ask(retry="one"))
+        self.assert_refused(Overloaded, self.ask(idempotency_key="one"))
         self.unlock(held.ticket)
-        self.assertEqual(self.queue(retry="one").position, 3)
+        self.assertEqual(self.queue(idempotency_key="one").position, 3)
 
 
 class CostTests(LockTestCase):
@@ -924,13 +924,13 @@ class CostTests(LockTestCase):
         self.assertEqual(self.locks._table._queues, {})
         self.assertEqual(self.locks.waiting, 0)
         self.assertEqual([*self.locks._table._changed, *self.locks._table._gone], [])
-        self.assertEqual(self.locks._table._tickets._retries, {})
+        self.assertEqual(self.locks._table._tickets._by_idempotency_key, {})
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.disk.places, {})
 
     def test_released(self):
         """When all have let go nothing is left but tickets that may be sent again."""
-        every = [self.lock(Key("printer", str(number)), retry=f"{number}").ticket for number in range(50)]
+        every = [self.lock(Key("printer", str(number)), idempotency_key=f"{number}").ticket for number in range(50)]
         waiting = [self.ask(Key("printer", str(number)), wait=50) for number in range(50)]
         cancelled = [self.ask(Key("printer", str(number)), wait=50) for number in range(50)]
         for request in cancelled:
@@ -948,7 +948,7 @@ class CostTests(LockTestCase):
         """When all have lapsed nothing is left but what they lost, and tickets that may be sent again."""
         for number in range(50):
             key = Key("printer", str(number % 10))
-            ticket = self.successResultOf(self.ask(key, retry=f"{number}")).ticket
+            ticket = self.successResultOf(self.ask(key, idempotency_key=f"{number}")).ticket
             self.successResultOf(self.ask(A5, ticket))
         self.clock.pump([CLAIM] * 60)
         self.assert_nothing_left()

@@ -98,12 +98,12 @@ class StateTests(SteeredTestCase):
     def test_unclaimed(self):
         """A lock that fell to somebody who is not there is not claimed, until its client comes."""
         first = self.lock(owner="a")
-        heir = self.queue(owner="b")
+        next_waiter = self.queue(owner="b")
         self.clock.advance(7)
         self.unlock(first.ticket)
         self.clock.advance(1)
         self.assertEqual(self.holder(), Holder("b", 2, 1, CLAIM - 1, claimed=False))
-        self.lock(ticket=heir.ticket)
+        self.lock(ticket=next_waiter.ticket)
         self.assertEqual(self.holder(), Holder("b", 2, 1, LEASE, claimed=True))
 
     def test_long_poll(self):
@@ -167,11 +167,11 @@ class StandingsTests(SteeredTestCase):
 class BreakTests(SteeredTestCase):
     def test_passes_on(self):
         """The lock is the next one's; the ticket of the one that had it has ended there; the event says how long it was held."""
-        held, heir = self.lock(), self.queue()
+        held, next_waiter = self.lock(), self.queue()
         self.clock.advance(12)
         self.assertIsNone(self.successResultOf(self.take(held.fence)))
         self.assert_ended(held.ticket)
-        self.assertGreater(self.lock(ticket=heir.ticket).fence, held.fence)
+        self.assertGreater(self.lock(ticket=next_waiter.ticket).fence, held.fence)
         if self.durable:
             (broken,) = [event for event in self.disk.events_kept.values() if event.kind is EventKind.BREAK]
             self.assertEqual((broken.key, broken.fence, broken.seconds), (A4, held.fence, 12))
@@ -187,9 +187,9 @@ class BreakTests(SteeredTestCase):
     def test_other_fence(self):
         """Only under the fence that holds it now: not an old one, not one of the future, not none, nor one of another selector."""
         first = self.lock()
-        heir = self.queue()
+        next_waiter = self.queue()
         self.unlock(first.ticket)
-        held = self.lock(ticket=heir.ticket)
+        held = self.lock(ticket=next_waiter.ticket)
         other = self.lock(A5)
         for fence in (first.fence, held.fence + 100, 0, other.fence):
             self.failureResultOf(self.take(fence), FenceMismatch)
@@ -198,10 +198,10 @@ class BreakTests(SteeredTestCase):
 
     def test_twice(self):
         """Who breaks it a second time does not take it from the next one."""
-        held, heir = self.lock(), self.queue()
+        held, next_waiter = self.lock(), self.queue()
         self.successResultOf(self.take(held.fence))
         self.failureResultOf(self.take(held.fence), FenceMismatch)
-        self.lock(ticket=heir.ticket)
+        self.lock(ticket=next_waiter.ticket)
 
     def test_lost_elsewhere_only_there(self):
         """A ticket that has another lock keeps that."""
@@ -220,7 +220,7 @@ class BreakTests(SteeredTestCase):
 
     def test_write_under_way(self):
         """A write that has begun is done before its holder loses the lock, and the next one finds it done."""
-        held, heir = self.lock(), self.queue()
+        held, next_waiter = self.lock(), self.queue()
         self.store.slow = True
         writing = self.write(held.ticket, "1")
         breaking = self.take(held.fence)
@@ -232,7 +232,7 @@ class BreakTests(SteeredTestCase):
         self.successResultOf(breaking)
         self.store.heal()
         self.assert_ended(held.ticket)
-        self.lock(ticket=heir.ticket)
+        self.lock(ticket=next_waiter.ticket)
 
     def test_store_lost_during_a_write(self):
         """A break that waits for a write is answered when the write fails."""
@@ -463,25 +463,25 @@ class ConditionalTests(ConditionalTestCase):
 
     def test_lease_runs_out_meanwhile(self):
         """While it looks the lock does not change hands, however long that takes; then the lease is new."""
-        heir = self.ask(wait=10 * LEASE)
+        next_waiter = self.ask(wait=10 * LEASE)
         writing = self.put("1")
         self.clock.advance(2 * LEASE)
-        self.assertNoResult(heir)
+        self.assertNoResult(next_waiter)
         self.looks[0].callback(None)
         self.successResultOf(writing)
         self.clock.advance(LEASE - 1)
-        self.assertNoResult(heir)
+        self.assertNoResult(next_waiter)
         self.clock.advance(1)
-        self.told(heir)
+        self.told(next_waiter)
 
     def test_lease_runs_out_before_it_fails(self):
         """When it turns out that nothing is written, a lock whose lease ran out meanwhile passes on."""
-        heir = self.ask(wait=10 * LEASE)
+        next_waiter = self.ask(wait=10 * LEASE)
         writing = self.put("1", "other")
         self.clock.advance(2 * LEASE)
         self.looks[0].callback(None)
         self.failureResultOf(writing, PreconditionFailed)
-        self.told(heir)
+        self.told(next_waiter)
 
     def test_unlock_meanwhile(self):
         """To let go of the lock waits for the write; what comes after that finds no lock."""
@@ -555,39 +555,41 @@ class PartyTests(SteeredTestCase):
 
     def test_other_party(self):
         """To others than whom it was given to a ticket never was, whatever they ask; and it is unharmed by that."""
-        held, waiting = self.lock(party="a"), self.queue(party="a")
+        held, waiting = self.lock(key_name="a"), self.queue(key_name="a")
         for ticket in (held.ticket, waiting.ticket):
-            for party in ("b", ""):
-                self.failureResultOf(self.ask(ticket=ticket, party=party), TicketEnded)
-                self.failureResultOf(self.locks.write(A4, self.printer_id, ticket, "1", party=party), TicketEnded)
-                self.failureResultOf(self.locks.write(A4, self.printer_id, ticket, None, party=party), TicketEnded)
-                self.assertFalse(self.successResultOf(self.release(ticket, party=party)))
+            for key_name in ("b", ""):
+                self.failureResultOf(self.ask(ticket=ticket, key_name=key_name), TicketEnded)
+                self.failureResultOf(self.locks.write(A4, self.printer_id, ticket, "1", key_name=key_name), TicketEnded)
+                self.failureResultOf(
+                    self.locks.write(A4, self.printer_id, ticket, None, key_name=key_name), TicketEnded
+                )
+                self.assertFalse(self.successResultOf(self.release(ticket, key_name=key_name)))
                 # Nor does it take a second selector with it.
-                self.failureResultOf(self.ask(A5, ticket, party=party), TicketEnded)
+                self.failureResultOf(self.ask(A5, ticket, key_name=key_name), TicketEnded)
         self.assertIsNone(self.data())
-        self.successResultOf(self.locks.write(A4, self.printer_id, held.ticket, "1", party="a"))
-        self.assertTrue(self.successResultOf(self.release(held.ticket, party="a")))
-        self.lock(ticket=waiting.ticket, party="a")
+        self.successResultOf(self.locks.write(A4, self.printer_id, held.ticket, "1", key_name="a"))
+        self.assertTrue(self.successResultOf(self.release(held.ticket, key_name="a")))
+        self.lock(ticket=waiting.ticket, key_name="a")
 
     def test_released(self):
-        """A ticket that was let go of comes back for its own party only."""
-        held = self.lock(party="a")
-        self.successResultOf(self.release(held.ticket, party="a"))
-        self.failureResultOf(self.ask(ticket=held.ticket, party="b"), TicketEnded)
-        self.assertEqual(self.lock(ticket=held.ticket, party="a").ticket, held.ticket)
+        """A ticket that was let go of comes back for its own key name only."""
+        held = self.lock(key_name="a")
+        self.successResultOf(self.release(held.ticket, key_name="a"))
+        self.failureResultOf(self.ask(ticket=held.ticket, key_name="b"), TicketEnded)
+        self.assertEqual(self.lock(ticket=held.ticket, key_name="a").ticket, held.ticket)
 
     def test_retry(self):
-        """The same word of another party is another request."""
-        retry = "0" * 64
-        held = self.lock(party="a", retry=retry)
-        other = self.queue(party="b", retry=retry)
+        """The same word of another key name is another request."""
+        idempotency_key = "0" * 64
+        held = self.lock(key_name="a", idempotency_key=idempotency_key)
+        other = self.queue(key_name="b", idempotency_key=idempotency_key)
         self.assertNotEqual(other.ticket, held.ticket)
-        self.assertEqual(self.lock(party="a", retry=retry).ticket, held.ticket)
-        self.assertEqual(self.queue(party="b", retry=retry).ticket, other.ticket)
+        self.assertEqual(self.lock(key_name="a", idempotency_key=idempotency_key).ticket, held.ticket)
+        self.assertEqual(self.queue(key_name="b", idempotency_key=idempotency_key).ticket, other.ticket)
 
     def test_unclaimed(self):
-        """A lock that comes with an error is its party's too."""
-        held = self.lock(party="a")
+        """A lock that comes with an error is its key name's too."""
+        held = self.lock(key_name="a")
         self.now(self.locks.leave_unclaimed(A4, held))
         self.now(self.locks.withdraw(A4, held))
         self.assertEqual(self.state(), LockState(None, 0, []))
@@ -729,7 +731,7 @@ class KeptBreakTests(SteeredTestCase):
 
     def test_write_that_unlocks_under_way(self):
         """If the lock has changed hands by the time the write is done the fence is not the holder's any more."""
-        held, heir = self.lock(), self.queue()
+        held, next_waiter = self.lock(), self.queue()
         self.store.slow = True
         writing = self.write(held.ticket, "1", unlock=True)
         breaking = self.take(held.fence)
@@ -737,7 +739,7 @@ class KeptBreakTests(SteeredTestCase):
         self.successResultOf(writing)
         self.failureResultOf(breaking, FenceMismatch)
         self.store.heal()
-        self.lock(ticket=heir.ticket)
+        self.lock(ticket=next_waiter.ticket)
 
     def test_store_lost(self):
         """If it is not known whether the lock was taken, nobody is told that it was; and whoever has it then is known again."""
@@ -833,11 +835,11 @@ class KeptConditionalTests(ConditionalTestCase):
 class KeptPartyTests(SteeredTestCase):
     def test_after_a_restart(self):
         """The next daemon knows whose a ticket is."""
-        held = self.lock(party="a")
+        held = self.lock(key_name="a")
         self.restart()
-        self.failureResultOf(self.ask(ticket=held.ticket, party="b"), TicketEnded)
-        self.assertFalse(self.successResultOf(self.release(held.ticket, party="b")))
-        self.lock(ticket=held.ticket, party="a")
+        self.failureResultOf(self.ask(ticket=held.ticket, key_name="b"), TicketEnded)
+        self.assertFalse(self.successResultOf(self.release(held.ticket, key_name="b")))
+        self.lock(ticket=held.ticket, key_name="a")
 
 
 class KeptLeaseTests(LeaseTestCase):

@@ -31,8 +31,8 @@ class LossesTests(SynchronousTestCase):
         self.now = 100.0
         self.losses = Losses(lambda: self.now)
 
-    def lose(self, event: int, key: Key = A4, ticket: str = "t", party: str = "p") -> Loss:
-        loss = Loss(event, key, ticket, party)
+    def lose(self, event: int, key: Key = A4, ticket: str = "t", key_name: str = "p") -> Loss:
+        loss = Loss(event, key, ticket, key_name)
         self.losses.add(loss)
         return loss
 
@@ -78,7 +78,7 @@ class LossesTests(SynchronousTestCase):
         """A key that loses much makes no other key forget what it lost, as long as that has lost less."""
         self.patch(losses, "REMEMBERED", 6)
         mine = [self.lose(number, ticket=f"mine{number}") for number in range(2)]
-        theirs = [self.lose(number, ticket=f"theirs{number}", party="other") for number in range(2, 20)]
+        theirs = [self.lose(number, ticket=f"theirs{number}", key_name="other") for number in range(2, 20)]
         self.assertEqual(list(self.losses), [*mine, *theirs[-4:]])
         more = [self.lose(number, ticket=f"mine{number}") for number in range(20, 30)]
         self.assertEqual(list(self.losses), [*theirs[-3:], *more[-3:]])
@@ -96,11 +96,11 @@ class LossesTests(SynchronousTestCase):
             loss = Loss(number, A4, f"t{number}", name)
             forgotten = self.losses.add(loss)
             kept.append(loss)
-            counts = Counter(loss.party for loss in kept)
+            counts = Counter(loss.key_name for loss in kept)
             self.assertEqual(len(forgotten), len(kept) > 12)
             for gone in forgotten:
-                self.assertEqual(counts[gone.party], max(counts.values()))
-                self.assertEqual(gone, next(loss for loss in kept if loss.party == gone.party))
+                self.assertEqual(counts[gone.key_name], max(counts.values()))
+                self.assertEqual(gone, next(loss for loss in kept if loss.key_name == gone.key_name))
                 kept.remove(gone)
             self.assertEqual(list(self.losses), kept)
 
@@ -205,17 +205,17 @@ class EndTests(LockTestCase):
 
     def test_of_somebody_else(self):
         """A ticket works for nobody else: not while it lives, not when it let go, and not when it lost everything."""
-        held = self.lock(party="Ada")
-        self.assert_refused(TicketEnded, self.ask(ticket=held.ticket, party="Eve"))
+        held = self.lock(key_name="Ada")
+        self.assert_refused(TicketEnded, self.ask(ticket=held.ticket, key_name="Eve"))
         self.clock.advance(LEASE)
         for key in (A4, A5):
             for _ in range(2):
-                self.assert_refused(TicketEnded, self.ask(key, held.ticket, party="Eve"))
+                self.assert_refused(TicketEnded, self.ask(key, held.ticket, key_name="Eve"))
                 self.clock.advance(TOLD_FOR)
         # And it was not told, for all that Eve has asked.
-        self.assert_refused(TicketEnded, self.ask(ticket=held.ticket, party="Ada"))
+        self.assert_refused(TicketEnded, self.ask(ticket=held.ticket, key_name="Ada"))
         self.clock.advance(TOLD_FOR)
-        self.lock(ticket=held.ticket, party="Ada")
+        self.lock(ticket=held.ticket, key_name="Ada")
 
     def test_malformed(self):
         """What does not look like a ticket is none, and never will be."""
@@ -316,12 +316,12 @@ class RestartTests(LockTestCase):
 
     def test_of_somebody_else(self):
         """What a ticket lost keeps others from using it after a restart too."""
-        held = self.lock(party="Ada")
+        held = self.lock(key_name="Ada")
         self.clock.advance(LEASE)
-        self.lock(party="Bob")
+        self.lock(key_name="Bob")
         self.restart()
         for key in (A4, A5, GLASS):
-            self.assert_refused(TicketEnded, self.ask(key, held.ticket, party="Eve"))
+            self.assert_refused(TicketEnded, self.ask(key, held.ticket, key_name="Eve"))
 
     def test_end_that_was_not_kept(self):
         """A lapse that the store did not keep was none; one that it kept without an answer is one."""

@@ -312,14 +312,14 @@ class Disk(MemoryStore):
 
 
 class Server:
-    """A server in memory, with its metrics. One that is fast takes the short ways through the house."""
+    """A server in memory, with its metrics. One that is fast takes the fast paths through the house."""
 
     def __init__(self, case: SynchronousTestCase, *, fast: bool, free: bool = False) -> None:
         self.clock = Clock()
         self.store = Disk()
         metrics = Metrics()
         journal = Journal(
-            self.clock, self.store, dethroned=case.fail, happened=metrics.happened, measure=metrics.commit
+            self.clock, self.store, leadership_lost=case.fail, happened=metrics.happened, measure=metrics.commit
         )
         tickets = itertools.count(1)
         self.locks = LockManager(self.clock, journal, new_ticket=lambda: f"{next(tickets):032x}")
@@ -374,7 +374,7 @@ class Server:
 
 
 class ScrapeTests(SynchronousTestCase):
-    """``GET /metrics``, by the stock way and by the fast one."""
+    """``GET /metrics``, by the reference path and by the fast one."""
 
     def servers(self, **options: bool) -> Iterator[Server]:
         for fast in (False, True):

@@ -163,16 +163,16 @@ async def test_lost_places(backend: Backend) -> None:
     backend.rows("UPDATE schema_version SET version = %s", number)
     for seq, selector, standing in ((1, "A4", 3), (2, "A5", 2), (3, "A6", 0)):
         backend.rows(
-            "INSERT INTO place (seq, resource, selector, ticket, standing, fence, owner, retry, party, since) "
+            "INSERT INTO place (seq, resource, selector, ticket, standing, fence, owner, idempotency_key, key_name, since) "
             "VALUES (%s, 'printer', %s, 't', %s, 1, '', '', 'Ada', 0)",
             seq,
             selector,
             standing,
         )
     store = await backend.store()
-    reign = await lead(store)
-    assert [place.key.selector for place in reign.places] == ["A5", "A6"]
-    [loss] = reign.losses
+    snapshot = await lead(store)
+    assert [place.key.selector for place in snapshot.places] == ["A5", "A6"]
+    [loss] = snapshot.losses
     assert loss[1:] == (Key("printer", "A4"), "t", "Ada")
 
 

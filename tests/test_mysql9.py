@@ -14,7 +14,7 @@ from tests import test_store
 from tests.daemon import Daemon
 from tests.faults import SCENARIOS
 from tests.mysql9 import MySQL9, require
-from tests.stores import CourierBackend
+from tests.stores import DirectBackend
 
 require()
 
@@ -27,14 +27,14 @@ def mysql9() -> Iterator[MySQL9]:
 
 
 @pytest_twisted.async_yield_fixture
-async def backend(mysql9: MySQL9) -> AsyncIterator[CourierBackend]:
-    backend = CourierBackend(mysql9)
+async def backend(mysql9: MySQL9) -> AsyncIterator[DirectBackend]:
+    backend = DirectBackend(mysql9)
     yield backend
     await backend.close()
 
 
 @pytest.fixture
-def any_backend(backend: CourierBackend) -> CourierBackend:
+def any_backend(backend: DirectBackend) -> DirectBackend:
     return backend
 
 

@@ -94,12 +94,12 @@ def all_works_again(daemon: Daemon, holder: Answer, second: str, third: str) -> 
     assert daemon.get(A4, key=LOCK, ticket=third).json == {"unavailable": True, "position": 2}
     assert daemon.get(A4, key=LOCK, ticket=second).json == {"unavailable": True, "position": 1}
     assert daemon.put(f"{A4}?unlock=1", '"after"', ticket=holder.ticket).status == 204
-    heir = daemon.get(A4, key=LOCK, ticket=second)
-    assert (heir.status, heir.json["data"]) == (200, '"after"')
-    assert heir.fence > holder.fence
+    next_waiter = daemon.get(A4, key=LOCK, ticket=second)
+    assert (next_waiter.status, next_waiter.json["data"]) == (200, '"after"')
+    assert next_waiter.fence > holder.fence
     fresh = daemon.post("/resource/printer/A5/lock")
     assert (fresh.status, fresh.json) == (200, {"locked": True})
-    assert fresh.fence > heir.fence
+    assert fresh.fence > next_waiter.fence
     assert daemon.post("/resource", '{"name": "another"}').status == 201
 
 

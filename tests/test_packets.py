@@ -13,7 +13,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.storage.sql.direct.protocol import Conversation
+from resourced.storage.sql.direct.protocol import CommitProtocol
 
 pytestmark = pytest.mark.trial
 
@@ -45,8 +45,8 @@ class ConversationTests(SynchronousTestCase):
 
     def begin(self) -> None:
         self.wire = Wire()
-        self.conversation = Conversation(self.over)
-        self.conversation.makeConnection(self.wire)
+        self.protocol = CommitProtocol(self.over)
+        self.protocol.makeConnection(self.wire)
         self.answers: list[pymysql.MySQLError | None] = []
 
     def over(self) -> None:
@@ -54,11 +54,11 @@ class ConversationTests(SynchronousTestCase):
 
     def ask(self, text: bytes = b"DO 1") -> None:
         self.wire.clear()
-        self.conversation.ask(text).addCallback(self.answers.append)
+        self.protocol.ask(text).addCallback(self.answers.append)
 
     def receive(self, pieces: Iterable[bytes]) -> None:
         for piece in pieces:
-            self.conversation.dataReceived(piece)
+            self.protocol.dataReceived(piece)
 
     def assert_lost(self) -> None:
         """Who asked has been told, once, and nobody may ask any more."""
@@ -68,27 +68,27 @@ class ConversationTests(SynchronousTestCase):
 
     def assert_over(self) -> None:
         self.assertEqual(self.overs, 1)
-        self.assertFalse(self.conversation.alive)
+        self.assertFalse(self.protocol.alive)
         with self.assertRaises(RuntimeError):
-            self.conversation.ask(b"DO 1")
+            self.protocol.ask(b"DO 1")
 
     def test_session_without_backslashes(self):
         """A session that takes a backslash for a letter would read text as statements, so it is left."""
         self.ask()
-        self.conversation.dataReceived(packet(1, b"\x00\x01\x00\x03\x02\x00\x00"))
+        self.protocol.dataReceived(packet(1, b"\x00\x01\x00\x03\x02\x00\x00"))
         self.assert_lost()
 
     def test_status_cut_short(self):
         """An answer without its whole status is none."""
         self.ask()
-        self.conversation.dataReceived(packet(1, b"\x00\x01\x00\x03"))
+        self.protocol.dataReceived(packet(1, b"\x00\x01\x00\x03"))
         self.assert_lost()
 
     def test_question(self):
         """A question is one packet, a command with its text; its length may need all three bytes."""
         self.ask(b"DO 1; DO 2")
         self.assertEqual(self.wire.value(), b"\x0b\x00\x00\x00\x03DO 1; DO 2")
-        self.conversation.dataReceived(ok(1))
+        self.protocol.dataReceived(ok(1))
         self.ask(b"x" * 70_000)
         self.assertEqual(self.wire.value(), b"\x71\x11\x01\x00\x03" + b"x" * 70_000)
 
@@ -96,8 +96,8 @@ class ConversationTests(SynchronousTestCase):
         """Whoever asks before there is an answer has a bug, and the answer stays with who asked first."""
         self.ask()
         with self.assertRaises(RuntimeError):
-            self.conversation.ask(b"DO 2")
-        self.conversation.dataReceived(ok(1))
+            self.protocol.ask(b"DO 2")
+        self.protocol.dataReceived(ok(1))
         self.assertEqual(self.answers, [None])
 
     def test_done_when_the_last_statement_is(self):
@@ -105,7 +105,7 @@ class ConversationTests(SynchronousTestCase):
         self.ask()
         self.receive([ok(1, more=True), ok(2, more=True)])
         self.assertEqual(self.answers, [])
-        self.conversation.dataReceived(ok(3))
+        self.protocol.dataReceived(ok(3))
         self.assertEqual(self.answers, [None])
 
     def test_failed_statement_ends_the_answer(self):
@@ -116,7 +116,7 @@ class ConversationTests(SynchronousTestCase):
         assert isinstance(answer, pymysql.OperationalError)
         self.assertEqual(answer.args, (1242, "Zwei Zeilen \u00fc"))
         self.ask()
-        self.conversation.dataReceived(ok(1))
+        self.protocol.dataReceived(ok(1))
         self.assertEqual(self.answers[1:], [None])
         self.assertEqual(self.overs, 0)
 
@@ -129,7 +129,7 @@ class ConversationTests(SynchronousTestCase):
         ):
             self.answers.clear()
             self.ask()
-            self.conversation.dataReceived(error(1, code))
+            self.protocol.dataReceived(error(1, code))
             self.assertIsInstance(self.answers[0], kind)
 
     def test_numbers_of_any_length(self):
@@ -138,16 +138,16 @@ class ConversationTests(SynchronousTestCase):
             for made in (b"\x08", b"\xfc\x08\x08", b"\xfe" + b"\xff" * 8):
                 self.answers.clear()
                 self.ask()
-                self.conversation.dataReceived(ok(1, more=True, found=found, made=made))
+                self.protocol.dataReceived(ok(1, more=True, found=found, made=made))
                 self.assertEqual(self.answers, [])
-                self.conversation.dataReceived(ok(2, found=found, made=made))
+                self.protocol.dataReceived(ok(2, found=found, made=made))
                 self.assertEqual(self.answers, [None])
 
     def test_many_statements(self):
         """The numbers of packets begin anew after 255."""
         self.ask()
         self.receive(ok(number % 256, more=True) for number in range(1, 700))
-        self.conversation.dataReceived(ok(700 % 256))
+        self.protocol.dataReceived(ok(700 % 256))
         self.assertEqual(self.answers, [None])
 
     @given(st.lists(st.integers(1, 20), max_size=20), st.booleans())
@@ -159,21 +159,21 @@ class ConversationTests(SynchronousTestCase):
         for cut in cuts:
             # The last packet of all needs its last byte.
             piece, said = said[: min(cut, len(said) - 1)], said[min(cut, len(said) - 1) :]
-            self.conversation.dataReceived(piece)
+            self.protocol.dataReceived(piece)
             self.assertEqual(self.answers, [])
-        self.conversation.dataReceived(said)
+        self.protocol.dataReceived(said)
         self.assertEqual(len(self.answers), 1)
         self.assertEqual(self.answers[0] is not None, fails)
         self.ask()
-        self.conversation.dataReceived(ok(1))
+        self.protocol.dataReceived(ok(1))
         self.assertIsNone(self.answers[1])
 
     def test_next_question_within_the_answer(self):
         """Whoever is told may ask the next question at once."""
-        self.conversation.ask(b"DO 1").addCallback(lambda _: self.ask(b"DO 2"))
-        self.conversation.dataReceived(ok(1))
+        self.protocol.ask(b"DO 1").addCallback(lambda _: self.ask(b"DO 2"))
+        self.protocol.dataReceived(ok(1))
         self.assertEqual(self.wire.value(), b"\x05\x00\x00\x00\x03DO 2")
-        self.conversation.dataReceived(ok(1))
+        self.protocol.dataReceived(ok(1))
         self.assertEqual(self.answers, [None])
 
     def test_what_is_no_answer(self):
@@ -201,7 +201,7 @@ class ConversationTests(SynchronousTestCase):
             self.overs = 0
             self.begin()
             self.ask()
-            self.conversation.dataReceived(said)
+            self.protocol.dataReceived(said)
             with self.subTest(said):
                 self.assert_lost()
                 self.assertTrue(self.wire.disconnecting or self.wire.disconnected)
@@ -209,18 +209,18 @@ class ConversationTests(SynchronousTestCase):
     def test_what_comes_after_the_end_is_not_heard(self):
         """Of what comes together with the first that is wrong nothing counts."""
         self.ask()
-        self.conversation.dataReceived(ok(7) + ok(1))
+        self.protocol.dataReceived(ok(7) + ok(1))
         self.assert_lost()
 
     def test_answer_that_nobody_asked_for(self):
         """A server that says something by itself, such as that it shuts down, is left."""
-        self.conversation.dataReceived(error(0, 1053))
+        self.protocol.dataReceived(error(0, 1053))
         self.assert_over()
 
     def test_more_than_an_answer(self):
         """What follows the last packet of an answer was not asked for."""
         self.ask()
-        self.conversation.dataReceived(ok(1) + ok(2))
+        self.protocol.dataReceived(ok(1) + ok(2))
         self.assertEqual(self.answers, [None])
         self.assert_over()
 
@@ -231,16 +231,16 @@ class ConversationTests(SynchronousTestCase):
             self.overs = 0
             self.begin()
             self.ask()
-            self.conversation.dataReceived(said[:at])
-            self.conversation.connectionLost(Failure(ConnectionLost()))
+            self.protocol.dataReceived(said[:at])
+            self.protocol.connectionLost(Failure(ConnectionLost()))
             self.assert_lost()
 
     def test_lost_while_nobody_waits(self):
         """The one who holds it is told once."""
-        self.conversation.connectionLost(Failure(ConnectionLost()))
+        self.protocol.connectionLost(Failure(ConnectionLost()))
         self.assert_over()
-        self.conversation.give_up(pymysql.OperationalError(1, "again"))
-        self.conversation.leave()
+        self.protocol.give_up(pymysql.OperationalError(1, "again"))
+        self.protocol.leave()
         self.assertEqual(self.overs, 1)
         self.assertEqual(self.wire.value(), b"")
 
@@ -248,15 +248,15 @@ class ConversationTests(SynchronousTestCase):
         """Who gives up says why, and nothing that comes later is heard."""
         why = pymysql.OperationalError(2013, "too late")
         self.ask()
-        self.conversation.give_up(why)
+        self.protocol.give_up(why)
         self.assertEqual(self.answers, [why])
-        self.conversation.dataReceived(ok(1))
-        self.conversation.connectionLost(Failure(ConnectionLost()))
+        self.protocol.dataReceived(ok(1))
+        self.protocol.connectionLost(Failure(ConnectionLost()))
         self.assert_lost()
 
     def test_farewell(self):
         """Who leaves says so to the server, and is over."""
-        self.conversation.leave()
+        self.protocol.leave()
         self.assertEqual(self.wire.value(), b"\x01\x00\x00\x00\x01")
         self.assertTrue(self.wire.disconnecting)
         self.assert_over()

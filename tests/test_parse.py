@@ -24,11 +24,11 @@ from resourced.api.params import (
     definition,
     flag,
     header,
+    idempotency_key_of,
     named,
     needed_ticket,
     owner_of,
     presented_key,
-    retry_of,
     wait_of,
 )
 from resourced.errors import BadRequest, TicketRequired
@@ -109,21 +109,21 @@ class HeaderTests(RefusalTests):
     def test_retry(self):
         """A request is known again by its Idempotency-Key under its API key, and by neither alone."""
         known = {
-            retry_of(request_with((b"x-api-key", key), (b"idempotency-key", retry)))
+            idempotency_key_of(request_with((b"x-api-key", key), (b"idempotency-key", idempotency_key)))
             for key in (b"a", b"ab", b"")
-            for retry in (b"c", b"bc", b"x" * 255)
+            for idempotency_key in (b"c", b"bc", b"x" * 255)
         }
         self.assertEqual(len(known), 9)
         for word in known:
             self.assertRegex(word, r"\A[0-9a-f]{64}\Z")
         same = [request_with((b"x-api-key", b"a"), (b"idempotency-key", b"c")) for _ in range(2)]
-        self.assertEqual(retry_of(same[0]), retry_of(same[1]))
+        self.assertEqual(idempotency_key_of(same[0]), idempotency_key_of(same[1]))
 
     def test_no_retry(self):
         """Without the header there is nothing to be known by; and it has an end."""
-        self.assertEqual(retry_of(request_with((b"x-api-key", b"a"))), "")
-        self.assertEqual(retry_of(request_with((b"idempotency-key", b""))), "")
-        self.assertRefused("bad_idempotency_key", retry_of, request_with((b"idempotency-key", b"x" * 256)))
+        self.assertEqual(idempotency_key_of(request_with((b"x-api-key", b"a"))), "")
+        self.assertEqual(idempotency_key_of(request_with((b"idempotency-key", b""))), "")
+        self.assertRefused("bad_idempotency_key", idempotency_key_of, request_with((b"idempotency-key", b"x" * 256)))
 
 
 class ArgumentTests(RefusalTests):

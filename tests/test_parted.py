@@ -16,7 +16,7 @@ from resourced.storage.sql.executor import Database
 from resourced.storage.sql.server_identity import ServerIdentity
 from tests.stores import (  # noqa: F401 - fixtures
     MySQLBackend,
-    courier_of,
+    committer_of,
     mariadb_fixture,
     mysql_fixture,
 )
@@ -95,11 +95,11 @@ async def test_every_connection_is_dropped(mysql: MySQLBackend) -> None:
     database, dialect = await moving(mysql)
     await database.write(note(1))
     await database.read(one)
-    courier = await courier_of(database)
+    committer = await committer_of(database)
     before = set(mysql.server.connections(mysql.name))
     assert len(before) == 3
     await part(database, dialect)
-    assert not courier.ready
+    assert not committer.ready
     await until(lambda: not before & set(mysql.server.connections(mysql.name)))
     database.begin_term()
     await database.write(note(2))

@@ -148,7 +148,7 @@ class DoubtTests(SynchronousTestCase):
                 super().check()
 
         store = MemoryStore()
-        self.journal = Doubtful(self.clock, store, dethroned=self.fail)
+        self.journal = Doubtful(self.clock, store, leadership_lost=self.fail)
         self.locks = LockManager(self.clock, self.journal, new_ticket=iter("abcdefgh").__next__, pauses=self.pauses)
         self.successResultOf(Deferred.fromCoroutine(open_journal(self.journal, store)))
 

@@ -17,7 +17,7 @@ from tests.phpclient import Factory, Thrown
 #: Daemons that it has to get along with: by what they keep, and by the way of its requests.
 KINDS: dict[str, dict[str, str]] = {
     "as it comes": {},
-    "in memory, reference path": {"RESOURCED_VOLATILE_LOCKS": "1", "RESOURCED_STOCK": "1"},
+    "in memory, reference path": {"RESOURCED_VOLATILE_LOCKS": "1", "RESOURCED_REFERENCE_PATH": "1"},
 }
 
 

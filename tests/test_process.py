@@ -170,9 +170,9 @@ class TestRestart:
 
             assert daemon.post(f"{A4}/unlock", ticket=holder.ticket).json == {"unlocked": True}
             assert daemon.get(A4, key=LOCK, ticket=third).json["position"] == 1
-            heir = daemon.get(A4, key=LOCK, ticket=second)
-            assert (heir.status, heir.json["data"]) == (200, "2")
-            assert heir.fence > gone.fence > other.fence > holder.fence
+            next_waiter = daemon.get(A4, key=LOCK, ticket=second)
+            assert (next_waiter.status, next_waiter.json["data"]) == (200, "2")
+            assert next_waiter.fence > gone.fence > other.fence > holder.fence
 
     def test_fences_never_repeat(self, tmp_path, store):
         """A lock that is taken and released in one life after another has a higher fence each time."""
@@ -231,8 +231,8 @@ class TestRestart:
                 mariadb.end_connection(number)
             with Daemon(tmp_path / "young", store) as young:
                 assert young.post(f"{A4}/unlock", ticket=holder.ticket).json == {"unlocked": True}
-                heir = young.get(A4, ticket=waiter)
-                assert (heir.status, young.put(A4, '"young"', ticket=waiter).status) == (200, 204)
+                next_waiter = young.get(A4, ticket=waiter)
+                assert (next_waiter.status, young.put(A4, '"young"', ticket=waiter).status) == (200, 204)
 
                 late.ask("PUT", A4, body='"old"', ticket=holder.ticket)
                 old.thaw()
@@ -240,7 +240,7 @@ class TestRestart:
                 assert old.wait() == 1
                 assert "Another daemon has taken over this store" in old.log
                 assert young.get(f"{A4}?lock=0").json["data"] == '"young"'
-                assert young.get(A4, ticket=waiter).fence == heir.fence
+                assert young.get(A4, ticket=waiter).fence == next_waiter.fence
 
 
 @pytest.mark.reference_path
@@ -606,13 +606,13 @@ class TestClock:
                     assert all(daemon.healthy() for _ in range(5))
                     clocks.set_time_of_day(days * 86400)
                     date = time.strftime("%Y-%m-%dT", time.gmtime(time.time() + days * 86400))
-                    heir = waiting.answer()
-                    assert heir.status == 200
+                    next_waiter = waiting.answer()
+                    assert next_waiter.status == 200
                 # Its log goes by the machine's clock.
                 assert f"\n{date}" in daemon.log
                 assert daemon.put("/resource/stapler/S1", "1", ticket=lost.ticket).code == "ticket_ended"
                 # Its own lease may be over by now.
-                daemon.post("/resource/stapler/S1/unlock", ticket=heir.ticket)
+                daemon.post("/resource/stapler/S1/unlock", ticket=next_waiter.ticket)
                 assert daemon.get(A4, ticket=holder.ticket).fence == holder.fence
                 assert daemon.post(f"{A4}/lock").status == 202
 

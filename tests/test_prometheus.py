@@ -101,10 +101,10 @@ def promtool(*arguments: str | Path, given: str = "") -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module", params=["1", "0"], ids=["stock", "fast"])
+@pytest.fixture(scope="module", params=["1", "0"], ids=["reference_path", "fast"])
 def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """What a daemon tells that has met with all sorts of things."""
-    environ = {"RESOURCED_PLACE": "0.3", "RESOURCED_STOCK": request.param}
+    environ = {"RESOURCED_PLACE": "0.3", "RESOURCED_REFERENCE_PATH": request.param}
     with Daemon(tmp_path_factory.mktemp("daemon"), environ) as daemon:
         daemon.create("printer", 4)
         path = "/resource/printer/A4"

@@ -123,7 +123,7 @@ def test_what_outlives_the_daemon(tmp_path, store):
         daemon.request("PATCH", PRINTER, body='{"timeout": 60}')
         holder = daemon.post(f"{A4}/lock", headers={"x-owner": "a"})
         tag = daemon.put(A4, "1", ticket=holder.ticket).headers["etag"]
-        heir = daemon.post(f"{A4}/lock", headers={"x-owner": "b"})
+        next_waiter = daemon.post(f"{A4}/lock", headers={"x-owner": "b"})
         broken = daemon.post("/resource/scanner/glass/lock")
         assert daemon.request("DELETE", f"/resource/scanner/glass/lock?fence={broken.fence}").status == 204
         assert daemon.request("DELETE", "/resource/gone").status == 204
@@ -138,7 +138,7 @@ def test_what_outlives_the_daemon(tmp_path, store):
         assert daemon.get(f"{A4}?lock=1", ticket=holder.ticket).headers["x-lease"] == "60"
         assert daemon.post("/resource/scanner/glass/lock", ticket=broken.ticket).status == 410
         assert daemon.request("DELETE", f"{A4}/lock?fence={holder.fence}").status == 204
-        assert daemon.post(f"{A4}/lock", ticket=heir.ticket).fence > broken.fence
+        assert daemon.post(f"{A4}/lock", ticket=next_waiter.ticket).fence > broken.fence
 
 
 def test_what_is_removed_goes_away(tmp_path, store):

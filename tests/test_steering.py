@@ -389,10 +389,10 @@ class RemoveTests(SteeringTests):
         ticket = self.lock()
         self.write("1", ticket)
         self.assertRefused(423, "in_use", self.ask("DELETE", PRINTER))
-        heir = self.queue()
+        next_waiter = self.queue()
         self.unlock(ticket)
         self.assertRefused(423, "in_use", self.ask("DELETE", PRINTER))
-        self.unlock(heir)
+        self.unlock(next_waiter)
         self.assertEqual(self.data(), "1")
         self.assertEqual(self.ask("DELETE", PRINTER).status, 204)
 
@@ -563,7 +563,7 @@ class RoleTests(SteeringTests):
             "find_resource",
             "read",
             "ping",
-            "reign",
+            "term",
             "commit",
             "list_resources",
             "list_selectors",

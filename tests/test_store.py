@@ -25,7 +25,7 @@ from resourced.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from resourced.model import Batch, EventKind, Key, Loss, Mark, Reign, Resource, Standing, valid_name
+from resourced.model import Batch, EventKind, Key, Loss, Mark, Resource, Snapshot, Standing, valid_name
 from resourced.storage import sql_store
 from resourced.storage.interface import Store
 from resourced.storage.sql.executor import LONGEST, Database
@@ -217,7 +217,14 @@ async def test_places_are_exact(any_backend: AnyBackend) -> None:
     store = await any_backend.store()
     await lead(store)
     places = [
-        place(seq, Key(name, NAMES[-seq]), standing=Standing(seq % 3), fence=seq, owner=name, retry=f"{seq:064x}")
+        place(
+            seq,
+            Key(name, NAMES[-seq]),
+            standing=Standing(seq % 3),
+            fence=seq,
+            owner=name,
+            idempotency_key=f"{seq:064x}",
+        )
         for seq, name in enumerate(NAMES, 1)
     ]
     await store.commit(Batch(len(NAMES), places))
@@ -396,7 +403,7 @@ async def test_parties_and_times_survive(any_backend: AnyBackend) -> None:
     """Who a ticket was given to, and since when it stands as it does, are known to the next daemon."""
     store = await any_backend.store()
     await lead(store)
-    places = [place(seq, since=1_700_000_000_000 + seq, party=name) for seq, name in enumerate(NAMES, 1)]
+    places = [place(seq, since=1_700_000_000_000 + seq, key_name=name) for seq, name in enumerate(NAMES, 1)]
     await store.commit(Batch(0, places))
     assert (await lead(await any_backend.store())).places == places
 
@@ -570,10 +577,10 @@ def _count(backend: Backend) -> int:
 
 
 async def test_first_reign(any_backend: AnyBackend) -> None:
-    """In a new store the first reign finds nothing; each later one has a higher epoch."""
+    """In a new store the first term finds nothing; each later one has a higher epoch."""
     store = await any_backend.store()
     first = await lead(store)
-    assert first == Reign(first.epoch, 0, [], {})
+    assert first == Snapshot(first.epoch, 0, [], {})
     second = await lead(store)
     third = await lead(await any_backend.store())
     assert first.epoch < second.epoch < third.epoch
@@ -587,10 +594,10 @@ async def test_reign_finds_what_was_committed(any_backend: AnyBackend) -> None:
         await store.create_resource(name, timeout)
     places = [holder(3, fence=8), place(1), place(2, Key("plotter", "A0")), place(10), place(9)]
     await store.commit(Batch(8, places))
-    reign = await lead(await any_backend.store())
-    assert reign.fence == 8
-    assert reign.places == sorted(places)
-    assert reign.timeouts == {"printer": 300, "plotter": 0}
+    snapshot = await lead(await any_backend.store())
+    assert snapshot.fence == 8
+    assert snapshot.places == sorted(places)
+    assert snapshot.timeouts == {"printer": 300, "plotter": 0}
 
 
 async def test_places_are_replaced_and_forgotten(any_backend: AnyBackend) -> None:
@@ -599,8 +606,8 @@ async def test_places_are_replaced_and_forgotten(any_backend: AnyBackend) -> Non
     await lead(store)
     await store.commit(Batch(1, [holder(1, fence=1), place(2), place(3)]))
     await store.commit(Batch(2, [holder(2, fence=2), place(4)], gone=[1, 4, 77]))
-    reign = await lead(store)
-    assert (reign.fence, reign.places) == (2, [holder(2, fence=2), place(3)])
+    snapshot = await lead(store)
+    assert (snapshot.fence, snapshot.places) == (2, [holder(2, fence=2), place(3)])
 
 
 async def test_large_batch(any_backend: AnyBackend) -> None:
@@ -681,8 +688,8 @@ async def test_writes_of_others_are_refused(any_backend: AnyBackend, forged: dic
     assert (await store.read(printer, "A4")).data == "1"
     with pytest.raises(DataNotFound):
         await store.read(printer, "A5")
-    reign = await lead(store)
-    assert (reign.fence, reign.places) == (7, [held, place(2)])
+    snapshot = await lead(store)
+    assert (snapshot.fence, snapshot.places) == (7, [held, place(2)])
 
 
 async def test_refused_for_a_released_lock(any_backend: AnyBackend) -> None:
@@ -711,7 +718,7 @@ async def test_without_judge(any_backend: AnyBackend) -> None:
 
 
 async def test_usurped(any_backend: AnyBackend) -> None:
-    """Once another daemon reigns, the former one changes nothing any more, and can only learn that; but it may read."""
+    """Once another daemon is the leader, the former one changes nothing any more, and can only learn that; but it may read."""
     old, new = await any_backend.store(), await any_backend.store()
     await lead(old)
     printer = await old.create_resource("printer", 0)
@@ -731,8 +738,8 @@ async def test_usurped(any_backend: AnyBackend) -> None:
         old.mark(Mark(1, 1), 0, 1),
         old.beat("here"),
         old.leave(),
-        old.reign(),
-        old.reign(seen),
+        old.begin_term(),
+        old.begin_term(seen),
     ):
         with pytest.raises(EpochLost):
             await attempt
@@ -752,7 +759,7 @@ COMMITS: Mapping[str, Callable[[Store, Resource], Coroutine[Any, Any, object]]] 
     "forget_events": lambda store, _: store.forget_events(1),
     "forget_losses": lambda store, _: store.forget_losses(1),
     "beat": lambda store, _: store.beat("here"),
-    "reign": lambda store, _: store.reign(),
+    "term": lambda store, _: store.begin_term(),
     "leave": lambda store, _: store.leave(),
 }
 #: What only reads, and what lets go of the store.
@@ -816,7 +823,7 @@ def test_nothing_is_written_past_the_leaders_row() -> None:
         for node in ast.walk(function)
         if isinstance(node, ast.Attribute) and node.attr in {"write", "write_at_once"}
     }
-    assert writers == {"_write", "commit", "reign"}
+    assert writers == {"_write", "commit", "term"}
 
 
 async def test_a_term_that_has_ended(any_backend: AnyBackend) -> None:
@@ -828,12 +835,12 @@ async def test_a_term_that_has_ended(any_backend: AnyBackend) -> None:
     assert (term.mine, term.ended) == (False, False)
     assert (await old.look()).mine
     await old.leave()
-    for attempt in (old.commit(Batch(1)), old.create_resource("printer", 0), old.reign()):
+    for attempt in (old.commit(Batch(1)), old.create_resource("printer", 0), old.begin_term()):
         with pytest.raises((EpochLost, StoreUnavailable)):
             await attempt
     term = await new.look()
     assert (term.ended, term.guard) == (True, "")
-    await new.reign(term, "here")
+    await new.begin_term(term, "here")
     assert (await new.look()).guard == "here"
 
 
@@ -844,18 +851,18 @@ async def test_take_over_of_what_has_moved(any_backend: AnyBackend) -> None:
     seen = await new.look()
     await old.beat("here")
     with pytest.raises(EpochLost):
-        await new.reign(seen)
+        await new.begin_term(seen)
     await old.commit(Batch(1, [place(1)]))
     seen = await new.look()
-    assert (await new.reign(seen)).places == [place(1)]
+    assert (await new.begin_term(seen)).places == [place(1)]
     # Nor twice, were it the same one: by what it has seen it may be that somebody else was there meanwhile.
     with pytest.raises(EpochLost):
-        await new.reign(seen)
+        await new.begin_term(seen)
     assert (await new.look()).mine
 
 
 async def test_nobody_writes_before_reigning(any_backend: AnyBackend) -> None:
-    """A store that has not begun to reign changes nothing, in a new database too."""
+    """A store that has not begun to term changes nothing, in a new database too."""
     store = await any_backend.store()
     with pytest.raises(EpochLost):
         await store.commit(Batch(1, [place(1)]))
@@ -869,17 +876,17 @@ async def test_batch_of_an_earlier_reign(backend: Backend) -> None:
     """A batch that was on its way when the same daemon looked anew is not done; and it is no other daemon's fault."""
     store = await backend.store()
     await lead(store)
-    anew = ensureDeferred(store.reign())
+    anew = ensureDeferred(store.begin_term())
     late = ensureDeferred(store.commit(Batch(1, [place(1)])))
-    reign = await anew
+    snapshot = await anew
     with pytest.raises(StoreUnavailable):
         await late
-    assert reign.places == (await store.reign()).places == []
+    assert snapshot.places == (await store.begin_term()).places == []
 
 
 async def test_reign_waits_for_a_transaction_under_way(backend: Backend) -> None:
     """
-    A new reign begins only when the transaction that has just checked the old one has ended, and sees what it did; and not at once,
+    A new term begins only when the transaction that has just checked the old one has ended, and sees what it did; and not at once,
     because whoever commits is still there.
 
     The old daemon is stopped in the middle of its commit, after the check, for as long as the test wants.
@@ -907,18 +914,18 @@ async def test_reign_waits_for_a_transaction_under_way(backend: Backend) -> None
     go_on.clear()
     under_way = ensureDeferred(old.commit(Batch(7, [place(1)])))
     assert await deferToThread(checked.wait, 5)
-    risen = ensureDeferred(lead(new))
+    leading = ensureDeferred(lead(new))
     # It must not get through: 200 ms are many times what it takes when nobody is in its way.
     pause: Deferred[None] = Deferred()
     reactor.callLater(0.2, pause.callback, None)
     await pause
-    assert not risen.called
+    assert not leading.called
     go_on.set()
     await under_way
     with pytest.raises(EpochLost):
-        await risen
-    reign = await lead(new)
-    assert (reign.fence, reign.places) == (7, [place(1)])
+        await leading
+    snapshot = await lead(new)
+    assert (snapshot.fence, snapshot.places) == (7, [place(1)])
     with pytest.raises(EpochLost):
         await old.commit(Batch(8, [place(2)]))
 
@@ -940,24 +947,24 @@ async def test_reign_waits_for_a_script_under_way(each_mysql: MySQLBackend) -> N
         held_up = "SELECT 1 FROM information_schema.processlist WHERE db = %s AND state = 'User lock'"
         while not await deferToThread(each_mysql.rows, held_up, each_mysql.name):
             pass
-        risen = ensureDeferred(lead(new))
+        leading = ensureDeferred(lead(new))
         waits = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
         while not await deferToThread(each_mysql.rows, waits):
             # The server looks no oftener than ten times a second, counted from when it was last asked.
             await deferToThread(time.sleep, 0.15)
-        assert not risen.called
+        assert not leading.called
     await under_way
     with pytest.raises(EpochLost):
-        await risen
-    reign = await lead(new)
-    assert (reign.fence, reign.places) == (7, [place(1)])
+        await leading
+    snapshot = await lead(new)
+    assert (snapshot.fence, snapshot.places) == (7, [place(1)])
     with pytest.raises(EpochLost):
         await old.commit(Batch(8, [place(2)]))
 
 
 @pytest.mark.parametrize("size", [1, 30_000])
 async def test_commits_are_judged_however_they_are_sent(backend: Backend, size: int) -> None:
-    """Large ones go step by step, small ones at once: a wrong holder and an old reign change nothing by either."""
+    """Large ones go step by step, small ones at once: a wrong holder and an old term change nothing by either."""
     old, new = await backend.store(), await backend.store()
     await lead(old)
     printer = await old.create_resource("printer", 0)
@@ -978,8 +985,8 @@ async def test_commits_are_judged_however_they_are_sent(backend: Backend, size: 
     with pytest.raises(EpochLost):
         await old.commit(Batch(3, [place(9)], writes=[write(held, printer.id, text)], gone=[1]))
     assert (await new.read(printer, "A4")).data == '"1"'
-    reign = await lead(new)
-    assert (reign.fence, reign.places) == (1, [held])
+    snapshot = await lead(new)
+    assert (snapshot.fence, snapshot.places) == (1, [held])
 
 
 async def test_many_at_once(any_backend: AnyBackend) -> None:
@@ -1045,7 +1052,7 @@ STATEMENTS = {
     ),
     "forget": ("DELETE FROM place WHERE seq IN (500, 501)", "place"),
     "swept": ("DELETE FROM resource_data WHERE id IN ('d500', 'd501')", "resource_data"),
-    "reign": ("UPDATE server SET fence = 5 WHERE id = 1 AND epoch = 1 AND owner = 'x'", "server"),
+    "term": ("UPDATE server SET fence = 5 WHERE id = 1 AND epoch = 1 AND owner = 'x'", "server"),
 }
 
 
@@ -1058,7 +1065,7 @@ async def test_cost_does_not_grow(backend: Backend, what: str) -> None:
         ("resource (id, name, timeout)", "('i{0}', 'n{0}', 0)"),
         ("resource_data (id, id_resource, selector, data)", "('d{0}', 'i{0}', 's{0}', '1')"),
         (
-            "place (seq, resource, selector, ticket, standing, fence, owner, retry)",
+            "place (seq, resource, selector, ticket, standing, fence, owner, idempotency_key)",
             "({0}, 'n', 's', 't', 0, 0, '', '')",
         ),
         ("server (id, epoch, owner, fence)", "({0}, 1, 'x', 0)"),

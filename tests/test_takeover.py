@@ -228,8 +228,8 @@ def test_rights(tmp_path, mariadb, found):
             assert waiter.status == 202
             assert daemon.put("/resource/stapler/S1", '"used"', ticket=holder.ticket).status == 204
             assert daemon.post("/resource/stapler/S1/unlock", ticket=holder.ticket).json == {"unlocked": True}
-            heir = daemon.get("/resource/stapler/S1", ticket=waiter.ticket)
-            assert (heir.status, heir.json["data"]) == (200, '"used"')
+            next_waiter = daemon.get("/resource/stapler/S1", ticket=waiter.ticket)
+            assert (next_waiter.status, next_waiter.json["data"]) == (200, '"used"')
             assert daemon.post("/resource/stapler/S1/unlock", ticket=waiter.ticket).json == {"unlocked": True}
             daemon.terminate()
             daemon.start()

@@ -20,7 +20,7 @@ from pymysql.constants import CLIENT
 from resourced.config import MySQLSettings
 from resourced.errors import ConfigurationError
 from resourced.storage.sql.dialect import MySQL
-from resourced.storage.sql.direct.handshake import open_line
+from resourced.storage.sql.direct.handshake import open_connection
 from resourced.storage.sql.tls import Way, is_local
 from tests.certificates import Authority, Certificate
 from tests.daemon import RESOURCED, Daemon
@@ -138,7 +138,7 @@ def test_never_in_clear(secured: Place, mariadb: MariaDB, mode: str) -> None:
                     with pytest.raises(pymysql.OperationalError, match="doesn't support"):
                         connect()
                 with pytest.raises(pymysql.OperationalError):
-                    open_line(dialect)
+                    open_connection(dialect)
             assert proxy.heard == b""
         # That one would hear something.
         MySQL(settings(careless.port), 5.0).connect(writes=False).close()
@@ -151,9 +151,9 @@ def test_required_everywhere(secured: Place) -> None:
         dialect = MySQL(settings(secured.server.port, host, ssl_mode="required"), 5.0)
         assert cipher(dialect)
         assert cipher(dialect, None)
-        assert open_line(dialect) is None
+        assert open_connection(dialect) is None
     assert dialect.way is Way.UNVERIFIED
-    line = open_line(MySQL(settings(secured.server.port, LOCAL), 5.0))
+    line = open_connection(MySQL(settings(secured.server.port, LOCAL), 5.0))
     assert line is not None
     os.close(line.descriptor)
 

@@ -41,7 +41,7 @@ from resourced.http.site import ResourcedSite, make_site
 from resourced.locks.group_commit import Journal
 from resourced.locks.manager import LockManager
 from resourced.locks.table import Limits, Times
-from resourced.model import Batch, Document, Event, Key, Reign, Resource, Term, valid_name
+from resourced.model import Batch, Document, Event, Key, Resource, Snapshot, Term, valid_name
 from resourced.testing import MemoryStore
 from tests.daemon import STOCK
 from tests.examples import examples
@@ -199,9 +199,9 @@ class FaultyStore(MemoryStore):
     async def ping(self) -> None:
         await self._work("ping")
 
-    async def reign(self, over: Term | None = None, guard: str = "") -> Reign:
-        await self._work("reign")
-        return await super().reign(over, guard)
+    async def begin_term(self, over: Term | None = None, guard: str = "") -> Snapshot:
+        await self._work("term")
+        return await super().begin_term(over, guard)
 
     async def commit(self, batch: Batch) -> None:
         await self._work("commit")
@@ -218,12 +218,12 @@ class WebTests(SynchronousTestCase):
         """Begin anew with a server that knows nothing."""
         self.clock = Clock()
         self.store = FaultyStore()
-        self.dethroned: list[EpochLost] = []
+        self.leadership_lost: list[EpochLost] = []
         feed = self.feed = Feed(self.clock, self.store)
         journal = self.journal = Journal(
             self.clock,
             self.store,
-            dethroned=self.dethroned.append,
+            leadership_lost=self.leadership_lost.append,
             happened=feed.happened,
             resumed=feed.resumed,
         )
@@ -1034,10 +1034,10 @@ class LockTests(WebTests):
     def test_lost_answer(self):
         """With the same Idempotency-Key under the same key, a request that is sent again gets the ticket it got before."""
         self.lock()
-        retry = [("Idempotency-Key", "one")]
-        first = self.ask("GET", A4, headers=retry)
-        self.assertEqual(self.ask("PUT", f"{A4}/lock", headers=retry).ticket, first.ticket)
-        self.assertNotEqual(self.ask("GET", A4, headers=retry, key=LOCK).ticket, first.ticket)
+        idempotency_key = [("Idempotency-Key", "one")]
+        first = self.ask("GET", A4, headers=idempotency_key)
+        self.assertEqual(self.ask("PUT", f"{A4}/lock", headers=idempotency_key).ticket, first.ticket)
+        self.assertNotEqual(self.ask("GET", A4, headers=idempotency_key, key=LOCK).ticket, first.ticket)
         self.assertNotEqual(self.ask("GET", A4, headers=[("Idempotency-Key", "two")]).ticket, first.ticket)
 
     def test_too_many(self):
@@ -1846,11 +1846,11 @@ class StoreTests(WebTests):
     def test_read_again(self):
         """A request that is known again by its Idempotency-Key may come back for the lock."""
         self.break_off("read")
-        retry = [("Idempotency-Key", "one")]
-        self.assertAway(self.ask("GET", A4, headers=retry))
+        idempotency_key = [("Idempotency-Key", "one")]
+        self.assertAway(self.ask("GET", A4, headers=idempotency_key))
         self.come_back()
         self.assertWaits(self.ask("GET", A4), 1)
-        self.assertHeld(self.ask("GET", A4, headers=retry))
+        self.assertHeld(self.ask("GET", A4, headers=idempotency_key))
 
     def test_read_by_the_holder(self):
         """If the data cannot be read, who had the lock keeps it."""
@@ -1883,7 +1883,7 @@ class StoreTests(WebTests):
     def test_commit_of_a_lock(self):
         """A lock that could not be kept is nobody's."""
         for method, path in (("GET", A4), ("PUT", f"{A4}/lock"), ("POST", f"{A4}/lock")):
-            self.break_off("commit", "reign")
+            self.break_off("commit", "term")
             self.assertAway(self.ask(method, path))
             self.assertAway(self.ask(method, path))
             self.come_back()
@@ -1893,7 +1893,7 @@ class StoreTests(WebTests):
         """A write that could not be kept is answered so, what was there stays, and its client still has the lock."""
         ticket = self.lock()
         for query in ("", "?unlock=1"):
-            self.break_off("commit", "reign")
+            self.break_off("commit", "term")
             self.assertAway(self.ask("PUT", f"{A4}{query}", b'"new"', ticket=ticket))
             self.assertEqual(self.data(), '"old"')
             self.come_back()
@@ -1902,7 +1902,7 @@ class StoreTests(WebTests):
     def test_commit_of_an_unlock(self):
         """An unlock that could not be kept is answered so, and can be repeated."""
         ticket = self.lock()
-        self.break_off("commit", "reign")
+        self.break_off("commit", "term")
         self.assertAway(self.ask("PUT", f"{A4}/unlock", ticket=ticket))
         self.come_back()
         self.unlock(ticket)
@@ -1912,7 +1912,7 @@ class StoreTests(WebTests):
         holder = self.lock()
         ticket = self.queue()
         waiting = self.begin("GET", f"{A4}?wait=50", ticket=ticket)
-        self.break_off("commit", "reign")
+        self.break_off("commit", "term")
         self.assertAway(self.ask("PUT", f"{A4}/unlock", ticket=holder))
         self.assertAway(self.end(waiting))
         self.come_back()
@@ -1921,7 +1921,7 @@ class StoreTests(WebTests):
     def test_reading_goes_on(self):
         """While locks cannot be kept, data can still be read without one."""
         ticket = self.lock()
-        self.break_off("commit", "reign")
+        self.break_off("commit", "term")
         self.assertAway(self.ask("PUT", f"{A4}/unlock", ticket=ticket))
         self.assertEqual(self.data(), '"old"')
 
@@ -1930,7 +1930,7 @@ class StoreTests(WebTests):
         self.store.faults = {"commit": EpochLost("Another daemon has taken over this store.")}
         answer = self.ask("PUT", f"{A4}/lock")
         self.assertEqual(answer.status, 503)
-        self.assertEqual(len(self.dethroned), 1)
+        self.assertEqual(len(self.leadership_lost), 1)
 
     def test_another_daemon_creates(self):
         """The same holds when a resource is created."""
@@ -1968,7 +1968,7 @@ class HealthTests(WebTests):
     def test_locks_away(self):
         """Also while locks cannot be kept, though the store answers."""
         self.create()
-        self.store.faults = dict.fromkeys(("commit", "reign"), StoreTests.AWAY)
+        self.store.faults = dict.fromkeys(("commit", "term"), StoreTests.AWAY)
         self.assertEqual(self.ask("PUT", f"{A4}/lock").status, 503)
         self.assertRefused(503, "store_unavailable", self.ask("GET", "/health", key=""))
         self.store.faults.clear()

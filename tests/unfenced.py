@@ -3,7 +3,7 @@ The real daemon without one of its safeguards, to show that tests notice when it
 
 Its first argument names what is left out, separated by commas:
 
-* ``fencing``: the store takes every write, whoever reigns and whoever holds the lock;
+* ``fencing``: the store takes every write, whoever leads and whoever holds the lock;
 * ``guard``: each daemon believes that it is the only one;
 * ``one-server``: connections may reach any server;
 * ``beat``: a commit need not change the leader's row;

@@ -14,7 +14,7 @@ from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from resourced.api.params import Writing, presented_key
-from resourced.api.responses import RETRY_AFTER, error, noted
+from resourced.api.responses import RETRY_AFTER, add_log_fields, error
 from resourced.auth.keys import Identity, Keys, Permission
 from resourced.errors import (
     BadRequest,
@@ -114,7 +114,7 @@ class Routes(Group):
         :raises resourced.errors.Forbidden: the key may do this, but not to this resource.
         """
         identity = self.keys.authorize(presented_key(request), needed)
-        noted(request, owner=identity.name)
+        add_log_fields(request, owner=identity.name)
         self.locks.quotas.count_request(identity.name)
         if resource:
             identity.require(resource)
@@ -155,7 +155,7 @@ class Routes(Group):
             writing.ticket,
             data,
             unlock=writing.unlock,
-            party=identity.name,
+            key_name=identity.name,
             check=check if writing.conditions else None,
         )
 
@@ -211,7 +211,7 @@ def route(pattern: str, methods: list[str]) -> Callable[[Handler], Handler]:
 def _noting(endpoint: Endpoint) -> Handling:
     @wraps(endpoint.handler)
     def handle(request: Request, **names: str) -> Coroutine[Any, Any, bytes]:
-        noted(request, route=endpoint.label, **names)
+        add_log_fields(request, route=endpoint.label, **names)
         return endpoint.handler(request, **names)
 
     return handle

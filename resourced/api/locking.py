@@ -17,16 +17,28 @@ from resourced.api.params import (
     flag,
     header,
     holds_of,
+    idempotency_key_of,
     named,
     needed_ticket,
     only,
     owner_of,
-    retry_of,
     unless_of,
     wait_of,
     writing_of,
 )
-from resourced.api.responses import answer, document, done, error, held, noted, queued, sent, tagged, waits, written
+from resourced.api.responses import (
+    add_log_fields,
+    answer,
+    document,
+    done,
+    error,
+    held,
+    queued,
+    sent,
+    tagged,
+    waits,
+    written,
+)
 from resourced.auth.keys import Identity, Keys, Permission
 from resourced.deferreds import Shared
 from resourced.errors import DataNotFound, ResourceNotFound, StoreUnavailable
@@ -65,7 +77,7 @@ class Published(Routes):
         self._longest_wait = longest_wait
         self._usual_wait = usual_wait
         self._fault = fault
-        self._pulse = Shared(store.ping)
+        self._health_check = Shared(store.ping)
 
     # -- Routes
 
@@ -73,7 +85,7 @@ class Published(Routes):
     async def health(self, request: Request) -> bytes:
         """Say whether the server can do its work."""
         try:
-            await self._pulse.done()
+            await self._health_check.done()
             self.locks.check()
         except StoreUnavailable as away:
             raise self._fault(inf) or away from None
@@ -158,7 +170,7 @@ class Published(Routes):
         identity = self.authorize(request, Permission.READ, resource)
         only(request)
         key = named(resource, selector)
-        released = await self.locks.unlock(key, needed_ticket(request), party=identity.name)
+        released = await self.locks.unlock(key, needed_ticket(request), key_name=identity.name)
         if not released:
             await self.find(resource)
         return sent(request, 200, UNLOCKED[released])
@@ -169,10 +181,10 @@ class Published(Routes):
         """Take or keep the lock as a request wishes."""
         ticket = header(request, b"x-ticket")
         # Also where it makes no difference it has to be one.
-        retry = retry_of(request)
+        idempotency_key = idempotency_key_of(request)
         said = owner_of(request)
         owner = said or identity.name
-        noted(request, owner=owner)
+        add_log_fields(request, owner=owner)
         wait = wait_of(request, self._longest_wait, self._usual_wait)
         if wait:
             waits(request)
@@ -183,8 +195,8 @@ class Published(Routes):
             ticket=ticket,
             wait=wait,
             owner=owner,
-            retry="" if ticket else retry,
-            party=identity.name,
+            idempotency_key="" if ticket else idempotency_key,
+            key_name=identity.name,
             holds=holds_of(request),
-            origin="" if ticket or retry or said else address_of(request),
+            origin="" if ticket or idempotency_key or said else address_of(request),
         )

@@ -259,16 +259,18 @@ def owner_of(request: Request) -> str:
     return owner
 
 
-def retry_of(request: Request) -> str:
+def idempotency_key_of(request: Request) -> str:
     """
     Return what a lock request is known again by when it is repeated: its ``Idempotency-Key`` under its API key.
 
     :raises BadRequest: the header is too long.
     """
-    retry = header(request, b"idempotency-key")
-    if len(retry) > 255:
+    idempotency_key = header(request, b"idempotency-key")
+    if len(idempotency_key) > 255:
         raise BadRequest("Idempotency-Key is longer than 255 characters.", "bad_idempotency_key")
-    return hashlib.sha256(presented_key(request) + b"\0" + retry.encode()).hexdigest() if retry else ""
+    return (
+        hashlib.sha256(presented_key(request) + b"\0" + idempotency_key.encode()).hexdigest() if idempotency_key else ""
+    )
 
 
 def holds_of(request: Request) -> list[str]:

@@ -40,7 +40,7 @@ def done(request: IRequest, status: int = 204) -> bytes:
 
 def written(request: IRequest, outcome: Written) -> None:
     """Tell a client that its write is kept, and for how long the lock is its own from now on, if it still is."""
-    noted(request, fence=outcome.fence)
+    add_log_fields(request, fence=outcome.fence)
     if outcome.lease is not None:
         request.setHeader(b"x-lease", b"%d" % outcome.lease)
 
@@ -55,14 +55,14 @@ def _never_store(request: IRequest) -> None:
     request.setHeader(b"cache-control", b"no-store")
 
 
-def noted(request: IRequest, **fields: object) -> None:
+def add_log_fields(request: IRequest, **fields: object) -> None:
     """Have something in the line of the access log, if the request's site keeps one. No key, ticket or data has a place there."""
     getattr(request, "notes", {}).update(fields)
 
 
 def waits(request: IRequest) -> None:
     """Let the site know, if it counts, that a request is about to wait for others rather than to keep the server busy."""
-    noted(request, waited=True)
+    add_log_fields(request, waited=True)
     if (stand_aside := getattr(request, "stand_aside", None)) is not None:
         stand_aside()
 
@@ -86,7 +86,7 @@ def document(request: IRequest, found: Document, *, raw: bool) -> bytes:
 
 def held(request: IRequest, outcome: Held, lease: float) -> None:
     """Tell a client that the lock is its own, and for how long."""
-    noted(request, fence=outcome.fence)
+    add_log_fields(request, fence=outcome.fence)
     request.setHeader(b"x-ticket", outcome.ticket.encode())
     request.setHeader(b"x-fence", b"%d" % outcome.fence)
     request.setHeader(b"x-lease", b"%d" % lease)

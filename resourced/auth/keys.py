@@ -21,7 +21,7 @@ class Permission(Flag):
     WRITE = auto()
 
 
-#: The name of the three keys of the environment, which are one party: the published API locks with one and writes with another.
+#: The name of the three keys of the environment, which share one name: the published API locks with one and writes with another.
 DEFAULT = "default"
 
 #: Of what there is for all, how much one of several names may take if nothing is said about it.

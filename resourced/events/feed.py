@@ -37,7 +37,7 @@ SLICE, REST = 10, 0.005
 #: In which time what happens is gathered, in seconds, before those who know all are told again.
 MOMENT = 0.05
 #: How long the store is left alone before it is read from, and after it turned out to be away, in seconds.
-CALM, PAUSE = 0.025, 1.0
+IDLE_DELAY, PAUSE = 0.025, 1.0
 #: How many answers are remembered because others may come for the same.
 REMEMBERED = 16
 
@@ -159,7 +159,7 @@ class Feed:
 
     def resumed(self, newest: int) -> None:
         """
-        Take note that a reign has begun.
+        Take note that a term has begun.
 
         :param newest: the id of the last event that may have happened. If that was not told, whatever happened before is now
             read from the store: so everything is told in its order.
@@ -259,7 +259,7 @@ class Feed:
         return page
 
     async def _read_past(self, after: int) -> Page:
-        wait = CALM
+        wait = IDLE_DELAY
         while True:
             await deferLater(self._clock, wait)
             floor = self._floor

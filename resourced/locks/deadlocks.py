@@ -36,14 +36,14 @@ class Deadlocks:
         """
         if not held:
             return False
-        [party] = {entry.ticket.party for entry in held}
+        [key_name] = {entry.ticket.key_name for entry in held}
         ends, seen, left = set(held), set(), MOST
         ahead = [queue.holder]
         while ahead:
             holder = ahead.pop()
             if holder in ends:
                 return True
-            if holder is None or holder in seen or holder.ticket.party != party:
+            if holder is None or holder in seen or holder.ticket.key_name != key_name:
                 continue
             seen.add(holder)
             for waiter in self._waiting.get(holder, ()):

@@ -75,15 +75,15 @@ class Journal:
     """
     Keeps what a follower decides, and has it look again after a failure.
 
-    A commit that fails may have been done all the same.  So after any failure the journal begins a new reign, which
+    A commit that fails may have been done all the same.  So after any failure the journal begins a new term, which
     settles whatever was under way, reads what the store knows by then, and has its follower go on from there.
 
     :param durable: whether places are kept; if not, they live in memory only, and only data and fences are kept.
-    :param dethroned: called once when another daemon has taken over the store.
+    :param deposed: called once when another daemon has taken over the store.
     :param measure: is told of each commit: how many changes it carried, its seconds, and whether it is known to be done.
     :param history: whether events are kept.
     :param happened: called with the events of each group after it was kept, in their order. It has to be quick.
-    :param resumed: called when a reign has begun, with the highest id of an event that may have happened: of the last ones before
+    :param resumed: called when a term has begun, with the highest id of an event that may have happened: of the last ones before
         it may not have been told.
     :param soon: calls a function in a moment, when all that has arrived has been decided, so that it goes into one group.
     :param lease: says for how long this is the one writer; each commit renews it. Without it that is so until a commit fails.
@@ -94,7 +94,7 @@ class Journal:
         clock: IReactorTime,
         store: Store,
         *,
-        dethroned: Callable[[EpochLost], None],
+        leadership_lost: Callable[[EpochLost], None],
         durable: bool = True,
         lease: LeaderLease | None = None,
         history: bool = True,
@@ -108,9 +108,9 @@ class Journal:
         self.done = 0
         self._clock = clock
         self._store = store
-        self._dethroned = dethroned
+        self._leadership_lost = leadership_lost
         self._lease = LeaderLease(clock.seconds) if lease is None else lease
-        self._abdicated = False
+        self._stepped_down = False
         self._follower: Follower | None = None
         self._ready = False
         self._open = Group(1)
@@ -126,7 +126,7 @@ class Journal:
         # How long to wait after a failure before the store is asked; nothing, unless nothing was kept since the last one.
         self._pause = 0.0
         # Places of groups that failed, of which no client was told; until a group is kept that gives them up.
-        self._untold: set[int] = set()
+        self._unannounced: set[int] = set()
         self._idle: list[Deferred[None]] = []
         self._history = history
         self._happened = happened
@@ -145,7 +145,7 @@ class Journal:
     @property
     def deposed(self) -> bool:
         """Whether another daemon is the one writer now, so that this one ends."""
-        return self._abdicated
+        return self._stepped_down
 
     def follow(self, follower: Follower) -> None:
         """Say whose decisions these are."""
@@ -170,13 +170,13 @@ class Journal:
         if not self._lease.held:
             raise unavailable()
 
-    def abdicate(self, error: EpochLost) -> None:
+    def step_down(self, error: EpochLost) -> None:
         """Take nothing more, because another daemon is the one writer now."""
         self._ready = False
         wake(self._open.waiters, unavailable())
-        if not self._abdicated:
-            self._abdicated = True
-            self._dethroned(error)
+        if not self._stepped_down:
+            self._stepped_down = True
+            self._leadership_lost(error)
 
     async def open(self, over: Term, guard: str = "") -> None:
         """
@@ -187,7 +187,7 @@ class Journal:
         :raises resourced.errors.StoreUnavailable: the store cannot be reached.
         :raises resourced.errors.EpochLost: another daemon has taken over, or the other one is still there.
         """
-        await self._begin_reign(None, over, guard)
+        await self._begin_term(None, over, guard)
 
     async def close(self) -> None:
         """Return when what was taken is kept, and the store says that nothing more will be; take nothing more."""
@@ -203,8 +203,8 @@ class Journal:
                 await self._store.leave()
 
     def begin_anew(self) -> None:
-        """Begin a new reign, in which nothing counts but what the store knows by then: it is another one, and may know less."""
-        if self._abdicated or not (self._ready or self._recovery):
+        """Begin a new term, in which nothing counts but what the store knows by then: it is another one, and may know less."""
+        if self._stepped_down or not (self._ready or self._recovery):
             return
         self._anew = True
         ready, self._ready = self._ready, False
@@ -220,7 +220,7 @@ class Journal:
 
     def append(self, step: Step) -> int:
         """Keep all of a step in one transaction; return the number of the group that it goes into."""
-        fence, places, gone, events, write, untold, removed, losses, forgotten = step
+        fence, places, gone, events, write, unannounced, removed, losses, forgotten = step
         group = self._open
         group.events += events
         if events:
@@ -234,7 +234,7 @@ class Journal:
             group.losses += losses
             group.forgotten += forgotten
         if self.durable:
-            self._keep(group, places, gone, untold)
+            self._keep(group, places, gone, unannounced)
         elif self._fence > self._reserved:
             self._reserve()
             group.reserves = True
@@ -243,7 +243,7 @@ class Journal:
         # Without places, only the fences have to be kept of what happens to them.
         return group.number if self.durable or write or removed else self._reserving
 
-    def _keep(self, group: Group, places: Iterable[Place], gone: Iterable[Place], untold: int) -> None:
+    def _keep(self, group: Group, places: Iterable[Place], gone: Iterable[Place], unannounced: int) -> None:
         """Let a group keep the places of a step."""
         for place in places:
             if place.seq > self._seq:
@@ -254,8 +254,8 @@ class Journal:
                 group.fresh.add(place.seq)
             group.places[place.seq] = place
             group.gone.pop(place.seq, None)
-        if untold:
-            group.fresh.add(untold)
+        if unannounced:
+            group.fresh.add(unannounced)
         for place in gone:
             group.gone[place.seq] = place.key
 
@@ -269,7 +269,7 @@ class Journal:
             return waiter_in(self._committing.waiters)
         return waiter_in(self._open.waiters)
 
-    async def reigns(self) -> None:
+    async def confirm_leader(self) -> None:
         """
         Return if no other daemon has taken over the store.
 
@@ -278,7 +278,7 @@ class Journal:
         try:
             await self._store.ping()
         except EpochLost as error:
-            self.abdicate(error)
+            self.step_down(error)
             raise unavailable() from None
         self.check()
 
@@ -332,7 +332,7 @@ class Journal:
         self.done = group.number
         self._committing = None
         self._pause = 0.0
-        self._untold.clear()
+        self._unannounced.clear()
         self._tell(group.events)
         # First the next commit, so that the store has work while those who waited are answered.
         self._commit()
@@ -366,7 +366,7 @@ class Journal:
         self._committing = None
         self._ready = False
         keys = group.keys() | follows.keys()
-        self._untold |= group.fresh | follows.fresh
+        self._unannounced |= group.fresh | follows.fresh
         if self.durable:
             self._followed.distrust(None if self._anew else keys)
         else:
@@ -376,7 +376,7 @@ class Journal:
         wake(follows.waiters, unavailable())
         error = failure.value
         if isinstance(error, EpochLost):
-            self.abdicate(error)
+            self.step_down(error)
         else:
             recovery = self._recovery = Deferred.fromCoroutine(self._recover(keys))
             recovery.addErrback(lambda failure: failure.trap(CancelledError))
@@ -384,22 +384,22 @@ class Journal:
         wake(self._idle)
 
     async def _recover(self, keys: set[Key]) -> None:
-        """Begin a new reign as soon as the store is back."""
+        """Begin a new term as soon as the store is back."""
         while True:
             # Not even the first time at once: first everyone must learn that the commit has failed.
             await deferLater(self._clock, self._pause)
             self._pause = PAUSE
             try:
-                await self._begin_reign(keys)
+                await self._begin_term(keys)
             except EpochLost as error:
-                self.abdicate(error)
+                self.step_down(error)
                 return
             except StoreUnavailable:
                 continue
             else:
                 return
 
-    async def _begin_reign(self, keys: set[Key] | None, over: Term | None = None, guard: str = "") -> None:
+    async def _begin_term(self, keys: set[Key] | None, over: Term | None = None, guard: str = "") -> None:
         """
         Settle what may still be under way in the store, and go on from what it knows then.
 
@@ -409,7 +409,7 @@ class Journal:
         sent = self._lease.now()
         anew, self._anew = self._anew, False
         try:
-            reign = await self._store.reign(over, guard)
+            snapshot = await self._store.begin_term(over, guard)
         except StoreUnavailable:
             self._anew = self._anew or anew
             raise
@@ -418,30 +418,30 @@ class Journal:
         self._lease.renew(sent)
         if anew and self.durable:
             keys = None
-        self._fence = max(self._fence, reign.fence)
-        self._seq = max(self._seq, max((place.seq for place in reign.places), default=0))
-        self._event = max(self._event, reign.event)
+        self._fence = max(self._fence, snapshot.fence)
+        self._seq = max(self._seq, max((place.seq for place in snapshot.places), default=0))
+        self._event = max(self._event, snapshot.event)
         if not self.durable:
             self._reserve()
             # Places of a time in which they were kept must not come back to life some day.
             await self._store.commit(
                 Batch(
                     self._reserved,
-                    gone=[place.seq for place in reign.places],
+                    gone=[place.seq for place in snapshot.places],
                     event=self._event,
                     # No event tells of them, and none has an id below 1.
-                    losses=[Loss(-place.seq, place.key, place.ticket, place.party) for place in reign.places],
+                    losses=[Loss(-place.seq, place.key, place.ticket, place.key_name) for place in snapshot.places],
                 )
             )
-            reign = reign._replace(places=[])
+            snapshot = snapshot._replace(places=[])
             keys = None if keys is None else set()
-        if self._abdicated:
+        if self._stepped_down:
             raise EpochLost("Another daemon has taken over this store.")
         self.done = self._open.number - 1
         self._ready = True
         # Without places, what happened to them is only known here.
-        self._resumed(reign.event if self.durable else self._event)
-        self._followed.restore(reign, keys, self._untold)
+        self._resumed(snapshot.event if self.durable else self._event)
+        self._followed.restore(snapshot, keys, self._unannounced)
         # What was decided since the failure, if anything.
         self._commit()
 

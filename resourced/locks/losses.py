@@ -41,12 +41,12 @@ class Losses:
         """Return what a ticket lost at a lock."""
         return self._losses.get((ticket, key))
 
-    def strange(self, resource: str, ticket: str, party: str) -> bool:
+    def strange(self, resource: str, ticket: str, key_name: str) -> bool:
         """Whether a ticket is known by what it lost, and was given to somebody else or for another resource."""
         for key in self._of_ticket.get(ticket, ()):
             # It was the same for all of them.
             loss = self._losses[ticket, key]
-            return (loss.key.resource, loss.party) != (resource, party)
+            return (loss.key.resource, loss.key_name) != (resource, key_name)
         return False
 
     def add(self, loss: Loss) -> list[Loss]:
@@ -72,10 +72,10 @@ class Losses:
             del self._of_ticket[loss.ticket]
         return loss
 
-    def told(self, key: Key, ticket: str, party: str) -> None:
+    def told(self, key: Key, ticket: str, key_name: str) -> None:
         """Take note that the client of a ticket is told what it lost at a lock; the first time counts."""
         loss = self._losses.get((ticket, key))
-        if loss is not None and loss.party == party:
+        if loss is not None and loss.key_name == key_name:
             self._told.setdefault((ticket, key), self._seconds())
 
     def is_over(self, loss: Loss) -> bool:
@@ -119,17 +119,17 @@ class _ByName:
 
     def add(self, loss: Loss) -> None:
         """Count a loss."""
-        losses = self._losses.setdefault(loss.party, OrderedDict())
+        losses = self._losses.setdefault(loss.key_name, OrderedDict())
         losses[loss.ticket, loss.key] = loss
-        self._recount(loss.party, len(losses) - 1, len(losses))
+        self._recount(loss.key_name, len(losses) - 1, len(losses))
 
     def remove(self, loss: Loss) -> None:
         """Count a loss no more."""
-        losses = self._losses[loss.party]
+        losses = self._losses[loss.key_name]
         del losses[loss.ticket, loss.key]
-        self._recount(loss.party, len(losses) + 1, len(losses))
+        self._recount(loss.key_name, len(losses) + 1, len(losses))
         if not losses:
-            del self._losses[loss.party]
+            del self._losses[loss.key_name]
 
     def _recount(self, name: str, before: int, now: int) -> None:
         if before:

@@ -19,7 +19,7 @@ from resourced.deferreds import shielded, waiting_for
 from resourced.errors import Deadlock, FenceMismatch, NotHolder, StoreUnavailable, TicketEnded
 from resourced.locks.pauses import PATIENCE, Pauses
 from resourced.locks.queue import Entry, LockQueue
-from resourced.locks.table import Journal, Limits, LockTable, Times, doubtful
+from resourced.locks.table import Journal, Limits, LockTable, Times, store_in_doubt
 from resourced.model import BREAK, HOLDING, WRITE, Breaker, Key, Resource, Write
 from resourced.quotas import Quotas
 
@@ -38,7 +38,7 @@ class Held(NamedTuple):
     ticket: str
     fence: int
     fresh: bool
-    party: str = ""
+    key_name: str = ""
     origin: str = ""
 
 
@@ -123,7 +123,7 @@ class LockManager:
     All locks of the daemon, and the requests that wait for them.
 
     :param new_ticket: makes the name of a ticket; nobody may be able to guess it.
-    :param succession: for how many seconds an earlier daemon may go on telling clients what it believes.
+    :param predecessor_lease: for how many seconds an earlier daemon may go on telling clients what it believes.
     :param wall: tells Unix time in seconds, for people; without it the clock does.
     :param pauses: knows when the process stood still.
     :param since: an id that is lower than that of any event of this life.
@@ -138,7 +138,7 @@ class LockManager:
         new_ticket: Callable[[], str],
         times: Times | None = None,
         limits: Limits | None = None,
-        succession: float = 0.0,
+        predecessor_lease: float = 0.0,
         wall: Callable[[], float] | None = None,
         pauses: Pauses | None = None,
         since: int = 0,
@@ -154,7 +154,7 @@ class LockManager:
             new_ticket=new_ticket,
             times=times or Times(),
             limits=limits or Limits(),
-            succession=succession,
+            predecessor_lease=predecessor_lease,
             wall=wall or clock.seconds,
             pauses=self._pauses,
             since=since,
@@ -172,8 +172,8 @@ class LockManager:
         ticket: str = "",
         wait: float = 0.0,
         owner: str = "",
-        retry: str = "",
-        party: str = "",
+        idempotency_key: str = "",
+        key_name: str = "",
         holds: Collection[str] = (),
         origin: str = "",
     ) -> Held | Queued:
@@ -183,8 +183,8 @@ class LockManager:
         :param lease: how long a holder may be silent, in seconds; 0 means as the server likes it.
         :param ticket: the client's ticket; without one it gets a new one.
         :param wait: how long to wait for the lock, in seconds.
-        :param retry: what makes a request without a ticket known again: it gets the ticket that it got before.
-        :param party: who asks; a ticket works only for whom it was given to.
+        :param idempotency_key: what makes a request without a ticket known again: it gets the ticket that it got before.
+        :param key_name: who asks; a ticket works only for whom it was given to.
         :param holds: tickets that the client holds meanwhile; those of others are passed over.
         :param origin: the address of a client that has sent nothing by which it is known again: neither ticket, owner nor ``retry``. A
             lock that ``leave_unclaimed`` gave to such a client at the same address, and that nobody has used, is its at once.
@@ -199,15 +199,15 @@ class LockManager:
         until = self._clock.seconds() + wait
         self._table.check(key)
         try:
-            entry = self._table.enter(key, lease, ticket, owner, retry, party, holds, origin)
+            entry = self._table.enter(key, lease, ticket, owner, idempotency_key, key_name, holds, origin)
         except (Deadlock, TicketEnded):
             await self._all_kept()
-            self._table.told_ended(key, ticket, party)
+            self._table.told_ended(key, ticket, key_name)
             raise
         # Whoever held it before has used it by asking.
         fresh = not entry.used
         answered = False
-        entry.named = entry.named or bool(ticket or retry)
+        entry.named = entry.named or bool(ticket or idempotency_key)
         entry.requests += 1
         try:
             while True:
@@ -215,18 +215,18 @@ class LockManager:
                     # Meanwhile it may change again, and go into a later group.
                     await self._journal.committed(entry.group)
                 if entry.ended:
-                    self._table.told_ended(key, entry.ticket.name, party)
+                    self._table.told_ended(key, entry.ticket.name, key_name)
                     raise TicketEnded("This ticket has ended while it waited. Ask again without it.")
                 if entry.holds:
-                    return Held(entry.ticket.name, entry.fence, fresh, party, origin)
+                    return Held(entry.ticket.name, entry.fence, fresh, key_name, origin)
                 left = until - self._clock.seconds()
                 if left <= 0 or self._closing:
                     # For who waits, whatever was committed may have been long ago.
                     self._journal.check_lease()
                     answered = True
                     return Queued(entry.ticket.name, entry.queue.position(entry))
-                if entry.queue.suspect:
-                    raise doubtful()
+                if entry.queue.in_doubt:
+                    raise store_in_doubt()
                 await waiting_for(entry.watchers, left, self._clock)
         finally:
             entry.requests -= 1
@@ -267,9 +267,9 @@ class LockManager:
 
     async def withdraw(self, key: Key, held: Held) -> None:
         """Take a lock back because its client gets no answer, unless it can come for it all the same."""
-        entry = self._table.find(key, held.ticket, held.party)
+        entry = self._table.find(key, held.ticket, held.key_name)
         if entry is not None and not entry.named:
-            await self.unlock(key, held.ticket, party=held.party)
+            await self.unlock(key, held.ticket, key_name=held.key_name)
 
     def write(
         self,
@@ -279,7 +279,7 @@ class LockManager:
         data: str | None,
         *,
         unlock: bool = False,
-        party: str = "",
+        key_name: str = "",
         check: Callable[[], Awaitable[None]] | None = None,
     ) -> Deferred[Written]:
         """
@@ -296,10 +296,10 @@ class LockManager:
         # Outside of the shield: a client that has gone is not told. And by no name here: its failure would know this frame, and the
         # frame would know the failure.
         return shielded(
-            self._write(key, resource_id, ticket, data, unlock=unlock, party=party, check=check)
-        ).addErrback(self._told_ended, key, ticket, party)
+            self._write(key, resource_id, ticket, data, unlock=unlock, key_name=key_name, check=check)
+        ).addErrback(self._told_ended, key, ticket, key_name)
 
-    async def unlock(self, key: Key, ticket: str, *, party: str = "") -> bool:
+    async def unlock(self, key: Key, ticket: str, *, key_name: str = "") -> bool:
         """
         Release a lock, or give up a place in the queue.
 
@@ -311,13 +311,13 @@ class LockManager:
         if self._pauses.look() < PATIENCE:
             await self._recovered()
         self._table.check(key)
-        entry = self._table.find(key, ticket, party)
+        entry = self._table.find(key, ticket, key_name)
         if entry is None:
             await self._all_kept()
             return False
         queue = entry.queue
         if queue.writes and entry.holds:
-            return await shielded(self._unlock_later(queue, key, ticket, party))
+            return await shielded(self._unlock_later(queue, key, ticket, key_name))
         self._table.release(entry)
         await self._kept(self._table.settle(queue))
         return True
@@ -460,10 +460,10 @@ class LockManager:
         data: str | None,
         *,
         unlock: bool,
-        party: str,
+        key_name: str,
         check: Callable[[], Awaitable[None]] | None,
     ) -> Written:
-        entry = await self._writer(key, name, party, alone=check is not None)
+        entry = await self._writer(key, name, key_name, alone=check is not None)
         queue = entry.queue
         queue.writes += 1
         released = unlock and self._journal.durable
@@ -488,7 +488,7 @@ class LockManager:
             await self._kept(group)
             return Written(version, entry.fence, None)
         while unlock and queue.writes:
-            await queue.calmed()
+            await queue.until_idle()
         if entry.ended:
             return Written(version, entry.fence, None)
         if unlock:
@@ -500,20 +500,20 @@ class LockManager:
         self._journal.check()
         return Written(version, entry.fence, lease)
 
-    async def _writer(self, key: Key, name: str, party: str, *, alone: bool) -> Entry:
+    async def _writer(self, key: Key, name: str, key_name: str, *, alone: bool) -> Entry:
         """Find the holder that may write now: while one of its writes looks at the data no other may begin."""
         if self._pauses.look() < PATIENCE:
             await self._recovered()
         while True:
             self._table.check(key)
             try:
-                entry = self._table.holder(key, name, party)
+                entry = self._table.holder(key, name, key_name)
             except (NotHolder, TicketEnded):
                 await self._all_kept()
                 raise
             if not entry.queue.checking and not (alone and entry.queue.writes):
                 return entry
-            await entry.queue.calmed()
+            await entry.queue.until_idle()
 
     async def _checked(self, entry: Entry, check: Callable[[], Awaitable[None]]) -> None:
         """Look at the data that a holder is about to replace; nobody can change it, or take the lock, meanwhile."""
@@ -524,13 +524,13 @@ class LockManager:
             await check()
         finally:
             queue.checking = False
-        if entry.ended or queue.suspect:
-            raise doubtful()
+        if entry.ended or queue.in_doubt:
+            raise store_in_doubt()
         self._journal.check()
 
-    async def _unlock_later(self, queue: LockQueue, key: Key, name: str, party: str) -> bool:
-        await queue.calmed()
-        return await self.unlock(key, name, party=party)
+    async def _unlock_later(self, queue: LockQueue, key: Key, name: str, key_name: str) -> bool:
+        await queue.until_idle()
+        return await self.unlock(key, name, key_name=key_name)
 
     async def _break(self, key: Key, fence: int, breaker: Breaker) -> None:
         if self._pauses.look() < PATIENCE:
@@ -544,7 +544,7 @@ class LockManager:
                 raise FenceMismatch("The lock is not held under this fence, or not any more.")
             if not queue.writes:
                 break
-            await queue.calmed()
+            await queue.until_idle()
         self._table.end(entry, BREAK, breaker)
         await self._kept(self._table.settle(queue))
 
@@ -557,24 +557,24 @@ class LockManager:
 
     def _request_over(self, entry: Entry, *, answered: bool) -> None:
         """Go on with the deadline of a place in the line, now that a request with its ticket has ended."""
-        if entry.ended or entry.requests or entry.queue.suspect:
+        if entry.ended or entry.requests or entry.queue.in_doubt:
             return
         if answered:
             self._table.renew(entry)
         else:
             self._table.look_again(entry)
 
-    def _told_ended(self, failure: Failure, key: Key, ticket: str, party: str) -> Failure:
+    def _told_ended(self, failure: Failure, key: Key, ticket: str, key_name: str) -> Failure:
         if failure.check(TicketEnded):
-            self._table.told_ended(key, ticket, party)
+            self._table.told_ended(key, ticket, key_name)
         return failure
 
     def _still_held(self, key: Key, held: Held) -> Entry:
-        entry = self._table.find(key, held.ticket, held.party)
-        if entry is not None and entry.queue.suspect:
-            raise doubtful()
+        entry = self._table.find(key, held.ticket, held.key_name)
+        if entry is not None and entry.queue.in_doubt:
+            raise store_in_doubt()
         if entry is None or not entry.holds or entry.fence != held.fence:
-            self._table.told_ended(key, held.ticket, held.party)
+            self._table.told_ended(key, held.ticket, held.key_name)
             raise TicketEnded("The lock was lost before it could be given. Ask again without the ticket.")
         return entry
 
@@ -596,7 +596,7 @@ class LockManager:
     async def _all_kept(self) -> None:
         """Wait until everything that was decided so far is kept, and it is certain that nobody else has decided since."""
         await self._kept(self._journal.newest)
-        await self._journal.reigns()
+        await self._journal.confirm_leader()
 
 
 def _described(entry: Entry, now: float) -> Holder:

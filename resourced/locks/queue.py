@@ -21,19 +21,19 @@ class Ticket:
     A ticket of a resource, with every place that it has there.
 
     :ivar entries: by selector.
-    :ivar retry: what the request that made the ticket could be known by again, or empty.
-    :ivar party: who it was given to, and works for.
+    :ivar idempotency_key: what the request that made the ticket could be known by again, or empty.
+    :ivar key_name: who it was given to, and works for.
     :ivar origin: the address of the client that was given a lock with it in an answer that may have kept the ticket from it; empty
         once it has sent the ticket, and for all others.
     """
 
-    __slots__ = ("entries", "name", "origin", "party", "resource", "retry")
+    __slots__ = ("entries", "idempotency_key", "key_name", "name", "origin", "resource")
 
-    def __init__(self, name: str, resource: str, retry: str = "", party: str = "") -> None:
+    def __init__(self, name: str, resource: str, idempotency_key: str = "", key_name: str = "") -> None:
         self.name = name
         self.resource = resource
-        self.retry = retry
-        self.party = party
+        self.idempotency_key = idempotency_key
+        self.key_name = key_name
         self.origin = ""
         self.entries: dict[str, Entry] = {}
 
@@ -124,8 +124,8 @@ class Entry:
             self.standing,
             self.fence,
             self.owner,
-            ticket.retry,
-            ticket.party,
+            ticket.idempotency_key,
+            ticket.key_name,
             self.at,
         )
 
@@ -168,12 +168,12 @@ class LockQueue:
     The holder of one lock and those who wait for it, first come first served.
 
     :ivar writes: how many writes of the holder are under way; the lock does not change hands before they end.
-    :ivar calm: who waits for those writes to end.
+    :ivar idle_waiters: who waits for those writes to end.
     :ivar checking: whether one of those writes looks at the data first; no other may begin before that is over.
-    :ivar suspect: whether the store may know better than this queue; nothing may be decided by it then.
+    :ivar in_doubt: whether the store may know better than this queue; nothing may be decided by it then.
     """
 
-    __slots__ = ("calm", "checking", "holder", "key", "scope", "suspect", "waiting", "writes")
+    __slots__ = ("checking", "holder", "idle_waiters", "in_doubt", "key", "scope", "waiting", "writes")
 
     def __init__(self, key: Key, scope: Scope) -> None:
         self.key = key
@@ -183,9 +183,9 @@ class LockQueue:
         # knows the position of a ticket without counting those before it.
         self.waiting: MutableMapping[int, Entry] = {}
         self.writes = 0
-        self.calm: list[Deferred[None]] = []
+        self.idle_waiters: list[Deferred[None]] = []
         self.checking = False
-        self.suspect = False
+        self.in_doubt = False
 
     def __iter__(self) -> Iterator[Entry]:
         """The holder, then those who wait, in their order."""
@@ -193,23 +193,23 @@ class LockQueue:
             yield self.holder
         yield from self.waiting.values()
 
-    def calmed(self) -> Deferred[None]:
+    def until_idle(self) -> Deferred[None]:
         """Wait until no write of the holder is under way."""
-        return waiter_in(self.calm)
+        return waiter_in(self.idle_waiters)
 
     def write_over(self) -> None:
         """Count a write as ended."""
         self.writes -= 1
         if not self.writes:
-            wake(self.calm)
+            wake(self.idle_waiters)
 
     def distrust(self) -> None:
         """Stop deciding anything here, and tell so whoever waits for a decision."""
-        self.suspect = True
+        self.in_doubt = True
         lost = StoreUnavailable("The store was lost while the request waited. Try again.")
         for entry in self:
             wake(entry.watchers, lost)
-        wake(self.calm, lost)
+        wake(self.idle_waiters, lost)
 
     def join(self, entry: Entry) -> None:
         """Put a place where its number belongs: a new one has the highest and comes last."""
@@ -235,7 +235,7 @@ class LockQueue:
         """Return the place in the line of one that waits; 1 is next."""
         return self.waiting.index(entry.seq) + 1 if isinstance(self.waiting, SortedDict) else 1
 
-    def left_behind(self, party: str, origin: str) -> Entry | None:
+    def left_behind(self, key_name: str, origin: str) -> Entry | None:
         """
         Return the holder if its client may not know of its ticket, and who asks now is likely to be that client.
 
@@ -244,7 +244,7 @@ class LockQueue:
         holder = self.holder
         if not origin or holder is None or holder.used or self.writes:
             return None
-        return holder if (holder.ticket.party, holder.ticket.origin) == (party, origin) else None
+        return holder if (holder.ticket.key_name, holder.ticket.origin) == (key_name, origin) else None
 
     def leave(self, entry: Entry) -> None:
         """Take out the holder, or one that waits."""
@@ -257,7 +257,7 @@ class LockQueue:
             self.scope.waiting -= 1
             entry.tenant.waiting -= 1
 
-    def heir(self) -> Entry:
+    def next_waiter(self) -> Entry:
         """Take the first in line out of it, who is to have the lock."""
         _, entry = self.waiting.popitem(0) if isinstance(self.waiting, SortedDict) else self.waiting.popitem()
         self.scope.waiting -= 1

@@ -36,8 +36,8 @@ from resourced.model import (
     Key,
     Loss,
     Place,
-    Reign,
     Resource,
+    Snapshot,
     Standing,
     Step,
     Write,
@@ -84,11 +84,11 @@ class Follower(Protocol):
     def distrust(self, keys: Iterable[Key] | None) -> None:
         """Decide nothing more about ``keys``, or about anything, until told what the store knows."""
 
-    def restore(self, reign: Reign, keys: Iterable[Key] | None, untold: Collection[int]) -> None:
+    def restore(self, snapshot: Snapshot, keys: Iterable[Key] | None, unannounced: Collection[int]) -> None:
         """
         Replace what is believed about ``keys``, or about everything, by what the store knows.
 
-        :param untold: places of whose making no client was ever told; they are to be given up.
+        :param unannounced: places of whose making no client was ever told; they are to be given up.
         """
 
 
@@ -136,7 +136,7 @@ class Journal(Protocol):
     def committed(self, group: int) -> Deferred[None]:
         """Wait until a group is kept; fails with ``StoreUnavailable`` if it could not be."""
 
-    async def reigns(self) -> None:
+    async def confirm_leader(self) -> None:
         """
         Return if no other daemon decides.
 
@@ -149,7 +149,7 @@ class LockTable:
     The queues of all locks, and the tickets in them.
 
     :param new_ticket: makes the name of a ticket; nobody may be able to guess it.
-    :param succession: for how many seconds an earlier daemon may go on telling clients what it believes; until then no time passes
+    :param predecessor_lease: for how many seconds an earlier daemon may go on telling clients what it believes; until then no time passes
         for what is taken over from it.
     :param wall: tells Unix time in seconds; it is only shown to people, as the time of an event.
     :param quotas: what each key name takes.
@@ -166,7 +166,7 @@ class LockTable:
         new_ticket: Callable[[], str],
         times: Times,
         limits: Limits,
-        succession: float,
+        predecessor_lease: float,
         wall: Callable[[], float],
         pauses: Pauses,
         since: int = 0,
@@ -179,7 +179,7 @@ class LockTable:
         self._journal = journal
         self._times = times
         self._limits = limits
-        self._succession = succession
+        self._predecessor_lease = predecessor_lease
         self._queues: dict[Key, LockQueue] = {}
         self._scopes: dict[str, Scope] = {}
         # Resources that are being removed, and how often one may have been, or was changed.
@@ -228,13 +228,13 @@ class LockTable:
         :raises resourced.errors.StoreUnavailable: the store is away, or may know better.
         """
         queue = self._queues.get(key)
-        if queue is not None and queue.suspect:
-            raise doubtful()
+        if queue is not None and queue.in_doubt:
+            raise store_in_doubt()
         self._journal.check()
 
-    def find(self, key: Key, name: str, party: str) -> Entry | None:
+    def find(self, key: Key, name: str, key_name: str) -> Entry | None:
         """Return where a ticket holds or waits, now that it was sent: so its client knows it."""
-        ticket = self._tickets.find(key.resource, name, party)
+        ticket = self._tickets.find(key.resource, name, key_name)
         if ticket is None:
             return None
         ticket.origin = ""
@@ -248,26 +248,26 @@ class LockTable:
         """Return the locks of a resource that somebody holds or waits for."""
         return self._scopes.get(resource) or Scope(self._times.lease)
 
-    def holder(self, key: Key, name: str, party: str) -> Entry:
+    def holder(self, key: Key, name: str, key_name: str) -> Entry:
         """
         Return the place of a ticket that must be the holder.
 
         :raises resourced.errors.NotHolder: it is alive, but the lock is not its own.
         :raises resourced.errors.TicketEnded: it has no claim to this lock any more, or never was.
         """
-        entry = self.find(key, name, party)
+        entry = self.find(key, name, key_name)
         if entry is not None and entry.holds:
             return entry
         if entry is not None:
             raise NotHolder("This ticket still waits for the lock.")
-        ticket = self._tickets.find(key.resource, name, party)
+        ticket = self._tickets.find(key.resource, name, key_name)
         if ticket is None or not ticket.alive or self._losses.find(key, name) is not None:
             raise TicketEnded("This ticket has ended here. Lock again without it.")
         raise NotHolder("This ticket does not hold this lock. Lock with it first.")
 
-    def told_ended(self, key: Key, name: str, party: str) -> None:
+    def told_ended(self, key: Key, name: str, key_name: str) -> None:
         """Take note that a client is told that its ticket has ended at a lock."""
-        self._losses.told(key, name, party)
+        self._losses.told(key, name, key_name)
 
     # -- Decisions
 
@@ -277,8 +277,8 @@ class LockTable:
         lease: float,
         name: str,
         owner: str,
-        retry: str,
-        party: str,
+        idempotency_key: str,
+        key_name: str,
         holds: Collection[str] = (),
         origin: str = "",
     ) -> Entry:
@@ -295,12 +295,12 @@ class LockTable:
         """
         lease = lease or self._times.lease
         if name:
-            ticket = self._sent(key, name, party)
+            ticket = self._sent(key, name, key_name)
             ticket.origin = ""
         else:
-            ticket = self._tickets.issue(key, retry, party, lambda name: self._losses.find(key, name))
+            ticket = self._tickets.issue(key, idempotency_key, key_name, lambda name: self._losses.find(key, name))
         entry = ticket.entries.get(key.selector)
-        held = self._tickets.holding(holds, party)
+        held = self._tickets.holding(holds, key_name)
         if held:
             for other in held:
                 other.ticket.origin = ""
@@ -334,29 +334,31 @@ class LockTable:
                 "To wait for this lock would be a deadlock: it will not be free before this client lets go of another one."
             )
 
-    def _sent(self, key: Key, name: str, party: str) -> Ticket:
+    def _sent(self, key: Key, name: str, key_name: str) -> Ticket:
         """
         Find a ticket by the name that a client has sent; one that nobody knows may be used under that name.
 
         :raises resourced.errors.TicketEnded: it lost this lock, and its client has not had time to learn that; or it cannot be its.
         """
-        ticket = self._tickets.find(key.resource, name, party)
+        ticket = self._tickets.find(key.resource, name, key_name)
         if ticket is not None and key.selector in ticket.entries:
             return ticket
         if ticket is None and (
-            TICKET.fullmatch(name) is None or name in self._tickets or self._losses.strange(key.resource, name, party)
+            TICKET.fullmatch(name) is None
+            or name in self._tickets
+            or self._losses.strange(key.resource, name, key_name)
         ):
             raise TicketEnded("This is no ticket, or it was given out for something else. Ask again without it.")
         loss = self._losses.find(key, name)
         if loss is None and ticket is None and not (self._journal.remembers and self._complete):
             # It may have lost this lock in an earlier life.
-            loss = Loss(0, key, name, party)
+            loss = Loss(0, key, name, key_name)
             self._forgotten += self._losses.add(loss)
         if loss is not None:
             if not self._losses.is_over(loss):
                 raise TicketEnded("This ticket has lost its lock or its place here. Ask again without it.")
             self._forgotten.append(self._losses.remove(loss))
-        return ticket or Ticket(name, key.resource, party=party)
+        return ticket or Ticket(name, key.resource, key_name=key_name)
 
     def _check_room(self, queue: LockQueue | None, ticket: Ticket, tenant: Tenant) -> None:
         """Let a ticket have one more place, if all, its key and itself do not have too many."""
@@ -374,8 +376,8 @@ class LockTable:
         if key.resource in self._sealed:
             raise StoreUnavailable("This resource is being removed. Try again.")
         queue = self._queues.get(key)
-        left = None if queue is None else queue.left_behind(ticket.party, origin)
-        tenant = self._quotas.tenant(ticket.party)
+        left = None if queue is None else queue.left_behind(ticket.key_name, origin)
+        tenant = self._quotas.tenant(ticket.key_name)
         if left is None:
             self._check_room(queue, ticket, tenant)
         if queue is None:
@@ -423,7 +425,7 @@ class LockTable:
         """Remember what happens to a place, and who breaks its lock if somebody does."""
         at = int(self._wall() * 1000)
         self._event += 1
-        key_name, by, reason = breaker or (entry.ticket.party, "", "")
+        key_name, by, reason = breaker or (entry.ticket.key_name, "", "")
         event = Event(
             self._event,
             kind,
@@ -525,14 +527,14 @@ class LockTable:
 
     def look_again(self, entry: Entry) -> None:
         """Act on a deadline that came while the place was in use."""
-        if not entry.ended and not entry.queue.suspect and self._clock.seconds() >= entry.deadline:
+        if not entry.ended and not entry.queue.in_doubt and self._clock.seconds() >= entry.deadline:
             self._due(entry)
 
     def end(self, entry: Entry, why: EventKind, breaker: Breaker | None = None) -> None:
         """End a place against its client's wish, who is told so when it asks with the ticket again."""
         event = self.note(why, entry, self._clock.seconds(), breaker)
         self._end(entry)
-        loss = Loss(event.id, entry.queue.key, entry.ticket.name, entry.ticket.party)
+        loss = Loss(event.id, entry.queue.key, entry.ticket.name, entry.ticket.key_name)
         self._forgotten += self._losses.add(loss)
         self._lost.append(loss)
 
@@ -553,7 +555,7 @@ class LockTable:
         """Count a lock as not claimed yet; if that cannot be kept, and its client does not know of it, it is given up."""
         entry.standing = GRANTED
         self._changed[entry] = None
-        return self._record(untold=entry)
+        return self._record(unannounced=entry)
 
     def renew(self, entry: Entry, *, claimed: bool = True) -> float:
         """Start the time of a place anew; return it, in seconds."""
@@ -582,11 +584,11 @@ class LockTable:
         if queue.holder is not None:
             return
         if queue.waiting:
-            heir = queue.heir()
+            next_waiter = queue.next_waiter()
             self.waiting -= 1
-            self._deadlocks.over(heir)
-            self._grant(heir, HOLDING if heir.requests else GRANTED, self._clock.seconds())
-        elif not queue.suspect and self._queues.get(queue.key) is queue:
+            self._deadlocks.over(next_waiter)
+            self._grant(next_waiter, HOLDING if next_waiter.requests else GRANTED, self._clock.seconds())
+        elif not queue.in_doubt and self._queues.get(queue.key) is queue:
             self._close(queue)
 
     def _grant(self, entry: Entry, standing: Standing, now: float) -> None:
@@ -601,11 +603,11 @@ class LockTable:
         self._arm(entry, self._times.claim, now)
         self._changed[entry] = None
 
-    def _record(self, write: Write | None = None, untold: Entry | None = None) -> int:
+    def _record(self, write: Write | None = None, unannounced: Entry | None = None) -> int:
         """
         Put what was decided into the journal, in one group, and wake whom it concerns.
 
-        :param untold: a place that its client was not told of before, and will not be if this is not kept.
+        :param unannounced: a place that its client was not told of before, and will not be if this is not kept.
         """
         if not self._changed and not self._gone and write is None:
             return self._journal.newest
@@ -616,7 +618,7 @@ class LockTable:
             [entry.place() for entry in self._gone] if self._journal.durable else (),
             self._events,
             write,
-            untold.seq if untold is not None and not untold.named else 0,
+            unannounced.seq if unannounced is not None and not unannounced.named else 0,
             losses=self._lost,
             forgotten=[loss.event for loss in self._forgotten if loss.event],
         )
@@ -647,27 +649,27 @@ class LockTable:
                 self._alarms.drop(entry)
             queue.distrust()
 
-    def restore(self, reign: Reign, keys: Iterable[Key] | None, untold: Collection[int]) -> None:
+    def restore(self, snapshot: Snapshot, keys: Iterable[Key] | None, unannounced: Collection[int]) -> None:
         """Replace what is believed about ``keys``, or about everything, by what the store knows."""
         replaced = set(self._queues if keys is None else keys)
         for key in replaced:
             self._drop(key)
-        self._fence = max(self._fence, reign.fence)
-        self._event = max(self._event, reign.event)
+        self._fence = max(self._fence, snapshot.fence)
+        self._event = max(self._event, snapshot.event)
         self._unseal_all()
         if keys is None:
-            self._inherit(reign)
+            self._inherit(snapshot)
         if keys is None or self._journal.remembers:
-            self._losses.restore(reign.losses, None if keys is None else replaced)
+            self._losses.restore(snapshot.losses, None if keys is None else replaced)
         loaded: dict[Key, LockQueue] = {}
-        for place in reign.places:
+        for place in snapshot.places:
             self._seq = max(self._seq, place.seq)
             if keys is None or place.key in replaced:
-                timeout = reign.timeouts.get(place.key.resource, 0)
+                timeout = snapshot.timeouts.get(place.key.resource, 0)
                 queue = self._queues.get(place.key) or self._open(place.key, self._times.lease)
                 queue.scope.lease = timeout or self._times.lease
                 loaded[place.key] = queue
-                if place.seq in untold:
+                if place.seq in unannounced:
                     self._give_up(queue, place)
                     continue
                 self._load(queue, place)
@@ -679,12 +681,12 @@ class LockTable:
         for name in list(self._sealed):
             self.unseal(name)
 
-    def _inherit(self, reign: Reign) -> None:
+    def _inherit(self, snapshot: Snapshot) -> None:
         """Let no time pass for what an earlier daemon may still tell its clients of."""
-        self._inherited = max((place.seq for place in reign.places), default=0)
+        self._inherited = max((place.seq for place in snapshot.places), default=0)
         now = self._clock.seconds()
-        self._alone = now + self._succession
-        self._ahead = reign.passed / 1000 - now
+        self._alone = now + self._predecessor_lease
+        self._ahead = snapshot.passed / 1000 - now
 
     def _drop(self, key: Key) -> None:
         """Forget what is believed about a lock."""
@@ -710,7 +712,7 @@ class LockTable:
 
     def _give_up(self, queue: LockQueue, place: Place) -> None:
         """End a place that the store knows of, and no client."""
-        ticket = Ticket(place.ticket, place.key.resource, party=place.party)
+        ticket = Ticket(place.ticket, place.key.resource, key_name=place.key_name)
         now = self._clock.seconds()
         entry = self._recall(queue, ticket, place, now)
         self.note(RELEASE, entry, now)
@@ -718,7 +720,7 @@ class LockTable:
 
     def _recall(self, queue: LockQueue, ticket: Ticket, place: Place, now: float) -> Entry:
         """Let a place stand as the store says."""
-        entry = Entry(queue, ticket, place.seq, place.owner, now, self._quotas.tenant(place.party))
+        entry = Entry(queue, ticket, place.seq, place.owner, now, self._quotas.tenant(place.key_name))
         entry.standing = place.standing
         entry.fence = place.fence
         entry.at = self._passed(now)
@@ -734,7 +736,7 @@ class LockTable:
 
     def _load(self, queue: LockQueue, place: Place) -> None:
         """Believe what the store knows about a place, and give it its full time anew."""
-        ticket = self._tickets.load(place.key.resource, place.ticket, place.retry, place.party)
+        ticket = self._tickets.load(place.key.resource, place.ticket, place.idempotency_key, place.key_name)
         self._tickets.revive(ticket)
         if loss := self._losses.find(place.key, place.ticket):
             self._losses.remove(loss)
@@ -760,6 +762,6 @@ def ids_from(at: int) -> int:
     return at * 1000
 
 
-def doubtful() -> StoreUnavailable:
+def store_in_doubt() -> StoreUnavailable:
     """Say that the store may know better."""
     return StoreUnavailable("It is not known at present who has this lock. Try again.")

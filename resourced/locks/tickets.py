@@ -54,18 +54,18 @@ class Tickets:
         self._known: dict[str, Ticket] = {}
         self._released: OrderedDict[str, Ticket] = OrderedDict()
         # Mostly one for each word; more if the first has lost a selector and the request for that came again.
-        self._retries: dict[tuple[str, str], dict[str, Ticket]] = {}
+        self._by_idempotency_key: dict[tuple[str, str], dict[str, Ticket]] = {}
 
-    def find(self, resource: str, name: str, party: str) -> Ticket | None:
+    def find(self, resource: str, name: str, key_name: str) -> Ticket | None:
         """Look a ticket of a resource up, whether it is alive or let go of. To others than whom it was given to it is unknown."""
         ticket = self._known.get(name)
-        return ticket if ticket is not None and ticket.resource == resource and ticket.party == party else None
+        return ticket if ticket is not None and ticket.resource == resource and ticket.key_name == key_name else None
 
     def __contains__(self, name: str) -> bool:
         """Whether there is a ticket of this name, whoever it was given to."""
         return name in self._known
 
-    def holding(self, names: Iterable[str], party: str) -> list[Entry]:
+    def holding(self, names: Iterable[str], key_name: str) -> list[Entry]:
         """
         Return the locks that some tickets hold, of whatever resource, but no more than ``COUNTED``.
 
@@ -75,53 +75,53 @@ class Tickets:
         held = (
             entry
             for ticket in tickets
-            if ticket is not None and ticket.party == party
+            if ticket is not None and ticket.key_name == key_name
             for entry in ticket.entries.values()
             if entry.holds
         )
         return list(islice(held, COUNTED))
 
-    def issue(self, key: Key, retry: str, party: str, lost: Callable[[str], object]) -> Ticket:
+    def issue(self, key: Key, idempotency_key: str, key_name: str, lost: Callable[[str], object]) -> Ticket:
         """
         Make a ticket, or find the one that the same request got before.
 
         :param lost: whether a ticket lost this lock, so that it is not for this request.
         """
-        if not retry:
-            return Ticket(self._new_name(), key.resource, retry, party)
-        known = self._retries.get((key.resource, retry), {})
-        able = [ticket for ticket in known.values() if ticket.party == party and not lost(ticket.name)]
+        if not idempotency_key:
+            return Ticket(self._new_name(), key.resource, idempotency_key, key_name)
+        known = self._by_idempotency_key.get((key.resource, idempotency_key), {})
+        able = [ticket for ticket in known.values() if ticket.key_name == key_name and not lost(ticket.name)]
         for ticket in able:
             if key.selector in ticket.entries:
                 return ticket
-        return able[0] if able else Ticket(self._new_name(), key.resource, retry, party)
+        return able[0] if able else Ticket(self._new_name(), key.resource, idempotency_key, key_name)
 
-    def load(self, resource: str, name: str, retry: str, party: str) -> Ticket:
+    def load(self, resource: str, name: str, idempotency_key: str, key_name: str) -> Ticket:
         """Find a ticket that the store knows, or make it anew."""
-        ticket = self.find(resource, name, party) or Ticket(name, resource, party=party)
-        ticket.retry = ticket.retry or retry
+        ticket = self.find(resource, name, key_name) or Ticket(name, resource, key_name=key_name)
+        ticket.idempotency_key = ticket.idempotency_key or idempotency_key
         return ticket
 
     def revive(self, ticket: Ticket) -> None:
         """Let a ticket live that is new, or that comes back."""
         self._known[ticket.name] = ticket
         self._released.pop(ticket.name, None)
-        if ticket.retry:
-            self._retries.setdefault((ticket.resource, ticket.retry), {})[ticket.name] = ticket
+        if ticket.idempotency_key:
+            self._by_idempotency_key.setdefault((ticket.resource, ticket.idempotency_key), {})[ticket.name] = ticket
 
     def release(self, ticket: Ticket) -> None:
         """Remember a ticket that holds and waits nowhere any more; only by its name."""
-        self._forget_retry(ticket)
-        ticket.retry = ""
+        self._forget_idempotency_key(ticket)
+        ticket.idempotency_key = ""
         self._known[ticket.name] = self._released[ticket.name] = ticket
         if len(self._released) > REMEMBERED:
             oldest, _ = self._released.popitem(last=False)
             del self._known[oldest]
 
-    def _forget_retry(self, ticket: Ticket) -> None:
-        if not ticket.retry:
+    def _forget_idempotency_key(self, ticket: Ticket) -> None:
+        if not ticket.idempotency_key:
             return
-        known = self._retries.get((ticket.resource, ticket.retry), {})
+        known = self._by_idempotency_key.get((ticket.resource, ticket.idempotency_key), {})
         known.pop(ticket.name, None)
         if not known:
-            self._retries.pop((ticket.resource, ticket.retry), None)
+            self._by_idempotency_key.pop((ticket.resource, ticket.idempotency_key), None)

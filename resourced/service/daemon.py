@@ -134,7 +134,7 @@ class Daemon(Service):
     async def _start(self) -> None:
         self._key_file.load()
         self._process.when_told_to_reload(self._key_file.reload)
-        await self._reign()
+        await self._lead()
         await self._settled()
         self._watch.start()
         self._housekeeping.start()
@@ -146,7 +146,7 @@ class Daemon(Service):
         self._manager.ready("Serving")
         self._reporting.start(PERIOD).addErrback(lambda failure: log.failure("The report has a bug.", failure))
 
-    async def _reign(self) -> None:
+    async def _lead(self) -> None:
         """Become the leader, the one daemon of the store, and know its locks; wait for that, if that is wanted."""
         while True:
             try:
@@ -183,7 +183,7 @@ class Daemon(Service):
     async def _report(self) -> None:
         """Find out when the store is lost or found, also while nobody asks for anything, and tell the service manager."""
         status = "Serving"
-        # Who has lost its reign ends; that is for the watch to see to.
+        # Who has lost its term ends; that is for the watch to see to.
         with suppress(EpochLost):
             try:
                 await self._store.ping()

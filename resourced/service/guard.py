@@ -336,11 +336,11 @@ class Watch:
             # Others say so. The lease ends by itself, and goes on with the next one that succeeds.
             return
         except EpochLost as error:
-            self._journal.abdicate(error)
+            self._journal.step_down(error)
             return
         self._said = guarded
         self._lease.renew(sent)
 
     def _broken(self, failure: Failure) -> None:
         log.failure("The watch has a bug.", failure)
-        self._journal.abdicate(EpochLost("It cannot be known whether another daemon has taken over this store."))
+        self._journal.step_down(EpochLost("It cannot be known whether another daemon has taken over this store."))

@@ -1,4 +1,4 @@
-"""What is done in the background, a little at a time, by the one daemon that reigns."""
+"""What is done in the background, a little at a time, by the one daemon that is the leader."""
 
 from __future__ import annotations
 

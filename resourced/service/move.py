@@ -56,10 +56,10 @@ TABLES: Final = (
     Table("resource_data", ("id", "id_resource", "selector", "data", "version"), "data IS NOT NULL"),
     Table("event", EVENT_COLUMNS.split(", ")),
     Table("event_mark", ("passed", "event")),
-    Table("loss", ("event", "resource", "selector", "ticket", "party")),
+    Table("loss", ("event", "resource", "selector", "ticket", "key_name")),
 )
 _EVENT, _LOSS = TABLES[2], TABLES[4]
-_PLACE: Final = Table("place", ("seq", "resource", "selector", "ticket", "standing", "fence", "owner", "party"))
+_PLACE: Final = Table("place", ("seq", "resource", "selector", "ticket", "standing", "fence", "owner", "key_name"))
 
 
 class _Side:
@@ -251,11 +251,11 @@ def _end_places(source: _Side, target: _Side, event: int) -> tuple[int, int]:
     first = event
     for rows in source.each(_PLACE):
         events, losses = [], []
-        for _, resource, selector, ticket, standing, fence, owner, party in rows:
+        for _, resource, selector, ticket, standing, fence, owner, key_name in rows:
             event += 1
             held = 0 if standing == WAITING else fence
             events.append((event, int(BREAK), now, resource, selector, owner, held, 0.0, "", BY, REASON))
-            losses.append((event, resource, selector, ticket, party))
+            losses.append((event, resource, selector, ticket, key_name))
         target.insert(_EVENT, events)
         target.insert(_LOSS, losses)
     return event - first, event

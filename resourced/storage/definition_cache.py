@@ -1,10 +1,10 @@
 """
 The definitions of resources that the store was asked for before, and need not be asked for again.
 
-Why nothing old is told: a definition changes only in a transaction that checks that this daemon reigns, and only through here, where what
-is about to change is forgotten before and not remembered again until it is known what became of it. So as long as this daemon reigns,
-memory is right. That it reigns is never taken from here by what matters: a grant, a release and a write are told after a commit
-that fails if another daemon reigns, and a read with ``lock=0`` always asks the store, for the resource as well as for its data.
+Why nothing old is told: a definition changes only in a transaction that checks that this daemon is the leader, and only through here, where what
+is about to change is forgotten before and not remembered again until it is known what became of it. So as long as this daemon is the leader,
+memory is right. That it is the leader is never taken from here by what matters: a grant, a release and a write are told after a commit
+that fails if another daemon is the leader, and a read with ``lock=0`` always asks the store, for the resource as well as for its data.
 For the rest (that a lock is still held, and places in the queue) the leader's lease says for how long it may be told without proof. What
 is remembered here counts no longer than that either, and not after a failure, nor while the store does not answer.
 
@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.errors import EpochLost, ResourceNotFound, StoreUnavailable
-from resourced.model import Batch, Document, Event, Key, Mark, Reign, Resource, Term
+from resourced.model import Batch, Document, Event, Key, Mark, Resource, Snapshot, Term
 from resourced.storage.interface import Store
 from resourced.storage.leader_lease import LeaderLease
 
@@ -45,7 +45,7 @@ class CachedStore:
         self._lease = lease
         self._room = definitions
         self._known: dict[str, Resource] = {}
-        # What is being changed; and what may yet be, because it failed, until the next reign has settled it.
+        # What is being changed; and what may yet be, because it failed, until the next term has settled it.
         self._changing: Counter[str] = Counter()
         self._unsettled: set[str] = set()
         # How often something was forgotten: what was asked for before is not remembered after it.
@@ -118,13 +118,13 @@ class CachedStore:
     async def look(self) -> Term:
         return await self._store.look()
 
-    async def reign(self, over: Term | None = None, guard: str = "") -> Reign:
+    async def begin_term(self, over: Term | None = None, guard: str = "") -> Snapshot:
         self._forget()
         settled = frozenset(self._unsettled)
         with self._asking():
-            reign = await self._store.reign(over, guard)
+            snapshot = await self._store.begin_term(over, guard)
         self._unsettled -= settled
-        return reign
+        return snapshot
 
     async def beat(self, guard: str) -> None:
         with self._asking():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from resourced.model import Batch, Document, Event, Key, Mark, Reign, Resource, Term
+from resourced.model import Batch, Document, Event, Key, Mark, Resource, Snapshot, Term
 
 
 class Store(Protocol):
@@ -20,7 +20,7 @@ class Store(Protocol):
         Create a resource.
 
         :raises resourced.errors.ResourceExists: there is one of exactly this name.
-        :raises resourced.errors.EpochLost: another daemon reigns.
+        :raises resourced.errors.EpochLost: another daemon is the leader.
         """
 
     async def change_resource(self, name: str, timeout: int) -> Resource:
@@ -28,7 +28,7 @@ class Store(Protocol):
         Give a resource another timeout.
 
         :raises resourced.errors.ResourceNotFound: there is none of this name.
-        :raises resourced.errors.EpochLost: another daemon reigns.
+        :raises resourced.errors.EpochLost: another daemon is the leader.
         """
 
     async def list_resources(self, prefix: str, after: str, limit: int) -> list[Resource]:
@@ -89,7 +89,7 @@ class Store(Protocol):
 
         :param first: the time of the first one that stays, if any does.
         :param last: the time of the last one that stays.
-        :raises resourced.errors.EpochLost: another daemon reigns.
+        :raises resourced.errors.EpochLost: another daemon is the leader.
         """
 
     async def forget_events(self, last: int) -> bool:
@@ -98,7 +98,7 @@ class Store(Protocol):
 
         :param last: the id of the newest one that may be forgotten.
         :returns: whether there may be more of them.
-        :raises resourced.errors.EpochLost: another daemon reigns.
+        :raises resourced.errors.EpochLost: another daemon is the leader.
         """
 
     async def forget_losses(self, last: int) -> bool:
@@ -107,31 +107,31 @@ class Store(Protocol):
 
         :param last: the id of the event that tells of the newest one that may be forgotten.
         :returns: whether there may be more of them.
-        :raises resourced.errors.EpochLost: another daemon reigns.
+        :raises resourced.errors.EpochLost: another daemon is the leader.
         """
 
     async def ping(self) -> None:
         """
         Return if the store answers.
 
-        :raises resourced.errors.EpochLost: another daemon reigns.
+        :raises resourced.errors.EpochLost: another daemon is the leader.
         """
 
     async def look(self) -> Term:
         """Say who leads. It may be old, where a cluster of servers is behind the store."""
 
-    async def reign(self, over: Term | None = None, guard: str = "") -> Reign:
+    async def begin_term(self, over: Term | None = None, guard: str = "") -> Snapshot:
         """
         Become the one writer: raise the epoch, and only then read what is there.
 
-        Raising the epoch waits for a transaction of an earlier reign that is still under way and makes every later one fail,
+        Raising the epoch waits for a transaction of an earlier term that is still under way and makes every later one fail,
         so what is read here cannot change behind the reader's back.  The same daemon calls it again
         after a failure, to learn what became of a commit that was never answered.
 
         :param over: the term that is taken over, as it was seen: if anything was committed since, it is not. Without it this daemon's own term
             goes on.
         :param guard: where the guard is held, see ``Term``; only said with ``over``.
-        :raises resourced.errors.EpochLost: another daemon reigns.
+        :raises resourced.errors.EpochLost: another daemon is the leader.
         """
 
     async def beat(self, guard: str) -> None:
@@ -139,21 +139,21 @@ class Store(Protocol):
         Commit nothing but that this daemon is still the leader.
 
         :param guard: where its guard is held, see ``Term``.
-        :raises resourced.errors.EpochLost: another daemon reigns.
+        :raises resourced.errors.EpochLost: another daemon is the leader.
         """
 
     async def leave(self) -> None:
         """
         Commit that this daemon's term has ended. It can commit nothing after that.
 
-        :raises resourced.errors.EpochLost: another daemon reigns.
+        :raises resourced.errors.EpochLost: another daemon is the leader.
         """
 
     async def commit(self, batch: Batch) -> None:
         """
         Do all of ``batch`` in one transaction, or nothing of it.
 
-        :raises resourced.errors.EpochLost: another daemon reigns.
+        :raises resourced.errors.EpochLost: another daemon is the leader.
         :raises resourced.errors.StoreRefused: a write does not come from the holder.
         """
 
@@ -162,7 +162,7 @@ class Store(Protocol):
         Delete a little of what removed resources have left.
 
         :returns: whether there may be more.
-        :raises resourced.errors.EpochLost: another daemon reigns.
+        :raises resourced.errors.EpochLost: another daemon is the leader.
         """
 
     async def close(self) -> None:

@@ -29,8 +29,8 @@ from resourced.model import (
     Loss,
     Mark,
     Place,
-    Reign,
     Resource,
+    Snapshot,
     Standing,
     Term,
     Write,
@@ -262,12 +262,12 @@ class SQLStore:
         return bool(count == FORGET_AT_ONCE)
 
     async def ping(self) -> None:
-        reigned = self._epoch
+        own_epoch = self._epoch
         ((epoch, owner),) = await self._database.probe(
             lambda transaction: transaction.query("SELECT epoch, owner FROM server WHERE id = 1")
         )
-        if reigned and _text(owner) != self._owner:
-            raise EpochLost(_lost(epoch, reigned))
+        if own_epoch and _text(owner) != self._owner:
+            raise EpochLost(_lost(epoch, own_epoch))
 
     async def look(self) -> Term:
         ((epoch, beat, owner, state, guard),) = await self._database.probe(
@@ -275,7 +275,7 @@ class SQLStore:
         )
         return Term(epoch, beat, _text(owner) == self._owner, _text(state) == "gone", _text(guard))
 
-    async def reign(self, over: Term | None = None, guard: str = "") -> Reign:
+    async def begin_term(self, over: Term | None = None, guard: str = "") -> Snapshot:
         elsewhere = self._database.begin_term()
         if elsewhere:
             try:
@@ -283,7 +283,7 @@ class SQLStore:
             except ConfigurationError as error:
                 raise StoreUnavailable(error.sentence) from None
         self._epoch = await self._database.write(
-            lambda transaction: self._rise(transaction, over, guard, elsewhere=elsewhere)
+            lambda transaction: self._raise_epoch(transaction, over, guard, elsewhere=elsewhere)
         )
         return await self._database.read(self._survey)
 
@@ -374,11 +374,11 @@ class SQLStore:
 
         return await self._database.write(claimed)
 
-    def _rise(self, transaction: Transaction, over: Term | None, guard: str, *, elsewhere: bool) -> int:
+    def _raise_epoch(self, transaction: Transaction, over: Term | None, guard: str, *, elsewhere: bool) -> int:
         """
         Begin a term, or a part of it.
 
-        :param elsewhere: whether this is another server than before, which may not know yet that this daemon reigns.
+        :param elsewhere: whether this is another server than before, which may not know yet that this daemon is the leader.
         """
         ((epoch, beat, owner, state),) = transaction.query(
             f"SELECT epoch, beat, owner, state FROM server WHERE id = 1{self._spelling.locked}"
@@ -398,21 +398,21 @@ class SQLStore:
             raise EpochLost(_lost(epoch, self._epoch))
         return new
 
-    def _survey(self, transaction: Transaction) -> Reign:
+    def _survey(self, transaction: Transaction) -> Snapshot:
         ((epoch, owner, fence, event),) = transaction.query(
             "SELECT epoch, owner, fence, event FROM server WHERE id = 1"
         )
         if (epoch, _text(owner)) != (self._epoch, self._owner):
             raise EpochLost(_lost(epoch, self._epoch))
         places = transaction.query(
-            "SELECT seq, resource, selector, ticket, standing, fence, owner, retry, party, since FROM place ORDER BY seq"
+            "SELECT seq, resource, selector, ticket, standing, fence, owner, idempotency_key, key_name, since FROM place ORDER BY seq"
         )
-        losses = transaction.query("SELECT event, resource, selector, ticket, party FROM loss ORDER BY event")
+        losses = transaction.query("SELECT event, resource, selector, ticket, key_name FROM loss ORDER BY event")
         ((passed,),) = transaction.query("SELECT MAX(passed) FROM event_mark")
         timeouts = transaction.query(
             "SELECT name, timeout FROM resource WHERE name IN (SELECT DISTINCT resource FROM place)"
         )
-        return Reign(
+        return Snapshot(
             epoch=epoch,
             fence=fence,
             places=[
@@ -423,17 +423,17 @@ class SQLStore:
                     Standing(standing),
                     grant,
                     _text(who),
-                    _text(retry),
-                    _text(party),
+                    _text(idempotency_key),
+                    _text(key_name),
                     since,
                 )
-                for seq, name, part, ticket, standing, grant, who, retry, party, since in places
+                for seq, name, part, ticket, standing, grant, who, idempotency_key, key_name, since in places
             ],
             timeouts={_text(name): _timeout(timeout) for name, timeout in timeouts},
             event=event,
             losses=tuple(
-                Loss(id_, Key(_text(name), _text(part)), _text(ticket), _text(party))
-                for id_, name, part, ticket, party in losses
+                Loss(id_, Key(_text(name), _text(part)), _text(ticket), _text(key_name))
+                for id_, name, part, ticket, key_name in losses
             ),
             passed=passed or 0,
         )
@@ -457,7 +457,7 @@ class SQLStore:
             transaction.execute(*statement)
 
     def _script(self, epoch: int, batch: Batch) -> list[Statement]:
-        """The same as statements alone, one of which fails if the reign is over, and one if a write is not the holder's."""
+        """The same as statements alone, one of which fails if the term is over, and one if a write is not the holder's."""
         checks = [statements.judge(batch.writes)] if batch.writes and self._judge else []
         return [
             statements.claim(epoch, self._owner, batch.fence, batch.event),
@@ -483,9 +483,9 @@ class SQLStore:
                 raise StoreRefused("In the store this ticket does not hold the lock, so nothing was written.")
 
 
-def _lost(epoch: int, reigned: int) -> str:
-    """Say why a reign is over, by the epoch that the store has and the one that it had."""
-    return _LOST if epoch >= reigned else _GONE_BACK
+def _lost(epoch: int, own_epoch: int) -> str:
+    """Say why a term is over, by the epoch that the store has and the one that it had."""
+    return _LOST if epoch >= own_epoch else _GONE_BACK
 
 
 def _unknown(name: str) -> ResourceNotFound:

@@ -19,14 +19,12 @@ _CHARACTERS: Final = 1 << 20
 #: Fails, if the statement before it has found no row.
 FOUND: Final = Statement("SET @found = IF(ROW_COUNT() = 1, 1, (SELECT 1 UNION SELECT 2))", ())
 
-_PLACE: Final = (
-    "REPLACE INTO place (seq, resource, selector, ticket, standing, fence, owner, retry, party, since) VALUES "
-)
+_PLACE: Final = "REPLACE INTO place (seq, resource, selector, ticket, standing, fence, owner, idempotency_key, key_name, since) VALUES "
 #: The columns of an event, in the order of its fields.
 EVENT_COLUMNS: Final = "id, kind, at, resource, selector, owner, fence, seconds, key_name, broken_by, reason"
 
 _EVENT: Final = f"INSERT INTO event ({EVENT_COLUMNS}) VALUES "
-_LOSS: Final = "INSERT INTO loss (event, resource, selector, ticket, party) VALUES "
+_LOSS: Final = "INSERT INTO loss (event, resource, selector, ticket, key_name) VALUES "
 _DATA: Final = "INSERT INTO resource_data (id, id_resource, selector, data, version) VALUES "
 
 
@@ -85,7 +83,7 @@ def after(batch: Batch, keep: str) -> Iterator[Statement]:
     for start in range(0, len(batch.gone), _ROWS):
         gone = batch.gone[start : start + _ROWS]
         yield Statement(f"DELETE FROM place WHERE seq IN ({marks(gone)})", gone)
-    yield from _rows(_LOSS, [(event, *key, ticket, party) for event, key, ticket, party in batch.losses])
+    yield from _rows(_LOSS, [(event, *key, ticket, key_name) for event, key, ticket, key_name in batch.losses])
     for start in range(0, len(batch.forgotten), _ROWS):
         forgotten = batch.forgotten[start : start + _ROWS]
         yield Statement(f"DELETE FROM loss WHERE event IN ({marks(forgotten)})", forgotten)

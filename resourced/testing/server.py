@@ -110,7 +110,7 @@ class _Life:
         feed = Feed(self._timers, store)
         self._streams = Streams(STREAMS)
         self._journal = Journal(
-            self._timers, store, dethroned=lambda _: None, happened=feed.happened, resumed=feed.resumed
+            self._timers, store, leadership_lost=lambda _: None, happened=feed.happened, resumed=feed.resumed
         )
         self._locks = LockManager(self._timers, self._journal, new_ticket=lambda: secrets.token_hex(16), times=times)
         # The store has its answers ready, so this is done at once.

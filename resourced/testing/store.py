@@ -14,12 +14,12 @@ from resourced.errors import (
     ResourceNotFound,
     StoreRefused,
 )
-from resourced.model import Batch, Document, Event, Key, Loss, Mark, Place, Reign, Resource, Standing, Term
+from resourced.model import Batch, Document, Event, Key, Loss, Mark, Place, Resource, Snapshot, Standing, Term
 
 
 @dataclass(slots=True)
 class Server:
-    """What all daemons share beside the tables: who reigns, and the highest numbers that were given out."""
+    """What all daemons share beside the tables: who the leader is, and the highest numbers that were given out."""
 
     epoch: int = 0
     beat: int = 0
@@ -46,7 +46,7 @@ class MemoryStore:
         self.marks_kept: dict[int, Mark] = {}
         self.losses: dict[int, Loss] = {}
         self.server = Server()
-        # Under which epoch this daemon reigns, and as whom.
+        # Under which epoch this daemon is the leader, and as whom.
         self._epoch = 0
         self._owner = object()
 
@@ -61,7 +61,7 @@ class MemoryStore:
 
     @property
     def epoch(self) -> int:
-        """The number of the last reign."""
+        """The number of the last term."""
         return self.server.epoch
 
     @property
@@ -162,7 +162,7 @@ class MemoryStore:
         server = self.server
         return Term(server.epoch, server.beat, server.owner is self._owner, server.state == "gone", server.guard)
 
-    async def reign(self, over: Term | None = None, guard: str = "") -> Reign:
+    async def begin_term(self, over: Term | None = None, guard: str = "") -> Snapshot:
         server = self.server
         if not self._leads if over is None else (over.epoch, over.beat) != (server.epoch, server.beat):
             raise EpochLost("Another daemon has taken over this store.")
@@ -176,7 +176,7 @@ class MemoryStore:
         timeouts = {name: resource.timeout for name, resource in self.resources.items() if name in used}
         losses = tuple(sorted(self.losses.values()))
         passed = max(self.marks_kept, default=0)
-        return Reign(server.epoch, server.fence, places, timeouts, server.event, losses, passed)
+        return Snapshot(server.epoch, server.fence, places, timeouts, server.event, losses, passed)
 
     async def beat(self, guard: str) -> None:
         self._claim()

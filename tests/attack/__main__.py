@@ -26,7 +26,7 @@ def main() -> int:
 def _tried(attack: Attack, reference: str) -> tuple[Cost, str]:
     with (
         tempfile.TemporaryDirectory() as folder,
-        Daemon(Path(folder), {**attack.environ, "RESOURCED_STOCK": reference}) as daemon,
+        Daemon(Path(folder), {**attack.environ, "RESOURCED_REFERENCE_PATH": reference}) as daemon,
     ):
         try:
             cost = cost_of(attack, daemon)

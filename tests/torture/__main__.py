@@ -141,7 +141,7 @@ def run(chosen: argparse.Namespace, guardian: Guardian, folder: Path) -> Report:
         ops=ops,
         statuses=sum((daemon.statuses for daemon in daemons[1:]), daemons[0].statuses),
         takeovers=_takeovers([daemon.log for daemon in daemons]),
-        reigns=logs.count("Serving."),
+        confirm_leader=logs.count("Serving."),
         finish=finish,
     )
     report.violations = [

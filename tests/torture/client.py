@@ -163,11 +163,11 @@ class Client:
     def _acquire(self, selector: str) -> tuple[int, float, dict[str, Any]]:
         """Take the lock, or find out that it is held already; return its fence, its lease, and the value that is there."""
         self._show(Phase.ASKING)
-        retry = self._retry()
+        idempotency_key = self._retry()
         enough = time.monotonic() + self._dice.uniform(0.5, 6.0)
         while True:
             self._still_wanted()
-            told, value = self._lock(selector, retry)
+            told, value = self._lock(selector, idempotency_key)
             if told.fence:
                 if self._manner.separately:
                     value = self._read(selector)
@@ -176,14 +176,14 @@ class Client:
                 self._queue(selector, enough)
             elif told.status == 410:
                 self._ticket = ""
-                retry = self._retry()
+                idempotency_key = self._retry()
             else:
                 self._rest(0.02, 0.2)
 
     def _retry(self) -> str:
         return secrets.token_hex(8) if self._manner.known else ""
 
-    def _lock(self, selector: str, retry: str) -> tuple[Told, dict[str, Any]]:
+    def _lock(self, selector: str, idempotency_key: str) -> tuple[Told, dict[str, Any]]:
         """Ask for the lock once."""
         waits = self._manner.waits
         patience = self._manner.patience + waits
@@ -192,8 +192,8 @@ class Client:
             patience = self._dice.uniform(0.0, 0.3)
         # It takes its ticket from a 404 too. Without an owner, another client here would get the lock that came with it.
         headers = {"x-owner": self._settings.name, **({"prefer": f"wait={waits}"} if waits else {})}
-        if retry and not self._ticket:
-            headers["idempotency-key"] = retry
+        if idempotency_key and not self._ticket:
+            headers["idempotency-key"] = idempotency_key
         sent = self._sent(Kind.LOCK, selector, reads=not self._manner.separately)
         method, target = ("POST", "/lock") if self._manner.separately else ("GET", "")
         return self._ask(sent, method, target, headers=headers, patience=patience)

@@ -97,7 +97,7 @@ class ClusterTormentor(ServerTormentor):
             self.kill_both,
             *[self.freeze_active] * 2,
             *[self.intrude] * 2,
-            *[self.calm] * 2,
+            *[self.idle_waiters] * 2,
             *[self.lag_node] * 3,
             *[self.cut_node_off] * 2,
             *[self.freeze_node] * 2,

@@ -34,7 +34,7 @@ class Report:
     :ivar title: the run in a line, with its seed.
     :ivar statuses: how the lives of daemons have ended.
     :ivar takeovers: how often a daemon that stood by began to serve.
-    :ivar reigns: how often a daemon began to serve.
+    :ivar terms: how often a daemon began to serve.
     :ivar finish: after how many seconds the last client had its last increment.
     """
 
@@ -43,7 +43,7 @@ class Report:
     ops: list[Op]
     statuses: Counter[str]
     takeovers: int
-    reigns: int
+    confirm_leader: int
     finish: float
     violations: list[str] = field(default_factory=list)
 
@@ -61,7 +61,7 @@ class Report:
         )
         return {
             **dict(sorted(self.log.counts.items())),
-            "times a daemon began to serve": self.reigns,
+            "times a daemon began to serve": self.confirm_leader,
             "of these after standing by": self.takeovers,
             **{f"daemon ended: {how}": count for how, count in sorted(self.statuses.items())},
             "requests": len(self.ops),

@@ -1,5 +1,5 @@
 """
-The short way through the HTTP edge: for a request that is plain, arrives in one piece, and is alone on its connection.
+The fast path through the HTTP edge: for a request that is plain, arrives in one piece, and is alone on its connection.
 
 That is what nearly all requests are. They are read in one pass, and answered by one write that is sent at once. Everything
 else, and whatever is in the least doubtful, goes to Twisted's parser as it came: what is taken here has to mean the same there.
@@ -40,7 +40,7 @@ def _spelled(name: bytes) -> bytes:
 
 class ExpressRequest(EdgeRequest):
     """
-    A request on the short way.
+    A request on the fast path.
 
     Its answer is put together by hand if it is a usual one: whole, with its length, on a connection that stays.
     """
@@ -143,7 +143,7 @@ class ExpressRequest(EdgeRequest):
 
 class ExpressChannel(Channel):
     """
-    A connection whose plain requests go the short way.
+    A connection whose plain requests go the fast path.
 
     :ivar _express: whether a request is under way on it.
     :ivar _direct: whether nothing was ever left to the transport to be sent later, so that nothing can be overtaken.
@@ -292,7 +292,7 @@ class Outbox:
 
 
 class ExpressSite(ResourcedSite):
-    """A site whose plain requests go the short way."""
+    """A site whose plain requests go the fast path."""
 
     protocol = ExpressChannel
 
@@ -324,5 +324,5 @@ def make_express_site(
     proxies: TrustedProxies | None = None,
     crowded: Callable[[], object] = lambda: None,
 ) -> ResourcedSite:
-    """Put the HTTP edge in front of a resource, as ``resourced.http.site.make_site`` does, and with the short way through it."""
+    """Put the HTTP edge in front of a resource, as ``resourced.http.site.make_site`` does, and with the fast path through it."""
     return ExpressSite(resource, clock, limits or Limits(), measure, gate, proxies or TrustedProxies(), crowded)

@@ -1,4 +1,4 @@
--- The one row of `server` says who reigns: each commit checks `epoch` and `owner` in it, and locks it by that.
+-- The one row of `server` names the leader: each commit checks `epoch` and `owner` in it, and locks it by that.
 -- `fence` is the highest that was ever given out.
 
 CREATE TABLE IF NOT EXISTS server (
@@ -21,6 +21,6 @@ CREATE TABLE IF NOT EXISTS place (
     standing TINYINT         NOT NULL,
     fence    BIGINT          NOT NULL,
     owner    VARBINARY(1020) NOT NULL,
-    retry    VARBINARY(255)  NOT NULL,
+    idempotency_key VARBINARY(255)  NOT NULL,
     PRIMARY KEY (seq)
 ) ENGINE = InnoDB, ROW_FORMAT = DYNAMIC, DEFAULT CHARACTER SET = utf8mb4;

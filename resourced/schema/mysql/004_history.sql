@@ -1,11 +1,11 @@
--- `party` is who a ticket was given to, and `since` when it began to stand as it does, in milliseconds of Unix time.
+-- `key_name` is who a ticket was given to, and `since` when it began to stand as it does, in milliseconds of Unix time.
 -- MySQL cannot be told to add a column only if it is missing.
 
 SET @missing = (
     SELECT COUNT(*) = 0 FROM information_schema.columns
     WHERE table_schema = DATABASE() AND table_name = 'place' AND column_name = 'since');
 SET @mend = IF(@missing, CONCAT(
-    'ALTER TABLE place ADD COLUMN party VARBINARY(1020) NOT NULL DEFAULT ''default'', ',
+    'ALTER TABLE place ADD COLUMN key_name VARBINARY(1020) NOT NULL DEFAULT ''default'', ',
     'ADD COLUMN since BIGINT NOT NULL DEFAULT 0'), 'DO 0');
 PREPARE mend FROM @mend;
 EXECUTE mend;

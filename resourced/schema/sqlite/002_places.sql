@@ -1,4 +1,4 @@
--- The one row of `server` says who reigns; each commit checks `epoch` and `owner` in it.
+-- The one row of `server` names the leader; each commit checks `epoch` and `owner` in it.
 -- `fence` is the highest that was ever given out.
 
 CREATE TABLE server (
@@ -20,5 +20,5 @@ CREATE TABLE place (
     standing INTEGER NOT NULL,
     fence    INTEGER NOT NULL,
     owner    TEXT    NOT NULL,
-    retry    TEXT    NOT NULL
+    idempotency_key TEXT    NOT NULL
 );

@@ -1,6 +1,6 @@
--- `party` is who a ticket was given to, and `since` when it began to stand as it does, in milliseconds of Unix time.
+-- `key_name` is who a ticket was given to, and `since` when it began to stand as it does, in milliseconds of Unix time.
 
-ALTER TABLE place ADD COLUMN party TEXT NOT NULL DEFAULT 'default';
+ALTER TABLE place ADD COLUMN key_name TEXT NOT NULL DEFAULT 'default';
 ALTER TABLE place ADD COLUMN since INTEGER NOT NULL DEFAULT 0;
 
 -- `version` is the id of the event that wrote the data; 0 is older than any.

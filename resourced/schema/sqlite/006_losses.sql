@@ -5,12 +5,12 @@ CREATE TABLE loss (
     resource TEXT    NOT NULL,
     selector TEXT    NOT NULL,
     ticket   TEXT    NOT NULL,
-    party    TEXT    NOT NULL
+    key_name    TEXT    NOT NULL
 );
 
 -- A place with the standing 3 was one that a ticket had lost while it lived elsewhere. No event has an id below 1.
 
-INSERT INTO loss (event, resource, selector, ticket, party)
-    SELECT -seq, resource, selector, ticket, party FROM place WHERE standing = 3;
+INSERT INTO loss (event, resource, selector, ticket, key_name)
+    SELECT -seq, resource, selector, ticket, key_name FROM place WHERE standing = 3;
 
 DELETE FROM place WHERE standing = 3;

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from resourced.errors import StoreUnavailable
 from resourced.storage.sql.dialect import Dialect, MySQL
-from resourced.storage.sql.direct.committer import Courier
+from resourced.storage.sql.direct.committer import DirectCommitter
 from resourced.storage.sql.durability import Durability, durability
 from resourced.storage.sql.health import Condition
 from resourced.storage.sql.migration import PACKET_MARGIN, look, prepare
@@ -74,10 +74,10 @@ class Database:
         self._condition = Condition(dialect.describe(), now)
         pool = partial(Pool, reactor, dialect, self._condition, now=now, measure=measure)
         self._reads = pool("reads", size=dialect.readers)
-        self._courier = Courier(reactor, dialect, now) if short and isinstance(dialect, MySQL) else None
+        self._committer = DirectCommitter(reactor, dialect, now) if short and isinstance(dialect, MySQL) else None
         # No character has more than four bytes in a packet, whether it is escaped or not.
         longest = min(LONGEST, (2 * max_body + PACKET_MARGIN) // 4)
-        self._writes = pool("writes", writes=True, longest=longest, courier=self._courier)
+        self._writes = pool("writes", writes=True, longest=longest, committer=self._committer)
         self._probes = pool("probes")
         self.pending = 0
         self._closed = False
@@ -90,8 +90,8 @@ class Database:
             other=other.describe(),
         )
         self._parted()
-        if self._courier is not None:
-            self._courier.drop()
+        if self._committer is not None:
+            self._committer.drop()
         for pool in (self._reads, self._writes, self._probes):
             pool.drop()
 
@@ -168,7 +168,7 @@ class Database:
         """
         Do work in one transaction, as ``write`` does; but where statements have to travel, send them all at once.
 
-        A server that was frozen, and comes to them when nobody waits any more, must not do what was given up. So the courier sends a check of the time
+        A server that was frozen, and comes to them when nobody waits any more, must not do what was given up. So the direct committer sends a check of the time
         with them; where it cannot go, the commit goes after them.
 
         :param script: makes statements that come to the same as the work, and one of which fails where the work would raise. Then the work is
@@ -200,8 +200,8 @@ class Database:
         if self.pending:
             with suppress(DeferredTimeout):
                 await self._idle.addTimeout(2 * self.dialect.timeout + 1, self._reactor)
-        if self._courier is not None:
-            await self._courier.close()
+        if self._committer is not None:
+            await self._committer.close()
         threads = self._reactor.getThreadPool()
         for pool in (self._reads, self._writes, self._probes):
             pool.detach()

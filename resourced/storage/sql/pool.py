@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from resourced.errors import UNDONE, StoreUnavailable
 from resourced.storage.sql.dialect import Dialect, MySQL
-from resourced.storage.sql.direct.committer import Courier
+from resourced.storage.sql.direct.committer import DirectCommitter
 from resourced.storage.sql.health import Condition
 from resourced.storage.sql.statement import Statement, length
 from resourced.storage.sql.threads import Workers
@@ -91,7 +91,7 @@ class Pool(adbapi.ConnectionPool):
         size: int = 1,
         writes: bool = False,
         longest: int = 0,
-        courier: Courier | None = None,
+        committer: DirectCommitter | None = None,
     ) -> None:
         # None of the threads that it would have of its own.
         super().__init__(dialect.driver, cp_reactor=reactor, cp_min=0, cp_max=size)
@@ -108,24 +108,24 @@ class Pool(adbapi.ConnectionPool):
         self._terms: dict[int, int] = {}
         self._paused_until = now()
         self._longest = longest
-        self._courier = courier
+        self._committer = committer
         self._in_line = 0
 
     def perform(self, work: Work[T], script: Script | None = None) -> Deferred[T]:
         """
         Do work in a thread, unless it has to wait for that so long that nobody can want it any more.
 
-        :param script: comes to the same and is tried first, by the courier if there is one; see ``Database.write_at_once``.
+        :param script: comes to the same and is tried first, by the direct committer if there is one; see ``Database.write_at_once``.
         """
         began = self._now()
         latest = began + self.dialect.timeout
         term = self.dialect.one.term
-        courier = self._courier
+        committer = self._committer
         # Whatever came before it has to be done before it.
-        if script is None or courier is None or not courier.ready or self._in_line:
+        if script is None or committer is None or not committer.ready or self._in_line:
             done = self._in_thread(work, script, latest, term)
         else:
-            done = self._carried(courier, script(), work, latest, term)
+            done = self._carried(committer, script(), work, latest, term)
         return done.addBoth(self._ended, began)
 
     def _in_thread(self, work: Work[T], script: Script | None, latest: float, term: int) -> Deferred[T]:
@@ -135,21 +135,21 @@ class Pool(adbapi.ConnectionPool):
 
     def _out_of_line(self, result: T | Failure, script: Script | None) -> T | Failure:
         self._in_line -= 1
-        if script is not None and self._courier is not None and not isinstance(result, Failure):
+        if script is not None and self._committer is not None and not isinstance(result, Failure):
             # The database is there, and commits are to come.
-            self._courier.open()
+            self._committer.open()
         return result
 
     def _carried(
-        self, courier: Courier, script: list[Statement], work: Work[T], latest: float, term: int
+        self, committer: DirectCommitter, script: list[Statement], work: Work[T], latest: float, term: int
     ) -> Deferred[Any]:
-        """Give a script to the courier, if it is not too large for that; do the work step by step if nothing came of it."""
+        """Give a script to the direct committer, if it is not too large for that; do the work step by step if nothing came of it."""
         if length(script) > self._longest:
             return self._in_thread(work, None, latest, term)
 
         async def carry() -> T | None:
             try:
-                done = await courier.deliver(script)
+                done = await committer.commit(script)
             except self.dialect.error as error:
                 raise self.failed(error) from None
             if not done:

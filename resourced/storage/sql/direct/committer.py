@@ -15,8 +15,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from resourced.storage.sql.dialect import MySQL
-from resourced.storage.sql.direct.handshake import KEEP_TIME, Line, open_line, whole
-from resourced.storage.sql.direct.protocol import Conversation, lost
+from resourced.storage.sql.direct.handshake import KEEP_TIME, OpenConnection, open_connection, whole
+from resourced.storage.sql.direct.protocol import CommitProtocol, lost
 from resourced.storage.sql.statement import Statement
 
 #: Seconds without a try to connect after the last one: nobody waits for it.
@@ -25,9 +25,9 @@ PAUSE: Final = 2.0
 FRESH: Final = 1.0
 
 
-class Courier:
+class DirectCommitter:
     """
-    The short way for commits: no thread has to be woken for one, nor the reactor after it, which takes as long as the commit itself.
+    The fast path for commits: no thread has to be woken for one, nor the reactor after it, which takes as long as the commit itself.
 
     It has a connection of its own, for which a thread logs in. Where it has none everything goes the way of all other work, so that it is
     nobody's concern why.
@@ -45,7 +45,7 @@ class Courier:
         self._reactor = reactor
         self._dialect = dialect
         self._now = now
-        self._conversation: Conversation | None = None
+        self._protocol: CommitProtocol | None = None
         self._compound = False
         self._busy = False
         # When the server had kept the time.
@@ -59,22 +59,22 @@ class Courier:
     @property
     def ready(self) -> bool:
         """Whether a script would be under way at once."""
-        return self._conversation is not None and not self._busy and self._dialect.one.holds(self._term)
+        return self._protocol is not None and not self._busy and self._dialect.one.holds(self._term)
 
     def open(self) -> None:
         """See to it that there is a connection before long, if there can be one."""
-        if self._conversation or self._opening or self._closed or self._now() < self._paused_until:
+        if self._protocol or self._opening or self._closed or self._now() < self._paused_until:
             return
-        opened = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), open_line, self._dialect)
+        opened = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), open_connection, self._dialect)
         self._opening = opened.addBoth(self._opened, self._dialect.one.term)
 
-    def _opened(self, line: Line | Failure | None, term: int) -> None:
+    def _opened(self, line: OpenConnection | Failure | None, term: int) -> None:
         self._opening = None
         self._paused_until = self._now() + PAUSE
         if line is None:
             # The next one would be no better.
             self._closed = True
-        elif isinstance(line, Line):
+        elif isinstance(line, OpenConnection):
             # The server may have hung up already.
             with suppress(OSError):
                 if self._dialect.one.holds(term):
@@ -83,71 +83,71 @@ class Courier:
             # What is used is a copy.
             os.close(line.descriptor)
 
-    def _take_over(self, line: Line) -> None:
-        conversation = Conversation(self._lost)
+    def _take_over(self, line: OpenConnection) -> None:
+        protocol = CommitProtocol(self._lost)
         factory = Factory()
-        factory.protocol = lambda: conversation
+        factory.protocol = lambda: protocol
         self._reactor.adoptStreamConnection(line.descriptor, line.family, factory)
-        self._conversation, self._compound, self._kept = conversation, line.compound, -inf
+        self._protocol, self._compound, self._kept = protocol, line.compound, -inf
         if self._closed:
-            conversation.leave()
+            protocol.leave()
 
     def _lost(self) -> None:
-        self._conversation = None
+        self._protocol = None
 
-    async def deliver(self, script: Sequence[Statement]) -> bool:
+    async def commit(self, script: Sequence[Statement]) -> bool:
         """
         Do a script in a transaction of its own, and commit it. Only while it is ``ready``.
 
         :returns: whether it is done; if not, nothing of it is, and doing it step by step will tell why, or may well succeed.
         :raises pymysql.MySQLError: it was refused; or nobody knows what became of it.
         """
-        conversation = self._conversation
-        if conversation is None or self._busy:
+        protocol = self._protocol
+        if protocol is None or self._busy:
             raise RuntimeError("There is nobody to go.")
         self._busy = True
         until = self._now() + self._dialect.timeout
-        bell = self._reactor.callLater(self._dialect.timeout, lambda: conversation.give_up(self._dialect.late()))
+        timer = self._reactor.callLater(self._dialect.timeout, lambda: protocol.give_up(self._dialect.late()))
         try:
-            if self._now() - self._kept > FRESH and not await self._keep_time(conversation):
+            if self._now() - self._kept > FRESH and not await self._keep_time(protocol):
                 return False
             text = whole(script, until - self._kept, compound=self._compound)
-            error = await conversation.ask(text)
+            error = await protocol.ask(text)
             if error is None:
                 return True
-            return await self._undo(conversation, error)
+            return await self._undo(protocol, error)
         finally:
             self._busy = False
-            if bell.active():
-                bell.cancel()
+            if timer.active():
+                timer.cancel()
 
-    async def _keep_time(self, conversation: Conversation) -> bool:
+    async def _keep_time(self, protocol: CommitProtocol) -> bool:
         """Let the server keep the time; tell whether it has. Who was silent for long may be gone, which shows here, when nothing is lost by it."""
-        error = await conversation.ask(KEEP_TIME)
+        error = await protocol.ask(KEEP_TIME)
         self._kept = self._now()
         if error is not None:
-            conversation.give_up(error)
+            protocol.give_up(error)
             if self._dialect.is_late(error):
                 raise error
         return error is None
 
-    async def _undo(self, conversation: Conversation, error: pymysql.MySQLError) -> bool:
+    async def _undo(self, protocol: CommitProtocol, error: pymysql.MySQLError) -> bool:
         """Leave nothing of a script that has failed; return only if nothing of it was done."""
-        if self._dialect.is_lost(error) or await conversation.ask(b"ROLLBACK") is not None:
-            conversation.give_up(error)
+        if self._dialect.is_lost(error) or await protocol.ask(b"ROLLBACK") is not None:
+            protocol.give_up(error)
         if not self._dialect.is_undone(error):
             raise error
         return False
 
     def drop(self) -> None:
         """Hang up, whatever is under way: nobody knows what becomes of it."""
-        if self._conversation is not None:
-            self._conversation.give_up(lost())
+        if self._protocol is not None:
+            self._protocol.give_up(lost())
 
     async def close(self) -> None:
         """Let go of the connection."""
         self._closed = True
         if self._opening is not None:
             await self._opening
-        if self._conversation is not None:
-            self._conversation.leave()
+        if self._protocol is not None:
+            self._protocol.leave()

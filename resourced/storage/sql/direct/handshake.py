@@ -23,7 +23,7 @@ _CLOCK: Final = "SET SESSION time_zone = '+00:00'"
 _CLOCK_GOES: Final = "SELECT SLEEP(0.001) = 0 AND SYSDATE(6) > NOW(6)"
 
 
-class Line(NamedTuple):
+class OpenConnection(NamedTuple):
     """
     A connection that nobody uses yet.
 
@@ -37,7 +37,7 @@ class Line(NamedTuple):
     compound: bool
 
 
-def open_line(dialect: MySQL) -> Line | None:
+def open_connection(dialect: MySQL) -> OpenConnection | None:
     """
     Open a connection, as for the work of a pool that writes.
 
@@ -57,7 +57,7 @@ def open_line(dialect: MySQL) -> Line | None:
             with suppress(dialect.error):
                 _try(connection, whole([], 60.0, compound=compound))
                 used[-1].setblocking(False)
-                return Line(used[-1].detach(), used[-1].family, compound)
+                return OpenConnection(used[-1].detach(), used[-1].family, compound)
     connection.close()
     return None
 

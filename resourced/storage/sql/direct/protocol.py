@@ -25,7 +25,7 @@ _ERROR: Final = 0xFF
 _LENGTHS: Final[Mapping[int, int]] = {0xFC: 3, 0xFD: 4, 0xFE: 9}
 
 
-class Conversation(Protocol):
+class CommitProtocol(Protocol):
     """
     A connection to a MySQL server that has been logged in to. One asks, then waits for the answer, then asks again.
 
