@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from tests import preloaded
 from tests.frozen import freeze, thaw
 from tests.ports import free_port
 
@@ -191,7 +192,7 @@ class Daemon:
         if self._process is not None and self._process.poll() is None:
             raise RuntimeError("the daemon is running already")
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = preloaded.start(
                 [*self.command, *self.arguments],
                 cwd=self.folder,
                 env=self.environment,

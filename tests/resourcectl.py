@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import preloaded
 from tests.daemon import PATIENCE, WRITE, Daemon
 
 RESOURCECTL = str(Path(sys.executable).with_name("resourcectl"))
@@ -90,7 +91,7 @@ class Ctl:
         """Start any program with the same variables."""
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         settings: dict[str, Any] = {**streams, "cwd": self.folder, "env": {**self.environ, **(environ or {})}, **more}
-        return Running(subprocess.Popen(command, **settings))
+        return Running(preloaded.start(command, **settings))
 
     def __call__(self, *arguments: str, timeout: float = PATIENCE, **more: Any) -> Outcome:
         return self.start(*arguments, **more).wait(timeout)

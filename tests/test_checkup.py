@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import preloaded
 from tests.beating import beating
-from tests.daemon import KEYS, RESOURCED, TWISTD, Daemon, eventually
+from tests.daemon import KEYS, PATIENCE, RESOURCED, TWISTD, Daemon, eventually
 from tests.stores import MySQLBackend, mariadb_fixture, mysql_fixture  # noqa: F401 - fixtures
 
 
@@ -24,9 +25,7 @@ def run(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedPr
 def call(
     command: tuple[str, ...], folder: Path, arguments: tuple[str, ...], environ: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*command, *arguments], cwd=folder, env=environ, capture_output=True, text=True, timeout=60, check=False
-    )
+    return preloaded.run([*command, *arguments], cwd=folder, env=environ, timeout=PATIENCE)
 
 
 def everything(folder: Path) -> dict[str, bytes]:

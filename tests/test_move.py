@@ -17,6 +17,7 @@ from resourced.errors import ConfigurationError
 from resourced.service import move as moving
 from resourced.storage.sql.dialect import MySQL, SQLite
 from resourced.storage.sql.migration import UNFINISHED, prepare
+from tests import preloaded
 from tests.beating import beating
 from tests.daemon import RESOURCED, Daemon
 from tests.documents import read_blocks
@@ -38,15 +39,7 @@ def environ(mariadb: MariaDB) -> Iterator[dict[str, str]]:
 
 def run(folder: Path, environ: dict[str, str], caption: str) -> subprocess.CompletedProcess[str]:
     """Do what the page says."""
-    return subprocess.run(
-        [*RESOURCED, *COMMANDS[caption]],
-        cwd=folder,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return preloaded.run([*RESOURCED, *COMMANDS[caption]], cwd=folder, env=environ, timeout=120)
 
 
 def sqlite(path: Path) -> SQLite:
@@ -149,7 +142,7 @@ def test_killed_in_the_middle(tmp_path, mariadb, environ):
         with mariadb.connect("moved", autocommit=False) as connection, connection.cursor() as cursor:
             # Its last transaction waits for this, so it is killed when all is copied, and compared.
             cursor.execute("SELECT * FROM server FOR UPDATE")
-            process = subprocess.Popen(
+            process = preloaded.start(
                 [*RESOURCED, *COMMANDS["move"]], cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True
             )
             with process:

@@ -15,10 +15,8 @@ import socket
 import sqlite3
 import stat
 import subprocess
-import sys
 import time
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 import pytest
 
@@ -279,61 +277,16 @@ class TestStop:
             assert daemon.get(A4, key=LOCK, ticket=first).status == 200
 
 
-#: Starts one daemon for each line of its input, and waits for its end. All that takes long, which is to load the code, is done once.
-STARTS = """
-import json
-import os
-import sys
-
-from resourced.tap import main
-
-for line in sys.stdin:
-    name, environ = json.loads(line)
-    process = os.fork()
-    if not process:
-        output = os.open(name, os.O_CREAT | os.O_WRONLY)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        os.environ.update(environ)
-        try:
-            main()
-        except SystemExit as end:
-            print(end.code if isinstance(end.code, str) else "", file=sys.stderr)
-            sys.stderr.flush()
-            os._exit(end.code if isinstance(end.code, int) else 1)
-        os._exit(0)
-    print(name, os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
-"""
-
-
-def ends_of_starts(folder: Path, environs: dict[str, dict[str, str]]) -> dict[str, tuple[int, str]]:
-    """Start daemons, each with variables of its own, and return the exit status of each and what it printed."""
-    ran = subprocess.run(
-        [sys.executable, "-c", STARTS],
-        input="".join(json.dumps(environ) + "\n" for environ in environs.items()).encode(),
-        stdout=subprocess.PIPE,
-        cwd=folder,
-        env=Daemon(folder).environment,
-        timeout=PATIENCE,
-        check=True,
-    )
-    statuses = dict(line.split() for line in ran.stdout.decode().splitlines())
-    return {name: (int(statuses[name]), (folder / name).read_text()) for name in environs}
-
-
 class TestWrongSettings:
     def test_every_variable(self, tmp_path):
         """A variable with a wrong value, or its option, ends the start with a sentence that names it, and status 1."""
-        environs = {}
         for setting in SETTINGS:
             wrong = {"listen": "nowhere:1", "store": "paper", "mysql-port": "70000", "mysql-password": "\udcff"}
             value = wrong.get(setting.option, "\x1b")
             mysql = {"RESOURCED_STORE": "mysql"} if setting.option.startswith("mysql") else {}
-            environs[setting.option] = {**mysql, setting.variable: value}
-        ends = ends_of_starts(tmp_path, environs)
-        for setting in SETTINGS:
-            status, printed = ends[setting.option]
-            assert status == 1, printed
+            folder = tmp_path / setting.option
+            folder.mkdir()
+            printed = Daemon(folder, {**mysql, setting.variable: value}).fails()
             last = printed.rstrip().splitlines()[-1]
             named = f"{setting.variable} (--{setting.option})" if setting.option == "listen" else setting.variable
             assert f": {named} " in last, last
