@@ -603,6 +603,23 @@ class LossTests(ClientTests):
         lost = self.fails(LockLost, block.outcome)
         self.assertIn("let go", str(lost))
 
+    def test_told(self):
+        """Who asked for that is told of the loss, once, without a block too; what goes wrong there is in the log."""
+        told: list[LockLost] = []
+        first = self.hold(on_lost=told.append)
+        self.lose(first)
+        self.server.advance(11)
+        self.assertEqual([reason.fence for reason in told], [first.held.fence])
+        self.fails(LockLost, first.outcome)
+        second = self.now(self.client.lock("printer", "A4", on_lost=lambda reason: told[reason.fence + 7]).acquire())
+        self.assertTrue(self.now(self.client.unlock("printer", "A4", second.ticket)))
+        self.server.advance(11)
+        self.assertEqual(len(self.flushLoggedErrors(IndexError)), 1)
+        third = self.hold(on_lost=told.append)
+        third.end()
+        self.successResultOf(third.outcome)
+        self.assertEqual(len(told), 1)
+
     def test_every_use(self):
         """Each use of a lost lock says that it is lost, and sends nothing."""
         block = self.hold()
@@ -837,13 +854,8 @@ class ServersTests(ClientTests):
     def test_standby(self):
         """Of several servers it asks the one that is of use, and goes on with it."""
         self.line.fate = lambda method, url: REFUSE if url.startswith("http://one") else PASS
-        client = Client(
-            ["http://one", "http://two/"],
-            self.server.write_key,
-            reactor=self.clock,
-            treq=self.line,
-            seconds=self.clock.seconds,
-        )
+        client = Client(["http://one", "http://two/"], self.server.write_key)
+        client.using(reactor=self.clock, treq=self.line, seconds=self.clock.seconds)
         self.fails(NotFound, client.get("printer", "A4"))
         self.assertEqual([said["host"] for *_, said in self.line.asked], ["one", "two"])
         self.fails(NotFound, client.get("printer", "A4"))
@@ -871,7 +883,7 @@ class ServersTests(ClientTests):
         )
         for url in urls:
             with self.assertRaises(ValueError):
-                Client(url, "key", reactor=self.clock, treq=self.line)
+                Client(url, "key")
 
     def test_url(self):
         """Names in other letters, addresses with a scope, a path and a slash at the end are all understood."""
@@ -1234,7 +1246,8 @@ class StrangeServerTests(SynchronousTestCase):
         self.client = self.make("http://x")
 
     def make(self, *urls: str) -> Client:
-        return Client(urls, "key", reactor=self.clock, treq=self.treq, seconds=self.clock.seconds, patience=10.0)
+        client = Client(urls, "key", patience=10.0)
+        return client.using(reactor=self.clock, treq=self.treq, seconds=self.clock.seconds)
 
     def begin(self, *answers: tuple[int, dict[str, str], object]) -> Deferred[Any]:
         self.answering.answers = [

@@ -53,7 +53,7 @@ GHOST = 20.0 + LEASE + PLACE + CLAIM
 LINES: frozenset[CodeType] = frozenset(
     function.__code__
     for function in (
-        *(blocking.Lock.__enter__, blocking.Lock.__exit__, ReactorThread.wait, ReactorThread.finish),
+        *(blocking.BlockingLock.__enter__, blocking.BlockingLock.__exit__, ReactorThread.wait, ReactorThread.finish),
         *(ReactorThread._submit, Call.outcome),
     )
 )
@@ -402,7 +402,7 @@ class BlockingClient(blocking.Client):
 
     def __init__(self, thread: InlineThread, made: Client) -> None:
         self._both = (thread, made)
-        self._clients = {thread: made}
+        self._places = {thread: made}
 
     def _here(self) -> Any:
         return self._both

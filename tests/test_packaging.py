@@ -124,10 +124,23 @@ def test_installed_wheel(built, programs, tmp_path):
     """The wheel, alone in an empty environment, gives both programs; uninstalled, it leaves Twisted as it was."""
     install(programs, built[0])
     check_programs(programs, tmp_path)
+    check_types(programs, tmp_path)
     run(programs / "pip", "uninstall", "--quiet", "--yes", "resourced", cwd=tmp_path)
     listed = run(programs / "twistd", "--help", cwd=tmp_path)
     assert "resourced" not in listed
     assert "web" in listed
+
+
+def check_types(programs, cwd):
+    """Who uses the client of any face is told by a type checker what is wrong, and by ``help`` what is right."""
+    shutil.copy(TREE / "tests/typed_program.py", cwd)
+    mypy = (sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--python-executable={programs / 'python'}")
+    assert "no issues found" in run(*mypy, "typed_program.py", cwd=cwd, timeout=LONG)
+    ask = "from resourced.client.blocking import Client; help(Client.lock)"
+    told = run(programs / "python", "-c", ask, cwd=cwd)
+    assert "wait: 'float | None' = None" in told
+    assert "-> 'BlockingLock'" in told
+    assert ":param wait: seconds to wait for the lock" in told
 
 
 def test_editable_install(checkout, programs, tmp_path):

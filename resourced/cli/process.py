@@ -107,9 +107,8 @@ def perform(
         # The reactor sets handlers of its own when it starts.
         await running
         poll = _POLL_SEEN if os.isatty(2) else _POLL
-        async with Client(
-            settings.urls, settings.key, owner=settings.owner, patience=patience, poll=poll, reactor=reactor
-        ) as client:
+        client = Client(settings.urls, settings.key, owner=settings.owner, patience=patience, poll=poll)
+        async with client.using(reactor=reactor):
             raise SystemExit(await Process(reactor, client, ignored, quiet=quiet).finish(work))
 
     react(main)

@@ -7,15 +7,17 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Self, TypeVar
 
+from resourced.client.access import Access
 from resourced.client.connections import Connections, Sender
 from resourced.client.errors import LockLost, NotFound, Unreachable
 from resourced.client.held import Held
 from resourced.client.holder import as_holder
-from resourced.client.lock import Lock
+from resourced.client.lock import Lock, LockRequest
 from resourced.client.loop import LoopReactor, running_loop
-from resourced.client.servers import Servers, arguments, base, path, refusal
+from resourced.client.servers import Servers, arguments, path, refusal
 from resourced.client.values import (
     Definition,
     Document,
@@ -51,6 +53,15 @@ class _Here:
     connections: Connections | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """What runs a client, if not what is there; see ``Client.using``."""
+
+    reactor: Any = None
+    treq: Sender | None = None
+    seconds: Callable[[], float] = elapsed
+
+
 def _reactor(loop: asyncio.AbstractEventLoop | None) -> Any:
     """Return what runs a client that was not told: a loop of asyncio's, or else Twisted's own reactor."""
     if loop is not None:
@@ -60,65 +71,44 @@ def _reactor(loop: asyncio.AbstractEventLoop | None) -> Any:
     return reactor
 
 
-class Client:
+class Client(Access):
     """
     A client of one store, which may have several servers.
 
     A request is repeated, with growing pauses and at each of the servers in turn, until one of them gives a usable answer or
     ``patience`` is at its end. Each method raises one of the errors of ``resourced.client.errors`` and no other; their names
     are given here only where they mean something particular.
-
-    :param url: where the server is, such as ``https://locks.example:9501``; or several of these, if others stand by.
-    :param key: the API key.
-    :param owner: who this is, for people who look at locks: at most 255 printable characters. Without it, the name of the key.
-    :param timeout: seconds that a server may take to answer, beside what it was asked to wait.
-    :param patience: seconds to go on trying while no server answers.
-    :param poll: seconds that a server is asked to wait for a lock in one request; it may let a request wait less.
-    :param reactor: what runs it; without one, the loop of asyncio's that runs where it is used, or else Twisted's own reactor.
-    :param treq: what sends the requests, such as ``treq.testing.StubTreq``; without it, a client with a pool of connections.
-    :param seconds: a clock that never goes back, for the belief in locks. Without it that of the system, which also counts
-        the time that the machine sleeps.
     """
 
-    def __init__(
-        self,
-        url: str | Sequence[str],
-        key: str,
-        *,
-        owner: str = "",
-        timeout: float = 10.0,
-        patience: float = 60.0,
-        poll: float = 25.0,
-        reactor: Any = None,
-        treq: Any = None,
-        seconds: Callable[[], float] | None = None,
-    ) -> None:
-        self._urls = [base(one) for one in ([url] if isinstance(url, str) else url)]
-        if not self._urls:
-            raise ValueError("there is no URL of a server")
-        self._headers = {"x-api-key": key, "accept": "application/json"}
-        self._timeout = timeout
-        self._patience = patience
-        self._reactor = reactor
-        self._treq: Sender | None = treq
-        self._seconds = seconds or elapsed
-        self._owner = owner
-        self._poll = poll
-        self._here: _Here | None = None
+    _here: _Here | None = None
+    _means = _Means()
+
+    def using(self, *, reactor: Any = None, treq: Any = None, seconds: Callable[[], float] | None = None) -> Self:
+        """
+        Be run by something else than what is there, before it is first used; return the client.
+
+        :param reactor: what runs it; without one, the loop of asyncio's that runs where it is used, or else Twisted's own reactor.
+        :param treq: what sends the requests, such as ``treq.testing.StubTreq``; without it, a client with a pool of connections.
+        :param seconds: a clock that never goes back, for the belief in locks. Without it that of the system, which also counts
+            the time that the machine sleeps.
+        """
+        self._means = _Means(reactor, treq, seconds or elapsed)
+        return self
 
     def _connect(self) -> _Here:
         """
         Return what the client has where it is used: on this loop, and in this process. What it had elsewhere is left there; a loop
         that is over can do nothing any more, and what a process was forked from does what it has to do itself.
         """
-        place = (os.getpid(), None if self._reactor else running_loop())
+        means = self._means
+        place = (os.getpid(), None if means.reactor else running_loop())
         if self._here is None or self._here.place != place:
-            reactor = self._reactor or _reactor(place[1])
-            connections = None if self._treq else Connections(reactor, self._timeout)
-            sender = self._treq or connections
+            reactor = means.reactor or _reactor(place[1])
+            connections = None if means.treq else Connections(reactor, self._timeout)
+            sender = means.treq or connections
             assert sender is not None  # noqa: S101 - it is one or the other
-            wire = Wire(reactor, sender, self._headers, self._seconds)
-            servers = Servers(self._urls, wire, reactor, self._seconds, timeout=self._timeout, patience=self._patience)
+            wire = Wire(reactor, sender, {"x-api-key": self._key, "accept": "application/json"}, means.seconds)
+            servers = Servers(self._urls, wire, reactor, means.seconds, timeout=self._timeout, patience=self._patience)
             self._here = _Here(place, reactor, servers, connections)
         return self._here
 
@@ -224,9 +214,12 @@ class Client:
         owner: str | None = None,
         holds: Sequence[str] = (),
         on_queued: Callable[[Waiting], object] | None = None,
+        on_lost: Callable[[LockLost], object] | None = None,
     ) -> Lock:
         """
-        Lock a selector for the length of an ``async with`` block, whose ``as`` is a ``Held``.
+        Lock a selector for the length of a block, whose ``as`` is the lock while it is held.
+
+        The callbacks must not block: they are called where the client's work is done.
 
         :param wait: seconds to wait for the lock, in the queue; 0 to try once, None to wait for ever.
         :param ticket: a place, or a lock, that was got otherwise and is to be gone on with.
@@ -234,20 +227,21 @@ class Client:
         :param holds: tickets of locks that are held meanwhile, at most 100. ``Conflict`` with the code ``deadlock`` is raised, at once,
             if that means to wait for oneself, by way of others who say what they hold.
         :param on_queued: told how the wait stands, whenever that changes; what it raises ends the wait.
+        :param on_lost: told of the loss of the lock, if that comes.
         """
         here = self._connect()
-        return Lock(
-            here.servers,
-            here.reactor,
+        request = LockRequest(
             resource,
             selector,
-            wait=wait,
+            wait=inf if wait is None else wait,
             poll=self._poll,
             ticket=ticket,
             owner=self._owner if owner is None else owner,
             holds=holds,
             on_queued=on_queued,
+            on_lost=on_lost,
         )
+        return Lock(here.servers, here.reactor, request)
 
     async def keep(self, resource: str, selector: str, ticket: str, fence: int) -> Held:
         """
@@ -361,7 +355,8 @@ class Client:
 
     def watch(self, prefix: str = "", *, after: int | None = None) -> Watch:
         """
-        Follow what happens, as it happens; to be used as ``async with client.watch() as events: async for event in events:``.
+        Follow what happens, as it happens: ``async with client.watch() as events: async for event in events:``. The blocking client
+        returns an iterator instead.
 
         :param prefix: only what happens to resources whose names begin with it.
         :param after: begin after the event with this id; without it, with what happens from now on.

@@ -17,28 +17,105 @@ holds then is left to its lease.
 
 from __future__ import annotations
 
+import inspect
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
-from functools import partial
+from functools import wraps
 from types import TracebackType
-from typing import Any, Self, TypeVar
-
-from twisted.logger import Logger
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from resourced import client
+from resourced.client.access import Access
 from resourced.client.api import following
 from resourced.client.errors import LockLost
 from resourced.client.process import THREAD
 from resourced.client.thread import ReactorThread
-from resourced.client.values import Definition, Document, Event, Gap, LockState, Resource, Selector, Waiting
+from resourced.client.values import Event, Gap
 
+P = ParamSpec("P")
 T = TypeVar("T")
+Inner = TypeVar("Inner")
+Inner_co = TypeVar("Inner_co", covariant=True)
 
-log = Logger()
+
+class _Waits(Protocol[Inner_co]):
+    """What has something else done in the reactor's thread, and waits for that."""
+
+    def _wait(self, work: Callable[[Inner_co], Awaitable[T]]) -> T: ...
 
 
-class Held:
+def waiting(
+    method: Callable[Concatenate[Inner, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[_Waits[Inner], P], T]:
+    """Make a method that waits for what a coroutine method does, with its signature and its documentation."""
+
+    @wraps(method)
+    def wait(self: _Waits[Inner], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._wait(lambda inner: method(inner, *args, **kwargs))
+
+    return wait
+
+
+def listing(
+    method: Callable[Concatenate[client.Client, P], AsyncIterator[T]],
+) -> Callable[Concatenate[Client, P], Iterator[T]]:
+    """Make a method that goes through what an asynchronous iterator has; else as ``waiting``."""
+
+    @wraps(method)
+    def go_through(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        thread, made = self._here()
+        return _each(thread, method(made, *args, **kwargs))
+
+    returns = str(inspect.signature(method).return_annotation).replace("AsyncIterator", "Iterator")
+    return _returning(go_through, returns)
+
+
+def locking(
+    method: Callable[Concatenate[client.Client, P], client.Lock],
+) -> Callable[Concatenate[Client, P], BlockingLock]:
+    """Make a method that returns the lock of a thread; else as ``waiting``."""
+
+    @wraps(method)
+    def lock(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> BlockingLock:
+        def begin() -> tuple[ReactorThread, client.Lock]:
+            thread, made = self._here()
+            return thread, method(made, *args, **kwargs)
+
+        return BlockingLock(begin)
+
+    return _returning(lock, BlockingLock.__name__)
+
+
+def watching(
+    method: Callable[Concatenate[client.Client, P], client.Watch],
+) -> Callable[Concatenate[Client, P], Iterator[Event | Gap]]:
+    """Make a method that goes through events as they come; else as ``waiting``."""
+
+    @wraps(method)
+    def watch(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[Event | Gap]:
+        thread, made = self._here()
+        watching = method(made, *args, **kwargs)
+        try:
+            yield from _each(thread, watching)
+        finally:
+            thread.finish(watching.__aexit__)
+
+    return _returning(watch, "Iterator[Event | Gap]")
+
+
+def _returning(method: Callable[P, T], returns: str) -> Callable[P, T]:
+    """Have help say what a method returns, where that is not what its model returns."""
+    method.__signature__ = inspect.signature(method).replace(return_annotation=returns)  # type: ignore[attr-defined]
+    return method
+
+
+def _each(thread: ReactorThread, items: AsyncIterator[T]) -> Iterator[T]:
+    while (found := thread.wait(lambda: following(items))) is not None:
+        yield found
+
+
+class BlockingHeld:
     """
     A lock that is held, as ``resourced.client.Held``, to be used from any thread.
 
@@ -51,7 +128,8 @@ class Held:
     def __init__(self, thread: ReactorThread, held: client.Held) -> None:
         self._thread = thread
         self._held = held
-        self._lost = threading.Event()
+        flag = self._lost = threading.Event()
+        held.lost().addCallback(lambda _: flag.set())
         self.resource = held.resource
         self.selector = held.selector
         self.ticket = held.ticket
@@ -63,6 +141,7 @@ class Held:
         if self._thread.forked:
             # Another thread may have been at the other one when this process was forked.
             self._lost = threading.Event()
+        if self.reason is not None:
             self._lost.set()
         return self._lost
 
@@ -90,25 +169,18 @@ class Held:
         """Return if the lock is still held: to be called now and then in a long piece of work."""
         self._held.check()
 
-    def write(self, value: Any, *, unlock: bool = False) -> None:
-        self._wait(lambda: self._held.write(value, unlock=unlock))
+    write = waiting(client.Held.write)
+    write_text = waiting(client.Held.write_text)
+    delete = waiting(client.Held.delete)
+    unlock = waiting(client.Held.unlock)
 
-    def write_text(self, text: str, *, unlock: bool = False) -> None:
-        self._wait(lambda: self._held.write_text(text, unlock=unlock))
-
-    def delete(self, *, unlock: bool = False) -> None:
-        self._wait(lambda: self._held.delete(unlock=unlock))
-
-    def unlock(self) -> None:
-        self._wait(self._held.unlock)
-
-    def _wait(self, work: Callable[[], Awaitable[None]]) -> None:
+    def _wait(self, work: Callable[[client.Held], Awaitable[T]]) -> T:
         if self._thread.forked:
             self._held.check()
-        self._thread.wait(work)
+        return self._thread.wait(lambda: work(self._held))
 
 
-class Lock:
+class BlockingLock:
     """
     A lock to be had, as ``resourced.client.Lock``: a context manager that can be used once.
 
@@ -116,38 +188,24 @@ class Lock:
         program ends.
     """
 
-    def __init__(
-        self, begin: Callable[[], tuple[ReactorThread, client.Lock]], on_lost: Callable[[LockLost], object] | None
-    ) -> None:
+    def __init__(self, begin: Callable[[], tuple[ReactorThread, client.Lock]]) -> None:
         self._begin = begin
-        self._on_lost = on_lost
         self._begun: tuple[ReactorThread, client.Lock] | None = None
         self._user = threading.current_thread()
 
-    def __enter__(self) -> Held:
+    def __enter__(self) -> BlockingHeld:
         if self._begun is None:
             self._begun = self._begin()
         thread, lock = self._begun
         self._user = threading.current_thread()
         return thread.wait(self._enter, lambda _: lock.__aexit__(None, None, None))
 
-    async def _enter(self) -> Held:
+    async def _enter(self) -> BlockingHeld:
         assert self._begun is not None  # noqa: S101 - it is called when it is
         thread, lock = self._begun
         held = await lock.enter()
         thread.leaving.add(self)
-        face, on_lost = Held(thread, held), self._on_lost
-        flag = face.lost
-
-        def lost(reason: LockLost) -> None:
-            flag.set()
-            if on_lost is not None:
-                on_lost(reason)
-
-        held.lost().addCallback(lost).addErrback(
-            lambda failure: log.failure("What was to be told of the loss of a lock has failed.", failure)
-        )
-        return face
+        return BlockingHeld(thread, held)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -175,32 +233,26 @@ class Lock:
             await self._begun[1].__aexit__(None, None, None)
 
 
-class Client:
+class Client(Access):
     """
     A client of one store, as ``resourced.client.Client``, to be shared by any number of threads.
 
-    An exception in a thread that waits, such as ``KeyboardInterrupt``, gives up what it waits for.
+    Every method waits for its answer. An exception in a thread that waits, such as ``KeyboardInterrupt``, gives up what it waits
+    for. Callbacks are called in the reactor's thread.
     """
-
-    def __init__(
-        self,
-        url: str | Sequence[str],
-        key: str,
-        *,
-        owner: str = "",
-        timeout: float = 10.0,
-        patience: float = 60.0,
-        poll: float = 25.0,
-    ) -> None:
-        self._make = partial(client.Client, url, key, owner=owner, timeout=timeout, patience=patience, poll=poll)
-        # It says at once if it is no URL, and connects to nothing.
-        self._make()
-        self._clients: dict[ReactorThread, client.Client] = {}
 
     def _here(self) -> tuple[ReactorThread, client.Client]:
         """Return the thread of this process, and the client that is for use in it."""
         thread = THREAD.get()
-        return thread, self._clients.setdefault(thread, self._make(reactor=thread.reactor))
+        made = client.Client(
+            self._urls,
+            self._key,
+            owner=self._owner,
+            timeout=self._timeout,
+            patience=self._patience,
+            poll=self._poll,
+        ).using(reactor=thread.reactor)
+        return thread, self._places.setdefault(thread, made)
 
     def _wait(self, work: Callable[[client.Client], Awaitable[T]]) -> T:
         thread, made = self._here()
@@ -213,86 +265,20 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        for thread, made in self._clients.items():
+        """Close the connections."""
+        for thread, made in self._places.items():
             thread.finish(made.close)
 
-    def create(self, name: str, timeout: int = 0) -> Definition:
-        return self._wait(lambda made: made.create(name, timeout))
-
-    def resource(self, name: str) -> Resource:
-        return self._wait(lambda made: made.resource(name))
-
-    def change(self, name: str, timeout: int) -> Definition:
-        return self._wait(lambda made: made.change(name, timeout))
-
-    def remove(self, name: str) -> None:
-        self._wait(lambda made: made.remove(name))
-
-    def resources(self, prefix: str = "", *, after: str = "", page: int = 100) -> Iterator[Resource]:
-        return self._list(lambda made: made.resources(prefix, after=after, page=page))
-
-    def selectors(self, resource: str, prefix: str = "", *, after: str = "", page: int = 100) -> Iterator[Selector]:
-        return self._list(lambda made: made.selectors(resource, prefix, after=after, page=page))
-
-    def get(self, resource: str, selector: str) -> Document:
-        return self._wait(lambda made: made.get(resource, selector))
-
-    def lock(
-        self,
-        resource: str,
-        selector: str,
-        *,
-        wait: float | None = None,
-        ticket: str = "",
-        owner: str | None = None,
-        holds: Sequence[str] = (),
-        on_queued: Callable[[Waiting], object] | None = None,
-        on_lost: Callable[[LockLost], object] | None = None,
-    ) -> Lock:
-        """As ``resourced.client.Client.lock``; both callbacks are called in the reactor's thread and must not block."""
-        lock_of = partial(
-            client.Client.lock,
-            resource=resource,
-            selector=selector,
-            wait=wait,
-            ticket=ticket,
-            owner=owner,
-            holds=holds,
-            on_queued=on_queued,
-        )
-
-        def begin() -> tuple[ReactorThread, client.Lock]:
-            thread, made = self._here()
-            return thread, lock_of(made)
-
-        return Lock(begin, on_lost)
-
-    def unlock(self, resource: str, selector: str, ticket: str) -> bool:
-        return self._wait(lambda made: made.unlock(resource, selector, ticket))
-
-    def state(self, resource: str, selector: str, *, after: int = 0, limit: int = 100) -> LockState:
-        return self._wait(lambda made: made.state(resource, selector, after=after, limit=limit))
-
-    def break_lock(self, resource: str, selector: str, fence: int, reason: str = "") -> None:
-        self._wait(lambda made: made.break_lock(resource, selector, fence, reason))
-
-    def events(self, resource: str, selector: str, *, before: int | None = None, page: int = 100) -> Iterator[Event]:
-        return self._list(lambda made: made.events(resource, selector, before=before, page=page))
-
-    def watch(self, prefix: str = "", *, after: int | None = None) -> Iterator[Event | Gap]:
-        """As ``resourced.client.Client.watch``: it begins when the first event is asked for, and ends with the loop over it."""
-        thread, made = self._here()
-        watching = made.watch(prefix, after=after)
-        try:
-            yield from _each(thread, watching)
-        finally:
-            thread.finish(watching.__aexit__)
-
-    def _list(self, begin: Callable[[client.Client], AsyncIterator[T]]) -> Iterator[T]:
-        thread, made = self._here()
-        return _each(thread, begin(made))
-
-
-def _each(thread: ReactorThread, items: AsyncIterator[T]) -> Iterator[T]:
-    while (found := thread.wait(lambda: following(items))) is not None:
-        yield found
+    create = waiting(client.Client.create)
+    resource = waiting(client.Client.resource)
+    change = waiting(client.Client.change)
+    remove = waiting(client.Client.remove)
+    resources = listing(client.Client.resources)
+    selectors = listing(client.Client.selectors)
+    get = waiting(client.Client.get)
+    lock = locking(client.Client.lock)
+    unlock = waiting(client.Client.unlock)
+    state = waiting(client.Client.state)
+    break_lock = waiting(client.Client.break_lock)
+    events = listing(client.Client.events)
+    watch = watching(client.Client.watch)

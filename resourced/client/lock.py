@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from math import inf
+from dataclasses import dataclass
 from types import TracebackType
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from resourced.client.block import interruption
 from resourced.client.errors import ClientError, LockLost, NotAcquired, Unreachable
@@ -18,6 +20,28 @@ from resourced.client.process import HELD
 from resourced.client.servers import Servers, path, refusal
 from resourced.client.values import Grant, Waiting
 from resourced.client.wire import Answer
+
+log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class LockRequest:
+    """
+    What is asked of a lock, as ``Client.lock`` has it.
+
+    :ivar wait: seconds to wait for it.
+    :ivar poll: seconds that a server is asked to wait in one request.
+    """
+
+    resource: str
+    selector: str
+    wait: float
+    poll: float
+    ticket: str
+    owner: str
+    holds: Sequence[str]
+    on_queued: Callable[[Waiting], object] | None
+    on_lost: Callable[[LockLost], object] | None
 
 
 class Lock:
@@ -42,31 +66,13 @@ class Lock:
     :raises LockLost: it was lost in the block; an exception of the block's own is then its context.
     """
 
-    def __init__(
-        self,
-        servers: Servers,
-        reactor: IReactorTime,
-        resource: str,
-        selector: str,
-        *,
-        wait: float | None,
-        poll: float,
-        ticket: str,
-        owner: str,
-        holds: Sequence[str],
-        on_queued: Callable[[Waiting], object] | None,
-    ) -> None:
+    def __init__(self, servers: Servers, reactor: IReactorTime, request: LockRequest) -> None:
         self._servers = servers
         self._reactor = reactor
-        self._names = (resource, selector)
-        self._path = path(resource, selector)
-        self._wait = inf if wait is None else wait
-        self._poll = poll
-        self._ticket = ticket
-        self._owner = owner
-        self._holds = {"x-holds": ", ".join(holds)} if holds else {}
-        self._on_queued = on_queued
-        self._told = Waiting(0, ticket, 0, "")
+        self._request = request
+        self._path = path(request.resource, request.selector)
+        self._ticket = request.ticket
+        self._told = Waiting(0, request.ticket, 0, "")
         # What a request without a ticket is known by when it is repeated.
         self._key = ""
         self._used = False
@@ -94,10 +100,7 @@ class Lock:
         try:
             await held.release()
         except LockLost as lost:
-            if isinstance(error, LockLost) and (error.resource, error.selector, error.fence) == (
-                *self._names,
-                held.fence,
-            ):
+            if isinstance(error, LockLost) and _place(error) == _place(held):
                 return
             if lost.code == "forked" and error is not None and not isinstance(error, CancelledError):
                 # The block goes on in the process that holds the lock. This one leaves it because of something else.
@@ -119,7 +122,7 @@ class Lock:
         if self._used:
             raise RuntimeError("A lock can be waited for once; ask the client for another one.")
         self._used = True
-        self._borrowed = HELD.have(*self._names, self._ticket)
+        self._borrowed = self._is_held
         try:
             # Another block may have left the lock just now.
             await self._servers.settled(self._path)
@@ -130,21 +133,31 @@ class Lock:
         except BaseException:
             await self._servers.finish(self._path, self._give_up())
             raise
+        if (on_lost := self._request.on_lost) is not None:
+            self._held.lost().addCallback(on_lost).addErrback(_report)
         return self._held
+
+    @property
+    def _is_held(self) -> bool:
+        """Whether a block of this process holds the lock by this ticket."""
+        return HELD.have(self._request.resource, self._request.selector, self._ticket)
 
     # -- The wait
 
     async def _stand_in_line(self) -> Held:
-        until = self._servers.seconds() + self._wait
+        until = self._servers.seconds() + self._request.wait
         while True:
             began, joining = self._servers.seconds(), not self._ticket
-            answer = await self._ask(until, 0.0 if joining else self._poll)
+            answer = await self._ask(until, 0.0 if joining else self._request.poll)
             if answer.status == 410:
                 self._rejoin()
             elif answer.status == 202:
                 self._tell(position=int(answer.fields.get("position", 0)), trouble="")
                 if self._servers.seconds() >= until:
-                    raise NotAcquired(f"Somebody else has the lock of {'/'.join(self._names)}.", self._told.position)
+                    raise NotAcquired(
+                        f"Somebody else has the lock of {self._request.resource}/{self._request.selector}.",
+                        self._told.position,
+                    )
             elif held := await self._taken(answer):
                 return held
             if not joining or answer.status != 202:
@@ -155,19 +168,21 @@ class Lock:
     async def _ask(self, until: float, wait: float) -> Answer:
         """Ask for the lock, with the ticket or for one."""
         if self._ticket:
-            headers = as_holder(self._ticket, self._owner)
+            headers = as_holder(self._ticket, self._request.owner)
         else:
             self._key = self._key or secrets.token_hex(16)
             headers = {
                 "idempotency-key": self._key,
                 "prefer": "wait=0",
-                **({"x-owner": self._owner} if self._owner else {}),
+                **({"x-owner": self._request.owner} if self._request.owner else {}),
             }
+        if self._request.holds:
+            headers["x-holds"] = ", ".join(self._request.holds)
         try:
             answer = await self._servers.ask(
                 "GET",
                 self._path,
-                headers={**headers, **self._holds},
+                headers=headers,
                 accept=(404, 410),
                 wait=wait,
                 until=until,
@@ -198,7 +213,7 @@ class Lock:
             # Where there is no data yet the lock is only offered. And if the request waited for it, most of its lease may be over by
             # this count.
             answer = await self._servers.ask(
-                "PUT", f"{self._path}/lock", headers=as_holder(self._ticket, self._owner), accept=(410,)
+                "PUT", f"{self._path}/lock", headers=as_holder(self._ticket, self._request.owner), accept=(410,)
             )
             if answer.status == 410:
                 self._rejoin()
@@ -208,10 +223,10 @@ class Lock:
         held = Held(
             self._servers,
             self._reactor,
-            Grant(*self._names, ticket=self._ticket, fence=fence, owner=self._owner),
+            Grant(self._request.resource, self._request.selector, self._ticket, fence, self._request.owner),
             text=text,
             # The other block may have left it meanwhile; then the lock is this one's alone.
-            borrowed=self._borrowed and HELD.have(*self._names, self._ticket),
+            borrowed=self._borrowed and self._is_held,
         )
         held.believe(sent, lease)
         return held
@@ -232,12 +247,12 @@ class Lock:
         )
         if told != self._told:
             self._told = told
-            if self._on_queued is not None:
-                self._on_queued(told)
+            if self._request.on_queued is not None:
+                self._request.on_queued(told)
 
     async def _give_up(self) -> None:
         """Leave nothing behind in the queue, as far as a server can be told."""
-        if self._borrowed and HELD.have(*self._names, self._ticket):
+        if self._borrowed and self._is_held:
             return
         try:
             if not self._ticket and self._key:
@@ -255,3 +270,11 @@ class Lock:
         except ClientError:
             # It lapses by itself.
             return
+
+
+def _place(lock: Held | LockLost) -> tuple[str, str, int]:
+    return lock.resource, lock.selector, lock.fence
+
+
+def _report(failure: Failure) -> None:
+    log.failure("What was to be told of the loss of a lock has failed.", failure)

@@ -185,10 +185,11 @@ class MemoryServer:
         """
         Make a client that needs no network, for a server that runs by a ``Clock``.
 
-        :param options: more of what ``Client`` takes.
+        :param options: more of what ``Client``, or its ``using``, takes.
         """
-        options = {"reactor": self._clock, "treq": self.treq, "seconds": self._clock.seconds} | options
-        return Client(self.url, key, **options)
+        means = {"reactor": self._clock, "treq": self.treq, "seconds": self._clock.seconds}
+        means |= {name: options.pop(name) for name in means if name in options}
+        return Client(self.url, key, **options).using(**means)
 
     def advance(self, seconds: float = 0.0) -> None:
         """Let time pass on the ``Clock``, in short steps as it does, and let what comes of it arrive."""
