@@ -25,6 +25,7 @@ from typing import Final
 
 from tests.daemon import WRITE, Daemon
 from tests.torture import servers
+from tests.torture.board import Board
 from tests.torture.client import Settings
 from tests.torture.cluster import ClusterTormentor, GaleraBase
 from tests.torture.faults import ClientTormentor, Log, ServerTormentor
@@ -115,7 +116,7 @@ def run(chosen: argparse.Namespace, guardian: Guardian, folder: Path) -> Report:
         intruder = _intruder(folder / "intruder", base)
         dice = random.Random(f"{chosen.seed}/servers")
         tormentor = (
-            ClusterTormentor(dice, log, daemons, base, TIMEOUT, intruder, chosen.only)
+            ClusterTormentor(dice, log, daemons, base, TIMEOUT, intruder, chosen.only, Board(folder / "board"))
             if isinstance(base, GaleraBase)
             else ServerTormentor(dice, log, daemons, base, TIMEOUT, intruder, chosen.only)
         )

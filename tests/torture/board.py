@@ -1,4 +1,4 @@
-"""A few bytes that the clients and their tormentor share: what each client is about, and whether the end has come."""
+"""A few bytes that the clients and those who torment them share: what each client is about, and whether it is to go on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Phase(IntEnum):
 
 class Board:
     """
-    The bytes: the first says whether the end has come, the others are one for each client.
+    The bytes: the first says whether the end has come, the second whether there is a pause, the others are one for each client.
 
     :param path: a file, made if it is not there.
     """
@@ -38,8 +38,8 @@ class Board:
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            os.ftruncate(descriptor, ROOM + 1)
-            self._bytes = mmap.mmap(descriptor, ROOM + 1)
+            os.ftruncate(descriptor, ROOM + 2)
+            self._bytes = mmap.mmap(descriptor, ROOM + 2)
         finally:
             os.close(descriptor)
 
@@ -51,8 +51,21 @@ class Board:
     def end(self) -> None:
         self._bytes[0] = 1
 
+    @property
+    def paused(self) -> bool:
+        """Whether no client is to begin anything."""
+        return bool(self._bytes[1])
+
+    def pause(self, *, paused: bool) -> None:
+        self._bytes[1] = paused
+
+    @property
+    def resting(self) -> bool:
+        """Whether no client is about anything."""
+        return not any(self._bytes[2:])
+
     def show(self, client: int, phase: Phase) -> None:
-        self._bytes[1 + client] = phase
+        self._bytes[2 + client] = phase
 
     def phase(self, client: int) -> Phase:
-        return Phase(self._bytes[1 + client])
+        return Phase(self._bytes[2 + client])

@@ -118,6 +118,10 @@ class Client:
         """Go on until the end has come, and then until one more increment is done."""
         while os.getppid() == self._parent:
             self._last = self._board.ending
+            if self._board.paused and not self._last:
+                self._show(Phase.RESTING)
+                self._rest(0.02, 0.05)
+                continue
             done = False
             with suppress(GiveUp):
                 done = self._increment(self._dice.choice(sorted(self._settings.leases)))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
+from secrets import token_hex
 from typing import ClassVar
 
 import pymysql
 
 from tests.galera import Galera, Node
+from tests.torture.board import Board
 from tests.torture.faults import Fault, Log, ServerTormentor
 from tests.torture.guardian import Guardian
 from tests.torture.history import Value
@@ -21,6 +25,10 @@ from tests.torture.servers import DATABASE, VALUES, Supervised, value_of, where
 
 #: Seconds that a node may take to be part of the cluster again.
 REJOIN = 90.0
+#: Seconds in which all ends that clients have left behind, if none of them asks for anything.
+LEFT_BEHIND = 5.0
+#: Seconds in which a leader is replaced that cannot commit, and clients come to rest.
+REPLACED = 20.0
 
 
 class OwnNode(Node):
@@ -74,7 +82,11 @@ class GaleraBase:
 
 
 class ClusterTormentor(ServerTormentor):
-    """Kills, freezes, cuts off and slows down nodes, too; never two of the three at once."""
+    """
+    Kills, freezes, cuts off and slows down nodes, too; never two of the three at once.
+
+    :param board: by which clients are told to pause.
+    """
 
     def __init__(
         self,
@@ -85,9 +97,11 @@ class ClusterTormentor(ServerTormentor):
         timeout: float,
         intruder: Callable[[], subprocess.Popen[bytes]],
         only: str,
+        board: Board,
     ) -> None:
         super().__init__(dice, log, daemons, base, timeout, intruder, only)  # type: ignore[arg-type]
         self._cluster = base.cluster
+        self._board = board
 
     def _deck(self) -> list[Fault]:
         return [
@@ -97,8 +111,9 @@ class ClusterTormentor(ServerTormentor):
             self.kill_both,
             *[self.freeze_active] * 2,
             *[self.intrude] * 2,
-            *[self.idle_waiters] * 2,
-            *[self.lag_node] * 3,
+            *[self.calm] * 2,
+            *[self.lag_node] * 2,
+            *[self.lag_idle_node] * 2,
             *[self.cut_node_off] * 2,
             *[self.freeze_node] * 2,
             self.kill_node,
@@ -122,38 +137,53 @@ class ClusterTormentor(ServerTormentor):
 
     def lag_node(self) -> None:
         """Let the node of the leader carry out nothing that comes from the others, so that nothing that it commits gets through."""
-        active = self._active()
-        if active is None:
-            return
-        self._log.counts["node of the leader lags"] += 1
-        node = self._cluster.nodes[self._daemons.index(active)]
-        ticket = self._ask(active, "")
-        with suppress(pymysql.MySQLError), node.lag(self._cluster.nodes[2]):
-            self._watch(active, ticket, self._dice.choice([3.0, 10.0, 14.0]))
+        if nodes := self._node():
+            self._log.counts["node of the leader lags"] += 1
+            with suppress(pymysql.MySQLError), nodes[0].lag(nodes[1]):
+                self._hold(2.0, self._dice.choice([3.0, 10.0, 14.0]))
+            self._await_cluster()
+
+    def lag_idle_node(self) -> None:
+        """
+        Let it lag while nobody writes: there is a holder who asks whether it still holds, and then come one who waits and one who makes a resource.
+
+        What is written raises a number in the leader's row, so that the cluster refuses it in any case, and the leader learns of it. None of these
+        does. They come shortly before the node catches up, so that an answer can be told: by a leader that has been replaced it must be none.
+        """
+        with self._pause():
+            leader = self._active()
+            if leader is not None and (ticket := _locked(leader, "", 200)):
+                with suppress(pymysql.MySQLError):
+                    self._ask_idle(leader, ticket)
         self._await_cluster()
 
-    def _watch(self, leader: Supervised, ticket: str, seconds: float) -> None:
-        """
-        See that a leader tells a holder nothing any more when another one has taken over.
+    def _ask_idle(self, leader: Supervised, ticket: str) -> None:
+        with ThreadPoolExecutor() as threads:
+            told = []
+            with self._cluster.nodes[self._daemons.index(leader)].lag(self._cluster.nodes[2]):
+                if self._until(lambda: self._replaced(leader, ticket), REPLACED):
+                    self._log.counts["idle leader replaced whose node lags"] += 1
+                    told = [threads.submit(ask, leader, ticket) for ask in (_holds, _waits, _creates)]
+                    self._hold(0.2, 0.5)
+            for answer in told:
+                if wrong := answer.result():
+                    self._log.wrong.append(f"{wrong} by a daemon when another one had taken over")
 
-        Clients who write would keep it from that in any case, so ``--clients 0`` shows most.
-        """
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            replaced = self._other(leader).state == "ok"
-            # Without being renewed it would end in memory, and that could not be kept.
-            if ticket and self._ask(leader, ticket) and replaced:
-                self._log.wrong.append("a daemon told a holder that it is one when another daemon had taken over")
-                return
-            self._hold(0.1, 0.3)
-
-    def _ask(self, daemon: Supervised, ticket: str) -> str:
-        """Take a lock that no client wants, or keep it; return the ticket if a daemon says that it is held."""
+    @contextmanager
+    def _pause(self) -> Iterator[None]:
+        """Let all clients come to rest, and what they have left behind end."""
+        self._board.pause(paused=True)
         try:
-            answer = daemon.post("/resource/usual/watched/lock", ticket=ticket, timeout=2)
-        except (OSError, HTTPException):
-            return ""
-        return answer.ticket if answer.status == 200 else ""
+            self._until(lambda: self._board.resting, REPLACED)
+            self._hold(LEFT_BEHIND, LEFT_BEHIND)
+            yield
+        finally:
+            self._board.pause(paused=False)
+
+    def _replaced(self, leader: Supervised, ticket: str) -> bool:
+        """Whether another daemon serves; until then the holder asks whether it still holds, or its lock would end in the leader's memory."""
+        _holds(leader, ticket)
+        return self._other(leader).state == "ok"
 
     def cut_node_off(self) -> None:
         """Let the node of the leader hear nothing of the others."""
@@ -185,3 +215,26 @@ class ClusterTormentor(ServerTormentor):
             self._hold(0.0, 4.0)
             self._cluster.restart(nodes[0])
             self._await_cluster()
+
+
+def _locked(daemon: Supervised, ticket: str, status: int) -> str:
+    """Ask for a lock that no client wants; return the ticket if the answer has a status."""
+    with suppress(OSError, HTTPException):
+        answer = daemon.post("/resource/usual/watched/lock", ticket=ticket, timeout=2)
+        return answer.ticket if answer.status == status else ""
+    return ""
+
+
+def _holds(daemon: Supervised, ticket: str) -> str:
+    return "a holder was told that it is one" if _locked(daemon, ticket, 200) else ""
+
+
+def _waits(daemon: Supervised, _: str) -> str:
+    return "a client was given a place in a queue" if _locked(daemon, "", 202) else ""
+
+
+def _creates(daemon: Supervised, _: str) -> str:
+    with suppress(OSError, HTTPException):
+        if daemon.post("/resource", json.dumps({"name": token_hex(8)}), timeout=2).status == 201:
+            return "a resource was made"
+    return ""
