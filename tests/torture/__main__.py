@@ -149,8 +149,9 @@ def run(chosen: argparse.Namespace, guardian: Guardian, folder: Path) -> Report:
         # Two that know nothing of each other depose each other, which hurts nobody.
         *([] if "guard" in missing else _deposed_for_nothing(daemons, log)),
         *log.wrong,
-        *(text for daemon in daemons for text in daemon.wrong),
         *check(ops, final, rules),
+        # Last, because of these there may be more than are shown.
+        *(text for daemon in daemons for text in daemon.wrong),
     ]
     errors = "".join(path.read_text(errors="replace") for path in folder.glob("clients.err"))
     if errors:
