@@ -111,7 +111,7 @@ class ClusterTormentor(ServerTormentor):
             self.kill_both,
             *[self.freeze_active] * 2,
             *[self.intrude] * 2,
-            *[self.calm] * 2,
+            *[self.no_fault] * 2,
             *[self.lag_node] * 2,
             *[self.lag_idle_node] * 2,
             *[self.cut_node_off] * 2,

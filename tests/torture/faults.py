@@ -135,7 +135,7 @@ class ServerTormentor(Tormentor):
         fault = self._cards.pop()
         began = time.monotonic()
         fault()
-        if fault != self.idle_waiters:
+        if fault != self.no_fault:
             self._log.spans.append((began, time.monotonic(), fault.__name__))
         self._rest(0.4, 2.0)
 
@@ -148,7 +148,7 @@ class ServerTormentor(Tormentor):
             self.kill_both,
             self.freeze_active,
             self.intrude,
-            *[self.idle_waiters] * 2,
+            *[self.no_fault] * 2,
         ]
         if isinstance(self._base, MySQLBase):
             return [
@@ -164,7 +164,7 @@ class ServerTormentor(Tormentor):
             ]
         return [*always, self.kill_active, *[self.lock_file] * 3, *[self.fill_disk] * 3, self.lock_file_and_kill]
 
-    def idle_waiters(self) -> None:
+    def no_fault(self) -> None:
         """Let the clients do their work for a while: after each start, what the dead have left behind takes some seconds to end."""
         self._rest(3.0, 5.0)
 
