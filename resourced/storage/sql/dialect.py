@@ -54,6 +54,9 @@ class Dialect(Protocol):
     def check(self, connection: Any) -> None:
         """Raise the driver's error if a connection that lay idle is no longer alive."""
 
+    def catch_up(self, connection: Any) -> None:
+        """Wait for all that was committed before, at whatever server: of that nothing is in the way of a transaction that begins now."""
+
     def begin(self, connection: Any) -> None:
         """Start a transaction that writes."""
 
@@ -231,6 +234,19 @@ class MySQL:
     def check(self, connection: Any) -> None:
         connection.ping()
 
+    def catch_up(self, connection: Any) -> None:
+        identity = self.one.identity
+        if identity is None or not (identity.galera or identity.group):
+            return
+        # What was in the way is certain to be done, but that takes its time here; and whatever begins before then is undone by it again.
+        with connection.cursor() as cursor:
+            if identity.group:
+                cursor.execute("SET SESSION group_replication_consistency = 'BEFORE'")
+            cursor.execute("SELECT epoch FROM server WHERE id = 1")
+            connection.rollback()
+            if identity.group:
+                cursor.execute("SET SESSION group_replication_consistency = DEFAULT")
+
     def at_once(self, connection: Any, script: Sequence[Statement]) -> None:
         """Do all statements in one round trip, up to the first that fails; the commit is not among them."""
         if connection.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES:
@@ -352,6 +368,9 @@ class SQLite:
 
     def check(self, connection: Any) -> None:
         """Nothing: a file does not hang up."""
+
+    def catch_up(self, connection: Any) -> None:
+        """Nothing: there is one file."""
 
     def begin(self, connection: Any) -> None:
         connection.execute("BEGIN IMMEDIATE")

@@ -249,6 +249,8 @@ class Pool(adbapi.ConnectionPool):
         fresh = session.renew()
         self._hold_to(term)
         try:
+            if self.writes and not fresh:
+                self.dialect.catch_up(session.connection)
             return self._once(session, work, term)
         except self.dialect.error as error:
             raise self.failed(error, fresh=fresh) from None
