@@ -23,9 +23,9 @@ from resourced.cli.app import cli
 from resourced.cli.locking import not_json
 from resourced.cli.looking import whole_state
 from resourced.cli.names import parse_either, parse_lock, parse_name, write_lock, write_name
-from resourced.cli.output import clock_time, printable
+from resourced.cli.output import clock_time, escaped
 from resourced.cli.settings import Settings, default_path, load
-from resourced.cli.status import Status, status_of
+from resourced.cli.status import Status, exit_status
 from resourced.cli.suspend import Wakes
 from resourced.client import ClientError, Held, Holder, Lock, Refused, Waiting
 from resourced.errors import ConfigurationError
@@ -166,7 +166,7 @@ class OutputTests(SynchronousTestCase):
     def test_printable(self):
         """What could make a terminal do something is escaped so that a JSON text stays the same one."""
         text = '{"a": "\u009b2J \u202e\x7f\u2028 é ✓ \U000e0001"}\n'
-        shown = printable(text)
+        shown = escaped(text)
         self.assertTrue(shown.replace("\n", "").isprintable())
         self.assertEqual(json.loads(shown), json.loads(text))
 
@@ -308,7 +308,7 @@ class StatusTests(SynchronousTestCase):
     def test_every_error_has_a_status(self):
         """Whatever the client raises ends in a status of its own."""
         kinds = ClientError.__subclasses__()
-        found = {status_of(kind.__new__(kind)) for kind in kinds}
+        found = {exit_status(kind.__new__(kind)) for kind in kinds}
         self.assertGreater(len(kinds), 5)
         self.assertEqual(len(found), len(kinds))
 

@@ -1,5 +1,5 @@
 """
-The client against the real server in memory, by a ``Clock``: what it believes, what it repeats, and what it leaves behind.
+The client against the real server in memory, by a ``Clock``: what it takes for held, what it repeats, and what it leaves behind.
 
 Between the two is a ``Line``, which loses requests and answers, or takes its time, as a test likes.
 """
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.trial
 PASS, REFUSE, LOSE, SWALLOW, CONNECT = "pass", "refuse", "lose", "swallow", "connect"
 
 
-class Line:
+class Network:
     """
     The network between a client and a server.
 
@@ -100,14 +100,14 @@ class ClientTests(SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         self.server = MemoryServer(self.clock, lease=30.0, place=20.0, claim=10.0)
-        self.line = Line(self.server, self.clock)
+        self.network = Network(self.server, self.clock)
         self.client = self.another()
         self.now(self.client.create("printer"))
-        self.line.asked.clear()
+        self.network.asked.clear()
         self.addCleanup(lambda: self.successResultOf(Deferred.fromCoroutine(self.server.close())))
 
     def another(self, key: str = "", **options: Any) -> Client:
-        return self.server.client(key or self.server.write_key, treq=self.line, **options)
+        return self.server.client(key or self.server.write_key, treq=self.network, **options)
 
     def begin(self, work: Coroutine[Any, Any, Any]) -> Deferred[Any]:
         outcome = Deferred.fromCoroutine(work)
@@ -215,9 +215,9 @@ class LockTests(ClientTests):
 
         self.assertEqual(self.now(work(with_write=True)), [])
         self.assertEqual(self.now(work(with_write=False)), [])
-        self.line.asked.clear()
+        self.network.asked.clear()
         self.server.advance(60)
-        self.assertEqual(self.line.asked, [])
+        self.assertEqual(self.network.asked, [])
 
     def test_exception_of_the_block(self):
         """An exception leaves the block as it is, and the lock is released."""
@@ -256,9 +256,9 @@ class LockTests(ClientTests):
     def test_waits_by_long_polls(self):
         """It waits with few requests, and has the lock the moment it is free."""
         first, second = self.hold(), self.hold(self.another(poll=10.0))
-        self.line.asked.clear()
+        self.network.asked.clear()
         self.server.advance(25)
-        self.assertEqual(len(self.line.times("GET", "A4")), 2)
+        self.assertEqual(len(self.network.times("GET", "A4")), 2)
         first.end()
         self.server.advance()
         self.assertEqual(second.held.fence, 2)
@@ -298,7 +298,7 @@ class LockTests(ClientTests):
     def test_one_try_where_all_wait(self):
         """Who wants one try gets it also from a server where a request waits that does not say."""
         self.server = MemoryServer(self.clock, usual_wait=20.0)
-        self.line = Line(self.server, self.clock)
+        self.network = Network(self.server, self.clock)
         self.client = self.another()
         self.now(self.client.create("printer"))
         first = self.hold()
@@ -308,49 +308,49 @@ class LockTests(ClientTests):
     def test_no_busy_wait(self):
         """A server that lets no request wait is asked about once a second."""
         self.server = MemoryServer(self.clock, longest_wait=0.0)
-        self.line = Line(self.server, self.clock)
+        self.network = Network(self.server, self.clock)
         self.client = self.another()
         self.now(self.client.create("printer"))
         first, second = self.hold(), self.hold(self.another())
-        self.line.asked.clear()
+        self.network.asked.clear()
         self.server.advance(10)
-        self.assertIn(len(self.line.times("GET", "A4")), range(9, 12))
+        self.assertIn(len(self.network.times("GET", "A4")), range(9, 12))
         second.outcome.cancel()
         self.server.advance()
         self.fails(CancelledError, second.outcome)
         first.end()
 
 
-class BeliefTests(ClientTests):
+class LeaseTests(ClientTests):
     def test_renewal(self):
         """A lock is renewed each third of its lease, as long as the block runs and no longer."""
         block = self.hold()
         self.now(block.held.write(1))
-        self.line.asked.clear()
+        self.network.asked.clear()
         self.server.advance(95)
-        times = self.line.times("PUT", "/lock")
+        times = self.network.times("PUT", "/lock")
         self.assertEqual([round(when / 10) for when in times], list(range(1, 10)))
         self.assertEqual(self.holder(), [1])
         block.end()
         self.server.advance(60)
-        self.assertEqual(self.line.times("PUT", "/lock"), times)
+        self.assertEqual(self.network.times("PUT", "/lock"), times)
         self.assertEqual(self.successResultOf(block.outcome), "through")
 
-    def test_belief_begins_before_the_request(self):
+    def test_lease_begins_before_the_request(self):
         """The lease counts from before the request was sent, however long its answer took."""
         # The first client of a selector without data is offered the lock, and takes it by this.
-        self.line.fate = once(3.0, "PUT", "/lock")
+        self.network.fate = once(3.0, "PUT", "/lock")
         block = self.hold()
         self.server.advance(3)
         self.assertEqual((block.held.lease, block.held.left), (30, 27))
-        self.line.fate = lambda *_: SWALLOW
+        self.network.fate = lambda *_: SWALLOW
         self.server.advance(26.5)
         self.assertNoResult(block.outcome)
         self.server.advance(1)
         self.assertEqual(self.fails(LockLost, block.outcome).code, "unconfirmed")
 
     def test_long_wait_is_confirmed(self):
-        """After a wait as long as the lease a lock is confirmed before it is given, with a belief that begins anew."""
+        """After a wait as long as the lease a lock is confirmed before it is given, with a lease that begins anew."""
         first, second = self.hold(), self.hold(self.another(poll=40.0))
         self.server.advance(39)
         first.end()
@@ -359,33 +359,33 @@ class BeliefTests(ClientTests):
         second.end()
 
     def test_lost_between_grant_and_confirmation(self):
-        """A lock that was lost before it could be believed in is not given; the client joins again and says so."""
+        """A lock that was lost before that was certain is not given; the client joins again and says so."""
         first, second = self.hold(), self.hold(self.another(poll=40.0))
         self.server.advance(15)
-        self.line.fate = once(35.0, "GET", "A4")
+        self.network.fate = once(35.0, "GET", "A4")
         self.server.advance(24)
-        self.line.fate = lambda method, url: SWALLOW if url.endswith("/lock") else PASS
+        self.network.fate = lambda method, url: SWALLOW if url.endswith("/lock") else PASS
         first.held.stop()
         self.server.advance(60)
-        self.line.fate = lambda *_: PASS
+        self.network.fate = lambda *_: PASS
         self.server.advance(60)
         self.assertTrue(second.held)
         self.assertEqual(self.holder(), [second.held.fence])
         second.end()
 
     def test_never_longer_than_the_server(self):
-        """Whatever answers are lost or late, nobody else gets the lock while its holder believes in it."""
+        """Whatever answers are lost or late, nobody else gets the lock while its holder takes it for held."""
         for lost in (0.0, 7.0, 9.5, 20.0):
             first = self.hold()
             self.server.advance(lost)
-            self.line.fate = lambda method, url: LOSE if method == "PUT" else PASS
+            self.network.fate = lambda method, url: LOSE if method == "PUT" else PASS
             second = self.hold(self.server.client())
             for _ in range(8 * 60):
                 self.server.advance(0.125)
                 self.assertTrue(second.held is None or not first.held.left, lost)
             self.assertTrue(second.held)
             self.fails(LockLost, first.outcome)
-            self.line.fate = lambda *_: PASS
+            self.network.fate = lambda *_: PASS
             second.end()
             self.server.advance()
             self.assertEqual(self.holder(), [])
@@ -394,7 +394,7 @@ class BeliefTests(ClientTests):
         """A lock that could not be confirmed is let go of, in case the server still keeps it for its holder."""
         block = self.hold()
         self.now(block.held.write(1))
-        self.line.fate = lambda method, _: LOSE if method == "PUT" else PASS
+        self.network.fate = lambda method, _: LOSE if method == "PUT" else PASS
         self.server.advance(29)
         self.assertEqual(self.holder(), [1])
         self.server.advance(2)
@@ -407,9 +407,9 @@ class BeliefTests(ClientTests):
         for _ in range(6):
             self.now(block.held.write(1))
             self.server.advance(5)
-            self.line.fate = lambda *_: REFUSE
+            self.network.fate = lambda *_: REFUSE
             self.server.advance(23.25)
-            self.line.fate = lambda *_: PASS
+            self.network.fate = lambda *_: PASS
             self.server.advance(5)
             self.assertEqual(block.held.reason, None)
         self.assertEqual(self.holder(), [1])
@@ -419,7 +419,7 @@ class BeliefTests(ClientTests):
         """A block that ends while a renewal is tried in vain releases the lock all the same, soon."""
         block = self.hold()
         self.now(block.held.write(1))
-        self.line.fate = lambda _, url: REFUSE if url.endswith("/lock") else PASS
+        self.network.fate = lambda _, url: REFUSE if url.endswith("/lock") else PASS
         self.server.advance(15)
         block.end()
         self.server.advance(2)
@@ -446,18 +446,18 @@ class BeliefTests(ClientTests):
         block = self.hold(client)
         self.now(block.held.write(1))
         ahead[0] = 31.0
-        self.line.asked.clear()
+        self.network.asked.clear()
         self.fails(LockLost, block.held.write(2))
-        self.assertEqual(self.line.times("PUT", "A4"), [])
+        self.assertEqual(self.network.times("PUT", "A4"), [])
         self.server.advance()
         self.fails(LockLost, block.outcome)
 
     def test_cancelled_while_it_connects(self):
         """Whoever gives up while a connection is being made has given up, and does not go on with another one."""
-        self.line.fate = lambda *_: CONNECT
+        self.network.fate = lambda *_: CONNECT
         acquiring = self.begin(self.client.lock("printer", "A4").acquire())
-        self.assertEqual(len(self.line.asked), 1)
-        self.line.fate = lambda *_: PASS
+        self.assertEqual(len(self.network.asked), 1)
+        self.network.fate = lambda *_: PASS
         acquiring.cancel()
         self.server.advance(30)
         self.fails(CancelledError, acquiring)
@@ -469,28 +469,28 @@ class BeliefTests(ClientTests):
         client = self.another(seconds=lambda: self.clock.seconds() + ahead[0])
         block = self.hold(client)
         self.now(block.held.write(1))
-        self.line.asked.clear()
+        self.network.asked.clear()
         ahead[0] = 20.0
         block.held.look()
         self.server.advance()
-        self.assertEqual(len(self.line.times("PUT", "A4/lock")), 1)
+        self.assertEqual(len(self.network.times("PUT", "A4/lock")), 1)
         self.assertGreater(block.held.left, 25)
         ahead[0] = 60.0
         block.held.look()
         self.assertEqual(block.held.reason.code, "unconfirmed")
-        self.assertEqual(len(self.line.times("PUT", "A4/lock")), 1)
+        self.assertEqual(len(self.network.times("PUT", "A4/lock")), 1)
         self.server.advance()
         self.fails(LockLost, block.outcome)
         block.held.look()
-        self.assertEqual(len(self.line.times("PUT", "A4/lock")), 1)
+        self.assertEqual(len(self.network.times("PUT", "A4/lock")), 1)
 
     def test_clock_that_is_set_back(self):
-        """A timer that goes off too early ends no belief."""
+        """A timer that goes off too early ends no lease."""
         behind = [0.0]
         client = self.another(seconds=lambda: self.clock.seconds() - behind[0])
         block = self.hold(client)
         self.now(block.held.write(1))
-        self.line.fate = lambda *_: SWALLOW
+        self.network.fate = lambda *_: SWALLOW
         behind[0] = 10.0
         self.server.advance(35)
         self.assertEqual(block.held.reason, None)
@@ -498,7 +498,7 @@ class BeliefTests(ClientTests):
         self.fails(LockLost, block.outcome)
 
     def test_shorter_lease(self):
-        """A lease that became shorter is believed in for no longer than that."""
+        """A lease that became shorter counts for no longer than that."""
         block = self.hold()
         self.now(block.held.write(1))
         self.server.advance(2)
@@ -626,11 +626,11 @@ class LossTests(ClientTests):
         self.lose(block)
         self.server.advance(11)
         self.fails(LockLost, block.outcome)
-        self.line.asked.clear()
+        self.network.asked.clear()
         for use in (block.held.write(1), block.held.write_text("1"), block.held.delete(), block.held.unlock()):
             self.fails(LockLost, use)
         self.assertRaises(LockLost, block.held.check)
-        self.assertEqual(self.line.asked, [])
+        self.assertEqual(self.network.asked, [])
 
     def test_write_finds_out(self):
         """A write that the server refuses as not the holder's is the loss of the lock."""
@@ -682,14 +682,14 @@ class LossTests(ClientTests):
         """If no server confirms the lock in time it counts as lost, and the reason says what was wrong."""
         block = self.hold()
         self.now(block.held.write(1))
-        self.line.fate = lambda *_: REFUSE
+        self.network.fate = lambda *_: REFUSE
         self.server.advance(31)
         lost = self.fails(LockLost, block.outcome)
         self.assertEqual(lost.code, "unconfirmed")
         self.assertIn("refused", str(lost))
 
     def test_key_that_is_withdrawn(self):
-        """A key that may not lock any more ends the belief when the lease ends, not before."""
+        """A key that may not lock any more ends the lock when the lease ends, not before."""
         block = self.hold()
         self.now(block.held.write(1))
         self.server.lock_key = self.server.read_key = self.server.write_key = "another"
@@ -708,11 +708,11 @@ class LossTests(ClientTests):
 
         coroutine = work()
         outcome = self.begin(coroutine)
-        self.line.asked.clear()
+        self.network.asked.clear()
         coroutine.close()
         self.assertNoResult(outcome)
         self.server.advance(60)
-        self.assertEqual([path for _, _, path, _ in self.line.asked], ["/resource/printer/A4/unlock"])
+        self.assertEqual([path for _, _, path, _ in self.network.asked], ["/resource/printer/A4/unlock"])
         self.assertEqual(self.server.store.places, {})
 
 
@@ -731,7 +731,7 @@ class CancelTests(ClientTests):
     def test_cancelled_before_the_first_answer(self):
         """Also if it does not know its ticket yet."""
         first = self.hold()
-        self.line.fate = once(5.0, "GET", "A4")
+        self.network.fate = once(5.0, "GET", "A4")
         second = self.hold(self.another())
         self.assertEqual(self.waiting(), 1)
         second.outcome.cancel()
@@ -742,7 +742,7 @@ class CancelTests(ClientTests):
 
     def test_lock_that_came_too_late(self):
         """And if it was the lock itself that was under way."""
-        self.line.fate = once(5.0, "GET", "A4")
+        self.network.fate = once(5.0, "GET", "A4")
         block = self.hold()
         self.assertEqual(self.holder(), [1])
         block.outcome.cancel()
@@ -763,7 +763,7 @@ class LostAnswerTests(ClientTests):
     def test_no_ghost(self):
         """A request for a lock whose answer was lost leaves no second ticket behind."""
         for end in ("A4", "/lock", "/unlock"):
-            self.line.fate = once(LOSE, "POST" if end == "/unlock" else "PUT" if end == "/lock" else "GET", end)
+            self.network.fate = once(LOSE, "POST" if end == "/unlock" else "PUT" if end == "/lock" else "GET", end)
             block = self.hold()
             self.server.advance(15)
             self.assertEqual(len(self.server.store.places), 1, end)
@@ -775,9 +775,9 @@ class LostAnswerTests(ClientTests):
     def test_place_is_kept(self):
         """Who waits keeps its place through lost connections."""
         first, second, third = self.hold(), self.hold(self.another()), self.hold(self.another())
-        self.line.fate = lambda method, url: LOSE if method == "GET" else PASS
+        self.network.fate = lambda method, url: LOSE if method == "GET" else PASS
         self.server.advance(12)
-        self.line.fate = lambda *_: PASS
+        self.network.fate = lambda *_: PASS
         self.server.advance(12)
         first.end()
         self.server.advance()
@@ -790,12 +790,12 @@ class LostAnswerTests(ClientTests):
     def test_place_is_lost(self):
         """Whose place has lapsed joins again with a fresh ticket, and says so."""
         first, second = self.hold(), self.hold(self.another(poll=5.0))
-        self.line.fate = lambda method, url: REFUSE if method == "GET" else PASS
+        self.network.fate = lambda method, url: REFUSE if method == "GET" else PASS
         self.server.advance(30)
         self.assertEqual(self.waiting(), 0)
         self.assertIn("refused", second.told[-1].trouble)
         third = self.hold(self.another(patience=1000.0))
-        self.line.fate = lambda *_: PASS
+        self.network.fate = lambda *_: PASS
         self.server.advance(10)
         self.assertEqual((second.told[-1].rejoined, second.told[-1].trouble), (1, ""))
         self.assertEqual(len({told.ticket for told in second.told if told.ticket}), 2)
@@ -809,19 +809,19 @@ class LostAnswerTests(ClientTests):
     def test_write(self):
         """A write whose answer was lost is repeated."""
         block = self.hold()
-        self.line.fate = once(LOSE, "PUT", "A4")
+        self.network.fate = once(LOSE, "PUT", "A4")
         outcome = self.begin(block.held.write("x"))
         self.server.advance(1)
         self.assertEqual(self.successResultOf(outcome), None)
-        self.assertEqual(len(self.line.times("PUT", "A4")), 2)
+        self.assertEqual(len(self.network.times("PUT", "A4")), 2)
         block.end()
 
     def test_create(self):
         """Whether a resource was created cannot be known if the answer is lost, and it is not tried again."""
-        self.line.fate = once(LOSE, "POST", "/resource")
+        self.network.fate = once(LOSE, "POST", "/resource")
         self.assertEqual(self.fails(Unreachable, self.client.create("scanner")).code, "unclear")
-        self.assertEqual(len(self.line.times("POST", "/resource")), 1)
-        self.line.fate = once(REFUSE, "POST", "/resource")
+        self.assertEqual(len(self.network.times("POST", "/resource")), 1)
+        self.network.fate = once(REFUSE, "POST", "/resource")
         outcome = self.begin(self.client.create("copier"))
         self.server.advance(1)
         self.assertEqual(self.successResultOf(outcome).name, "copier")
@@ -830,13 +830,13 @@ class LostAnswerTests(ClientTests):
 class ServersTests(ClientTests):
     def test_patience(self):
         """Without any answer it goes on for as long as it has patience, with pauses that grow and are not all the same."""
-        self.line.fate = lambda *_: REFUSE
+        self.network.fate = lambda *_: REFUSE
         outcome = self.begin(self.another(patience=20.0).get("printer", "A4"))
         self.server.advance(19)
         self.assertNoResult(outcome)
         self.server.advance(2)
         self.assertIn("refused", str(self.fails(Unreachable, outcome)))
-        times = [when for when, *_ in self.line.asked]
+        times = [when for when, *_ in self.network.asked]
         pauses = [after - before for before, after in itertools.pairwise(times)]
         self.assertTrue(6 <= len(times) <= 14, times)
         self.assertLess(pauses[0], pauses[3])
@@ -844,24 +844,24 @@ class ServersTests(ClientTests):
 
     def test_timeout(self):
         """A server that says nothing is not waited for any longer than ``timeout``."""
-        self.line.fate = once(SWALLOW, "GET", "lock=0")
+        self.network.fate = once(SWALLOW, "GET", "lock=0")
         outcome = self.begin(self.another(timeout=3.0).get("printer", "A4"))
         self.server.advance(2.5)
-        self.assertEqual(len(self.line.asked), 1)
+        self.assertEqual(len(self.network.asked), 1)
         self.server.advance(1)
         self.fails(NotFound, outcome)
 
     def test_standby(self):
         """Of several servers it asks the one that is of use, and goes on with it."""
-        self.line.fate = lambda method, url: REFUSE if url.startswith("http://one") else PASS
+        self.network.fate = lambda method, url: REFUSE if url.startswith("http://one") else PASS
         client = Client(["http://one", "http://two/"], self.server.write_key)
-        client.using(reactor=self.clock, treq=self.line, seconds=self.clock.seconds)
+        client.using(reactor=self.clock, treq=self.network, seconds=self.clock.seconds)
         self.fails(NotFound, client.get("printer", "A4"))
-        self.assertEqual([said["host"] for *_, said in self.line.asked], ["one", "two"])
+        self.assertEqual([said["host"] for *_, said in self.network.asked], ["one", "two"])
         self.fails(NotFound, client.get("printer", "A4"))
-        self.assertEqual([said["host"] for *_, said in self.line.asked][2:], ["two"])
+        self.assertEqual([said["host"] for *_, said in self.network.asked][2:], ["two"])
         block = self.hold(client)
-        self.line.fate = lambda method, url: REFUSE if url.startswith("http://two") else PASS
+        self.network.fate = lambda method, url: REFUSE if url.startswith("http://two") else PASS
         self.server.advance(60)
         self.assertEqual(block.held.reason, None)
         block.end()
@@ -900,7 +900,7 @@ class ServersTests(ClientTests):
     def test_key(self):
         """The key and the owner go where they belong."""
         block = self.hold(self.another(owner="Größe"), owner=None)
-        *_, said = self.line.asked[0]
+        *_, said = self.network.asked[0]
         self.assertEqual((said["x-api-key"], said["x-owner"]), (self.server.write_key, "Größe"))
         block.end()
 
@@ -932,7 +932,7 @@ class ErrorTests(ClientTests):
         for name in ("", ".", "..", "a\n", "x" * 256, "\ud800"):
             self.fails(Rejected, self.client.get("printer", name))
             self.fails(Rejected, self.client.get(name, "A4"))
-        self.assertEqual(self.line.asked, [])
+        self.assertEqual(self.network.asked, [])
 
     def test_all_names(self):
         """Every other name goes there and back as it is."""
@@ -962,10 +962,10 @@ class StewardTests(ClientTests):
         for name in ("p3", "p1", "q", "p2"):
             self.now(self.client.create(name, 7))
         block = self.hold()
-        self.line.asked.clear()
+        self.network.asked.clear()
         names = [resource.name for resource in self.all(self.client.resources("p", page=2))]
         self.assertEqual(names, ["p1", "p2", "p3", "printer"])
-        self.assertEqual(len(self.line.asked), 2)
+        self.assertEqual(len(self.network.asked), 2)
         self.assertEqual([resource.name for resource in self.all(self.client.resources(after="p3"))], ["printer", "q"])
         printer = self.now(self.client.resource("printer"))
         self.assertEqual((printer.name, printer.timeout, printer.held, printer.waiting), ("printer", 0, 1, 0))
@@ -1007,7 +1007,7 @@ class StewardTests(ClientTests):
 
     def test_remove_whose_answer_is_lost(self):
         """What was removed by a try whose answer was lost is removed."""
-        self.line.fate = once(LOSE, "DELETE", "printer")
+        self.network.fate = once(LOSE, "DELETE", "printer")
         outcome = self.begin(self.client.remove("printer"))
         self.server.advance(1)
         self.successResultOf(outcome)
@@ -1030,7 +1030,7 @@ class StewardTests(ClientTests):
             self.server.advance()
 
     def test_break(self):
-        """A lock that is broken is lost to its holder, who learns of it, and falls to the next in line."""
+        """A lock that is broken is lost to its holder, who learns of it, and falls to the next in the queue."""
         first, second = self.hold(), self.hold(self.another())
         self.now(first.held.write(1))
         self.assertEqual(self.fails(Conflict, self.client.break_lock("printer", "A4", 7)).code, "fence_mismatch")
@@ -1152,7 +1152,7 @@ class HistoryTests(ClientTests):
             # What happens now happens before the client is back.
             self.happen(number)
             if number % 3 == 2:
-                self.line.fate = once(REFUSE, "GET", "/events")
+                self.network.fate = once(REFUSE, "GET", "/events")
             if number % 3:
                 self.server.restart()
         self.server.advance(5)
@@ -1163,12 +1163,12 @@ class HistoryTests(ClientTests):
     def test_silence(self):
         """A stream without a sign of life is given up and begun anew."""
         seen, outcome = self.follow()
-        streams = len(self.line.times("GET", "/events"))
+        streams = len(self.network.times("GET", "/events"))
         self.server.advance(100)
-        self.assertEqual(len(self.line.times("GET", "/events")), streams)
+        self.assertEqual(len(self.network.times("GET", "/events")), streams)
         self.clock.advance(46)
         self.server.advance(2)
-        self.assertEqual(len(self.line.times("GET", "/events")), streams + 1)
+        self.assertEqual(len(self.network.times("GET", "/events")), streams + 1)
         self.happen(1)
         self.assertEqual(len(seen), 3)
         self.stop(outcome)
@@ -1187,7 +1187,7 @@ class HistoryTests(ClientTests):
         """Without a server it ends when the patience does."""
         self.client = self.another(patience=8.0)
         _, outcome = self.follow()
-        self.line.fate = lambda *_: REFUSE
+        self.network.fate = lambda *_: REFUSE
         self.server.restart()
         self.server.advance(7)
         self.assertNoResult(outcome)
@@ -1202,7 +1202,7 @@ class HistoryTests(ClientTests):
     def test_write_and_release_whose_answer_is_lost(self):
         """Whether a write that released the lock was done can be told from the history, so the block need not fear."""
         block = self.hold()
-        self.line.fate = once(LOSE, "PUT", "unlock=1")
+        self.network.fate = once(LOSE, "PUT", "unlock=1")
         outcome = self.begin(block.held.write("x", unlock=True))
         other = self.hold(self.another())
         self.server.advance(1)
@@ -1215,7 +1215,7 @@ class HistoryTests(ClientTests):
         block = self.hold()
         self.now(block.held.write(1))
         self.now(self.client.break_lock("printer", "A4", 1))
-        self.line.fate = once(LOSE, "PUT", "unlock=1")
+        self.network.fate = once(LOSE, "PUT", "unlock=1")
         outcome = self.begin(block.held.write("x", unlock=True))
         self.server.advance(1)
         self.assertEqual(self.fails(LockLost, outcome).code, "ticket_ended")

@@ -1,7 +1,7 @@
 """
 The client against the real daemon, which is killed, frozen and replaced under many blocks at once.
 
-What must hold: of all clients at most one believes in a lock at any time; a lock that is still believed in was not given to
+What must hold: of all clients at most one takes a lock for held at any time; a lock that somebody takes for held was not given to
 anybody else; and whoever has lost one is told.
 """
 
@@ -74,7 +74,7 @@ class Crowd:
         for values in self.written.values():
             # Two who wrote at the same time would have written the same, and one who wrote late something lower.
             assert values == sorted(set(values))
-        # Belief ends before the server's own: nobody learns of a loss from the server.
+        # A lease ends before the server's own: nobody learns of a loss from the server.
         assert {lost.code for lost in self.lost} <= {"unconfirmed"}, self.lost
 
     @property
@@ -102,7 +102,7 @@ class Crowd:
     async def _work(self, name: str, held: Held) -> None:
         blocks = self.inside[name]
         if others := [other.fence for other in blocks if other.left > 0]:
-            self.wrong.append(f"{held.fence} got the lock of {name} while {others} believed in it")
+            self.wrong.append(f"{held.fence} got the lock of {name} while {others} took it for held")
         blocks.add(held)
         try:
             await sleep(self._pause)
@@ -125,7 +125,7 @@ def standing_by(folder: Path, environ: dict[str, str]) -> Iterator[Daemon]:
 @pytest_twisted.ensureDeferred
 async def test_killed_and_restarted(tmp_path):
     """
-    When a daemon is killed and restarted under 50 clients in their blocks, no lock that is believed in is lost, and no write.
+    When a daemon is killed and restarted under 50 clients in their blocks, no lock that counts as held is lost, and no write.
     Somebody who looks on meanwhile sees all that happens, each event once and in order.
     """
     seen: list[Event | Gap] = []

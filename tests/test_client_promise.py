@@ -40,7 +40,7 @@ from resourced.client import Client, ClientError, Conflict, LockLost, aio, block
 from resourced.client.thread import Call, ReactorThread
 from resourced.testing import MemoryServer
 from tests.examples import examples
-from tests.test_client import LOSE, PASS, REFUSE, SWALLOW, Line
+from tests.test_client import LOSE, PASS, REFUSE, SWALLOW, Network
 
 EXAMPLES = int(os.environ.get("LOCK_CLIENT_EXAMPLES", str(examples(50))))
 
@@ -349,7 +349,7 @@ class Blocking(Program):
         self.finish("drop", 0)
 
 
-class SlowLine(Line):
+class SlowNetwork(Network):
     """
     A network whose requests take time too: one that is given up before it has arrived never does.
 
@@ -430,10 +430,10 @@ class Promise(RuleBasedStateMachine):
         self.clock, self.server = CLEAN.pop() if CLEAN else fresh_server()
         self.loop = asyncio.new_event_loop()
         self.loop.set_exception_handler(self.told_by_the_loop)
-        self.line = SlowLine(self.server, self.clock)
+        self.network = SlowNetwork(self.server, self.clock)
         self.ahead = 0.0
         self.client = self.server.client(
-            treq=self.line, seconds=lambda: self.clock.seconds() + self.ahead, timeout=3.0, patience=5.0, poll=4.0
+            treq=self.network, seconds=lambda: self.clock.seconds() + self.ahead, timeout=3.0, patience=5.0, poll=4.0
         )
         self.blocking = BlockingClient(InlineThread(self), self.client)
         self.programs: list[Any] = []
@@ -528,7 +528,7 @@ class Promise(RuleBasedStateMachine):
     def end_and_cancel(self, data: st.DataObject, turns: int, late: float) -> None:
         """Cancel a program in the turn in which its block ends, or some turns later, while the release is on its way."""
         program = self.one(data)
-        self.line.late = late
+        self.network.late = late
         program.tell("end")
         self.turn(turns)
         program.cancel()
@@ -551,14 +551,14 @@ class Promise(RuleBasedStateMachine):
         program = data.draw(st.sampled_from([program for program in self.live if program.held]))
         if not program.held.left:
             return
-        asked = len(self.line.asked)
+        asked = len(self.network.asked)
         with patch("os.getpid", return_value=os.getpid() + 1):
             assert (program.held.left, program.held.reason.code) == (0.0, "forked")
             for use in (lambda: program.held.write(1), program.held.unlock):
                 with suppress(LockLost):
                     if (outcome := use()) is not None:
                         Deferred.fromCoroutine(outcome).addErrback(lambda failure: failure.trap(LockLost))
-        assert len(self.line.asked) == asked
+        assert len(self.network.asked) == asked
 
     # -- What is around them
 
@@ -566,7 +566,7 @@ class Promise(RuleBasedStateMachine):
     def pass_time(self, seconds: float) -> None:
         """Let time pass while the loop is busy elsewhere."""
         self.server.advance(seconds)
-        if self.line.fate("", "") in {REFUSE, LOSE, SWALLOW}:
+        if self.network.fate("", "") in {REFUSE, LOSE, SWALLOW}:
             self.fault()
 
     @rule(times=st.integers(1, 3))
@@ -580,8 +580,8 @@ class Promise(RuleBasedStateMachine):
         """Have the network be so from now on: requests, and answers, may take some seconds."""
         if self.calm and isinstance(fate, str):
             fate = PASS
-        self.line.fate = lambda method, url: fate
-        self.line.late = late
+        self.network.fate = lambda method, url: fate
+        self.network.late = late
         if fate in {REFUSE, LOSE, SWALLOW}:
             self.fault()
 
@@ -632,8 +632,8 @@ class Promise(RuleBasedStateMachine):
 
     def settle(self, seconds: float) -> None:
         """Let everything come to rest, over a network that works."""
-        self.line.fate = lambda method, url: PASS
-        self.line.late = 0.0
+        self.network.fate = lambda method, url: PASS
+        self.network.late = 0.0
         for _ in range(int(2 * seconds)):
             self.turn(4)
             self.clock.advance(0.5)

@@ -34,7 +34,7 @@ class ReleaseTests(PlacesTests):
     def test_cancelled_as_the_block_ends(self):
         """A cancellation that comes when the release is under way already comes out when that is done."""
         block = self.hold()
-        self.line.fate = once(3.0, "POST", "/unlock")
+        self.network.fate = once(3.0, "POST", "/unlock")
         block.end()
         block.outcome.cancel()
         self.server.advance(1)
@@ -46,7 +46,7 @@ class ReleaseTests(PlacesTests):
     def test_cancelled_again_and_again(self):
         """However often it is cancelled, a release that has begun is finished, and so is giving up a place."""
         first, second = self.hold(), self.hold(self.another())
-        self.line.fate = lambda *_: 2.0
+        self.network.fate = lambda *_: 2.0
         for block, end in ((second, second.outcome.cancel), (first, first.end)):
             end()
             for _ in range(3):
@@ -60,21 +60,21 @@ class ReleaseTests(PlacesTests):
         """A release that is cancelled while no server answers is not tried for as long as one that is not."""
         blocks = [self.hold(self.another(timeout=3.0)), self.hold(self.another(timeout=3.0), owner="x")]
         for block, cancelled in zip(blocks, (True, False), strict=True):
-            self.line.fate = lambda *_: SWALLOW
+            self.network.fate = lambda *_: SWALLOW
             block.end()
             self.server.advance(1)
             if cancelled:
                 block.outcome.cancel()
             self.server.advance(4)
             (self.assertTrue if cancelled else self.assertFalse)(block.outcome.called)
-            self.line.fate = lambda *_: "pass"
+            self.network.fate = lambda *_: "pass"
             self.server.advance(40)
             block.outcome.addErrback(lambda failure: failure.trap(CancelledError))
 
     def test_cancelled_write_that_releases(self):
         """A write that lets go of the lock is done to its end too, so that the block knows whether it still has the lock."""
         block = self.hold()
-        self.line.fate = once(3.0, "PUT", "unlock=1")
+        self.network.fate = once(3.0, "PUT", "unlock=1")
         outcome = self.begin(block.held.write(1, unlock=True))
         outcome.cancel()
         self.server.advance(4)
@@ -88,7 +88,7 @@ class ReleaseTests(PlacesTests):
         """A coroutine that is closed while it waits for a lock gives up its place, with or without a ticket."""
         first = self.hold()
         for fate in ("pass", 5.0):
-            self.line.fate = once(fate, "GET", "A4")
+            self.network.fate = once(fate, "GET", "A4")
             coroutine = self._hold_for_ever()
             # When the answer comes there is nobody for it, which Twisted says.
             self.begin(coroutine).addErrback(lambda _: None)
@@ -113,7 +113,7 @@ class ReleaseTests(PlacesTests):
                 yield held.fence
 
         async def work() -> tuple[object, bool]:
-            self.line.fate = lambda method, url: 1.0 if url.endswith("/unlock") else "pass"
+            self.network.fate = lambda method, url: 1.0 if url.endswith("/unlock") else "pass"
             generator = rows()
             async for _ in generator:
                 break
@@ -134,7 +134,7 @@ class ReleaseTests(PlacesTests):
         """A client that is closed waits for the release of what was thrown away."""
         coroutine = self._hold_for_ever()
         self.begin(coroutine)
-        self.line.fate = lambda *_: 2.0
+        self.network.fate = lambda *_: 2.0
         coroutine.close()
         outcome = self.begin(self.client.close())
         self.server.advance(1)
@@ -210,7 +210,7 @@ class ReleaseTests(PlacesTests):
         block = self.hold()
         self.now(block.held.write(1))
         waiter = block.held.lost()
-        self.line.asked.clear()
+        self.network.asked.clear()
         with patch("os.getpid", return_value=os.getpid() + 1):
             self.assertEqual((block.held.left, block.held.reason.code), (0, "forked"))
             for use in (block.held.write(1), block.held.delete(), block.held.unlock(), block.held.release()):
@@ -219,16 +219,16 @@ class ReleaseTests(PlacesTests):
             self.server.advance(60)
             self.assertEqual(self.successResultOf(waiter).code, "forked")
             self.assertEqual(self.fails(LockLost, block.outcome).code, "forked")
-        self.assertEqual(self.line.asked, [])
+        self.assertEqual(self.network.asked, [])
 
     def test_left_by_a_fork(self):
         """What ends the block in a process that was forked goes on from there; the lock is not that process's to release."""
         block = self.hold()
-        self.line.asked.clear()
+        self.network.asked.clear()
         with patch("os.getpid", return_value=os.getpid() + 1):
             block.end(ZeroDivisionError())
             self.fails(ZeroDivisionError, block.outcome)
-        self.assertEqual((self.line.asked, self.holder()), ([], [1]))
+        self.assertEqual((self.network.asked, self.holder()), ([], [1]))
 
 
 class AsyncioTests(PlacesTests):
@@ -266,7 +266,7 @@ class AsyncioTests(PlacesTests):
         """A task that is cancelled after the lock has come and before it runs again does not keep it."""
         for waits in (False, True):
             first = self.hold(self.another()) if waits else None
-            self.line.fate = lambda method, url: 1.0 if url.endswith(("A4", "/lock")) else "pass"
+            self.network.fate = lambda method, url: 1.0 if url.endswith(("A4", "/lock")) else "pass"
             task = self.task(self._enter())
             self.go(2 if waits else 0)
             if first is not None:
@@ -281,7 +281,7 @@ class AsyncioTests(PlacesTests):
 
     def test_acquire_cancelled_when_the_lock_has_come(self):
         """Nor does one that would have the lock without a block."""
-        self.line.fate = lambda method, url: 1.0
+        self.network.fate = lambda method, url: 1.0
         task = self.task(aio.wait(self.client.lock("printer", "A4").acquire()))
         self.server.advance(3)
         self.assertEqual(len(self.holder()), 1)
@@ -299,7 +299,7 @@ class AsyncioTests(PlacesTests):
 
         for _ in range(2):
             task = self.loop.create_task(work())
-            self.line.fate = lambda method, url: 2.0 if url.endswith("/unlock") else "pass"
+            self.network.fate = lambda method, url: 2.0 if url.endswith("/unlock") else "pass"
             self.turn(3)
             task.cancel()
             self.turn(3)
@@ -356,7 +356,7 @@ class AsyncioTests(PlacesTests):
             await generator.aclose()  # type: ignore[attr-defined]
             return (await aio.wait(self.client.state("printer", "A4"))).holder
 
-        self.line.fate = lambda method, url: 1.0 if url.endswith("/unlock") else "pass"
+        self.network.fate = lambda method, url: 1.0 if url.endswith("/unlock") else "pass"
         task = self.task(work())
         self.go(3)
         self.assertEqual((task.result(), self.places()), (None, 0))
@@ -364,7 +364,7 @@ class AsyncioTests(PlacesTests):
     def test_task_thrown_away(self):
         """A task that is thrown away, while it waits or in the block, leaves nothing behind, and there is no complaint."""
         for seconds in (0, 0.5, 1.5, 3):
-            self.line.fate = lambda method, url: 1.0
+            self.network.fate = lambda method, url: 1.0
             coroutine = self._enter()
             task = self.task(coroutine)
             self.go(seconds)

@@ -10,7 +10,7 @@ from click.shell_completion import get_completion_class
 from resourced.cli.changing import break_command, create, timeout_command
 from resourced.cli.locking import lock_command, put, rm, unlock
 from resourced.cli.looking import events, get, ls, show, watch
-from resourced.cli.options import Options, common_options
+from resourced.cli.options import CommonOptions, common_options
 from resourced.cli.output import emit, say
 from resourced.cli.process import unwritten
 from resourced.cli.run import run
@@ -30,7 +30,7 @@ def cli(context: click.Context) -> None:
 
     A RESOURCE/SELECTOR is such as printer/A4; a slash in a name is written %2F, a percent sign %25.
     """
-    context.ensure_object(Options)
+    context.ensure_object(CommonOptions)
 
 
 @cli.command()

@@ -7,9 +7,9 @@ from typing import NoReturn
 import click
 
 from resourced.cli.names import write_lock, write_name
-from resourced.cli.options import LOCK, RESOURCE, Options, common_options
+from resourced.cli.options import LOCK, RESOURCE, CommonOptions, common_options
 from resourced.cli.output import emit_json, emit_table, say
-from resourced.cli.process import Process
+from resourced.cli.process import CliProcess
 from resourced.cli.status import Status
 from resourced.client import Definition
 from resourced.model import Key
@@ -26,11 +26,11 @@ from resourced.model import Key
 )
 @common_options
 @click.pass_obj
-def create(options: Options, resource: str, timeout: int) -> NoReturn:
+def create(options: CommonOptions, resource: str, timeout: int) -> NoReturn:
     """Create a resource."""
 
-    async def work(process: Process) -> int:
-        _tell(options, await process.client.create(resource, timeout))
+    async def work(process: CliProcess) -> int:
+        _print_definition(options, await process.client.create(resource, timeout))
         return Status.OK
 
     options.perform(work)
@@ -41,21 +41,21 @@ def create(options: Options, resource: str, timeout: int) -> NoReturn:
 @click.argument("seconds", type=click.IntRange(min=0))
 @common_options
 @click.pass_obj
-def timeout_command(options: Options, resource: str, seconds: int) -> NoReturn:
+def timeout_command(options: CommonOptions, resource: str, seconds: int) -> NoReturn:
     """
     Change the lease of a resource's locks, in SECONDS; 0 is the server's default.
 
     A lock that is held has it when it is next renewed.
     """
 
-    async def work(process: Process) -> int:
-        _tell(options, await process.client.change(resource, seconds))
+    async def work(process: CliProcess) -> int:
+        _print_definition(options, await process.client.change(resource, seconds))
         return Status.OK
 
     options.perform(work)
 
 
-def _tell(options: Options, resource: Definition) -> None:
+def _print_definition(options: CommonOptions, resource: Definition) -> None:
     """Say how a resource is defined now."""
     if options.json:
         emit_json(resource)
@@ -74,10 +74,10 @@ def _tell(options: Options, resource: Definition) -> None:
 @click.option("--reason", default="", metavar="TEXT", help="Why, for the history.")
 @common_options
 @click.pass_obj
-def break_command(options: Options, lock: Key, fence: int | None, reason: str) -> NoReturn:
-    """Take a lock from its holder; the next in line has it then."""
+def break_command(options: CommonOptions, lock: Key, fence: int | None, reason: str) -> NoReturn:
+    """Take a lock from its holder; the next in the queue has it then."""
 
-    async def work(process: Process) -> int:
+    async def work(process: CliProcess) -> int:
         if fence is None:
             holder = (await process.client.state(*lock, limit=1)).holder
             if holder is None:

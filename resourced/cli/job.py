@@ -27,10 +27,10 @@ from resourced.cli.signals import name
 _WANTS_TERMINAL: Final = (Signals.SIGTTIN, Signals.SIGTTOU)
 
 #: Seconds between two looks whether anything of a job that is being ended is left.
-_GLANCE: Final = 0.05
+_LOOK_AGAIN: Final = 0.05
 
 #: How many bytes of a file are looked at to tell a script from a binary.
-_HEAD: Final = 256
+_SNIFFED: Final = 256
 
 
 class Terminal:
@@ -117,7 +117,7 @@ class Job:
                 raise
             # A script that does not say who runs it is run by a shell, as execvp(3) has it.
             script = shutil.which(command[0]) or command[0]
-            if b"\0" in Path(script).read_bytes()[:_HEAD]:
+            if b"\0" in Path(script).read_bytes()[:_SNIFFED]:
                 raise
             self._group = _spawn(("/bin/sh", script, *command[1:]), environ)
         self._wants_terminal = os.isatty(0) and os.isatty(1)
@@ -155,7 +155,7 @@ class Job:
         # What is stopped would not hear of it.
         self._signal(Signals.SIGCONT)
         while self._signal(0) is Reached.SOME and self._reactor.seconds() < until:
-            await deferLater(self._reactor, _GLANCE)
+            await deferLater(self._reactor, _LOOK_AGAIN)
         # A run within it has a group of its own, which nobody would look after any more.
         for process in _descendants(self._group):
             with suppress(ProcessLookupError, PermissionError):

@@ -14,9 +14,9 @@ import click
 
 from resourced.cli.names import write_lock, write_name
 from resourced.cli.nesting import VARIABLE, Around
-from resourced.cli.options import LOCK, RESOURCE_OR_LOCK, SECONDS, Options, common_options
+from resourced.cli.options import LOCK, RESOURCE_OR_LOCK, SECONDS, CommonOptions, common_options
 from resourced.cli.output import emit, emit_json, say
-from resourced.cli.process import Process
+from resourced.cli.process import CliProcess
 from resourced.cli.status import Status
 from resourced.cli.waiting import Waits
 from resourced.client import Held, Holder, LockLost, NotAcquired, NotFound, Waiting
@@ -35,7 +35,7 @@ ticket_option = click.option(
 )
 
 
-def ticket_of(options: Options, key: Key, given: str) -> str:
+def ticket_of(options: CommonOptions, key: Key, given: str) -> str:
     """Return the ticket that is to be used: the one that was given, or that of a ``run`` which this is part of."""
     if given:
         return given
@@ -46,7 +46,7 @@ def ticket_of(options: Options, key: Key, given: str) -> str:
 
 
 async def acquire(
-    process: Process, around: Around, key: Key, wait: float | None, ticket: str = "", *, creates: str = ""
+    process: CliProcess, around: Around, key: Key, wait: float | None, ticket: str = "", *, creates: str = ""
 ) -> Held:
     """
     Wait for a lock, and tell how that goes, unless that is not wanted.
@@ -84,7 +84,7 @@ async def acquire(
 @click.option("--ticket", default="", help="A lock that you have, to renew it.")
 @common_options
 @click.pass_obj
-def lock_command(options: Options, lock: Key, wait: float | None, ticket: str) -> NoReturn:
+def lock_command(options: CommonOptions, lock: Key, wait: float | None, ticket: str) -> NoReturn:
     """
     Take a lock and keep it.
 
@@ -92,7 +92,7 @@ def lock_command(options: Options, lock: Key, wait: float | None, ticket: str) -
     unless it is used or taken once more with --ticket.
     """
 
-    async def work(process: Process) -> int:
+    async def work(process: CliProcess) -> int:
         around = await options.around.checked(process.client)
         held = taken = await acquire(process, around, lock, wait, ticket)
         try:
@@ -122,13 +122,13 @@ def lock_command(options: Options, lock: Key, wait: float | None, ticket: str) -
 @ticket_option
 @common_options
 @click.pass_obj
-def unlock(options: Options, lock: Key, ticket: str) -> NoReturn:
+def unlock(options: CommonOptions, lock: Key, ticket: str) -> NoReturn:
     """Let go of a lock. That it was lost before is status 79."""
     used = ticket_of(options, lock, ticket)
     if not used:
         raise click.UsageError("It takes a --ticket.")
 
-    async def work(process: Process) -> int:
+    async def work(process: CliProcess) -> int:
         unlocked = await process.client.unlock(*lock, used)
         if options.json:
             emit_json({"unlocked": unlocked})
@@ -160,7 +160,9 @@ class _WithValue(click.Command):
 @ticket_option
 @common_options
 @click.pass_obj
-def put(options: Options, lock: Key, value: str | None, file: str | None, wait: float | None, ticket: str) -> NoReturn:
+def put(
+    options: CommonOptions, lock: Key, value: str | None, file: str | None, wait: float | None, ticket: str
+) -> NoReturn:
     """
     Write a JSON text: VALUE, or what a file has in it, or else stdin.
 
@@ -169,7 +171,7 @@ def put(options: Options, lock: Key, value: str | None, file: str | None, wait: 
     if file is not None and value is not None:
         raise click.UsageError("It takes a value or a --file, not both.")
     try:
-        text = value if value not in {None, "-"} else _read(file)
+        text = value if value not in {None, "-"} else _read_value(file)
     except OSError as error:
         say(f"{file or 'stdin'} cannot be read: {error.strerror}.")
         raise SystemExit(Status.NOT_FOUND) from None
@@ -181,7 +183,7 @@ def put(options: Options, lock: Key, value: str | None, file: str | None, wait: 
         say(f"The value is not JSON: {fault}.")
         raise SystemExit(Status.REJECTED)
 
-    async def work(process: Process) -> int:
+    async def work(process: CliProcess) -> int:
         if used := ticket_of(options, lock, ticket):
             await process.client.write_text(*lock, text, used)
         else:
@@ -204,14 +206,14 @@ def put(options: Options, lock: Key, value: str | None, file: str | None, wait: 
 @ticket_option
 @common_options
 @click.pass_obj
-def rm(options: Options, what: Key, wait: float | None, ticket: str) -> NoReturn:
+def rm(options: CommonOptions, what: Key, wait: float | None, ticket: str) -> NoReturn:
     """
     Delete the data of a selector, or a whole resource that nobody holds anything of.
 
     For the data it locks, unless there is a ticket.
     """
 
-    async def work(process: Process) -> int:
+    async def work(process: CliProcess) -> int:
         if not what.selector:
             await process.client.remove(what.resource)
         elif used := ticket_of(options, what, ticket):
@@ -230,7 +232,7 @@ def rm(options: Options, what: Key, wait: float | None, ticket: str) -> NoReturn
     options.perform(work)
 
 
-def _read(file: str | None) -> str:
+def _read_value(file: str | None) -> str:
     return (Path(file).read_bytes() if file not in {None, "-"} else sys.stdin.buffer.read()).decode()
 
 

@@ -11,9 +11,9 @@ from typing import NoReturn, TypeVar
 import click
 
 from resourced.cli.names import write_lock, write_name
-from resourced.cli.options import LOCK, RESOURCE, RESOURCE_OR_LOCK, Options, common_options
-from resourced.cli.output import clock_time, emit, emit_json, emit_table, printable, say
-from resourced.cli.process import Process
+from resourced.cli.options import LOCK, RESOURCE, RESOURCE_OR_LOCK, CommonOptions, common_options
+from resourced.cli.output import clock_time, emit, emit_json, emit_table, escaped, say
+from resourced.cli.process import CliProcess
 from resourced.cli.status import Status
 from resourced.client import Client, Event, Gap, LockState
 from resourced.model import Key
@@ -57,10 +57,10 @@ async def whole_state(client: Client, lock: Key, limit: int | None, page: int = 
 @click.argument("lock", type=LOCK)
 @common_options
 @click.pass_obj
-def get(options: Options, lock: Key) -> NoReturn:
+def get(options: CommonOptions, lock: Key) -> NoReturn:
     """Print the JSON text of a selector, without locking it."""
 
-    async def work(process: Process) -> int:
+    async def work(process: CliProcess) -> int:
         document = await process.client.get(*lock)
         if options.json:
             # As it was written, because not all of it need be a value of Python's; but in one line.
@@ -68,7 +68,7 @@ def get(options: Options, lock: Key) -> NoReturn:
             names = json.dumps({"resource": lock.resource, "selector": lock.selector})
             emit(f'{names[:-1]}, "data": {data}, "etag": {json.dumps(document.etag)}}}')
         else:
-            emit(printable(document.text) if os.isatty(1) else document.text)
+            emit(escaped(document.text) if os.isatty(1) else document.text)
         return Status.OK
 
     options.perform(work)
@@ -80,11 +80,11 @@ def get(options: Options, lock: Key) -> NoReturn:
 @limit_option
 @common_options
 @click.pass_obj
-def ls(options: Options, resource: str | None, prefix: str, limit: int | None) -> NoReturn:
+def ls(options: CommonOptions, resource: str | None, prefix: str, limit: int | None) -> NoReturn:
     """List the resources; or, of one of them, the selectors that have data or are locked."""
     page = min(limit or PAGE, PAGE)
 
-    async def work(process: Process) -> int:
+    async def work(process: CliProcess) -> int:
         if resource is None:
             resources = await first(process.client.resources(prefix, page=page), limit)
             if options.json:
@@ -109,10 +109,10 @@ def ls(options: Options, resource: str | None, prefix: str, limit: int | None) -
 @limit_option
 @common_options
 @click.pass_obj
-def show(options: Options, lock: Key, limit: int | None) -> NoReturn:
+def show(options: CommonOptions, lock: Key, limit: int | None) -> NoReturn:
     """Show who holds a lock and who waits for it."""
 
-    async def work(process: Process) -> int:
+    async def work(process: CliProcess) -> int:
         state = await whole_state(process.client, lock, limit)
         if options.json:
             emit_json(state)
@@ -136,10 +136,10 @@ def show(options: Options, lock: Key, limit: int | None) -> NoReturn:
 )
 @common_options
 @click.pass_obj
-def events(options: Options, lock: Key, before: int | None, limit: int) -> NoReturn:
+def events(options: CommonOptions, lock: Key, before: int | None, limit: int) -> NoReturn:
     """Tell what happened to a lock and its data, the latest first."""
 
-    async def work(process: Process) -> int:
+    async def work(process: CliProcess) -> int:
         found = await first(process.client.events(*lock, before=before, page=min(limit, PAGE)), limit)
         if options.json:
             emit_json(found)
@@ -157,18 +157,18 @@ def events(options: Options, lock: Key, before: int | None, limit: int) -> NoRet
 @click.option("--after", type=int, metavar="ID", help="Begin after this event. [default: now]")
 @common_options
 @click.pass_obj
-def watch(options: Options, what: Key | None, prefix: str, after: int | None) -> NoReturn:
+def watch(options: CommonOptions, what: Key | None, prefix: str, after: int | None) -> NoReturn:
     """Follow what happens: everywhere, to a resource, or to one lock; with -o json in a line for each event."""
     if what and prefix:
         raise click.UsageError("It takes a resource or a --prefix, not both.")
 
-    async def work(process: Process) -> int:
+    async def work(process: CliProcess) -> int:
         async with process.client.watch(what.resource if what else prefix, after=after) as happenings:
             async for event in happenings:
                 if isinstance(event, Gap):
-                    _tell_gap(event, options)
+                    _print_gap(event, options)
                 elif what is None or _is_of(event, what):
-                    _tell(event, options)
+                    _print_event(event, options)
         return Status.OK
 
     options.perform(work)
@@ -178,7 +178,7 @@ def _is_of(event: Event, what: Key) -> bool:
     return event.resource == what.resource and what.selector in {"", event.selector}
 
 
-def _tell(event: Event, options: Options) -> None:
+def _print_event(event: Event, options: CommonOptions) -> None:
     if options.json:
         emit_json(event)
     else:
@@ -192,7 +192,7 @@ def _broken(event: Event) -> str:
     return f"{event.by}: {event.reason}" if event.reason else event.by
 
 
-def _tell_gap(gap: Gap, options: Options) -> None:
+def _print_gap(gap: Gap, options: CommonOptions) -> None:
     if options.json:
         emit_json({"gap": gap.reason})
     else:

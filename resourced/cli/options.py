@@ -16,14 +16,14 @@ import click
 from resourced.cli import names
 from resourced.cli.nesting import VARIABLE, Around, around
 from resourced.cli.output import say
-from resourced.cli.process import Process, perform
+from resourced.cli.process import CliProcess, perform
 from resourced.cli.settings import Settings, load
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass
-class Options:
+class CommonOptions:
     """
     The common options, as they were given before the command or after it.
 
@@ -43,7 +43,7 @@ class Options:
         """Whether the results are to be JSON."""
         return self.output == "json"
 
-    def perform(self, work: Callable[[Process], Coroutine[Any, Any, int]], patience: float = 5.0) -> NoReturn:
+    def perform(self, work: Callable[[CliProcess], Coroutine[Any, Any, int]], patience: float = 5.0) -> NoReturn:
         """
         Do work with a client, and end with its status.
 
@@ -113,13 +113,13 @@ def _who() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     if value not in {None, ()}:
-        setattr(context.find_root().ensure_object(Options), str(parameter.name), value)
+        setattr(context.find_root().ensure_object(CommonOptions), str(parameter.name), value)
 
 
 def _option(*names: str, help: str, **more: Any) -> Callable[[F], F]:  # noqa: A002 - click's own word
-    return click.option(*names, help=help, callback=_remember, expose_value=False, **more)
+    return click.option(*names, help=help, callback=_keep, expose_value=False, **more)
 
 
 _COMMON: Final = (

@@ -24,7 +24,7 @@ def emit(text: str) -> None:
 
 def emit_json(value: Any) -> None:
     """Print a value, which may be a dataclass or a sequence of them, as one line of JSON."""
-    emit(json.dumps(value, default=_plain))
+    emit(json.dumps(value, default=_as_dict))
 
 
 def emit_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -43,10 +43,10 @@ def emit_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 def say(sentence: str) -> None:
     """Tell the user something that is no result. If nobody can hear it, that changes nothing."""
     with suppress(OSError):
-        os.write(2, f"resourcectl: {printable(sentence)}\n".encode("utf-8", "backslashreplace"))
+        os.write(2, f"resourcectl: {escaped(sentence)}\n".encode("utf-8", "backslashreplace"))
 
 
-def printable(text: str) -> str:
+def escaped(text: str) -> str:
     """Escape what could make a terminal do something, as JSON does in its strings; lines stay lines."""
     return "".join(c if c.isprintable() or c in "\n\t" else _escape(c) for c in text if c != "\r")
 
@@ -69,7 +69,7 @@ def _escape(character: str) -> str:
     return json.dumps(character)[1:-1] if ord(character) != 0x7F else "\\u007f"
 
 
-def _plain(value: object) -> Any:
+def _as_dict(value: object) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     raise TypeError(f"{value!r} is not for JSON")

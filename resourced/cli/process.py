@@ -15,7 +15,7 @@ from twisted.internet.task import react
 from resourced.cli.output import say
 from resourced.cli.settings import Settings
 from resourced.cli.signals import ENDING
-from resourced.cli.status import Status, status_of
+from resourced.cli.status import Status, exit_status
 from resourced.client import Client, ClientError, NotAcquired
 from resourced.clock import count_monotonically
 
@@ -24,7 +24,7 @@ _POLL: Final = 10.0
 _POLL_SEEN: Final = 2.0
 
 
-class Process:
+class CliProcess:
     """
     What a command works with while the reactor runs.
 
@@ -62,7 +62,7 @@ class Process:
         """Let the first signal that asks for the end cancel the work, and a second one end the process on the spot."""
         self.route(ENDING, self._interrupt)
 
-    async def finish(self, work: Callable[[Process], Coroutine[Any, Any, int]]) -> int:
+    async def finish(self, work: Callable[[CliProcess], Coroutine[Any, Any, int]]) -> int:
         """Do the work, and return the status that it comes to."""
         self._working = Deferred.fromCoroutine(work(self))
         self.end_by_signals()
@@ -75,7 +75,7 @@ class Process:
         except ClientError as error:
             if not self._interrupted and not (self.quiet and isinstance(error, NotAcquired)):
                 say(error.sentence)
-            status = status_of(error)
+            status = exit_status(error)
         except OSError as error:
             status = unwritten(error)
         return Status.SIGNAL + self._interrupted if self._interrupted else status
@@ -88,7 +88,7 @@ class Process:
 
 
 def perform(
-    settings: Settings, patience: float, work: Callable[[Process], Coroutine[Any, Any, int]], *, quiet: bool
+    settings: Settings, patience: float, work: Callable[[CliProcess], Coroutine[Any, Any, int]], *, quiet: bool
 ) -> NoReturn:
     """
     Do work in the reactor, and end the process with the status that it returns, or that its error stands for.
@@ -109,7 +109,7 @@ def perform(
         poll = _POLL_SEEN if os.isatty(2) else _POLL
         client = Client(settings.urls, settings.key, owner=settings.owner, patience=patience, poll=poll)
         async with client.using(reactor=reactor):
-            raise SystemExit(await Process(reactor, client, ignored, quiet=quiet).finish(work))
+            raise SystemExit(await CliProcess(reactor, client, ignored, quiet=quiet).finish(work))
 
     react(main)
 

@@ -18,9 +18,9 @@ from resourced.cli.job import Job
 from resourced.cli.locking import PATIENT, acquire, wait_option
 from resourced.cli.names import write_lock
 from resourced.cli.nesting import Around
-from resourced.cli.options import LOCK, SECONDS, Options, common_options
+from resourced.cli.options import LOCK, SECONDS, CommonOptions, common_options
 from resourced.cli.output import say
-from resourced.cli.process import Process
+from resourced.cli.process import CliProcess
 from resourced.cli.signals import PASSED_ON
 from resourced.cli.status import Status
 from resourced.cli.suspend import Wakes
@@ -73,7 +73,7 @@ class _WithCommand(click.Command):
 @common_options
 @click.pass_obj
 def run(
-    options: Options, lock: Key, wait: float | None, grace: float, create: bool, command: tuple[str, ...]
+    options: CommonOptions, lock: Key, wait: float | None, grace: float, create: bool, command: tuple[str, ...]
 ) -> NoReturn:
     """
     Run a command while a lock is held.
@@ -86,7 +86,7 @@ def run(
     if (why := why_not(command[0])) is not None:
         raise SystemExit(_cannot_run(command[0], why))
 
-    async def work(process: Process) -> int:
+    async def work(process: CliProcess) -> int:
         around = await options.around.checked(process.client)
         entered = await _enter(process, around, lock)
         held = entered or await _acquire(process, around, lock, wait, create=create)
@@ -128,7 +128,7 @@ def _cannot_run(name: str, why: OSError) -> Status:
     return Status.CANNOT_RUN
 
 
-async def _enter(process: Process, around: Around, key: Key) -> Held | None:
+async def _enter(process: CliProcess, around: Around, key: Key) -> Held | None:
     """Return the lock if it is held around this process already, and goes on to be so afterwards; else nothing."""
     outer = around.at(key)
     if outer is None:
@@ -139,7 +139,7 @@ async def _enter(process: Process, around: Around, key: Key) -> Held | None:
         return None
 
 
-async def _acquire(process: Process, around: Around, key: Key, wait: float | None, *, create: bool) -> Held:
+async def _acquire(process: CliProcess, around: Around, key: Key, wait: float | None, *, create: bool) -> Held:
     try:
         return await acquire(process, around, key, wait, creates="say --create.")
     except NotFound:
@@ -152,7 +152,7 @@ async def _acquire(process: Process, around: Around, key: Key, wait: float | Non
 
 
 async def _run(
-    process: Process, held: Held, command: tuple[str, ...], environ: dict[bytes, bytes], grace: float
+    process: CliProcess, held: Held, command: tuple[str, ...], environ: dict[bytes, bytes], grace: float
 ) -> int:
     """Run a command until it ends, or is ended because the lock is lost; return its status."""
     job = Job(process.reactor)

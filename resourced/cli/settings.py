@@ -44,7 +44,7 @@ def load(
     :raises ConfigurationError: something is missing or wrong.
     """
     path = Path(config) if config else default_path(environ)
-    found, warning = _read(path, missing_ok=not config)
+    found, warning = _read_file(path, missing_ok=not config)
     urls = urls or tuple(environ.get("RESOURCED_URL", "").split()) or found.get("url") or ("http://localhost:9501",)
     key = key or environ.get("RESOURCED_KEY", "") or found.get("key", "")
     owner = owner or environ.get("RESOURCED_OWNER", "") or found.get("owner", "")
@@ -72,7 +72,7 @@ def default_path(environ: Mapping[str, str]) -> Path:
     return base / "resourced" / "ctl.toml"
 
 
-def _read(path: Path, *, missing_ok: bool) -> tuple[Mapping[str, Any], str]:
+def _read_file(path: Path, *, missing_ok: bool) -> tuple[Mapping[str, Any], str]:
     try:
         with path.open("rb") as file:
             found = tomllib.load(file)

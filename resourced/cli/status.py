@@ -56,6 +56,6 @@ _OF_ERRORS = (
 )
 
 
-def status_of(error: ClientError) -> Status:
+def exit_status(error: ClientError) -> Status:
     """Return the exit status that an error of the client is told by."""
     return next(status for kind, status in _OF_ERRORS if isinstance(error, kind))

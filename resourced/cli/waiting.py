@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from resourced.cli.output import printable, say, whole_clock_time
+from resourced.cli.output import escaped, say, whole_clock_time
 from resourced.client import ClientError, Holder, Waiting
 
 _CLEAR: Final = "\r\x1b[K"
@@ -23,7 +23,7 @@ _TICK: Final = 1.0
 _REMINDER: Final = 60.0
 
 #: Seconds that it may take to find out who holds a lock.
-_GLANCE: Final = 3.0
+_LOOK_TIMEOUT: Final = 3.0
 
 Look = Callable[[], Coroutine[Any, Any, Holder | None]]
 
@@ -73,7 +73,7 @@ class Waits:
     async def look(self) -> None:
         """Find out who holds the lock, if that can be known."""
         try:
-            self._holder = await Deferred.fromCoroutine(self._look()).addTimeout(_GLANCE, self._reactor)
+            self._holder = await Deferred.fromCoroutine(self._look()).addTimeout(_LOOK_TIMEOUT, self._reactor)
         except (ClientError, NoAnswer):
             self._holder = None
         self._seen_at = self._reactor.seconds()
@@ -111,7 +111,7 @@ class Waits:
             # In the background it would write over what is in the foreground.
             if os.tcgetpgrp(2) == os.getpgrp():
                 width = os.get_terminal_size(2).columns - 1
-                line = printable(line).replace("\n", " ")
+                line = escaped(line).replace("\n", " ")
                 self._write(f"{_CLEAR}{line[:width] if width > 0 else line}")
                 self._drawn = True
 

@@ -51,7 +51,7 @@ async def wait(work: Awaitable[T]) -> T:
     :param work: what a coroutine method of the client or of ``Held`` returned, or a Deferred.
     """
     loop = asyncio.get_running_loop()
-    outcome = Deferred.fromCoroutine(_whole(work))
+    outcome = Deferred.fromCoroutine(_awaited(work))
     future = outcome.asFuture(loop)
     # Whoever is thrown away, or cancelled twice, does not hear what came of it, and that is no fault.
     future.add_done_callback(_left_over)
@@ -73,7 +73,7 @@ async def wait(work: Awaitable[T]) -> T:
         raise
 
 
-async def _whole(work: Awaitable[T]) -> T:
+async def _awaited(work: Awaitable[T]) -> T:
     return await work
 
 

@@ -17,7 +17,7 @@ from resourced.client.held import Held
 from resourced.client.holder import as_holder
 from resourced.client.lock import Lock, LockRequest
 from resourced.client.loop import LoopReactor, running_loop
-from resourced.client.servers import Servers, arguments, path, refusal
+from resourced.client.servers import Servers, arguments, error_of, path
 from resourced.client.values import (
     Definition,
     Document,
@@ -89,7 +89,7 @@ class Client(Access):
 
         :param reactor: what runs it; without one, the loop of asyncio's that runs where it is used, or else Twisted's own reactor.
         :param treq: what sends the requests, such as ``treq.testing.StubTreq``; without it, a client with a pool of connections.
-        :param seconds: a clock that never goes back, for the belief in locks. Without it that of the system, which also counts
+        :param seconds: a clock that never goes back, for leases. Without it that of the system, which also counts
             the time that the machine sleeps.
         """
         self._means = _Means(reactor, treq, seconds or elapsed)
@@ -162,7 +162,7 @@ class Client(Access):
         answer = await self._servers.ask("DELETE", path(name), accept=(404,))
         # After a try whose answer was lost it may be gone already.
         if answer.status == 404 and not answer.repeated:
-            raise refusal(answer)
+            raise error_of(answer)
 
     def resources(self, prefix: str = "", *, after: str = "", page: int = 100) -> AsyncIterator[Resource]:
         """
@@ -294,7 +294,7 @@ class Client(Access):
             method, path(resource, selector), headers={"x-ticket": ticket}, body=body, accept=(410, 423)
         )
         if answer.status >= 400:
-            raise LockLost(refusal(answer).sentence, answer.code, resource, selector, 0)
+            raise LockLost(error_of(answer).sentence, answer.code, resource, selector, 0)
 
     async def state(self, resource: str, selector: str, *, after: int = 0, limit: int = 100) -> LockState:
         """
@@ -333,7 +333,7 @@ class Client(Access):
         )
         # After a try whose answer was lost it may be broken already.
         if answer.status == 412 and not answer.repeated:
-            raise refusal(answer)
+            raise error_of(answer)
 
     # -- History
 

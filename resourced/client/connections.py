@@ -14,9 +14,9 @@ from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
 #: Seconds that a connection is kept while nothing goes over it: less than a server keeps it.
-IDLE: Final = 30
+IDLE_TIMEOUT: Final = 30
 #: How many of them are kept per server.
-CONNECTIONS: Final = 100
+PER_SERVER: Final = 100
 
 
 class Sender(Protocol):
@@ -36,8 +36,8 @@ class Connections:
 
     def __init__(self, reactor: Any, timeout: float) -> None:
         self._pool = HTTPConnectionPool(reactor)
-        self._pool.cachedConnectionTimeout = IDLE
-        self._pool.maxPersistentPerHost = CONNECTIONS
+        self._pool.cachedConnectionTimeout = IDLE_TIMEOUT
+        self._pool.maxPersistentPerHost = PER_SERVER
         # What may be sent again is for the client to say.
         self._pool.retryAutomatically = False
         self._agent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor, timeout), self._pool)
@@ -56,7 +56,7 @@ class Connections:
         if b"%" in uri.host:
             # What its scope is called here is nothing to the server.
             headers.setRawHeaders("host", [f"[{uri.host.decode().partition('%')[0]}]:{uri.port}"])
-        body = None if data is None else _Body(data)
+        body = None if data is None else _RequestBody(data)
         answer: Deferred[IResponse] = self._agent.request(method.encode(), uri.toBytes(), headers, body)
         return answer
 
@@ -105,7 +105,7 @@ class _Secure:
 
 
 @implementer(IBodyProducer)
-class _Body:
+class _RequestBody:
     """A body that is there already. Twisted's own producers go by the process's reactor."""
 
     def __init__(self, data: bytes) -> None:

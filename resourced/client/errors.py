@@ -61,7 +61,7 @@ class NotAcquired(ClientError):
     """
     Somebody else had the lock for as long as the client was to wait.
 
-    :ivar position: where in the queue it was last; 1 is next in line. The place has been given up.
+    :ivar position: where in the queue it was last; 1 is first in the queue. The place has been given up.
     """
 
     code = "not_acquired"
@@ -73,7 +73,7 @@ class NotAcquired(ClientError):
 
 class LockLost(ClientError):
     """
-    The lock is not held any more, or can no longer be believed to be held.
+    The lock is not held any more, or can no longer be known to be held.
 
     What its holder did since it was last confirmed may have happened beside another holder's work: everything that was
     written through ``Held.write`` without an error was written as the holder, all else is for the fence to judge.

@@ -1,4 +1,4 @@
-"""A lock while it is held: what may be believed of it, and what may be done with it."""
+"""A lock while it is held: what is known of it, and what may be done with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from resourced.client.errors import ClientError, LockLost, Unreachable
 from resourced.client.holder import HolderRequests
 from resourced.client.lease import Lease
 from resourced.client.loss import Loss, once_more
-from resourced.client.process import HELD
+from resourced.client.process import HELD_LOCKS
 from resourced.client.servers import Servers
 from resourced.client.values import Grant, decoded
 from resourced.client.wire import Answer
@@ -34,7 +34,7 @@ FORKED: Final = "is held by the process that this one was forked from, not by th
 
 class Held:
     """
-    A lock that is held. Every method raises ``LockLost`` from the moment on when it is not, or cannot be believed to be.
+    A lock that is held. Every method raises ``LockLost`` from the moment on when it is not, or cannot be known to be.
 
     It is renewed for as long as somebody has this object, or if it is a block's, whoever will release it in the end: a lock that nobody
     can release any more ends. In a process that is forked from the one that holds the lock it counts as lost, and nothing is done
@@ -74,7 +74,7 @@ class Held:
         self._renewing: Deferred[None] = succeed(None)
         # What the server is told about the lock is told one after the other: a renewal that overtook a release would queue anew.
         self._turn = DeferredLock()
-        HELD.enter(self)
+        HELD_LOCKS.enter(self)
 
     # -- What is known
 
@@ -101,7 +101,7 @@ class Held:
 
     @property
     def left(self) -> float:
-        """For how many seconds the lock may be believed to be held if the server is not heard of again; 0 if it is not held."""
+        """For how many seconds the lock is certainly held, if the server is not heard of again; 0 if it is not held."""
         return 0.0 if self._over or self.reason else self._lease.left
 
     @property
@@ -225,22 +225,22 @@ class Held:
                 self._look()
                 raise
             if answer.status >= 300 and not (unlock and answer.repeated and await self._requests.was_released()):
-                raise self._lose(_said(answer), answer.code)
+                raise self._lose(_refused(answer), answer.code)
             self._text, self._data = text, ()
             if unlock:
                 self.stop()
                 return
         if (lease := answer.number("x-lease")) is not None:
-            self.believe(answer.sent, lease)
+            self.confirmed(answer.sent, lease)
         else:
             # The lease began anew, and nobody said whether it is still as long as it was.
             self._renew()
 
-    # -- Belief
+    # -- The lease
 
-    def believe(self, sent: float, lease: int) -> None:
+    def confirmed(self, sent: float, lease: int) -> None:
         """
-        Take it from the server that the lock is held.
+        Know from the server that the lock is held.
 
         :param sent: when the request that it answered was about to be sent: the lease began later.
         """
@@ -251,7 +251,7 @@ class Held:
         """Have no more to do with the lock."""
         self._over = True
         self._lease.stop()
-        HELD.leave(self)
+        HELD_LOCKS.leave(self)
 
     def look(self) -> None:
         """Find out at once how the lock stands: for whoever knows that time has passed which no timer has noticed."""
@@ -295,21 +295,21 @@ class Held:
             await self.learn(answer)
 
     async def learn(self, answer: Answer) -> None:
-        """Believe or lose the lock, by what the server said to its renewal."""
+        """Keep or lose the lock, by what the server said to its renewal."""
         lease = answer.number("x-lease")
         if answer.status == 200 and answer.number("x-fence") == self.fence and lease is not None:
             self._requests.trouble = ""
-            self.believe(answer.sent, lease)
+            self.confirmed(answer.sent, lease)
             return
         if answer.status == 410:
-            self._lose(_said(answer), answer.code)
+            self._lose(_refused(answer), answer.code)
             return
         # Somebody has let go of the lock with its ticket, which this request has put into the queue again.
         self._requests.let_go()
         if await self._requests.was_released(patience=0):
             self._released()
         else:
-            self._lose(_said(answer), answer.code)
+            self._lose(_refused(answer), answer.code)
 
     def _released(self) -> LockLost:
         return self._lose("was let go of with its ticket.", RELEASED)
@@ -333,7 +333,7 @@ class Held:
         return once_more(reason)
 
 
-def _said(answer: Answer) -> str:
+def _refused(answer: Answer) -> str:
     """Return what the server said of a lock that is not held."""
     return f"was lost: {answer.fields.get('error') or 'somebody has let go of it with its ticket.'}"
 

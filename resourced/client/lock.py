@@ -16,8 +16,8 @@ from resourced.client.block import interruption
 from resourced.client.errors import ClientError, LockLost, NotAcquired, Unreachable
 from resourced.client.held import Held
 from resourced.client.holder import as_holder
-from resourced.client.process import HELD
-from resourced.client.servers import Servers, path, refusal
+from resourced.client.process import HELD_LOCKS
+from resourced.client.servers import Servers, error_of, path
 from resourced.client.values import Grant, Waiting
 from resourced.client.wire import Answer
 
@@ -60,7 +60,7 @@ class Lock:
     The end of the block releases the lock, and waits for that, also if it is cancelled meanwhile. Where nothing can be waited for,
     because the coroutine or generator is closed within the block, the lock is released just after that; ``Client.close`` waits for it.
 
-    Belief in the lock counts from before the request was sent that the server answered, so it ends before the server's.
+    The lease counts from before the request was sent that the server answered, so it ends before the server's.
 
     :raises NotAcquired: somebody else had it all the while.
     :raises LockLost: it was lost in the block; an exception of the block's own is then its context.
@@ -126,7 +126,7 @@ class Lock:
         try:
             # Another block may have left the lock just now.
             await self._servers.settled(self._path)
-            self._held = await self._stand_in_line()
+            self._held = await self._queue()
         except GeneratorExit:
             self._servers.aside(self._path, self._give_up())
             raise
@@ -140,11 +140,11 @@ class Lock:
     @property
     def _is_held(self) -> bool:
         """Whether a block of this process holds the lock by this ticket."""
-        return HELD.have(self._request.resource, self._request.selector, self._ticket)
+        return HELD_LOCKS.have(self._request.resource, self._request.selector, self._ticket)
 
     # -- The wait
 
-    async def _stand_in_line(self) -> Held:
+    async def _queue(self) -> Held:
         until = self._servers.seconds() + self._request.wait
         while True:
             began, joining = self._servers.seconds(), not self._ticket
@@ -197,13 +197,13 @@ class Lock:
         ticket = answer.header("x-ticket")
         if answer.status == 404 and not ticket:
             self._key = ""
-            raise refusal(answer)
+            raise error_of(answer)
         if answer.status != 410:
             self._ticket = ticket or self._ticket
         return answer
 
     async def _taken(self, answer: Answer) -> Held | None:
-        """Make sure of a lock that was given; return nothing if it was lost before it could be believed in."""
+        """Make sure of a lock that was given; return nothing if it was lost before that was certain."""
         fence, lease = answer.number("x-fence"), answer.number("x-lease")
         if fence is None or lease is None or not self._ticket:
             raise Unreachable("The server gave a lock, but did not say which.", "bad_answer")
@@ -228,11 +228,11 @@ class Lock:
             # The other block may have left it meanwhile; then the lock is this one's alone.
             borrowed=self._borrowed and self._is_held,
         )
-        held.believe(sent, lease)
+        held.confirmed(sent, lease)
         return held
 
     def _rejoin(self) -> None:
-        """Know that the place is lost; the next request joins at the end of the line."""
+        """Know that the place is lost; the next request joins at the end of the queue."""
         self._key, self._borrowed = "", False
         if self._ticket:
             self._ticket = ""

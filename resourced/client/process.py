@@ -76,8 +76,8 @@ class TheThread:
             self._thread.end()
 
 
-HELD: Final = HeldLocks()
+HELD_LOCKS: Final = HeldLocks()
 THREAD: Final = TheThread()
-os.register_at_fork(after_in_child=HELD.forget)
+os.register_at_fork(after_in_child=HELD_LOCKS.forget)
 os.register_at_fork(after_in_child=THREAD.forget)
 atexit.register(THREAD.end)

@@ -27,8 +27,8 @@ T = TypeVar("T")
 log = Logger()
 
 #: The first pause after all servers were asked in vain, and the longest one, in seconds.
-SHORTEST: Final = 0.1
-LONGEST: Final = 5.0
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 5.0
 
 #: From a status to its error; all others are ``Rejected``.
 REFUSALS: Final[Mapping[int, type[ClientError]]] = {
@@ -92,7 +92,7 @@ def base(url: str) -> str:
     raise ValueError(f"{url!r} is not the URL of a server, such as http://localhost:9501")
 
 
-def refusal(answer: Answer) -> ClientError:
+def error_of(answer: Answer) -> ClientError:
     """Return the error that an answer stands for."""
     kind = REFUSALS.get(answer.status, Rejected)
     if kind is NotFound and answer.code not in THINGS:
@@ -107,7 +107,7 @@ def _foreign(away: Away) -> ClientError:
     return (Refused if away.foreign in {401, 403} else Rejected)(away.sentence, "bad_answer")
 
 
-class Pauses:
+class Backoff:
     """
     Pauses that grow from try to try, and of which no two clients have the same.
 
@@ -118,7 +118,7 @@ class Pauses:
     def __init__(self, chance: Callable[[], float], longest: float) -> None:
         self._chance = chance
         self._longest = longest
-        self._next = min(SHORTEST, longest)
+        self._next = min(FIRST_PAUSE, longest)
 
     def next(self, least: float = 0.0) -> float:
         """Return the next pause in seconds, not shorter than ``least``."""
@@ -199,8 +199,8 @@ class Servers:
             raise failed[0]
         return done[0]
 
-    def pauses(self, longest: float = LONGEST) -> Pauses:
-        return Pauses(random.random, min(longest, LONGEST))
+    def backoff(self, longest: float = LONGEST_PAUSE) -> Backoff:
+        return Backoff(random.random, min(longest, LONGEST_PAUSE))
 
     def sleep(self, seconds: float) -> Deferred[None]:
         return deferLater(self._reactor, max(0.0, seconds))
@@ -217,7 +217,7 @@ class Servers:
         wait: float = 0.0,
         timeout: float = inf,
         patience: float = inf,
-        pause: float = LONGEST,
+        pause: float = LONGEST_PAUSE,
         until: float = inf,
         trouble: Callable[[str], object] = lambda _: None,
     ) -> Answer:
@@ -234,7 +234,7 @@ class Servers:
         :raises ClientError: the one that the answer stands for, or ``Unreachable``.
         """
         timeout, patience = min(timeout, self.timeout), min(patience, self.patience)
-        repeated, tries, end, pauses, longest, strangers = False, 0, inf, self.pauses(pause), 0.0, 0
+        repeated, tries, end, backoff, longest, strangers = False, 0, inf, self.backoff(pause), 0.0, 0
         while True:
             asked = self._current
             left = int(max(0.0, min(wait, until - self.seconds())))
@@ -260,12 +260,12 @@ class Servers:
                     continue
                 if self.seconds() >= end:
                     raise Unreachable(away.sentence) from away
-                await self.sleep(min(pauses.next(longest), end - self.seconds()))
+                await self.sleep(min(backoff.next(longest), end - self.seconds()))
                 longest = 0.0
             else:
                 if answer.status < 300 or answer.status in accept:
                     return replace(answer, repeated=repeated)
-                raise refusal(answer)
+                raise error_of(answer)
 
     async def stream(self, target: str, headers: Mapping[str, str]) -> IResponse:
         """
@@ -284,7 +284,7 @@ class Servers:
                 raise _foreign(away) from away
             raise
         except Unwilling as unwilling:
-            raise refusal(unwilling.answer) from None
+            raise error_of(unwilling.answer) from None
 
 
 def _shrug(failure: Failure) -> None:

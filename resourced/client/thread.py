@@ -52,7 +52,7 @@ class Call(Generic[T]):
 
     def start(self) -> None:
         """Begin; in the reactor's thread, as ``give_up``."""
-        self._work = Deferred.fromCoroutine(_whole(self._begin))
+        self._work = Deferred.fromCoroutine(_begun(self._begin))
         self._work.addBoth(self._settle)
 
     def give_up(self) -> None:
@@ -86,13 +86,13 @@ class Call(Generic[T]):
 
     def _take_back(self) -> None:
         if self._results and self._undo is not None:
-            undone = Deferred.fromCoroutine(_whole(lambda: self._undo(self._results[0])))  # type: ignore[misc]
+            undone = Deferred.fromCoroutine(_begun(lambda: self._undo(self._results[0])))  # type: ignore[misc]
             undone.addErrback(lambda _: None).addCallback(lambda _: self.gone.set())
         else:
             self.gone.set()
 
 
-async def _whole(begin: Callable[[], Awaitable[T]]) -> T:
+async def _begun(begin: Callable[[], Awaitable[T]]) -> T:
     return await begin()
 
 
@@ -172,7 +172,7 @@ class ReactorThread:
             return
         if self._thread is threading.current_thread():
             # The garbage collector came by in this thread.
-            Deferred.fromCoroutine(_whole(begin)).addErrback(lambda _: None)
+            Deferred.fromCoroutine(_begun(begin)).addErrback(lambda _: None)
         elif not self.ended:
             self.wait(begin, must=True)
 

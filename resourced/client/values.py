@@ -102,7 +102,7 @@ class Waiter:
     """
     Who waits for a lock.
 
-    :ivar position: 1 is next in line.
+    :ivar position: 1 is first in the queue.
     :ivar waited: for how many whole seconds.
     :ivar left: how many whole seconds it may still be silent.
     """
@@ -190,10 +190,10 @@ class Waiting:
     """
     How a client that waits for a lock stands; given to the callback ``on_queued`` whenever it changes.
 
-    :ivar position: 1 is next in line; 0 as long as no server has said anything.
+    :ivar position: 1 is first in the queue; 0 as long as no server has said anything.
     :ivar ticket: its place; empty as long as no server has given one. Keep it secret: whoever has it has the place.
     :ivar rejoined: how often the place was lost, for instance because no server was reachable for longer than a place lasts,
-        and the client has joined again at the end of the line.
+        and the client has joined again at the end of the queue.
     :ivar trouble: why no server can be asked at present, as a sentence; empty if all is well.
     """
 

@@ -19,7 +19,7 @@ from resourced.client.values import Event, Gap, take
 from resourced.client.wire import Away
 
 #: Seconds without a sign of life after which a stream counts as dead; a server gives one every 15.
-SILENCE: Final = 45
+DEAD_AFTER: Final = 45
 #: How many messages may wait to be taken before the server is made to wait.
 CROWD: Final = 1000
 #: The most bytes that a line may have.
@@ -33,7 +33,7 @@ class Message(NamedTuple):
     data: str
 
 
-class Stream(LineReceiver):
+class EventStream(LineReceiver):
     """
     One stream of messages, from its beginning to its end.
 
@@ -61,7 +61,7 @@ class Stream(LineReceiver):
             await self._waiter
         message = self._messages.popleft()
         if self.paused and len(self._messages) < CROWD // 2:
-            self._watch_out()
+            self._arm()
             self.resumeProducing()
         return message
 
@@ -73,11 +73,11 @@ class Stream(LineReceiver):
     # -- What comes in
 
     def connectionMade(self) -> None:
-        self._watch_out()
+        self._arm()
 
     def dataReceived(self, data: bytes) -> None:
         if self._alarm is not None:
-            self._alarm.reset(SILENCE)
+            self._alarm.reset(DEAD_AFTER)
         super().dataReceived(data)
 
     def lineReceived(self, line: bytes) -> None:
@@ -90,7 +90,7 @@ class Stream(LineReceiver):
         self._fields[name] = f"{self._fields['data']}\n{value}" if name == "data" and "data" in self._fields else value
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
-        self._calm_down()
+        self._disarm()
         self._ended = True
         self._wake()
 
@@ -102,18 +102,18 @@ class Stream(LineReceiver):
             return
         self._messages.append(Message(fields.get("event", ""), fields["data"]))
         if len(self._messages) >= CROWD and not self.paused:
-            self._calm_down()
+            self._disarm()
             self.pauseProducing()
         self._wake()
 
-    def _watch_out(self) -> None:
-        self._alarm = self._reactor.callLater(SILENCE, self._silent)
+    def _arm(self) -> None:
+        self._alarm = self._reactor.callLater(DEAD_AFTER, self._silent)
 
     def _silent(self) -> None:
         self._alarm = None
         self.close()
 
-    def _calm_down(self) -> None:
+    def _disarm(self) -> None:
         alarm, self._alarm = self._alarm, None
         if alarm is not None:
             alarm.cancel()
@@ -139,7 +139,7 @@ class Watch:
         self._reactor = reactor
         self._target = "/events" + arguments(prefix=prefix)
         self._last = "" if after is None else str(after)
-        self._stream: Stream | None = None
+        self._stream: EventStream | None = None
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -164,14 +164,14 @@ class Watch:
             if message is None:
                 self._last, self._stream = self._stream.last, None
                 # Whoever ends a stream is about to end itself, or cannot bear more of them.
-                await self._servers.sleep(self._servers.pauses().next())
+                await self._servers.sleep(self._servers.backoff().next())
             else:
-                return _read(message)
+                return _event_of(message)
         raise StopAsyncIteration
 
     async def _connect(self) -> None:
         headers = {"accept": "text/event-stream", **({"last-event-id": self._last} if self._last else {})}
-        end, pauses = inf, self._servers.pauses()
+        end, backoff = inf, self._servers.backoff()
         while True:
             try:
                 response = await self._servers.stream(self._target, headers)
@@ -180,14 +180,14 @@ class Watch:
                 left = end - self._servers.seconds()
                 if left <= 0:
                     raise Unreachable(away.sentence) from away
-                await self._servers.sleep(min(pauses.next(away.pause), left))
+                await self._servers.sleep(min(backoff.next(away.pause), left))
             else:
-                self._stream = Stream(self._reactor, self._last)
+                self._stream = EventStream(self._reactor, self._last)
                 response.deliverBody(self._stream)
                 return
 
 
-def _read(message: Message) -> Event | Gap:
+def _event_of(message: Message) -> Event | Gap:
     try:
         fields = json.loads(message.data)
     except ValueError:

@@ -22,10 +22,10 @@ from resourced.client.connections import Sender
 T = TypeVar("T")
 
 #: The most bytes that an answer may have.
-LARGEST: Final = 64 * 2**20
+LARGEST_ANSWER: Final = 64 * 2**20
 
 #: What a server says when it has certainly not done what it was asked.
-UNDONE: Final = frozenset({"standby", "overloaded"})
+NOT_DONE: Final = frozenset({"standby", "overloaded"})
 
 
 class Away(Exception):
@@ -133,7 +133,7 @@ class Wire:
             raise
         except Exception as error:
             raise _away(url, request, error) from error
-        return _answer(url, response, body, sent)
+        return _answer_of(url, response, body, sent)
 
     async def stream(self, url: str, request: Request) -> IResponse:
         """
@@ -145,17 +145,17 @@ class Wire:
         sent = self._seconds()
         try:
             response = await self._within(request.timeout, self._begun(url, request))
-            body = b"" if response.code == 200 else await self._within(request.timeout, _read(response))
+            body = b"" if response.code == 200 else await self._within(request.timeout, _read_body(response))
         except CancelledError:
             raise
         except Exception as error:
             raise _away(url, request, error) from error
         if response.code == 200:
             return response
-        raise Unwilling(_answer(url, response, body, sent))
+        raise Unwilling(_answer_of(url, response, body, sent))
 
     def _within(self, seconds: float, work: Coroutine[Any, Any, T]) -> Deferred[T]:
-        outcome = Deferred.fromCoroutine(work).addErrback(_plain).addTimeout(seconds, self._reactor)
+        outcome = Deferred.fromCoroutine(work).addErrback(_as_cancelled).addTimeout(seconds, self._reactor)
         wished: list[bool] = []
 
         def cancel(_: Deferred[T]) -> None:
@@ -171,7 +171,7 @@ class Wire:
 
     async def _whole(self, url: str, request: Request) -> tuple[IResponse, bytes]:
         response = await self._begun(url, request)
-        return response, await _read(response)
+        return response, await _read_body(response)
 
     async def _begun(self, url: str, request: Request) -> IResponse:
         headers = {**self._headers, **request.headers}
@@ -202,7 +202,7 @@ class Unwilling(Exception):
         self.answer = answer
 
 
-def _answer(url: str, response: IResponse, body: bytes, sent: float) -> Answer:
+def _answer_of(url: str, response: IResponse, body: bytes, sent: float) -> Answer:
     """
     Make of a response what it means.
 
@@ -216,7 +216,7 @@ def _answer(url: str, response: IResponse, body: bytes, sent: float) -> Answer:
     if response.code >= 500 or response.code in {408, 429}:
         sentence = str(answer.fields.get("error") or f"It answered {response.code}.")
         pause = float(answer.number("retry-after") or 0)
-        raise Away(f"{url}: {sentence}", unclear=answer.code not in UNDONE, pause=pause)
+        raise Away(f"{url}: {sentence}", unclear=answer.code not in NOT_DONE, pause=pause)
     if not isinstance(fields, dict) or (response.code >= 300 and response.code != 304 and not answer.code):
         kind = (answer.header("content-type").partition(";")[0].strip() or "something else")[:100]
         where = f" and points to {place}" if (place := answer.header("location")[:200]) else ""
@@ -228,7 +228,7 @@ def _answer(url: str, response: IResponse, body: bytes, sent: float) -> Answer:
     return answer
 
 
-def _plain(failure: Failure) -> Failure:
+def _as_cancelled(failure: Failure) -> Failure:
     """Tell a request that was cancelled as what it is: to Twisted's client it looks like a connection that failed."""
     reasons = getattr(failure.value, "reasons", ())
     return Failure(CancelledError()) if any(reason.check(CancelledError) for reason in reasons) else failure
@@ -246,7 +246,7 @@ def _away(url: str, request: Request, error: Exception) -> Away:
     return Away(f"{url}: {sentence}", unclear=not isinstance(error, ConnectError | DNSLookupError))
 
 
-class _Body(Protocol):
+class _AnswerBody(Protocol):
     """Collects the body of an answer, which must have an end."""
 
     def __init__(self) -> None:
@@ -256,10 +256,10 @@ class _Body(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self._length += len(data)
-        if self._length <= LARGEST:
+        if self._length <= LARGEST_ANSWER:
             self._parts.append(data)
         elif not self.whole.called:
-            self.whole.errback(Away(f"The answer has more than {LARGEST} bytes.", unclear=True))
+            self.whole.errback(Away(f"The answer has more than {LARGEST_ANSWER} bytes.", unclear=True))
             self._hang_up()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -278,7 +278,7 @@ class _Body(Protocol):
             self.transport.loseConnection()
 
 
-async def _read(response: IResponse) -> bytes:
-    body = _Body()
+async def _read_body(response: IResponse) -> bytes:
+    body = _AnswerBody()
     response.deliverBody(body)
     return await body.whole
