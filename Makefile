@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # What holds the daemon against its description wants versions of its own.
 API := .venv-api
+# An environment for each Python of the machine.
+PYTHONS := .venv-pythons
 PACKAGING := setup.cfg setup.py pyproject.toml
 # Debian keeps servers, mariadbd among them, where only root looks.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin
@@ -13,13 +15,15 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 THREE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench bench-peers profile docs api dist clean
+.PHONY: help run test check pythons hooks format bench bench-peers profile docs api dist clean
 
 help:
 	@echo 'make run     start the server on SQLite, with example keys'
 	@echo 'make test    lint, types and all tests, on SQLite and on a MariaDB server of their own'
 	@echo 'make api     hold the server against its own description'
 	@echo 'make check   lint and types only'
+	@echo 'make pythons the unit and wire tests on each Python from 3.11 on that the machine has'
+	@echo 'make hooks   let git run make check before each commit'
 	@echo 'make format  put the code into shape'
 	@echo 'make bench   measure the daemon, beside two yardsticks; takes a quarter of an hour'
 	@echo 'make bench-peers  the same beside etcd, ZooKeeper and Redis'
@@ -53,6 +57,13 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+pythons: $(VENV)/installed-dev
+	$(BIN)/python -m tests.pythons
+
+# Whatever git is told of a hook holds for all worktrees of the clone.
+hooks: $(VENV)/installed-dev
+	$(BIN)/pre-commit install
+
 api: $(API)/installed $(VENV)/installed-dev
 	$(BIN)/python -m tests.schemathesis $(API)/bin
 
@@ -84,7 +95,7 @@ dist: $(VENV)/installed-dev
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) $(API) build dist docs/_build *.egg-info profile.svg _trial_temp* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(API) $(PYTHONS) build dist docs/_build *.egg-info profile.svg _trial_temp* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find resourced twisted tests bench -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps are older than the packaging when there may be something new to install.

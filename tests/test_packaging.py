@@ -18,7 +18,7 @@ TREE = Path(__file__).parent.parent
 #: What makes up a checkout, without what was built or installed in it.
 LEFT_OUT = shutil.ignore_patterns(
     ".git",
-    ".venv",
+    ".venv*",
     "build",
     "dist",
     "*.egg-info",
