@@ -11,8 +11,13 @@ PACKAGING := setup.cfg setup.py pyproject.toml
 # Debian keeps servers, mariadbd among them, where only root looks.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 
+# Four processes at a time would compile all tests anew, and that in each stage.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Some modules at a time, in the order that the tests themselves ask for. Most of them wait for real processes now and then.
-THREE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+FOUR := --numprocesses 4 --dist loadfile --no-loadscope-reorder
+# What `make test` consists of. The first one is all that needs no more than one processor, two at a time.
+STAGES := quick suite reference
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check pythons hooks format bench bench-peers profile docs api dist clean
@@ -47,9 +52,23 @@ run: $(VENV)/installed
 	export RESOURCED_STORE="$${RESOURCED_STORE:-sqlite:resourced.sqlite}"; \
 	exec $(BIN)/resourced
 
-test: check docs api mariadb mysql9 promtool fail2ban chromium proxies php
-	$(BIN)/pytest $(THREE)
-	RESOURCED_REFERENCE_PATH=1 $(BIN)/pytest $(THREE) -m reference_path $$($(BIN)/python -m tests.marked reference_path)
+test: $(STAGES)
+
+# For `.ci/run`, which tells how long each takes.
+.PHONY: stages $(STAGES) trial
+stages:
+	@echo $(STAGES)
+
+quick:
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target check docs api trial
+
+suite: $(VENV)/installed-dev mariadb mysql9 promtool fail2ban chromium proxies php
+	$(BIN)/pytest $(FOUR)
+
+reference: $(VENV)/installed-dev mariadb
+	RESOURCED_REFERENCE_PATH=1 $(BIN)/pytest $(FOUR) -m reference_path $$($(BIN)/python -m tests.marked reference_path)
+
+trial: $(VENV)/installed-dev
 	$(BIN)/python -m tests.under_trial
 
 check: $(VENV)/installed-dev

@@ -217,7 +217,7 @@ def now(work):
 
 class TestWatch:
     @pytest.fixture
-    def begin_term(self) -> Iterator[Snapshot]:
+    def snapshot(self) -> Iterator[Snapshot]:
         snapshot = Snapshot()
         yield snapshot
         snapshot.watch.stop()

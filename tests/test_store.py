@@ -759,7 +759,7 @@ COMMITS: Mapping[str, Callable[[Store, Resource], Coroutine[Any, Any, object]]] 
     "forget_events": lambda store, _: store.forget_events(1),
     "forget_losses": lambda store, _: store.forget_losses(1),
     "beat": lambda store, _: store.beat("here"),
-    "term": lambda store, _: store.begin_term(),
+    "begin_term": lambda store, _: store.begin_term(),
     "leave": lambda store, _: store.leave(),
 }
 #: What only reads, and what lets go of the store.
@@ -823,7 +823,7 @@ def test_nothing_is_written_past_the_leaders_row() -> None:
         for node in ast.walk(function)
         if isinstance(node, ast.Attribute) and node.attr in {"write", "write_at_once"}
     }
-    assert writers == {"_write", "commit", "term"}
+    assert writers == {"_write", "begin_term", "commit"}
 
 
 async def test_a_term_that_has_ended(any_backend: AnyBackend) -> None:
