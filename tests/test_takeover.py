@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from resourced.storage.sql.migration import EXACT_NAMES, _migrate_to, migrations
 from tests.daemon import LOCK, Daemon
 from tests.mariadb import MariaDB
 
@@ -235,6 +236,21 @@ def test_rights(tmp_path, mariadb, found):
             daemon.start()
         if found == "an old database":
             assert daemon.get(path("printer", "A4")).json["data"] == DATA[0][4]
+
+
+def test_selectors_are_decoded_only_once(tmp_path, mariadb):
+    """
+    A daemon that comes to it a moment after another one decodes nothing.
+
+    At one server they wait for each other; but those at two nodes of a cluster may both have found that it has to be done.
+    """
+    fill(mariadb, ADOPTED, rows(ENCODED))
+    with Daemon(tmp_path, variables(mariadb)) as daemon:
+        daemon.terminate()
+    before = contents(mariadb)["resource_data"]
+    with mariadb.connect(database=DATABASE) as connection, connection.cursor() as cursor:
+        _migrate_to(connection, cursor, EXACT_NAMES, migrations("mysql")[EXACT_NAMES - 1])
+    assert contents(mariadb)["resource_data"] == before
 
 
 def test_selectors_are_decoded(tmp_path, mariadb):

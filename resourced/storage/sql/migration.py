@@ -293,8 +293,9 @@ def _migrate_to(connection: Any, cursor: Any, number: int, statements: list[str]
     """
     for statement in statements:
         cursor.execute(statement)
-    if number == EXACT_NAMES:
-        cursor.execute("BEGIN")
+    cursor.execute("BEGIN")
+    # Only who changes this row may go on: a daemon at another server of a cluster may have come so far just now.
+    mine = cursor.execute("UPDATE schema_version SET version = %s WHERE id = 1 AND version < %s", (number, number))
+    if mine and number == EXACT_NAMES:
         decode_selectors(connection)
-    cursor.execute("UPDATE schema_version SET version = %s WHERE id = 1 AND version < %s", (number, number))
     connection.commit()
