@@ -114,15 +114,28 @@ class PausedTests(LockTestCase):
         self.assertEqual(self.lock(ticket=held.ticket).fence, held.fence)
 
     def test_again_and_again(self):
-        """However often it stands still, what nobody uses ends soon after its time."""
+        """However often it stands still, and however long it runs in between, what nobody uses ends soon after its time."""
+        for runs in (CLAIM - 5, 2.0, 0.1):
+            held = self.lock()
+            waiting = self.ask(wait=10 * LEASE)
+            until = self.clock.seconds() + LEASE + 3 * CLAIM
+            while not waiting.called and self.clock.seconds() < until:
+                self.run_on(runs)
+                self.pause(PAUSE + 1)
+            ticket = self.told(waiting).ticket
+            self.assert_ended(held.ticket)
+            self.unlock(ticket)
+
+    def test_renewal_after_each_pause(self):
+        """Whatever is renewed after a pause is spared again in the next one, however many there are."""
         held = self.lock()
-        waiting = self.ask(wait=10 * LEASE)
-        until = self.clock.seconds() + LEASE + 3 * CLAIM
-        while not waiting.called and self.clock.seconds() < until:
-            self.run_on(CLAIM - 5)
-            self.pause(PAUSE + 1)
-        self.told(waiting)
-        self.assert_ended(held.ticket)
+        waiting = self.queue()
+        self.run_on(2)
+        for _ in range(10):
+            self.pause(LEASE + 1)
+            self.assertEqual(self.lock(ticket=held.ticket).fence, held.fence)
+            self.queue(ticket=waiting.ticket)
+            self.run_on(2)
 
     def test_busy_is_no_pause(self):
         """Without a pause a lease ends when it ends."""

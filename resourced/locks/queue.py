@@ -52,7 +52,7 @@ class Entry:
     :ivar group: the number of the journal's group that carries its last change.
     :ivar requests: how many requests with this ticket are open here.
     :ivar deadline: when its lease, its place or its claim window runs out, by the clock of the lock manager.
-    :ivar spared: whether it would have ended before, but for a pause of the process.
+    :ivar spared: how often it would have ended since it was last used, but for a pause of the process.
     :ivar until: when its claim window ends at the latest, by that clock.
     :ivar timer: what wakes it then.
     :ivar since: when it began to stand as it does, by the clock of the lock manager.
@@ -97,7 +97,7 @@ class Entry:
         self.group = 0
         self.requests = 0
         self.deadline = 0.0
-        self.spared = False
+        self.spared = 0
         self.until = inf
         self.since = since
         self.at = 0

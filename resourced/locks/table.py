@@ -496,12 +496,13 @@ class LockTable:
             self._arm(entry, grace, now)
             return
         paused = self._pauses.look()
-        # One pause after another must not keep from their turn those who wait: from the second on there is only time to read.
-        patience = min(grace, PATIENCE) if entry.spared else grace
+        # One pause after another must not keep from their turn those who wait: the second time there is only time to read, and no third.
+        patience = (grace, min(grace, PATIENCE), 0.0)[min(entry.spared, 2)]
         if paused < patience:
             # What its client sent before it was due may not have been read yet.
+            spared = entry.spared + 1
             self._arm(entry, patience - paused, now)
-            entry.spared = True
+            entry.spared = spared
             return
         self.end(entry, EXPIRY)
         self.settle(entry.queue)
@@ -636,7 +637,7 @@ class LockTable:
         if entry.seq <= self._inherited:
             seconds += max(0.0, self._alone - now)
         entry.deadline = now + seconds
-        entry.spared = False
+        entry.spared = 0
         self._alarms.set(entry, now)
 
     # -- What the journal says
