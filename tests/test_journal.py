@@ -702,6 +702,24 @@ class DoubtTests(JournalTestCase):
         self.come_back()
         self.lock(A5)
 
+    def test_a_bug_of_its_own(self):
+        """A daemon that cannot go on because of an error that nobody expects ends, and leaves the store to the next one."""
+
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        for broken in ("distrust", "restore"):
+            with self.subTest(broken):
+                life = self.life = self.start()
+                self.patch(life.locks._table, broken, fail)
+                self.store.away = True
+                self.ask(A5)
+                self.store.away = False
+                self.clock.advance(PAUSE)
+                self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+                self.assertEqual(len(life.leadership_lost), 1)
+                self.assertRaises(StoreUnavailable, self.locks.check)
+
 
 class UsurpedTests(JournalTestCase):
     """Another daemon takes over the store."""
@@ -1460,7 +1478,12 @@ class VolatileTests(JournalTestCase):
         self.unlock(self.lock().ticket)
         self.life = self.start(durable=True)
         self.assert_ended(ticket)
-        self.lock()
+        second = self.lock().ticket
+        # And so again, though all that counted them has begun anew.
+        self.life = self.start(durable=False)
+        self.life = self.start(durable=True)
+        self.assert_ended(ticket)
+        self.assert_ended(second)
 
     def test_usurped(self):
         """Another daemon that takes over the store stops this one at its next write."""

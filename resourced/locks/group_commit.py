@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -314,7 +315,7 @@ class Journal:
         )
         Deferred.fromCoroutine(self._store.commit(batch)).addCallbacks(
             self._succeeded, self._failed, callbackArgs=(group,), errbackArgs=(group,)
-        ).addErrback(lambda failure: log.failure("The journal has a bug.", failure))
+        ).addErrback(self._broken)
 
     def _lasting(self, events: list[Event]) -> list[Event]:
         """Choose the events that are kept. Where places are not, neither is what happens to them."""
@@ -380,8 +381,15 @@ class Journal:
         else:
             recovery = self._recovery = Deferred.fromCoroutine(self._recover(keys))
             recovery.addErrback(lambda failure: failure.trap(CancelledError))
-            recovery.addErrback(lambda failure: log.failure("The journal has a bug.", failure))
+            recovery.addErrback(self._broken)
         wake(self._idle)
+
+    def _broken(self, failure: Failure) -> None:
+        """Make room for another daemon: this one would never decide anything again, and as the leader keep all others from it."""
+        log.failure("The journal has a bug.", failure)
+        self.step_down(
+            EpochLost("An unexpected error keeps this daemon from going on, so it must stop; the log has more.")
+        )
 
     async def _recover(self, keys: set[Key]) -> None:
         """Begin a new term as soon as the store is back."""
@@ -423,14 +431,16 @@ class Journal:
         self._event = max(self._event, snapshot.event)
         if not self.durable:
             self._reserve()
+            # No event tells of these losses, and none has an id below 1; other losses may have.
+            lowest = min((loss.event for loss in snapshot.losses), default=1)
+            ids = count(min(lowest, 1) - 1, -1)
             # Places of a time in which they were kept must not come back to life some day.
             await self._store.commit(
                 Batch(
                     self._reserved,
                     gone=[place.seq for place in snapshot.places],
                     event=self._event,
-                    # No event tells of them, and none has an id below 1.
-                    losses=[Loss(-place.seq, place.key, place.ticket, place.key_name) for place in snapshot.places],
+                    losses=[Loss(next(ids), place.key, place.ticket, place.key_name) for place in snapshot.places],
                 )
             )
             snapshot = snapshot._replace(places=[])

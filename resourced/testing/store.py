@@ -208,7 +208,10 @@ class MemoryStore:
         self.places.update((place.seq, place) for place in batch.places)
         for seq in batch.gone:
             self.places.pop(seq, None)
-        self.losses |= {loss.event: loss for loss in batch.losses}
+        losses = {loss.event: loss for loss in batch.losses}
+        if self.losses.keys() & losses or len(losses) < len(batch.losses):
+            raise ValueError("There is a loss of this id already.")
+        self.losses |= losses
         for lost in batch.forgotten:
             self.losses.pop(lost, None)
         self.server.event = max(self.server.event, batch.event)
