@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -11,16 +12,19 @@ from twisted.internet.threads import deferToThread
 
 from resourced.config import MySQLSettings
 from resourced.errors import StoreUnavailable
+from resourced.model import Batch
 from resourced.storage.sql.dialect import MySQL
 from resourced.storage.sql.executor import Database
 from resourced.storage.sql.server_identity import ServerIdentity
+from resourced.storage.sql_store import SQLStore
+from tests.leading import lead
 from tests.stores import (  # noqa: F401 - fixtures
     MySQLBackend,
     committer_of,
     mariadb_fixture,
     mysql_fixture,
 )
-from tests.test_database import note, one, until
+from tests.test_database import note, one, until, until_done
 
 HERE, THERE = ServerIdentity("here", 3306, 1, "", ""), ServerIdentity("there", 3306, 2, "", "")
 
@@ -104,3 +108,56 @@ async def test_every_connection_is_dropped(mysql: MySQLBackend) -> None:
     database.begin_term()
     await database.write(note(2))
     assert mysql.rows("SELECT number FROM note ORDER BY number") == [(1,), (2,)]
+
+
+async def test_term_on_the_other_server(mysql: MySQLBackend) -> None:
+    """
+    What another server says of the leader counts for nothing before this daemon has begun a term there, however long that takes and however
+    often it is tried: it does not end the daemon.
+    """
+    database, dialect = await moving(mysql)
+    store = SQLStore(database)
+    await lead(store)
+    for connection in mysql.server.connections(mysql.name):
+        mysql.server.end_connection(connection)
+    await part(database, dialect)
+    # As if it had been a while ago.
+    database._probes._paused_until = 0.0
+    # As it was before.
+    mysql.rows("UPDATE server SET epoch = epoch - 1, owner = 'somebody else' WHERE id = 1")
+    asked = (
+        store.ping,
+        lambda: store.beat("here"),
+        lambda: store.create_resource("printer", 0),
+        lambda: store.commit(Batch(1)),
+    )
+    with closing(mysql.server.connect(mysql.name, autocommit=False)) as other, other.cursor() as cursor:
+        cursor.execute("SELECT epoch FROM server FOR UPDATE")
+        beginning = ensureDeferred(store.begin_term())
+        for ask in asked:
+            with pytest.raises(StoreUnavailable):
+                await ask()
+        await until(lambda: waits(mysql))
+        for connection in waits(mysql):
+            mysql.server.end_connection(connection)
+        await until(lambda: waits(mysql))
+        for connection in waits(mysql):
+            mysql.server.end_connection(connection)
+        with pytest.raises(StoreUnavailable):
+            await beginning
+        for ask in asked:
+            with pytest.raises(StoreUnavailable):
+                await ask()
+        other.rollback()
+    await until_done(store.begin_term)
+    for ask in asked:
+        await until_done(ask)
+
+
+def waits(mysql: MySQLBackend) -> list[int]:
+    """Find who waits for the leader's row."""
+    rows = mysql.server.run(
+        "SELECT id FROM information_schema.processlist WHERE db = %s AND info LIKE 'SELECT epoch, beat%%FOR UPDATE'",
+        mysql.name,
+    )
+    return [number for (number,) in rows]

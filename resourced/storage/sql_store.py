@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from resourced.deferreds import Gathered
 from resourced.errors import (
+    UNDONE,
     ConfigurationError,
     DataNotFound,
     EpochLost,
@@ -37,6 +38,7 @@ from resourced.model import (
 )
 from resourced.storage import statements
 from resourced.storage.sql.executor import Database
+from resourced.storage.sql.health import Fault
 from resourced.storage.sql.pool import DuplicateKey, Transaction, Work
 from resourced.storage.sql.statement import Statement
 
@@ -126,6 +128,8 @@ class SQLStore:
         self._now = now
         self._spelling = _SPELLINGS[database.dialect.name]
         self._epoch = 0
+        # Whether the database has become another server, in which this daemon has begun no term yet.
+        self._elsewhere = False
         self._reads = Gathered(self._look_at, _TOGETHER)
 
     async def create_resource(self, name: str, timeout: int) -> Resource:
@@ -262,7 +266,7 @@ class SQLStore:
         return bool(count == FORGET_AT_ONCE)
 
     async def ping(self) -> None:
-        own_epoch = self._epoch
+        own_epoch = self._own_epoch()
         ((epoch, owner),) = await self._database.probe(
             lambda transaction: transaction.query("SELECT epoch, owner FROM server WHERE id = 1")
         )
@@ -276,7 +280,7 @@ class SQLStore:
         return Term(epoch, beat, _text(owner) == self._owner, _text(state) == "gone", _text(guard))
 
     async def begin_term(self, over: Term | None = None, guard: str = "") -> Snapshot:
-        elsewhere = self._database.begin_term()
+        elsewhere = self._elsewhere = self._database.begin_term() or self._elsewhere
         if elsewhere:
             try:
                 await self._database.prepare()
@@ -285,6 +289,7 @@ class SQLStore:
         self._epoch = await self._database.write(
             lambda transaction: self._raise_epoch(transaction, over, guard, elsewhere=elsewhere)
         )
+        self._elsewhere = False
         return await self._database.read(self._survey)
 
     async def beat(self, guard: str) -> None:
@@ -298,7 +303,7 @@ class SQLStore:
         )
 
     async def commit(self, batch: Batch) -> None:
-        epoch = self._epoch
+        epoch = self._own_epoch()
         await self._database.write_at_once(
             lambda: self._script(epoch, batch), lambda transaction: self._apply(transaction, epoch, batch)
         )
@@ -366,13 +371,23 @@ class SQLStore:
 
     async def _write(self, work: Work[T]) -> T:
         """Do work in a transaction that fails if this daemon's term is over, and excludes those of all others."""
-        epoch = self._epoch
+        epoch = self._own_epoch()
 
         def claimed(transaction: Transaction) -> T:
             self._claim(transaction, epoch)
             return work(transaction)
 
         return await self._database.write(claimed)
+
+    def _own_epoch(self) -> int:
+        """
+        Return the epoch of this daemon's term, or 0 if it has had none.
+
+        :raises resourced.errors.StoreUnavailable: there is none in the server that the database has become. What that says of the leader is old.
+        """
+        if self._elsewhere:
+            raise StoreUnavailable(f"{Fault.PARTED.sentence} {UNDONE}")
+        return self._epoch
 
     def _raise_epoch(self, transaction: Transaction, over: Term | None, guard: str, *, elsewhere: bool) -> int:
         """
