@@ -27,7 +27,7 @@ from tests.examples import examples
 pytestmark = pytest.mark.reference_path
 
 #: How many requests are put together from parts, and how many are torn at random.
-DRAWN, TORN = examples(5_000), examples(1_000)
+DRAWN, TORN = examples(2_500), examples(500)
 #: The largest body that the daemon takes here, in bytes.
 MAX_BODY = 4_000
 #: There at the start: a resource, and a selector of it with data, a holder and a ticket that waits.
