@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from pathlib import Path
 from typing import Any, NamedTuple
 
 Client = Generator[bytes | float, bytes, None]
@@ -166,18 +167,29 @@ def finish(port: int, kind: Kind, numbers: range) -> None:
         driver.drive(lambda: False)
 
 
-def measure(port: int, kind: Kind, numbers: range, warm: float, seconds: float) -> dict[str, Any]:
-    """Run some clients, and count what they do after they are warm; ``cpu`` is the share of one that it took to drive them."""
+def processor_time(pid: int) -> float:
+    """Return how many seconds of a processor all threads of a process have had."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+
+
+def measure(port: int, kind: Kind, numbers: range, warm: float, seconds: float, pid: int = 0) -> dict[str, Any]:
+    """
+    Run some clients, and count what they do after they are warm; ``cpu`` is the share of one that it took to drive them.
+
+    :param pid: a process whose time of a processor is measured meanwhile: the server's.
+    """
     tally = Tally()
     with closing(Driver([Connection(port, kind.client(tally, number)) for number in numbers], kind, tally)) as driver:
         end = time.perf_counter() + warm
         driver.drive(lambda: time.perf_counter() >= end)
         tally.clear()
-        began, cpu = time.perf_counter(), time.process_time()
+        began, cpu, server = time.perf_counter(), time.process_time(), processor_time(pid)
         end = began + seconds
         driver.drive(lambda: time.perf_counter() >= end)
         took = time.perf_counter() - began
         cpu = time.process_time() - cpu
+        server = processor_time(pid) - server
     return {
         "requests": len(tally.waits) / took,
         "turns": tally.turns / took,
@@ -185,4 +197,5 @@ def measure(port: int, kind: Kind, numbers: range, warm: float, seconds: float) 
         "handovers": tally.handovers,
         "shares": [tally.shares.get(number, 0) for number in numbers],
         "cpu": cpu / took,
+        "server_cpu": server / took,
     }

@@ -39,6 +39,7 @@ def summary(results: list[dict[str, Any]]) -> dict[str, float]:
         "handover_p99": quantile(handovers, 0.99),
         "spread": max(shares) - min(shares),
         "cpu": max(result["cpu"] for result in results),
+        "server_cpu": max(result["server_cpu"] for result in results),
     }
 
 
@@ -50,14 +51,15 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--warm", type=float, default=0.3)
     parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--pid", type=int, default=0, help="of the server, to measure what it takes of a processor")
     options = parser.parse_args()
     kind = KINDS[options.kind]
     parts = [range(n, options.clients, options.processes) for n in range(options.processes)]
     if options.processes == 1:
-        results = [measure(options.port, kind, parts[0], options.warm, options.seconds)]
+        results = [measure(options.port, kind, parts[0], options.warm, options.seconds, options.pid)]
     else:
         with multiprocessing.get_context("fork").Pool(options.processes) as pool:
-            jobs = ((options.port, kind, part, options.warm, options.seconds) for part in parts)
+            jobs = ((options.port, kind, part, options.warm, options.seconds, options.pid) for part in parts)
             results = pool.starmap(measure, jobs, 1)
     with suppress(BrokenPipeError):
         sys.stdout.write(json.dumps(summary(results)) + "\n")

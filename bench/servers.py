@@ -20,6 +20,9 @@ from tests.ports import free_port
 #: More than the tests' server has, which is made for a quick start.
 MARIADB = ("--innodb-buffer-pool-size=256M", "--innodb-log-file-size=96M", "--max-connections=1000")
 
+#: As a file, because the daemon runs in a folder of its own.
+WITHOUT = str(Path(__file__).with_name("without.py"))
+
 PEERS: Mapping[str, Callable[[Path], AbstractContextManager[int]]] = {
     "etcd": etcd.server,
     "redis": redis.server,
@@ -32,7 +35,7 @@ class Servers:
     The servers by their names.
 
     The daemon is ``volatile``, ``sqlite`` or ``mariadb``, for how it keeps its locks; ``plain-`` before it names the yardstick
-    that does the same.
+    that does the same; ``without`` and a part behind it, that this part of its fast path is taken out, see ``bench.without``.
 
     :ivar pids: the processes of the daemons among them.
     """
@@ -67,11 +70,12 @@ class Servers:
             yield port
 
     def _start(self, name: str) -> int:
-        folder = self._folder / name
+        folder = self._folder / name.replace(" ", "-")
         folder.mkdir()
         if name in PEERS:
             return self._stack.enter_context(PEERS[name](folder))
         port = free_port()
+        name, without, part = name.partition(" without ")
         if name == "leaf":
             return self._script("leaf", port)
         kind, _, of = name.rpartition("-")
@@ -80,12 +84,15 @@ class Servers:
             return self._script("plain", port, *where, "volatile" if of == "volatile" else "durable")
         environ: dict[str, str] = {"RESOURCED_STORE": f"sqlite:{folder}/store"}
         if name == "mariadb":
-            environ = {"RESOURCED_STORE": "mysql", "MYSQL_PORT": str(self.mariadb.port)}
+            database = f"resourced_without_{part}" if without else "resourced"
+            environ = {"RESOURCED_STORE": "mysql", "MYSQL_PORT": str(self.mariadb.port), "MYSQL_DATABASE": database}
         elif name == "volatile":
             environ["RESOURCED_VOLATILE_LOCKS"] = "1"
-        daemon = self._stack.enter_context(Daemon(folder, environ, self._options, port=port))
-        daemon.create("bench")
-        self.pids[name] = daemon.pid
+        daemon = Daemon(folder, environ, self._options, port=port)
+        if without:
+            daemon.command = (sys.executable, WITHOUT, part)
+        self._stack.enter_context(daemon).create("bench")
+        self.pids[name + without + part] = daemon.pid
         return port
 
     def _script(self, name: str, port: int, *arguments: str) -> int:

@@ -133,13 +133,14 @@ class Result:
 def measure(servers: Servers, load: Load, seconds: float) -> dict[str, Any]:
     """Measure one server once."""
     with servers.fresh(load.server) as port:
-        return measure_at(port, load, seconds)
+        return measure_at(port, load, seconds, servers.pids.get(load.server, 0))
 
 
-def measure_at(port: int, load: Load, seconds: float) -> dict[str, Any]:
+def measure_at(port: int, load: Load, seconds: float, pid: int = 0) -> dict[str, Any]:
     """Measure what listens at a port."""
     command = [sys.executable, "-m", "bench.load", load.kind, "--port", str(port), "--clients", str(load.clients)]
     command += ["--processes", str(load.processes), "--seconds", str(seconds), "--warm", str(min(load.warm, seconds))]
+    command += ["--pid", str(pid)]
     result = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=120 + 3 * seconds)
     figures: dict[str, Any] = json.loads(result.stdout)
     return figures

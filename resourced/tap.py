@@ -39,11 +39,12 @@ from resourced.config import OPTION_FLAGS, OPTION_PARAMETERS, Config, MySQLSetti
 from resourced.errors import ConfigurationError, NotAuthorized, ResourcedError
 from resourced.events.feed import Feed
 from resourced.events.push import Streams
-from resourced.http.channel import Gate
+from resourced.http.access_log import SHOWN
 from resourced.http.ciphers import ForwardSecret
-from resourced.http.fast.connection import make_express_site
-from resourced.http.site import SHOWN, make_site
-from resourced.http.site import Limits as SiteLimits
+from resourced.http.edge import Gate
+from resourced.http.fast.connection import FastSite
+from resourced.http.limits import Limits as SiteLimits
+from resourced.http.site import ResourcedSite
 from resourced.locks.group_commit import Journal
 from resourced.locks.manager import LockManager
 from resourced.locks.pauses import Pauses
@@ -255,7 +256,7 @@ def makeService(options: Options) -> IService:
         requests=config.max_requests,
         buffered=config.max_buffered,
     )
-    site = (make_site if config.reference_path else make_express_site)(
+    site = (ResourcedSite if config.reference_path else FastSite)(
         Standby(leaf_of(ResourceAPI(scrape))),
         reactor,
         limits,
@@ -263,8 +264,8 @@ def makeService(options: Options) -> IService:
         crowded=lambda: metrics.refused(CONNECTIONS),
         gate=gate_of(keys),
         proxies=config.trusted_proxies,
+        shown=SHOWN[config.access_log],
     )
-    site.shown = SHOWN[config.access_log]
     endpoint = serverFromString(ForwardSecret(reactor), with_backlog(config.listen))
     log.info("resourced {version}.", version=version("resourced"))
     log.info("The store is {store}.", store=config.store.describe())

@@ -9,7 +9,9 @@ import sys
 
 import pytest
 
+from bench.parts import WORKS as WORTH
 from bench.throughput import WORKS
+from bench.without import PARTS
 from tests.mariadb import PLACES
 
 
@@ -64,6 +66,23 @@ def test_streams():
     rows = [line.split() for line in done.stdout.splitlines()[1:]]
     assert [int(row[0]) for row in rows] == [0, 10, 20]
     assert all(float(row[2]) > 0 for row in rows)
+
+
+def test_parts():
+    """The daemon is measured beside itself with each part of its fast path taken out."""
+    options = ("--rounds", "1", "--seconds", "0.3", "--clients", "4", "--only", "volatile read")
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.parts", *options], check=True, timeout=300, capture_output=True, text=True
+    )
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("volatile read")]
+    parts = WORTH["volatile", "read"].split()
+    assert [row[3] for row in rows] == parts
+    assert all(float(row[4]) > 0 for row in rows)
+
+
+def test_every_part_is_measured():
+    """Each part that can be taken out is measured by some work."""
+    assert {part for parts in WORTH.values() for part in parts.split()} == set(PARTS)
 
 
 @pytest.mark.skipif(not shutil.which("etcd", path=PLACES), reason="the others are only there after make bench-peers")

@@ -30,10 +30,11 @@ from resourced.api.base import ResourceAPI
 from resourced.api.dispatch import Dispatch
 from resourced.api.locking import Published
 from resourced.auth.keys import Keys
-from resourced.http.channel import Access, Limits
-from resourced.http.fast.connection import make_express_site
+from resourced.http.access_log import Access
+from resourced.http.fast.connection import FastSite
 from resourced.http.fast.parser import plain
-from resourced.http.site import make_site
+from resourced.http.limits import Limits
+from resourced.http.site import ResourcedSite
 from resourced.locks.group_commit import Journal
 from resourced.locks.manager import LockManager
 from resourced.storage.definition_cache import CachedStore
@@ -67,7 +68,7 @@ class Server:
         self.api = ResourceAPI(Published(*parts, longest_wait=50), Steering(*parts))
         leaf = Dispatch(self.api) if fast else self.api.app.resource()
         limits = Limits(max_body=2000, max_headers=1000)
-        self.site = (make_express_site if fast else make_site)(leaf, self.clock, limits)
+        self.site = (FastSite if fast else ResourcedSite)(leaf, self.clock, limits)
         self.told: list[Access] = []
         self.site.access = self.told.append  # type: ignore[assignment, method-assign]
         self.open: dict[int, tuple[StringTransport, Any]] = {}

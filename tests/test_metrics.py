@@ -28,10 +28,10 @@ from resourced.api.metrics import Scrape
 from resourced.api.standby import Standby
 from resourced.auth.keys import Keys
 from resourced.errors import StoreUnavailable
-from resourced.http.channel import Access
-from resourced.http.channel import Limits as SiteLimits
-from resourced.http.fast.connection import make_express_site
-from resourced.http.site import ResourcedSite, make_site
+from resourced.http.access_log import Access
+from resourced.http.fast.connection import FastSite
+from resourced.http.limits import Limits as SiteLimits
+from resourced.http.site import ResourcedSite
 from resourced.locks.group_commit import Journal
 from resourced.locks.manager import LockManager
 from resourced.metrics.collect import Gauge, Gauges, Histogram, Metrics
@@ -329,7 +329,7 @@ class Server:
         parts = (keys, self.store, self.locks)
         scrape = Scrape(*parts, self.exposition, free=free)
         api, metrics_only = ResourceAPI(Published(*parts, longest_wait=50), scrape), ResourceAPI(scrape)
-        make = make_express_site if fast else make_site
+        make = FastSite if fast else ResourcedSite
         leaf, standby = (Dispatch(one) if fast else one.app.resource() for one in (api, metrics_only))
         self.site = make(leaf, self.clock, SiteLimits(requests=2), metrics.request)
         self.standby = make(Standby(standby), self.clock, SiteLimits(), metrics.request)

@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.api.base import ResourceAPI
 from resourced.api.ui import TYPES, Displayed
-from resourced.http.fast.connection import make_express_site
-from resourced.http.site import make_site
+from resourced.http.fast.connection import FastSite
+from resourced.http.site import ResourcedSite
 from tests.daemon import STOCK
 from tests.test_web import Exchange, leaf_of
 
@@ -26,7 +26,7 @@ PATHS = {"/ui": UI / "index.html", **{f"/ui/{path.name}": path for path in UI.it
 
 class PageTests(SynchronousTestCase):
     def setUp(self):
-        self.site = (make_site if STOCK else make_express_site)(leaf_of(ResourceAPI(Displayed())), Clock())
+        self.site = (ResourcedSite if STOCK else FastSite)(leaf_of(ResourceAPI(Displayed())), Clock())
 
     def ask(self, method, path, *headers):
         lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers, "", ""]

@@ -35,9 +35,9 @@ from resourced.auth.keys import Keys
 from resourced.errors import EpochLost, StoreUnavailable
 from resourced.events.feed import Feed
 from resourced.events.push import Streams
-from resourced.http.fast.connection import make_express_site
+from resourced.http.fast.connection import FastSite
 from resourced.http.routing import Front
-from resourced.http.site import ResourcedSite, make_site
+from resourced.http.site import ResourcedSite
 from resourced.locks.group_commit import Journal
 from resourced.locks.manager import LockManager
 from resourced.locks.table import Limits, Times
@@ -237,7 +237,7 @@ class WebTests(SynchronousTestCase):
             Steering(*parts),
             History(*parts, feed=feed, streams=self.streams, clock=self.clock),
         )
-        self.site = (make_site if STOCK else make_express_site)(leaf_of(self.api), self.clock)
+        self.site = (ResourcedSite if STOCK else FastSite)(leaf_of(self.api), self.clock)
 
     def begin(
         self,

@@ -22,7 +22,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from werkzeug.routing import MapAdapter, Rule
 
 from resourced.deferreds import Running
-from resourced.http.site import EdgeRequest
+from resourced.http.request import EdgeRequest
 
 log = Logger()
 
@@ -101,7 +101,7 @@ class Match(NamedTuple):
 
 class Dispatch(Resource):
     """
-    The leaf that stands for a Klein app; its requests are those of ``resourced.http.site``.
+    The leaf that stands for a Klein app; its requests are those of ``resourced.http.request``.
 
     :param api: whose app it is.
     """

@@ -8,7 +8,7 @@ from twisted.web.iweb import IRequest
 
 from resourced import jsontext
 from resourced.errors import ResourcedError
-from resourced.http.channel import error_body
+from resourced.http.json_errors import error_body
 from resourced.locks.manager import Held, Queued, Written
 from resourced.model import Document
 

@@ -16,7 +16,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from werkzeug.exceptions import BadHost, BadRequest, HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter
 
-from resourced.http.channel import json_error
+from resourced.http.json_errors import json_error
 
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)(.*)", re.IGNORECASE | re.DOTALL)
 #: What ``Allow`` says about the server as a whole.

@@ -22,7 +22,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from resourced.http.channel import Access
+from resourced.http.access_log import Access
 from resourced.model import BREAK, EXPIRY, GRANT, WRITE, Event, EventKind
 from resourced.quotas import CONNECTIONS, MAX_PLACES, NAMES
 

@@ -22,7 +22,7 @@ from resourced.client import Client
 from resourced.events.feed import Feed
 from resourced.events.push import Streams
 from resourced.http.routing import Front
-from resourced.http.site import make_site
+from resourced.http.site import ResourcedSite
 from resourced.locks.group_commit import Journal
 from resourced.locks.manager import LockManager
 from resourced.locks.table import Times
@@ -176,7 +176,7 @@ class MemoryServer:
         self._longest_wait = longest_wait
         self._usual_wait = usual_wait
         self._life = self._begin()
-        self._site = make_site(self._life.leaf, clock)
+        self._site = ResourcedSite(self._life.leaf, clock)
         self._front = Front(self._life.leaf)
         self.treq = MemoryTreq(self._front)
         self._port: IListeningPort | None = None

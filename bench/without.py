@@ -1,0 +1,93 @@
+"""
+The daemon without one part of its fast path, to measure what that part is worth. For the bench only.
+
+Its first argument is one of ``PARTS``; the others are those of ``resourced``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from io import BytesIO
+
+from twisted.python.threadpool import ThreadPool
+from twisted.web.http_headers import Headers
+
+from resourced import tap
+from resourced.http.fast import connection
+from resourced.http.fast.connection import FastChannel, FastRequest
+from resourced.http.fast.parser import Head
+from resourced.http.request import EdgeRequest
+from resourced.storage.sql import executor, pool
+
+
+class TwistedsRequest(EdgeRequest):
+    """A request as Twisted has it, but for its head, which was read on the fast path."""
+
+    def __init__(self, channel: FastChannel, head: Head) -> None:
+        super().__init__(channel)
+        self.method, self.uri, self.path, self.args = head.asked[1:5]
+        self.clientproto = b"HTTP/1.1"
+        self.requestHeaders = Headers({name: list(values) for name, values in head.headers.items()})
+        self.content = BytesIO(head.body)
+
+
+class TwistedsAnswer(FastRequest):
+    """A request on the fast path whose answer Twisted writes."""
+
+    def answer(self, body: bytes) -> None:
+        assert self.responseHeaders is not None
+        EdgeRequest.answer(self, body)
+
+
+def no_dispatch() -> None:
+    vars(tap)["Dispatch"] = tap._reference_path  # noqa: SLF001
+
+
+def no_parser() -> None:
+    vars(connection)["plain"] = lambda *_: None
+
+
+def no_request() -> None:
+    vars(connection)["FastRequest"] = TwistedsRequest
+
+
+def no_answer() -> None:
+    vars(connection)["FastRequest"] = TwistedsAnswer
+
+
+def no_commits() -> None:
+    vars(executor)["DirectCommitter"] = lambda *_: None
+
+
+def no_cache() -> None:
+    vars(tap)["CachedStore"] = lambda store, *_: store
+
+
+def no_threads() -> None:
+    vars(pool)["Workers"] = lambda size, name: ThreadPool(0, size, name)
+
+
+#: What takes each part out:
+#: ``dispatch``: Klein finds the handler. ``parser``: Twisted reads the head, and so has the request, too.
+#: ``request``: Twisted has the request, and writes the answer. ``answer``: Twisted writes the answer.
+#: ``commits``: a thread commits. ``cache``: the store is asked for definitions. ``threads``: they are of a pool of Twisted's.
+PARTS: Mapping[str, Callable[[], None]] = {
+    "nothing": lambda: None,
+    "dispatch": no_dispatch,
+    "parser": no_parser,
+    "request": no_request,
+    "answer": no_answer,
+    "commits": no_commits,
+    "cache": no_cache,
+    "threads": no_threads,
+}
+
+
+def main() -> None:
+    PARTS[sys.argv.pop(1)]()
+    tap.main()
+
+
+if __name__ == "__main__":
+    main()

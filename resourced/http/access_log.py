@@ -1,0 +1,138 @@
+"""The access log: a line for each request, or many lines at once when there are many requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+#: The statuses of requests that a firewall may want to know the sender of: no key that may do this, or too many requests.
+REFUSED = frozenset({401, 403, 429})
+
+#: How many lines of the access log are written one by one within a second, and for how long those beyond are gathered.
+SINGLE, GATHER = 200, 0.1
+
+
+class Access(NamedTuple):
+    """
+    One line of the access log.
+
+    :ivar ms: milliseconds from the first byte of the request to the end of its answer.
+    :ivar length: bytes of the answer's body.
+    """
+
+    method: str
+    uri: str
+    status: int
+    ms: float
+    peer: str
+    length: int
+    notes: Mapping[str, object]
+
+
+def _is_news(access: Access) -> bool:
+    """Tell whether a request is more than that of a monitor which finds everything well."""
+    return access.status >= 400 or access.uri.partition("?")[0] not in {"/health", "/metrics"}
+
+
+#: Which requests are in the access log, by the setting of it.
+SHOWN: Mapping[str, Callable[[Access], bool]] = {
+    "all": lambda _: True,
+    "quiet": _is_news,
+    "none": lambda _: False,
+}
+
+
+class AccessLog:
+    """
+    Writes the lines; when there are many, many at once: to write a line costs more than to answer.
+
+    A line waits for at most ``GATHER`` seconds.
+
+    :param shown: tells whether a request is to be in it.
+    :ivar gathered: the requests whose lines wait.
+    """
+
+    def __init__(self, clock: IReactorTime, shown: Callable[[Access], bool]) -> None:
+        self._clock = clock
+        self._shown = shown
+        # As an attribute of the class it would be named after the class.
+        self._log = Logger(namespace="resourced.access")
+        # Since when lines are counted, how many there were, and those that wait.
+        self._window = 0.0
+        self._lines = 0
+        self.gathered: list[Access] = []
+
+    def add(self, access: Access, *, at_once: bool) -> None:
+        """
+        Put one request into the log.
+
+        :param at_once: gather nothing.
+        """
+        if not self._shown(access):
+            return
+        now = self._clock.seconds()
+        if now - self._window >= 1:
+            self._window, self._lines = now, 0
+        self._lines += 1
+        if self.gathered:
+            self.gathered.append(access)
+        elif self._lines <= SINGLE or at_once:
+            self._log.info("{said}", said=_said(access), **_fields(access))
+        else:
+            self.gathered.append(access)
+            self._clock.callLater(GATHER, self.flush)
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        gathered, self.gathered = self.gathered, []
+        if gathered:
+            # Whoever wants more than the lines can have it: to make all of it would be most of the work.
+            lines = "\n".join([_said(access) for access in gathered])
+            self._log.info("{lines}", lines=lines, requests=lambda: map(_fields, gathered))
+
+
+def logged(method: bytes, uri: bytes) -> tuple[str, str]:
+    """Return what was asked for as it is logged."""
+    return method.decode("ascii"), uri.decode("ascii", "backslashreplace")
+
+
+def _said(access: Access) -> str:
+    """Write the line about a request."""
+    notes = access.notes
+    line = f"{access.method} {printable(access.uri)} {access.status} {access.ms:.1f} ms"
+    if "owner" in notes:
+        line += f" owner={printable(str(notes['owner']))}"
+    if "fence" in notes:
+        line += f" fence={notes['fence']}"
+    if access.status in REFUSED:
+        line += f" peer={printable(access.peer)}"
+    return line
+
+
+def _fields(access: Access) -> dict[str, Any]:
+    """Return all that is known of a request, by field."""
+    return {
+        **{name: printable(value) if isinstance(value, str) else value for name, value in access.notes.items()},
+        "method": access.method,
+        "uri": printable(access.uri),
+        "status": access.status,
+        "ms": access.ms,
+        "peer": access.peer,
+        "bytes": access.length,
+    }
+
+
+def printable(text: str, most: int = 1000) -> str:
+    """
+    Make a stranger's words safe to look at in a terminal: no control characters, no escapes, no end of line.
+
+    :param most: how many characters to keep.
+    """
+    if len(text) > most:
+        text = text[:most] + "..."
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
