@@ -1,7 +1,8 @@
-"""``resourcectl`` as a process, against a daemon."""
+"""``resourcectl`` as a process, against a daemon that a module of tests has for itself, with the fixtures for that."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -12,8 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests import preloaded
-from tests.daemon import PATIENCE, WRITE, Daemon
+from tests.daemon import PATIENCE, WRITE, Daemon, eventually
+
+_numbers = itertools.count(1)
 
 RESOURCECTL = str(Path(sys.executable).with_name("resourcectl"))
 
@@ -105,3 +110,46 @@ class Ctl:
         outcome = self(*arguments, **more)
         assert (outcome.status, outcome.err) == (0, ""), outcome
         return outcome.out
+
+
+@pytest.fixture(scope="module", name="daemon")
+def daemon_fixture(tmp_path_factory):
+    with Daemon(tmp_path_factory.mktemp("daemon")) as daemon:
+        yield daemon
+
+
+@pytest.fixture(name="ctl")
+def ctl_fixture(daemon, tmp_path):
+    return Ctl(daemon, tmp_path)
+
+
+@pytest.fixture(name="name")
+def name_fixture(daemon):
+    """A resource that nobody has used yet."""
+    name = f"printer{next(_numbers)}"
+    daemon.create(name, 300)
+    return name
+
+
+@pytest.fixture(name="brief")
+def brief_fixture(daemon):
+    """The same, but its locks last for no more than 3 seconds."""
+    name = f"brief{next(_numbers)}"
+    daemon.create(name, 3)
+    return name
+
+
+def ahead(daemon: Daemon, place: str) -> int:
+    """Count those who hold a lock or wait for it."""
+    state = daemon.get(f"/resource/{place}/lock").json
+    return int(state["locked"]) + int(state["waiting"])
+
+
+def written(path: Path) -> str:
+    """Wait until a whole line is in a file, and return the text."""
+    eventually(lambda: path.exists() and path.read_text().endswith("\n"), what=str(path))
+    return path.read_text()
+
+
+def unlock(daemon: Daemon, place: str, ticket: str) -> None:
+    assert daemon.post(f"/resource/{place}/unlock", ticket=ticket).json == {"unlocked": True}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
@@ -11,37 +10,14 @@ from pathlib import Path
 from signal import Signals
 from urllib.parse import quote
 
-import pytest
-
 from tests.daemon import LOCK, Daemon, eventually
 from tests.ports import free_port
-from tests.resourcectl import RESOURCECTL, Ctl, Outcome
+from tests.resourcectl import RESOURCECTL, Ctl, Outcome, ahead, ctl_fixture, daemon_fixture, name_fixture  # noqa: F401 - fixtures
 from tests.terminal import Terminal
-
-_numbers = itertools.count(1)
 
 #: A name that is no harm if it is taken for what it is: a slash, percent signs, a blank, quotes, a right-to-left override.
 HOSTILE = "a/b %2F'\"$(x)\u202e"
 WRITTEN = "a%2Fb %252F'\"$(x)%E2%80%AE"
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory):
-    with Daemon(tmp_path_factory.mktemp("daemon")) as daemon:
-        yield daemon
-
-
-@pytest.fixture
-def ctl(daemon, tmp_path):
-    return Ctl(daemon, tmp_path)
-
-
-@pytest.fixture
-def name(daemon):
-    """A resource that nobody has used yet."""
-    name = f"printer{next(_numbers)}"
-    daemon.create(name, 300)
-    return name
 
 
 def cells(table: str) -> list[list[str]]:
@@ -60,12 +36,6 @@ def read(daemon: Daemon, name: str) -> str:
     return answer.body.decode() if answer.status == 200 else ""
 
 
-def is_free(daemon: Daemon, name: str) -> bool:
-    """Whether nobody holds A4 of a resource or waits for it."""
-    state = daemon.get(f"/resource/{name}/A4/lock").json
-    return not state["locked"] and not state["waiting"]
-
-
 class TestData:
     def test_put_and_get(self, daemon, ctl, name):
         """A value comes from an argument, a file or stdin, is kept as it is, and no lock stays behind."""
@@ -81,7 +51,7 @@ class TestData:
         got = json.loads(ctl.ok("-o", "json", "get", place))
         assert got.pop("etag")
         assert got == {"resource": name, "selector": "A4", "data": [100.0, "é"]}
-        assert is_free(daemon, name)
+        assert ahead(daemon, f"{name}/A4") == 0
 
     def test_long_numbers(self, daemon, ctl, name):
         """A number may have as many digits as it likes, and is printed as it was written, in JSON too, but in one line."""
@@ -126,7 +96,7 @@ class TestData:
         (ctl.folder / "large").write_text(json.dumps("x" * 2_000_000))
         outcome = ctl("put", f"{name}/A4", "--file", "large")
         assert (outcome.status, outcome.out) == (65, "")
-        assert is_free(daemon, name)
+        assert ahead(daemon, f"{name}/A4") == 0
 
     def test_rm(self, daemon, ctl, name):
         """Data, and whole resources, are deleted; what is not there, or in use, is not."""
@@ -186,7 +156,7 @@ class TestLock:
             outcome = ctl(command[0], f"{name}/A4", *command[1:], "--ticket", used)
             assert (outcome.status, outcome.out) == (79, ""), (command, outcome)
             assert used not in outcome.err
-        assert is_free(daemon, name)
+        assert ahead(daemon, f"{name}/A4") == 0
         assert read(daemon, name) == ""
 
     def test_nobody_reads_the_ticket(self, daemon, ctl, name):
@@ -195,7 +165,7 @@ class TestLock:
             outcome = ctl("lock", f"{name}/A4", stdout=full)
         assert outcome.status == 74
         assert outcome.err.count("\n") == 1
-        assert is_free(daemon, name)
+        assert ahead(daemon, f"{name}/A4") == 0
 
     def test_interrupted(self, daemon, ctl, name):
         """Whoever waits with ``put`` and is interrupted gives up the place."""
@@ -215,7 +185,7 @@ class TestLock:
 class TestLook:
     def test_ls(self, daemon, ctl):
         """Resources and selectors are listed, by name, in tables whose names can be typed again, or as JSON."""
-        plain = f"list{next(_numbers)}"
+        plain = "listed"
         hostile, written = f"{plain}-{HOSTILE}", f"{plain}-{WRITTEN}"
         daemon.create(plain)
         ctl.ok("create", written, "--timeout", "60")
@@ -277,7 +247,7 @@ class TestLook:
         """A lock is taken from its holder; with a fence only if it is still the same one."""
         answer = daemon.post(f"/resource/{name}/A4/lock")
         assert ctl("break", f"{name}/A4", "--fence", str(answer.fence + 1)).status == 73
-        assert not is_free(daemon, name)
+        assert ahead(daemon, f"{name}/A4") > 0
         broken = json.loads(ctl.ok("break", f"{name}/A4", "--reason", "it hangs", "--owner", "ann", "-o", "json"))
         assert (broken["fence"], broken["reason"]) == (answer.fence, "it hangs")
         assert "ann: it hangs" in ctl.ok("events", f"{name}/A4").splitlines()[1]
@@ -324,7 +294,7 @@ class TestLook:
 class TestOutside:
     def test_create(self, ctl):
         """A resource is created once."""
-        name = f"created{next(_numbers)}"
+        name = "created"
         created = json.loads(ctl.ok("create", name, "--timeout", "5", "-o", "json"))
         assert (created["name"], created["timeout"]) == (name, 5)
         outcome = ctl("create", name)

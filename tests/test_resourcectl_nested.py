@@ -2,57 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shlex
 from pathlib import Path
 from signal import Signals
 
-import pytest
-
 from tests.daemon import Daemon, eventually
-from tests.resourcectl import Ctl, Outcome, Running
-
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory):
-    with Daemon(tmp_path_factory.mktemp("daemon")) as daemon:
-        yield daemon
-
-
-@pytest.fixture
-def ctl(daemon, tmp_path):
-    return Ctl(daemon, tmp_path)
-
-
-@pytest.fixture
-def name(daemon):
-    """A resource that nobody has used yet."""
-    name = f"nested{next(_numbers)}"
-    daemon.create(name, 300)
-    return name
-
-
-@pytest.fixture
-def brief(daemon):
-    """The same, but its locks last for no more than 3 seconds."""
-    name = f"briefly{next(_numbers)}"
-    daemon.create(name, 3)
-    return name
+from tests.resourcectl import (  # noqa: F401 - fixtures
+    Ctl,
+    Outcome,
+    Running,
+    ahead,
+    brief_fixture,
+    ctl_fixture,
+    daemon_fixture,
+    name_fixture,
+    unlock,
+    written,
+)
 
 
 def grants(daemon: Daemon, place: str) -> int:
     """How often a lock was given."""
     events = daemon.get(f"/resource/{place}/events").json["events"]
     return sum(event["event"] == "grant" for event in events)
-
-
-def is_free(daemon: Daemon, place: str) -> bool:
-    state = daemon.get(f"/resource/{place}/lock").json
-    return not state["locked"] and not state["waiting"]
 
 
 def within(*commands: str) -> list[str]:
@@ -71,7 +45,7 @@ class TestAgain:
         assert len(set(locks)) == 1
         assert all(json.loads(state)["holder"]["fence"] == int(locks[0].split()[0]) for state in states)
         assert grants(daemon, f"{name}/A") == 1
-        assert is_free(daemon, f"{name}/A")
+        assert ahead(daemon, f"{name}/A") == 0
 
     def test_two_locks_deep(self, daemon, ctl, name):
         """It need not be the innermost; status and streams are those of the command, whatever is in between."""
@@ -104,7 +78,7 @@ class TestAgain:
             resourcectl unlock {name}/B
         """
         assert ctl.shell(script) == Outcome(0, "2\n", "")
-        assert is_free(daemon, f"{name}/A")
+        assert ahead(daemon, f"{name}/A") == 0
 
     def test_outlives_the_lock(self, daemon, ctl, name):
         """A process that outlives the run which it was part of takes nothing for held: it waits like everybody else."""
@@ -114,9 +88,9 @@ class TestAgain:
         (ctl.folder / "go").touch()
         eventually(lambda: daemon.get(f"/resource/{name}/A/lock").json["waiting"])
         assert not (ctl.folder / "ran").exists()
-        assert daemon.post(f"/resource/{name}/A/unlock", ticket=ticket).json == {"unlocked": True}
+        unlock(daemon, f"{name}/A", ticket)
         eventually((ctl.folder / "ran").exists)
-        eventually(lambda: is_free(daemon, f"{name}/A"))
+        eventually(lambda: ahead(daemon, f"{name}/A") == 0)
 
     def test_lost(self, daemon, ctl, brief):
         """When the lock is lost all that runs with it is ended, however deep; and the outer lock is left alone by the inner run."""
@@ -124,10 +98,9 @@ class TestAgain:
         running = ctl.start(
             "run", "--grace", "1", f"{brief}/A", *within(f"resourcectl run {brief}/B -- sh -c {shlex.quote(script)}")
         )
-        eventually(lambda: (ctl.folder / "running").exists() and (ctl.folder / "running").read_text())
+        pid = int(written(ctl.folder / "running"))
         ctl.ok("break", f"{brief}/A")
         assert running.wait().status == 79
-        pid = int((ctl.folder / "running").read_text())
         eventually(lambda: not Path(f"/proc/{pid}").exists())
 
     def test_interrupted(self, daemon, ctl, name):
@@ -137,9 +110,7 @@ class TestAgain:
             f"resourcectl run {name}/A -- sh -c {shlex.quote(script)} || echo $?; resourcectl show {name}/A -o json"
         )
         running = ctl.start("run", f"{name}/A", *within(command))
-        eventually(lambda: (ctl.folder / "inner").exists() and (ctl.folder / "inner").read_text().endswith("\n"))
-        pid = int((ctl.folder / "inner").read_text())
-        os.kill(pid, Signals.SIGTERM)
+        os.kill(int(written(ctl.folder / "inner")), Signals.SIGTERM)
         outcome = running.wait()
         status, state = outcome.out.splitlines()
         assert status == str(128 + Signals.SIGTERM)
@@ -181,7 +152,7 @@ class TestCircle:
         assert failed.out == ""
         assert "deadlock" in failed.err
         assert [outcome.out for outcome in outcomes if not outcome.status] == ["ran\n"]
-        eventually(lambda: is_free(daemon, f"{name}/A") and is_free(daemon, f"{name}/B"))
+        eventually(lambda: ahead(daemon, f"{name}/A") == 0 and ahead(daemon, f"{name}/B") == 0)
 
 
 class TestUnlock:
@@ -200,7 +171,7 @@ class TestUnlock:
         # Longer than a lease, so that it has tried to renew the lock, and given up the place that this has come to.
         other = ctl.start("run", f"{brief}/A", "--", "sleep", "4")
         assert other.wait() == Outcome(0, "", "")
-        eventually(lambda: is_free(daemon, f"{brief}/A"))
+        eventually(lambda: ahead(daemon, f"{brief}/A") == 0)
         assert running.running
         (ctl.folder / "go").touch()
         assert running.wait() == Outcome(7, "", "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
@@ -18,59 +17,38 @@ import pytest
 from resourced.cli.signals import ENDING
 from tests.daemon import READ, Daemon, eventually
 from tests.ports import free_port
-from tests.resourcectl import RESOURCECTL, Ctl, Outcome, handles
+from tests.resourcectl import (  # noqa: F401 - fixtures
+    RESOURCECTL,
+    Ctl,
+    Outcome,
+    ahead,
+    brief_fixture,
+    ctl_fixture,
+    daemon_fixture,
+    handles,
+    name_fixture,
+    unlock,
+    written,
+)
 from tests.terminal import END, INTERRUPT, SUSPEND, Terminal
 
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory):
-    with Daemon(tmp_path_factory.mktemp("daemon")) as daemon:
-        yield daemon
-
 
 @pytest.fixture
-def ctl(daemon, tmp_path):
-    return Ctl(daemon, tmp_path)
-
-
-@pytest.fixture
-def place(daemon):
+def place(name):
     """A selector that nobody has used yet."""
-    name = f"printer{next(_numbers)}"
-    daemon.create(name, 300)
     return f"{name}/A4"
 
 
 @pytest.fixture
-def brief(daemon):
+def brief_place(brief):
     """The same, but its locks last for no more than 3 seconds."""
-    name = f"brief{next(_numbers)}"
-    daemon.create(name, 3)
-    return f"{name}/A4"
+    return f"{brief}/A4"
 
 
 def lock(daemon: Daemon, place: str, ticket: str = "") -> tuple[int, str]:
     """Ask for a lock; return where in the queue this is, 0 for the lock itself, and the ticket."""
     answer = daemon.post(f"/resource/{place}/lock", ticket=ticket)
     return answer.json.get("position", 0), answer.ticket
-
-
-def unlock(daemon: Daemon, place: str, ticket: str) -> None:
-    assert daemon.post(f"/resource/{place}/unlock", ticket=ticket).json == {"unlocked": True}
-
-
-def ahead(daemon: Daemon, place: str) -> int:
-    """Count those who hold a lock or wait for it."""
-    state = daemon.get(f"/resource/{place}/lock").json
-    return int(state["locked"]) + int(state["waiting"])
-
-
-def written(path: Path) -> str:
-    """Wait until a whole line is in a file, and return the text."""
-    eventually(lambda: path.exists() and path.read_text().endswith("\n"), what=str(path))
-    return path.read_text()
 
 
 def has_line(path: Path, line: str) -> bool:
@@ -269,7 +247,7 @@ class TestWait:
 
     def test_create(self, ctl):
         """A resource that is not there is status 66, unless it is to be created."""
-        place = f"new{next(_numbers)}/A4"
+        place = "new/A4"
         outcome = ctl("run", place, "--", "echo", "ran")
         assert (outcome.status, outcome.out) == (66, "")
         assert ctl.ok("run", "--create", place, "--", "echo", "ran") == "ran\n"
@@ -321,26 +299,26 @@ class TestSignals:
 
 
 class TestLoss:
-    def test_is_kept(self, daemon, ctl, brief):
+    def test_is_kept(self, daemon, ctl, brief_place):
         """A lock is kept for longer than its lease while the command runs, through a restart of the server too."""
         # Long enough for the server to start again on a machine that has much else to do.
-        ctl.ok("create", f"long-{brief.partition('/')[0]}", "--timeout", "12")
-        brief = f"long-{brief}"
-        running = ctl.start("run", brief, "--", "sh", "-c", f"trap 'exit 0' TERM; {WAIT}")
+        ctl.ok("create", f"long-{brief_place.partition('/')[0]}", "--timeout", "12")
+        brief_place = f"long-{brief_place}"
+        running = ctl.start("run", brief_place, "--", "sh", "-c", f"trap 'exit 0' TERM; {WAIT}")
         held = written(ctl.folder / "running").split()[1]
-        position, ticket = lock(daemon, brief)
+        position, ticket = lock(daemon, brief_place)
         assert position == 1
         daemon.kill()
         daemon.start()
         # Whoever waits behind it would have the lock, were it not renewed.
-        assert daemon.post(f"/resource/{brief}/lock?wait=13", ticket=ticket).status == 202
+        assert daemon.post(f"/resource/{brief_place}/lock?wait=13", ticket=ticket).status == 202
         assert ticket != held
         running.signal(Signals.SIGTERM)
         assert running.wait() == Outcome(0, "", "")
-        assert lock(daemon, brief, ticket)[0] == 0
-        unlock(daemon, brief, ticket)
+        assert lock(daemon, brief_place, ticket)[0] == 0
+        unlock(daemon, brief_place, ticket)
 
-    def test_somebody_takes_it_away(self, daemon, ctl, brief):
+    def test_somebody_takes_it_away(self, daemon, ctl, brief_place):
         """
         A command that has lost its lock is asked to end.
 
@@ -348,19 +326,19 @@ class TestLoss:
         """
         stubborn = "sh -c 'trap \"\" TERM; echo $$ >> pids; while :; do sleep 0.05; done' &"
         script = f"trap 'echo asked > asked' TERM; {stubborn} {WAIT}"
-        running = ctl.start("run", "--grace", "0.5", brief, "--", "sh", "-c", script)
+        running = ctl.start("run", "--grace", "0.5", brief_place, "--", "sh", "-c", script)
         command, ticket = written(ctl.folder / "running").split()
         stubborn = written(ctl.folder / "pids").strip()
-        ctl.ok("break", brief)
+        ctl.ok("break", brief_place)
         outcome = running.wait()
         assert (outcome.status, outcome.out) == (79, "")
-        assert outcome.err.count(brief) == 1
+        assert outcome.err.count(brief_place) == 1
         assert (ctl.folder / "asked").exists()
         assert not alive(int(command))
         assert not alive(int(stubborn))
         assert ticket not in outcome.err
 
-    def test_of_another_user(self, daemon, ctl, brief):
+    def test_of_another_user(self, daemon, ctl, brief_place):
         """A command that cannot be killed, as with ``sudo``, is not waited for: one is told at once that it goes on, by status 80 too."""
         # Here it is the other way round: the privilege is taken from resourcectl.
         unable = ("setpriv", "--bounding-set=-kill", "--inh-caps=-kill")
@@ -369,12 +347,12 @@ class TestLoss:
             pytest.skip("only root can become somebody else")
         (ctl.folder / "out").touch()
         with (ctl.folder / "out").open("w") as out:
-            command = (*unable, RESOURCECTL, "run", "--grace", "3600", brief, "--", *other)
+            command = (*unable, RESOURCECTL, "run", "--grace", "3600", brief_place, "--", *other)
             running = ctl.popen(*command, stdout=out)
         pid = int(written(ctl.folder / "out"))
         try:
             running.signal(Signals.SIGUSR1)
-            ctl.ok("break", brief)
+            ctl.ok("break", brief_place)
             outcome = running.wait()
             assert alive(pid)
         finally:
@@ -383,18 +361,20 @@ class TestLoss:
         assert "SIGUSR1 cannot be passed on" in outcome.err
         assert "setpriv runs as another user" in outcome.err
 
-    def test_ends_when_asked(self, daemon, ctl, brief):
+    def test_ends_when_asked(self, daemon, ctl, brief_place):
         """All of it has the time to end in good order, and nobody waits for the end of the grace then; the status is 79."""
         slow = "sh -c 'trap \"sleep 0.3; echo tidy > tidy; exit\" TERM; echo > slow; while :; do sleep 0.05; done' 2> /dev/null &"
-        running = ctl.start("run", "--grace", "3600", brief, "--", "sh", "-c", f"trap 'exit 0' TERM; {slow} {WAIT}")
+        running = ctl.start(
+            "run", "--grace", "3600", brief_place, "--", "sh", "-c", f"trap 'exit 0' TERM; {slow} {WAIT}"
+        )
         written(ctl.folder / "slow")
-        ctl.ok("break", brief)
+        ctl.ok("break", brief_place)
         assert running.wait().status == 79
         assert (ctl.folder / "tidy").exists()
 
-    def test_server_goes_away(self, daemon, ctl, brief):
+    def test_server_goes_away(self, daemon, ctl, brief_place):
         """Without a server the command runs for as long as the lease lasts, and no longer."""
-        running = ctl.start("run", brief, "--", "sh", "-c", f"trap 'date +%s.%N > ended; exit' TERM; {WAIT}")
+        running = ctl.start("run", brief_place, "--", "sh", "-c", f"trap 'date +%s.%N > ended; exit' TERM; {WAIT}")
         written(ctl.folder / "running")
         try:
             daemon.kill()
@@ -407,9 +387,9 @@ class TestLoss:
         # It had renewed its three seconds within the last one.
         assert ended - gone > 1
 
-    def test_server_is_silent(self, daemon, ctl, brief):
+    def test_server_is_silent(self, daemon, ctl, brief_place):
         """If the server does not answer either that nobody holds on any more, nobody waits for that when the command has ended."""
-        running = ctl.start("run", brief, "--", "sh", "-c", f"trap 'touch ended; exit' TERM; {WAIT}")
+        running = ctl.start("run", brief_place, "--", "sh", "-c", f"trap 'touch ended; exit' TERM; {WAIT}")
         written(ctl.folder / "running")
         daemon.freeze()
         try:
@@ -507,15 +487,15 @@ class TestTerminal:
         terminal.expect("end")
         assert ahead(daemon, place) == 0
 
-    def test_lost_while_it_was_stopped(self, daemon, terminal, brief):
+    def test_lost_while_it_was_stopped(self, daemon, terminal, brief_place):
         """A command that was stopped for longer than its lease does not go on."""
-        terminal.type(f"resourcectl run {brief} -- sh -c 'while :; do echo tick >> ticks; sleep 0.02; done'\n")
+        terminal.type(f"resourcectl run {brief_place} -- sh -c 'while :; do echo tick >> ticks; sleep 0.02; done'\n")
         written(terminal.folder / "ticks")
-        eventually(lambda: ahead(daemon, brief) == 1)
+        eventually(lambda: ahead(daemon, brief_place) == 1)
         terminal.type(SUSPEND)
         terminal.expect("Stopped")
         ticks = (terminal.folder / "ticks").read_text()
-        eventually(lambda: ahead(daemon, brief) == 0)
+        eventually(lambda: ahead(daemon, brief_place) == 0)
         terminal.type("fg; echo status $?\n")
         terminal.expect("status 79")
         assert (terminal.folder / "ticks").read_text() == ticks
