@@ -141,6 +141,9 @@ class Prepared:
     async def is_prepared(self) -> bool:
         return True
 
+    async def may_be_led(self) -> bool:
+        return False
+
 
 class ElectionTests(SynchronousTestCase):
     """A daemon at one server, while another one leads at the same or at another one."""

@@ -220,6 +220,22 @@ def test_a_healthy_leader_is_left_alone(pair: Pair) -> None:
     assert "has taken over" not in pair.here.log + pair.there.log
 
 
+def test_nobody_migrates_under_a_leader(cluster: Galera, pair: Pair) -> None:
+    """A daemon of a later version at another node leaves the schema alone while one of an earlier version leads; afterwards it changes it."""
+    pair.here.start(LONG)
+    pair.here.create("printer")
+    database = pair.here.environ["MYSQL_DATABASE"]
+    version = "SELECT version FROM schema_version"
+    [(known,)] = cluster.nodes[0].run(version, database=database)
+    cluster.nodes[0].run("UPDATE schema_version SET version = version - 1", database=database)
+    assert "Another daemon serves this store already." in pair.there.fails(LONG)
+    assert cluster.nodes[0].run(version, database=database) == [(known - 1,)]
+    assert pair.here.post(f"{A4}/lock").status == 200
+    pair.here.terminate(LONG)
+    pair.there.start(LONG)
+    assert cluster.nodes[0].run(version, database=database) == [(known,)]
+
+
 def test_without_waiting(pair: Pair) -> None:
     """A daemon that does not wait until the leader's row stands still deposes one that is well."""
     pair.without("still")

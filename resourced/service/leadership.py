@@ -98,11 +98,9 @@ class Election:
         if self._database.begin_term():
             self._prepared = False
         if not self._prepared:
-            # Nobody migrates under another one that can be known of; nor do two at once.
-            if await self._guard.hold():
-                await self._database.prepare()
-            elif not await self._database.is_prepared():
-                return Verdict.TAKEN
+            verdict = await self._prepare()
+            if verdict is not Verdict.FREE:
+                return verdict
             self._prepared = True
         server = await self._guard.locate()
         term = await self._store.look()
@@ -123,4 +121,20 @@ class Election:
             self._take_over.refused()
             await self._guard.drop()
             return Verdict.TAKEN
+        return Verdict.FREE
+
+    async def _prepare(self) -> Verdict:
+        """
+        See to it that the schema is as this daemon needs it.
+
+        Nobody migrates under another one that can be known of; nor do two at once.
+        """
+        if not await self._guard.hold():
+            return Verdict.FREE if await self._database.is_prepared() else Verdict.TAKEN
+        if await self._database.may_be_led():
+            verdict = self._take_over.judge(await self._store.look(), self._now())
+            if verdict is not Verdict.FREE:
+                await self._guard.drop()
+                return verdict
+        await self._database.prepare()
         return Verdict.FREE

@@ -21,7 +21,7 @@ from resourced.storage.sql.dialect import Dialect, MySQL
 from resourced.storage.sql.direct.committer import DirectCommitter
 from resourced.storage.sql.durability import Durability, durability
 from resourced.storage.sql.health import Condition
-from resourced.storage.sql.migration import PACKET_MARGIN, look, prepare
+from resourced.storage.sql.migration import PACKET_MARGIN, look, may_be_led, prepare
 from resourced.storage.sql.pool import BUSY, Measure, Pool, Script, Work
 from resourced.storage.sql.server_identity import ServerIdentity
 
@@ -104,6 +104,16 @@ class Database:
         parted = self.dialect.one.parted
         self.dialect.one.begin_term()
         return parted
+
+    async def may_be_led(self) -> bool:
+        """
+        Tell whether ``prepare`` would change a schema by which a daemon may lead at another server of a cluster.
+
+        :raises resourced.errors.ConfigurationError: the database cannot be used as it is; the sentence says why.
+        :raises resourced.errors.StoreUnavailable: it cannot be reached.
+        """
+        threads = self._reactor.getThreadPool()
+        return await self._run(lambda: deferToThreadPool(self._reactor, threads, may_be_led, self.dialect))
 
     async def is_prepared(self) -> bool:
         """

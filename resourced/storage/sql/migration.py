@@ -19,6 +19,9 @@ from resourced.errors import ConfigurationError, StoreUnavailable
 from resourced.storage.sql.dialect import Dialect, MySQL, SQLite, refusal
 from resourced.storage.sql.legacy_import import decode_selectors, survey
 
+#: The version of the MySQL schema from which on a leader can be seen by its row alone.
+LEADER_ROW: Final = 9
+
 #: Seconds that one statement of a migration may take, or another daemon's whole migration: large tables are copied.
 PATIENCE: Final = 3600.0
 #: What a row needs in a packet besides its data, twice as long when every character is escaped.
@@ -109,6 +112,28 @@ def look(dialect: Dialect, max_body: int) -> Schema:
         raise kind(refusal(dialect, error)) from None
     _check_version(version, known)
     return Schema(version, known)
+
+
+def may_be_led(dialect: Dialect) -> bool:
+    """
+    Tell whether ``prepare`` would change a schema by which a daemon may lead at another server of a cluster.
+
+    :raises resourced.errors.ConfigurationError: the database cannot be used as it is; the sentence says why.
+    :raises resourced.errors.StoreUnavailable: it cannot be reached, or is busy.
+    """
+    if not isinstance(dialect, MySQL):
+        return False
+    try:
+        with (
+            closing(dialect.open(autocommit=True, database=dialect.settings.database)) as connection,
+            connection.cursor() as cursor,
+        ):
+            return LEADER_ROW <= _version(cursor) < len(migrations(dialect.name))
+    except pymysql.MySQLError as error:
+        if dialect.code(error) == ER.BAD_DB_ERROR:
+            return False
+        kind = StoreUnavailable if dialect.is_passing(error) else ConfigurationError
+        raise kind(refusal(dialect, error)) from None
 
 
 def _check_version(version: int, known: int) -> None:
