@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.errors import StoreUnavailable
+from resourced.errors import ConfigurationError, StoreUnavailable
 from resourced.locks.group_commit import Journal
 from resourced.locks.manager import LockManager
 from resourced.model import Term
@@ -130,15 +130,19 @@ class Place:
 
 
 class Prepared:
-    """A database in which there is nothing to prepare."""
+    """A database in which there is nothing to prepare, unless it is of a later version."""
+
+    later = False
 
     def begin_term(self) -> bool:
         return False
 
     async def prepare(self) -> None:
-        return
+        await self.is_prepared()
 
     async def is_prepared(self) -> bool:
+        if self.later:
+            raise ConfigurationError("A newer server has used it.")
         return True
 
     async def may_be_led(self) -> bool:
@@ -161,7 +165,8 @@ class ElectionTests(SynchronousTestCase):
         store = self.disk.another()
         journal = Journal(self.clock, store, leadership_lost=self.fail)
         LockManager(self.clock, journal, new_ticket=str)
-        database = cast("Database", Prepared())
+        self.database = Prepared()
+        database = cast("Database", self.database)
         return Election(self.clock.seconds, guard, store, journal, database, TakeOver()), guard, journal
 
     def attempt(self, election: Election) -> Verdict:
@@ -193,6 +198,18 @@ class ElectionTests(SynchronousTestCase):
             self.assertFalse(guard.held)
             self.successResultOf(Deferred.fromCoroutine(self.disk.beat(leader)))
             self.assertEqual(self.attempt(election), TAKEN)
+
+    def test_a_later_version_has_led(self) -> None:
+        """A daemon that has stood by does not take over a schema that is beyond it, whether or not somebody has the guard."""
+        for elsewhere in (True, False):
+            election, _, _ = self.stand("one", "one", elsewhere=True)
+            self.assertEqual(self.attempt(election), TAKEN)
+            election._guard.elsewhere = elsewhere  # type: ignore[attr-defined]
+            other = self.disk.another()
+            term = self.successResultOf(Deferred.fromCoroutine(other.look()))
+            self.successResultOf(Deferred.fromCoroutine(other.begin_term(term, "one")))
+            self.database.later = True
+            self.failureResultOf(Deferred.fromCoroutine(election.attempt()), ConfigurationError)
 
     def test_a_leader_that_moves_at_the_last_moment(self) -> None:
         """A commit between the look and the take-over is in time."""

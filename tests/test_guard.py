@@ -665,6 +665,19 @@ class TestFrozenDaemon:
             assert young.put(A4, "2", ticket=holder.ticket).status == 204
 
 
+def test_a_later_version_has_led(remote):
+    """A daemon that stood by while one of a later version changed the schema does not take over, and says why."""
+    with remote.first as leader, ExitStack() as stack:
+        stack.callback(remote.second.kill)
+        young = standby(remote.second)
+        assert remote.mariadb is not None
+        remote.mariadb.run("UPDATE schema_version SET version = version + 1", database=remote.database)
+        remote.mariadb.run("UPDATE server SET epoch = epoch + 1, owner = 'another'", database=remote.database)
+        assert leader.wait() == 1
+        assert young.wait() == 1
+        assert "a newer server has used it" in young.log
+
+
 class TestCutGuard:
     def test_nobody_else_wants_it(self, remote):
         """A daemon whose guard was cut takes it again, and goes on."""

@@ -86,6 +86,8 @@ class Election:
         self._database = database
         self._take_over = take_over
         self._prepared = False
+        # The term that was seen last.
+        self._epoch: int | None = None
 
     async def attempt(self) -> Verdict:
         """
@@ -104,6 +106,11 @@ class Election:
             self._prepared = True
         server = await self._guard.locate()
         term = await self._store.look()
+        if self._epoch not in {None, term.epoch}:
+            # Who has led since may be of a later version, and have a schema that this one does not know.
+            self._prepared, self._epoch = False, None
+            return await self.attempt()
+        self._epoch = term.epoch
         verdict = self._take_over.judge(term, self._now())
         if verdict is Verdict.FREE:
             guarded = await self._guard.hold()

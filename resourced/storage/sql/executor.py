@@ -80,6 +80,7 @@ class Database:
         self._writes = pool("writes", writes=True, longest=longest, committer=self._committer)
         self._probes = pool("probes")
         self.pending = 0
+        self._said: Durability | None = None
         self._closed = False
         self._idle: Deferred[None] = Deferred()
 
@@ -125,7 +126,7 @@ class Database:
         schema = await self._run(lambda: deferToThreadPool(self._reactor, threads, look, self.dialect, self._max_body))
         prepared = schema.version == schema.known
         if prepared:
-            _say(await self._run(lambda: deferToThreadPool(self._reactor, threads, durability, self.dialect)))
+            self._say(await self._run(lambda: deferToThreadPool(self._reactor, threads, durability, self.dialect)))
         return prepared
 
     async def prepare(self) -> None:
@@ -135,7 +136,7 @@ class Database:
         :raises resourced.errors.ConfigurationError: it cannot be used as it is; the sentence says why.
         :raises resourced.errors.StoreUnavailable: it cannot be reached.
         """
-        _say(await self._run(self._prepare_in_thread))
+        self._say(await self._run(self._prepare_in_thread))
 
     def _prepare_in_thread(self) -> Deferred[Durability]:
         """Prepare in a thread that does not keep the process alive: copying a large table may take an hour."""
@@ -156,6 +157,15 @@ class Database:
 
         Thread(target=run, name="migration", daemon=True).start()
         return done
+
+    def _say(self, found: Durability) -> None:
+        """Say what was found, unless that was said last."""
+        if found == self._said:
+            return
+        self._said = found
+        log.info("The database is {sentence}.", sentence=found.sentence)
+        for warning in found.warnings:
+            log.warn("{warning}", warning=warning)
 
     async def read(self, work: Work[T]) -> T:
         """
@@ -237,9 +247,3 @@ class Database:
 
         start().addBoth(ended)
         return await answer
-
-
-def _say(found: Durability) -> None:
-    log.info("The database is {sentence}.", sentence=found.sentence)
-    for warning in found.warnings:
-        log.warn("{warning}", warning=warning)
