@@ -237,8 +237,11 @@ class TestParties:
         with Daemon(tmp_path, keys.environ) as daemon:
             daemon.create("printer")
             held = daemon.post(f"{A4}/lock", key=CI)
-            waits = daemon.post(f"{A4}/lock", key=QA)
+            waits = daemon.post(f"{A4}/lock", key=QA, headers={"x-owner": "ci"})
             assert (held.status, waits.status) == (200, 202)
+            state = daemon.get(f"{A4}/lock").json
+            shown = [(one["owner"], one["key"]) for one in (state["holder"], *state["queue"])]
+            assert shown == [("ci", "ci"), ("ci", "qa")]
             for stranger in (QA, WRITE):
                 self.never_was(daemon, stranger, held.ticket)
             for stranger in (CI, WRITE):

@@ -84,8 +84,10 @@ class StateTests(SteeredTestCase):
         self.clock.advance(5.5)
         self.queue(owner="c")
         state = self.state()
-        holder = Holder("a", 1, self.clock.seconds() - held, LEASE - 15.5, claimed=True)
-        self.assertEqual(state, LockState(holder, 2, [Waiter(1, "b", 5.5, PLACE - 5.5), Waiter(2, "c", 0, PLACE)]))
+        holder = Holder("a", "", 1, self.clock.seconds() - held, LEASE - 15.5, claimed=True)
+        self.assertEqual(
+            state, LockState(holder, 2, [Waiter(1, "b", "", 5.5, PLACE - 5.5), Waiter(2, "c", "", 0, PLACE)])
+        )
         self.assertNotRegex(repr(state), "[0-9a-f]{32}")
 
     def test_renewed(self):
@@ -102,9 +104,9 @@ class StateTests(SteeredTestCase):
         self.clock.advance(7)
         self.unlock(first.ticket)
         self.clock.advance(1)
-        self.assertEqual(self.holder(), Holder("b", 2, 1, CLAIM - 1, claimed=False))
+        self.assertEqual(self.holder(), Holder("b", "", 2, 1, CLAIM - 1, claimed=False))
         self.lock(ticket=next_waiter.ticket)
-        self.assertEqual(self.holder(), Holder("b", 2, 1, LEASE, claimed=True))
+        self.assertEqual(self.holder(), Holder("b", "", 2, 1, LEASE, claimed=True))
 
     def test_long_poll(self):
         """Who waits with a request open keeps its place: there is never less than nothing left of it."""
@@ -642,7 +644,7 @@ class KeptStateTests(SteeredTestCase):
         self.assertNoResult(looking)
         self.store.finish()
         self.told(request)
-        self.assertEqual(self.successResultOf(looking).holder, Holder("a", 1, 0, CLAIM, claimed=True))
+        self.assertEqual(self.successResultOf(looking).holder, Holder("a", "", 1, 0, CLAIM, claimed=True))
 
     def test_grant_that_fails(self):
         """What could not be kept is told to nobody."""
@@ -668,8 +670,8 @@ class KeptStateTests(SteeredTestCase):
         self.mark(30)
         self.clock.advance(4)
         state = self.state_in_another_life(5)
-        self.assertEqual(state.holder, Holder("a", 1, 30, LEASE, claimed=True))
-        self.assertEqual(state.line, [Waiter(1, "b", 20, PLACE)])
+        self.assertEqual(state.holder, Holder("a", "", 1, 30, LEASE, claimed=True))
+        self.assertEqual(state.line, [Waiter(1, "b", "", 20, PLACE)])
         self.assert_agreement()
 
     def test_ages_are_never_more_than_the_truth(self):
@@ -695,7 +697,7 @@ class KeptStateTests(SteeredTestCase):
         ((seq, place),) = self.disk.places.items()
         self.disk.places[seq] = place._replace(since=1_700_000_000_000)
         self.mark(100)
-        self.assertEqual(self.state_in_another_life(0).holder, Holder("a", 1, 0, LEASE, claimed=True))
+        self.assertEqual(self.state_in_another_life(0).holder, Holder("a", "", 1, 0, LEASE, claimed=True))
 
     def mark(self, seconds: int) -> None:
         self.disk.marks_kept[seconds * 1000] = Mark(seconds * 1000, 0)

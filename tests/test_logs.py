@@ -49,7 +49,7 @@ def test_every_line_is_json(tmp_path, command):
 
 
 def test_fields_of_a_request(tmp_path):
-    """A line about a request tells method, route, status, milliseconds, resource, selector, owner and fence, as far as there are any."""
+    """A line about a request tells method, route, status, milliseconds, resource, selector, owner, key and fence, as far as there are any."""
     with Daemon(tmp_path, JSON) as daemon:
         daemon.create("caf\u00e9 \u2603")
         path = "/resource/caf%C3%A9%20%E2%98%83/A%2F4"
@@ -59,16 +59,17 @@ def test_fields_of_a_request(tmp_path):
         daemon.get("/nowhere")
         daemon.get("/health", key="")
         created, locked, put, refused, nowhere = requests(daemon.log)
-        assert set(created) == FIELDS | {"route", "owner"}
+        assert set(created) == FIELDS | {"route", "owner", "key"}
         assert (created["method"], created["route"], created["status"]) == ("POST", "/resource", 201)
-        assert set(locked) == FIELDS | {"route", "resource", "selector", "owner", "fence"}
+        assert set(locked) == FIELDS | {"route", "resource", "selector", "owner", "key", "fence"}
         assert locked["route"] == "/resource/{resource}/{selector}"
         assert (locked["resource"], locked["selector"], locked["owner"]) == ("caf\u00e9 \u2603", "A/4", "job 7")
+        assert locked["key"] == "default"
         assert (locked["fence"], locked["status"], locked["uri"]) == (lock.fence, 404, path)
         assert 0 < locked["ms"] < 20_000
         assert locked["bytes"] == len(lock.body)
         assert (put["method"], put["status"], put["owner"]) == ("PUT", 204, "default")
-        assert (refused["status"], "owner" in refused) == (401, False)
+        assert (refused["status"], {"owner", "key"} & set(refused)) == (401, set())
         assert (nowhere["status"], "route" in nowhere) == (404, False)
         assert lines(daemon.log)[-1]["route"] == "/health"
 
@@ -88,12 +89,12 @@ def test_who_hangs_up_is_logged(tmp_path, log_format):
 
 
 def test_text_names_owner_and_fence(tmp_path):
-    """A line of text about a grant tells to whom, and with which fence."""
+    """A line of text about a grant tells to whom, by which key, and with which fence; the key comes before what the client says."""
     with Daemon(tmp_path) as daemon:
         daemon.create("printer")
-        lock = daemon.post(f"{A4}/lock", headers={"x-owner": "job 7"})
+        lock = daemon.post(f"{A4}/lock", headers={"x-owner": "job 7 key=root"})
         [line] = [line for line in daemon.log.splitlines() if f"POST {A4}/lock 200 " in line]
-        assert line.endswith(f" ms owner=job 7 fence={lock.fence}")
+        assert line.endswith(f" ms key=default owner=job 7 key=root fence={lock.fence}")
 
 
 def test_nothing_secret_in_json(tmp_path):

@@ -217,9 +217,9 @@ class TestLook:
         tickets = [daemon.post(f"/resource/{place}/lock", headers={"x-owner": f"ci-{n}"}).ticket for n in (8, 9)]
         table = ctl.ok("show", place)
         heading, holder, *queue = cells(table)
-        assert heading == ["POSITION", "OWNER", "FENCE", "SINCE", "LEFT"]
-        assert holder[:3] == ["holder", "ci-7", str(lock["fence"])]
-        assert [row[:2] for row in queue] == [["1", "ci-8"], ["2", "ci-9"]]
+        assert heading == ["POSITION", "OWNER", "KEY", "FENCE", "SINCE", "LEFT"]
+        assert holder[:4] == ["holder", "ci-7", "default", str(lock["fence"])]
+        assert [row[:3] for row in queue] == [["1", "ci-8", "default"], ["2", "ci-9", "default"]]
         shown = ctl.ok("show", place, "-o", "json")
         state = json.loads(shown)
         assert state["holder"]["owner"] == "ci-7"

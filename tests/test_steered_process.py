@@ -77,9 +77,9 @@ def test_as_agreed(tmp_path, store):
             "resource": "printer",
             "selector": "A4",
             "locked": True,
-            "holder": {"owner": "ci-7", "fence": holder.fence, "claimed": True},
+            "holder": {"owner": "ci-7", "key": "default", "fence": holder.fence, "claimed": True},
             "waiting": 1,
-            "queue": [{"position": 1, "owner": "ci-8"}],
+            "queue": [{"position": 1, "owner": "ci-8", "key": "default"}],
             "next": None,
         }
 

@@ -451,12 +451,15 @@ class StateTests(SteeringTests):
         self.clock.advance(3.5)
         self.queue()
         answer = self.ask("GET", f"{A4}/lock", key=READ)
-        self.assertEqual(answer.json["holder"], {"owner": "ci-7", "fence": 1, "held": 16, "left": 283, "claimed": True})
+        self.assertEqual(
+            answer.json["holder"],
+            {"owner": "ci-7", "key": "default", "fence": 1, "held": 16, "left": 283, "claimed": True},
+        )
         self.assertEqual(
             answer.json["queue"],
             [
-                {"position": 1, "owner": "\u00e9", "waited": 3, "left": 56},
-                {"position": 2, "owner": "default", "waited": 0, "left": 60},
+                {"position": 1, "owner": "\u00e9", "key": "default", "waited": 3, "left": 56},
+                {"position": 2, "owner": "default", "key": "default", "waited": 0, "left": 60},
             ],
         )
         self.assertEqual((answer.json["locked"], answer.json["waiting"], answer.json["next"]), (True, 2, None))

@@ -170,8 +170,10 @@ def test_live(daemon, tab):
     second = client(daemon, "/resource/live/A4/lock", owner="ci-8")
     client(daemon, "/resource/live/A4/lock", owner="ci-9")
     tab.reads("#queue", "2 waiting")
-    owners = "[...document.querySelectorAll('#queue tbody .name')].map((cell) => cell.textContent)"
+    owners = "[...document.querySelectorAll('#queue tbody td:nth-child(2)')].map((cell) => cell.textContent)"
     assert tab.run(owners) == ["ci-8", "ci-9"]
+    keys = "[...document.querySelectorAll('#holder-key, #queue tbody td:nth-child(3)')].map((cell) => cell.textContent)"
+    assert tab.run(keys) == ["default"] * 3
 
     data = '{"n": 12345678901234567890, "b": [1, {}, "<b>"], "n": 2}'
     assert daemon.put("/resource/live/A4", data, ticket=first.ticket).status == 204

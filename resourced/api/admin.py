@@ -23,7 +23,7 @@ from resourced.api.params import (
     whole,
     writing_of,
 )
-from resourced.api.responses import answer, done, written
+from resourced.api.responses import add_log_fields, answer, done, written
 from resourced.auth.keys import Identity, Permission
 from resourced.deferreds import shielded
 from resourced.locks.manager import Holder, Standings, Waiter
@@ -131,6 +131,7 @@ class Steering(Routes):
         only(request, b"fence", b"reason")
         fence = fence_of(request)
         breaker = Breaker(identity.name, owner_of(request) or identity.name, reason_of(request))
+        add_log_fields(request, owner=breaker.by)
         await self.find(resource)
         await self.locks.break_lock(key, fence, breaker)
         return done(request)

@@ -114,7 +114,7 @@ class Routes(Group):
         :raises resourced.errors.Forbidden: the key may do this, but not to this resource.
         """
         identity = self.keys.authorize(presented_key(request), needed)
-        add_log_fields(request, owner=identity.name)
+        add_log_fields(request, key=identity.name, owner=identity.name)
         self.locks.quotas.count_request(identity.name)
         if resource:
             identity.require(resource)

@@ -320,9 +320,9 @@ def _locks() -> dict[str, Part]:
         "resource": "printer",
         "selector": "A4",
         "locked": True,
-        "holder": {"owner": "ci-7", "fence": 12, "held": 12, "left": 287, "claimed": True},
+        "holder": {"owner": "ci-7", "key": "ci", "fence": 12, "held": 12, "left": 287, "claimed": True},
         "waiting": 1,
-        "queue": [{"position": 1, "owner": "ci-8", "waited": 3, "left": 56}],
+        "queue": [{"position": 1, "owner": "ci-8", "key": "ci", "waited": 3, "left": 56}],
         "next": None,
     }
     return {

@@ -35,6 +35,11 @@ def _says(description: str, part: Part) -> Part:
 
 
 _TEXT: Final[Mapping[str, Any]] = {"type": "string"}
+_OWNER: Final[Mapping[str, Any]] = {
+    **_TEXT,
+    "description": "Who the client of the ticket says it is, else the name of its key.",
+}
+_KEY_NAME: Final[Mapping[str, Any]] = {**_TEXT, "description": "The name of the key that the ticket was given to."}
 _BOOLEAN: Final[Mapping[str, Any]] = {"type": "boolean"}
 _NAME: Final = ref("schemas", "Name")
 _TIMEOUT: Final = ref("schemas", "Timeout")
@@ -135,7 +140,8 @@ SCHEMAS: Final[Mapping[str, Part]] = {
     ),
     "Holder": _object(
         "Who has a lock.",
-        owner=_TEXT,
+        owner=_OWNER,
+        key=_KEY_NAME,
         fence=ref("schemas", "Fence"),
         held=_says(f"For how long it has had the lock. {_AT_LEAST}", _SECONDS),
         left=_SECONDS,
@@ -144,7 +150,8 @@ SCHEMAS: Final[Mapping[str, Part]] = {
     "Waiter": _object(
         "Who waits for a lock.",
         position=_POSITION,
-        owner=_TEXT,
+        owner=_OWNER,
+        key=_KEY_NAME,
         waited=_says(f"For how long it has waited. {_AT_LEAST}", _SECONDS),
         left=_SECONDS,
     ),
@@ -160,7 +167,7 @@ SCHEMAS: Final[Mapping[str, Part]] = {
         event={"enum": ["grant", "release", "expiry", "break", "write"]},
         resource=_NAME,
         selector=_NAME,
-        owner=_says("Who the client of the ticket says it is, else the name of its key.", _TEXT),
+        owner=_OWNER,
         key=_says("The name of the key that acted: that of the ticket, or of whoever broke the lock.", _TEXT),
         fence=_says("The fence of the lock; 0 if it is about a ticket that only waited.", _COUNT),
         seconds=_says(

@@ -117,12 +117,14 @@ def show(options: CommonOptions, lock: Key, limit: int | None) -> NoReturn:
         if options.json:
             emit_json(state)
             return Status.OK
-        rows: list[tuple[object, ...]] = [("free", "", "", "", "")]
+        rows: list[tuple[object, ...]] = [("free", "", "", "", "", "")]
         if holder := state.holder:
             standing = "holder" if holder.claimed else "next"
-            rows = [(standing, holder.owner, holder.fence, clock_time(holder.held), clock_time(holder.left))]
-        rows += [(w.position, w.owner, "", clock_time(w.waited), clock_time(w.left)) for w in state.queue]
-        emit_table(("POSITION", "OWNER", "FENCE", "SINCE", "LEFT"), rows)
+            rows = [
+                (standing, holder.owner, holder.key, holder.fence, clock_time(holder.held), clock_time(holder.left))
+            ]
+        rows += [(w.position, w.owner, w.key, "", clock_time(w.waited), clock_time(w.left)) for w in state.queue]
+        emit_table(("POSITION", "OWNER", "KEY", "FENCE", "SINCE", "LEFT"), rows)
         return Status.OK
 
     options.perform(work)

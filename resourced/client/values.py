@@ -88,6 +88,7 @@ class Holder:
     :ivar held: for how many whole seconds.
     :ivar left: how many whole seconds it may still be silent.
     :ivar claimed: whether it knows of its luck yet.
+    :ivar key: the name of the key that its ticket was given to.
     """
 
     owner: str
@@ -95,6 +96,7 @@ class Holder:
     held: int
     left: int
     claimed: bool
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +107,14 @@ class Waiter:
     :ivar position: 1 is first in the queue.
     :ivar waited: for how many whole seconds.
     :ivar left: how many whole seconds it may still be silent.
+    :ivar key: the name of the key that its ticket was given to.
     """
 
     position: int
     owner: str
     waited: int
     left: int
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,9 @@ def _said(access: Access) -> str:
     """Write the line about a request."""
     notes = access.notes
     line = f"{access.method} {printable(access.uri)} {access.status} {access.ms:.1f} ms"
+    if "key" in notes:
+        # Before the owner: that is the client's own word, and may look like any field after it.
+        line += f" key={printable(str(notes['key']))}"
     if "owner" in notes:
         line += f" owner={printable(str(notes['owner']))}"
     if "fence" in notes:

@@ -68,12 +68,15 @@ class Holder:
     """
     Who has a lock, as people are told.
 
+    :ivar owner: who its client says it is.
+    :ivar key: the name of the key that its ticket was given to.
     :ivar held: for how many seconds.
     :ivar left: in how many seconds it ends if the ticket is not used.
     :ivar claimed: whether its client has come for it.
     """
 
     owner: str
+    key: str
     fence: int
     held: float
     left: float
@@ -86,12 +89,14 @@ class Waiter:
     Who waits for a lock, as people are told.
 
     :ivar position: 1 is next in line.
+    :ivar key: the name of the key that its ticket was given to.
     :ivar waited: for how many seconds.
     :ivar left: in how many seconds the place ends if nobody asks for it.
     """
 
     position: int
     owner: str
+    key: str
     waited: float
     left: float
 
@@ -392,7 +397,7 @@ class LockManager:
             state = LockState(None, 0, [])
         else:
             line = [
-                Waiter(position, entry.owner, now - entry.since, max(0.0, entry.deadline - now))
+                Waiter(position, entry.owner, entry.ticket.key_name, now - entry.since, max(0.0, entry.deadline - now))
                 for position, entry in enumerate(queue.line(after, after + limit), start=after + 1)
             ]
             holder = None if queue.holder is None else _described(queue.holder, now)
@@ -602,4 +607,4 @@ class LockManager:
 def _described(entry: Entry, now: float) -> Holder:
     """Say of a holder what people may know."""
     left = max(0.0, entry.deadline - now)
-    return Holder(entry.owner, entry.fence, now - entry.since, left, entry.standing is HOLDING)
+    return Holder(entry.owner, entry.ticket.key_name, entry.fence, now - entry.since, left, entry.standing is HOLDING)

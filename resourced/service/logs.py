@@ -15,7 +15,20 @@ from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 
 #: What a line about a request has beside what every line has. An event's other fields are the program's own.
-ACCESS: Final = ("method", "route", "status", "ms", "resource", "selector", "owner", "fence", "uri", "peer", "bytes")
+ACCESS: Final = (
+    "method",
+    "route",
+    "status",
+    "ms",
+    "resource",
+    "selector",
+    "owner",
+    "key",
+    "fence",
+    "uri",
+    "peer",
+    "bytes",
+)
 
 
 def json_line(event: LogEvent) -> str:

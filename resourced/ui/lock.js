@@ -49,7 +49,7 @@ export class LockCard {
       return;
     }
     const { holder } = state;
-    if (!this.#parts || ["owner", "fence", "claimed"].some((field) => before?.[field] !== holder?.[field])) {
+    if (!this.#parts || ["owner", "key", "fence", "claimed"].some((field) => before?.[field] !== holder?.[field])) {
       this.#left = null;
       this.#showLock(holder);
     }
@@ -122,6 +122,7 @@ export class LockCard {
         { class: "facts" },
         term(holder.claimed ? "lease left" : "to be claimed within", left),
         term("held for", held),
+        term("key", el("dd", { id: "holder-key" }, name(holder.key))),
         term("fence", el("dd", { class: "number", id: "fence" }, String(holder.fence))),
       ),
       el(
@@ -149,18 +150,19 @@ export class LockCard {
       Object.assign(cell.dataset, { at: seconds, step });
       return cell;
     };
-    const rows = queue.map(({ position, owner, waited, left }) =>
+    const rows = queue.map(({ position, owner, key, waited, left }) =>
       el(
         "tr",
         {},
         el("td", { class: "number" }, String(position)),
         el("td", {}, name(owner)),
+        el("td", {}, name(key)),
         time(waited, 1),
         time(left, -1),
       ),
     );
-    const head = ["", "owner", "waits for", "place lasts"].map((word, at) =>
-      el("th", { scope: "col", class: at === 1 ? "" : "number" }, word || el("span", { class: "unseen" }, "position")),
+    const head = ["", "owner", "key", "waits for", "place lasts"].map((word, at) =>
+      el("th", { scope: "col", class: at === 1 || at === 2 ? "" : "number" }, word || el("span", { class: "unseen" }, "position")),
     );
     this.#queue.replaceChildren(
       heading,
