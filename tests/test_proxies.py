@@ -83,6 +83,44 @@ def _listens(port: int) -> bool:
 
 
 @pytest.mark.parametrize("name", PROXIES)
+def test_client_is_known(tmp_path, name):
+    """A daemon that trusts the proxy logs the client's address, whatever the client says it is; without the file's lines, what it says."""
+    make, _ = PROXIES[name]
+    ports = (free_port(), free_port())
+    folders = [tmp_path / part for part in ("daemon", "proxy", "spoiled")]
+    for folder in folders:
+        folder.mkdir()
+
+    def spoil(text: str) -> str:
+        return re.sub(r".*Forwarded.*\n", "", text)
+
+    with Daemon(folders[0], {"RESOURCED_TRUSTED_PROXIES": "127.0.0.1"}) as daemon:
+
+        def peer(port: int, headers: str) -> str:
+            """Be refused as a client at an address of its own; return the one that is in the log."""
+            before = len(daemon.log)
+            with socket.create_connection(("127.0.0.1", port), 20, ("127.0.0.7", 0)) as client:
+                client.sendall(f"GET /resource HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n".encode())
+                assert client.makefile("rb").readline().split()[1] == b"401"
+            eventually(lambda: " peer=" in daemon.log[before:], what="a line about it")
+            return daemon.log[before:].rsplit(" peer=")[1].split()[0]
+
+        second = free_port()
+        with (
+            running(make(folders[1], ports[0], daemon.port, second, lambda text: text), ports[0], folders[1]),
+            running(make(folders[2], ports[1], daemon.port, second, spoil), ports[1], folders[2]),
+        ):
+            forged = (
+                "",
+                "X-Forwarded-For: 9.9.9.9\r\n",
+                "Forwarded: for=9.9.9.9\r\n",
+                "X-Forwarded-For: 127.0.0.1\r\n",
+            )
+            assert [peer(ports[0], headers) for headers in (*forged, "".join(forged))] == ["127.0.0.7"] * 5
+            assert [peer(ports[1], headers) for headers in forged[:3]] == ["127.0.0.1", "9.9.9.9", "9.9.9.9"]
+
+
+@pytest.mark.parametrize("name", PROXIES)
 def test_post_goes_on(tmp_path, name):
     """After each fail-over every POST goes to the daemon that serves, at once, and is done once; and not so without what the file has for that."""
     make, spoil = PROXIES[name]
