@@ -40,7 +40,7 @@ from resourced.errors import ConfigurationError, NotAuthorized, ResourcedError
 from resourced.events.feed import Feed
 from resourced.events.push import Streams
 from resourced.http.access_log import SHOWN
-from resourced.http.ciphers import ForwardSecret
+from resourced.http.ciphers import require_forward_secrecy
 from resourced.http.edge import Gate
 from resourced.http.fast.connection import FastSite
 from resourced.http.limits import Limits as SiteLimits
@@ -266,7 +266,8 @@ def makeService(options: Options) -> IService:
         proxies=config.trusted_proxies,
         shown=SHOWN[config.access_log],
     )
-    endpoint = serverFromString(ForwardSecret(reactor), with_backlog(config.listen))
+    require_forward_secrecy()
+    endpoint = serverFromString(reactor, with_backlog(config.listen))
     log.info("resourced {version}.", version=version("resourced"))
     log.info("The store is {store}.", store=config.store.describe())
 
@@ -295,7 +296,7 @@ def makeService(options: Options) -> IService:
         standby=config.standby,
         store_wait=config.store_wait,
         grace=config.grace,
-        secure=config.listen.startswith("ssl:"),
+        secure=config.listen.startswith(("ssl:", "tls:")),
     )
     exposition.add(gauges_of(config, site, locks, streams, database, lambda: daemon.serving))
     services = MultiService() if config.log_format == "text" else Logged(json_observer(options.parent or {}))
@@ -355,7 +356,7 @@ def with_backlog(listen: str) -> str:
 
     The kernel drops the others, who come back after a second or three: too late, where all come at once after a restart.
     """
-    if re.match(r"(tcp6?|ssl|unix):", listen) and ":backlog=" not in listen:
+    if re.match(r"(tcp6?|ssl|tls|unix):", listen) and ":backlog=" not in listen:
         return f"{listen}:backlog={BACKLOG}"
     return listen
 

@@ -34,6 +34,7 @@ def certify(folder: Path) -> None:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     today = datetime.now(UTC)
     builder = x509.CertificateBuilder(name, name, key.public_key(), 1, today - timedelta(1), today + timedelta(1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
     (folder / "cert.pem").write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     (folder / "key.pem").write_bytes(key.private_bytes(*pem))
@@ -50,10 +51,10 @@ def client(ciphers: str = "", version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) 
     return context
 
 
-def ask(daemon: Daemon, context: ssl.SSLContext) -> bytes:
+def ask(daemon: Daemon, context: ssl.SSLContext, name: str | None = None) -> bytes:
     with (
         socket.create_connection(("127.0.0.1", daemon.port), 20) as plain,
-        context.wrap_socket(plain) as encrypted,
+        context.wrap_socket(plain, server_hostname=name) as encrypted,
     ):
         encrypted.sendall(b"GET /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
         answer = b""
@@ -62,12 +63,15 @@ def ask(daemon: Daemon, context: ssl.SSLContext) -> bytes:
         return answer
 
 
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+@pytest.fixture(scope="module", params=["ssl", "tls"])
+def daemon(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     folder: Path = tmp_path_factory.mktemp("tls")
     certify(folder)
     port = free_port()
-    listen = f"ssl:{port}:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem"
+    listen = {
+        "ssl": f"ssl:{port}:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem",
+        "tls": f"tls:.:{port}:interface=127.0.0.1",
+    }[request.param]
     with TLSDaemon(folder, listen=listen, port=port) as running:
         yield running
 
@@ -80,6 +84,9 @@ def test_ciphers(daemon: Daemon) -> None:
     for ciphers in ("RSA+AESGCM:!ECDHE:!DHE", "AES128-GCM-SHA256", "AES256-SHA", "ECDHE-RSA-AES128-SHA"):
         with pytest.raises(ssl.SSLError):
             ask(daemon, client(ciphers))
+        # An endpoint may have another certificate for a name.
+        with pytest.raises(ssl.SSLError):
+            ask(daemon, client(ciphers), "localhost")
 
 
 def test_unread_answers(daemon: Daemon) -> None:

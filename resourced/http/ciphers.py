@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Final
+
+from twisted.internet import _sslverify
+from twisted.internet.ssl import AcceptableCiphers
 
 #: For TLS 1.2, as OpenSSL spells it; TLS 1.3 has no others.
-FORWARD_SECRET: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20"
+CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20"
 
 
-class ContextFactory(Protocol):
-    """What makes the context of a TLS connection."""
-
-    def getContext(self) -> Any: ...
-
-
-class ForwardSecret:
+def require_forward_secrecy() -> None:
     """
-    A reactor as an ``ssl:`` endpoint sees it.
+    Let every TLS endpoint that is made from now on take these ciphers only.
 
-    The description of an endpoint has no word for ciphers, and Twisted's own choice for it takes RSA key exchange too.
+    The description of an endpoint has no word for ciphers, neither ``ssl:`` nor ``tls:``, and Twisted's own choice takes RSA key exchange
+    too. That choice has no public name.
     """
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
-
-    def listenSSL(self, port: int, factory: object, contextFactory: ContextFactory, *args: Any, **kwargs: Any) -> Any:
-        """Listen, with these ciphers only."""
-        contextFactory.getContext().set_cipher_list(FORWARD_SECRET)
-        return self._reactor.listenSSL(port, factory, contextFactory, *args, **kwargs)
+    _sslverify.defaultCiphers = AcceptableCiphers.fromOpenSSLCipherString(CIPHERS)
