@@ -110,11 +110,15 @@ def _proxies(value: str) -> TrustedProxies:
         raise ValueError("addresses or networks, or the word unix, with commas between them") from None
 
 
-def _size(value: str) -> int:
-    given = re.fullmatch(r"([0-9]{1,15})([KMG]?)", value.strip())
-    if given is None or int(given[1]) == 0:
-        raise ValueError("a number of bytes above 0, or of K, M or G of 1024 each")
-    return int(given[1]) << 10 * " KMG".index(given[2] or " ")
+def _size(least: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        given = re.fullmatch(r"([0-9]{1,15})([KMG]?)", value.strip())
+        size = 0 if given is None else int(given[1]) << 10 * " KMG".index(given[2] or " ")
+        if size < least:
+            raise ValueError(f"at least {least} bytes, as a number of them, or of K, M or G of 1024 each")
+        return size
+
+    return parse
 
 
 def _seconds(most: int, *, zero: bool = False) -> Callable[[str], float]:
@@ -189,11 +193,12 @@ SETTINGS: Final = (
     Setting("max-peer-connections", "RESOURCED_MAX_PEER_CONNECTIONS", "5000", _whole(1_000_000), "Most connections of one address, unless it is a trusted proxy's"),
     Setting("max-connections", "RESOURCED_MAX_CONNECTIONS", "10000", _whole(1_000_000), "Most connections at once"),
     Setting("max-requests", "RESOURCED_MAX_REQUESTS", "1000", _whole(1_000_000), "Most requests that are answered at once, without those that wait for a lock"),
-    Setting("max-buffered", "RESOURCED_MAX_BUFFERED", "256M", _size, "Most bytes of bodies and answers that are in memory at once"),
+    Setting("max-buffered", "RESOURCED_MAX_BUFFERED", "256M", _size(1), "Most bytes of bodies and answers that are in memory at once"),
     Setting("max-pending", "RESOURCED_MAX_PENDING", "1000", _whole(1_000_000), "Most pieces of work that wait for the database"),
     Setting("max-streams", "RESOURCED_MAX_STREAMS", "1000", _whole(1_000_000), "Most clients that follow the events at once"),
     Setting("events-keep", "RESOURCED_EVENTS_KEEP", "604800", _seconds(3660 * DAY, zero=True), "Seconds that events are kept; 0 keeps none"),
     Setting("events-max", "RESOURCED_EVENTS_MAX", "1000000", _whole(1_000_000_000), "Most events that are kept; the oldest are forgotten first"),
+    Setting("events-max-bytes", "RESOURCED_EVENTS_MAX_BYTES", "1G", _size(16 << 20), "Most bytes that events take in the database; the oldest are forgotten first"),
     Setting("request-deadline", "RESOURCED_REQUEST_DEADLINE", "30", _seconds(3600), "Seconds within which a request must have arrived whole"),
     Setting("store-timeout", "RESOURCED_STORE_TIMEOUT", "5", _seconds(3600), "Seconds after which an unanswered store counts as unreachable"),
     Setting("grace", "RESOURCED_GRACE", "10", _seconds(3600), "Seconds that a shutdown gives to the requests under way"),
@@ -377,6 +382,7 @@ class Config:
     max_streams: int
     events_keep: float
     events_max: int
+    events_max_bytes: int
     request_deadline: float
     store_timeout: float
     grace: float

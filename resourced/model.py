@@ -179,6 +179,24 @@ class Mark(NamedTuple):
     event: int
 
 
+#: How many bytes an event takes in a database beside its text.
+EVENT_SIZE: Final = 100
+
+
+class Weight(NamedTuple):
+    """
+    What some events take that follow each other.
+
+    :ivar last: the id of the last of them.
+    :ivar events: how many they are.
+    :ivar size: how many bytes they take in a database, more or less.
+    """
+
+    last: int
+    events: int
+    size: int
+
+
 class Loss(NamedTuple):
     """
     A lock or a place that a ticket lost against its client's wish, of which its client is told when it asks with it again.

@@ -208,7 +208,7 @@ def makeService(options: Options) -> IService:
     )
     guard = guard_of(reactor, engine)
     watch = Watch(reactor, guard, store, journal, lease)
-    retention = Retention(reactor, store, config.events_keep, config.events_max)
+    retention = Retention(reactor, store, config.events_keep, config.events_max, config.events_max_bytes)
     housekeeping = Housekeeping(reactor, [store.sweep, retention.mark, retention.forget, retention.forget_beyond])
     pauses = Pauses(reactor.seconds)
     pauses.alive()

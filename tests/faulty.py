@@ -18,7 +18,7 @@ from resourced.locks.group_commit import Journal
 from resourced.locks.manager import LockManager
 from resourced.locks.pauses import Pauses
 from resourced.locks.table import Limits, Times, ids_from
-from resourced.model import Batch, Document, Event, Key, Mark, Place, Resource, Snapshot, Standing, Term
+from resourced.model import Batch, Document, Event, Key, Mark, Place, Resource, Snapshot, Standing, Term, Weight
 from resourced.storage.leader_lease import LeaderLease
 from resourced.testing import MemoryStore
 from tests.leading import open_journal
@@ -155,9 +155,9 @@ class FaultyStore:
         self._reach()
         return await self.disk.newest_event()
 
-    async def event_beyond(self, most: int) -> int:
+    async def weigh_events(self, after: int, limit: int) -> Weight:
         self._reach()
-        return await self.disk.event_beyond(most)
+        return await self.disk.weigh_events(after, limit)
 
     async def marks(self) -> list[Mark]:
         self._reach()

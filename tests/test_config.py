@@ -68,6 +68,7 @@ class PrecedenceTests(SynchronousTestCase):
                 max_streams=1000,
                 events_keep=604800.0,
                 events_max=1000000,
+                events_max_bytes=1 << 30,
                 request_deadline=30.0,
                 store_timeout=5.0,
                 grace=10.0,
@@ -106,6 +107,7 @@ class PrecedenceTests(SynchronousTestCase):
             "resource-read-lock": "l",
             "resource-write": "w",
             "trusted-proxies": "10.0.0.1",
+            "events-max-bytes": "64M",
             "store-wait": "1",
             "log-format": "json",
             "access-log": "all",
@@ -260,6 +262,7 @@ class WrongValueTests(SynchronousTestCase):
             self.assertEqual(load(RESOURCED_MAX_BUFFERED=text).max_buffered, size)
         for wrong in ("0", "0M", "-1", "1k", "1.5G", "1 M", "M", "٣", "1" * 16, "1MB"):
             self.assertIn("RESOURCED_MAX_BUFFERED must be", self.sentence(RESOURCED_MAX_BUFFERED=wrong))
+        self.assertIn("must be at least 16777216 bytes", self.sentence(RESOURCED_EVENTS_MAX_BYTES="16383K"))
 
     def test_times(self):
         """Times are whole or decimal seconds above 0 and within a bound."""

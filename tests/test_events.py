@@ -151,17 +151,37 @@ async def test_little_by_little(backend: Backend) -> None:
     assert backend.rows("SELECT id FROM event") == [(count + 1,)]
 
 
-async def test_too_many(any_backend: Backend) -> None:
-    """There is room for the newest ones, however their ids are apart; all before them are too many."""
+async def test_weight(any_backend: Backend) -> None:
+    """What events take grows by their text, in bytes, and for names twice; they are weighed from one on, the oldest first."""
     store = await reigning(any_backend)
-    await keep(store, *(event(id_) for id_ in (3, 4, 10, 500, 501)))
-    assert [await store.event_beyond(most) for most in range(7)] == [501, 500, 10, 4, 3, 0, 0]
+    assert await store.weigh_events(0, 10) == (0, 0, 0)
+    plain = event(3)
+    await keep(store, *(plain._replace(id=id_) for id_ in (3, 4, 10, 500)))
+    last, count, size = await store.weigh_events(0, 1)
+    assert (last, count) == (3, 1)
+    assert await store.weigh_events(0, 3) == (10, 3, 3 * size)
+    assert await store.weigh_events(4, 10) == (500, 2, 2 * size)
+    assert await store.weigh_events(500, 10) == (500, 0, 0)
+    await keep(store, plain._replace(id=501, key=Key(plain.key.resource + "é" * 5, plain.key.selector + "☃")))
+    await keep(
+        store,
+        plain._replace(
+            id=502,
+            owner=plain.owner + "é",
+            by=plain.by + "by",
+            reason=plain.reason + "reason",
+            key_name=plain.key_name + "+",
+        ),
+    )
+    assert await store.weigh_events(500, 1) == (501, 1, size + 2 * (10 + 3))
+    assert await store.weigh_events(501, 1) == (502, 1, size + 2 + 2 + 6 + 1)
 
 
 STATEMENTS = {
     "of one lock": "SELECT id, at FROM event{} WHERE resource = 'n' AND selector = 's500' AND id < 9223372036854775807 "
     "ORDER BY id DESC LIMIT 101",
     "since": "SELECT id, kind, at, resource FROM event WHERE id > 998 ORDER BY id LIMIT 200",
+    "weigh": "SELECT * FROM event WHERE id > 998 ORDER BY id LIMIT 1000",
     "oldest": "SELECT id FROM event WHERE id <= 2 ORDER BY id LIMIT 500",
     "forget": "DELETE FROM event WHERE id <= 2",
 }

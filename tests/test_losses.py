@@ -372,9 +372,10 @@ class RestartTests(LockTestCase):
         """However many events come after it, what was lost is told after a restart and after a failure of the store."""
         held = self.lock()
         self.successResultOf(self.locks.break_lock(A4, held.fence))
-        retention = Retention(self.clock, self.life.store, 1000, 1)
+        retention = Retention(self.clock, self.life.store, 1000, 1, 1 << 30)
         self.lock(A5)
-        self.successResultOf(Deferred.fromCoroutine(retention.forget_beyond()))
+        while self.successResultOf(Deferred.fromCoroutine(retention.forget_beyond())):
+            pass
         self.assertEqual(len(self.disk.events_kept), 1)
         self.life.store.outcome = Outcome.FAILED
         self.assert_refused(StoreUnavailable, self.ask())

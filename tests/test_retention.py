@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -11,10 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.errors import EpochLost
+from resourced.errors import EpochLost, StoreUnavailable
 from resourced.model import GRANT, Batch, Event, Key
 from resourced.service.housekeeping import PERIOD, Housekeeping
-from resourced.service.retention import MARKS, Retention
+from resourced.service.retention import MARKS, PART, Retention
 from resourced.testing import MemoryStore
 from tests.faulty import FaultyStore, Outcome
 from tests.leading import lead
@@ -27,11 +28,12 @@ LATE = KEEP / MARKS + 4 * PERIOD
 A4 = Key("printer", "A4")
 YEAR = 366 * 86400.0
 
+T = TypeVar("T")
 Chores = Callable[["House", Clock, FaultyStore], list[Callable[[], Awaitable[bool]]]]
 
 
 def by_marks(_: House, clock: Clock, store: FaultyStore) -> list[Callable[[], Awaitable[bool]]]:
-    retention = Retention(clock, store, KEEP, 1_000_000)
+    retention = Retention(clock, store, KEEP, 1_000_000, 1 << 30)
     return [retention.mark, retention.forget]
 
 
@@ -45,15 +47,17 @@ def by_wall(house: House, _: Clock, store: FaultyStore) -> list[Callable[[], Awa
     return [forget]
 
 
-def result(work: Awaitable[object]) -> None:
-    """Do work that waits for nothing."""
+def result(work: Awaitable[T]) -> T:
+    """Do work that waits for nothing; return what comes of it."""
+    results: list[T] = []
     failures: list[object] = []
 
     async def run() -> None:
-        await work
+        results.append(await work)
 
     Deferred.fromCoroutine(run()).addErrback(failures.append)
     assert not failures, failures
+    return results[0]
 
 
 class House:
@@ -259,7 +263,7 @@ class RetentionTests(SynchronousTestCase):
         clock = Clock()
         result(lead(self.house.disk))
         self.house.happen(5)
-        retention = Retention(clock, self.house.disk, 0.0, 1_000_000)
+        retention = Retention(clock, self.house.disk, 0.0, 1_000_000, 1 << 30)
         housekeeping = Housekeeping(clock, [retention.mark, retention.forget])
         housekeeping.start()
         clock.advance(PERIOD)
@@ -280,7 +284,7 @@ class RetentionTests(SynchronousTestCase):
 
             setattr(house.disk, late, slowly)
             clock = Clock()
-            retention = Retention(clock, house.disk, KEEP, 1_000_000)
+            retention = Retention(clock, house.disk, KEEP, 1_000_000, 1 << 30)
             housekeeping = Housekeeping(clock, [retention.mark, retention.forget])
             housekeeping.start()
             for _ in range(50):
@@ -299,7 +303,7 @@ class RetentionTests(SynchronousTestCase):
         """A daemon that has lost the store leaves the marks of the next one alone."""
         result(lead(self.house.disk))
         clock = Clock()
-        old = Retention(clock, self.house.disk, KEEP, 1_000_000)
+        old = Retention(clock, self.house.disk, KEEP, 1_000_000, 1 << 30)
         result(old.mark())
         clock.advance(50)
         self.house.start(0.0)
@@ -313,14 +317,77 @@ class RetentionTests(SynchronousTestCase):
 class TooManyTests(SynchronousTestCase):
     def test_the_oldest_go_first(self):
         """However young they are, there are never more than may be for longer than a round of chores."""
-        disk = MemoryStore()
-        result(lead(disk))
-        retention = Retention(Clock(), FaultyStore(disk), KEEP, 5)
-        events = [Event(number, GRANT, 0, A4, "", 0, 0.0, "", "", "") for number in range(1, 13)]
-        result(disk.commit(Batch(1, events=events, event=12)))
-        while True:
-            more: list[bool] = []
-            Deferred.fromCoroutine(retention.forget_beyond()).addCallback(more.append)
-            if not more[0]:
-                break
-        self.assertEqual(sorted(disk.events_kept), [8, 9, 10, 11, 12])
+        self.begin(5, 1 << 30)
+        self.happen(range(1, 13))
+        self.assertEqual(self.kept(), [8, 9, 10, 11, 12])
+        self.happen(range(13, 15))
+        self.assertEqual(self.kept(), [10, 11, 12, 13, 14])
+
+    def test_bytes(self):
+        """There are never more bytes than may be either, and few large events push out many small ones."""
+        small = self.size("")
+        self.begin(19, 10 * small)
+        self.happen(range(1, 13))
+        self.assertEqual(len(self.kept()), 10)
+        self.happen([13], "x" * 4 * small)
+        self.assertEqual(self.kept(), list(range(8, 14)))
+
+    def test_in_pieces(self):
+        """However many there are, they are weighed a part at a time, and so many at most go with one that is too much."""
+        self.begin(200, 1 << 30)
+        self.happen(range(1, 1001))
+        self.assertEqual(self.kept(), list(range(801, 1001)))
+        for number in range(1001, 1100):
+            self.happen([number])
+            kept = self.kept()
+            self.assertLessEqual(len(kept), 200)
+            self.assertGreaterEqual(len(kept), 200 - 200 // PART)
+            self.assertEqual(kept[-1], number)
+        self.assertLessEqual(len(self.retention._weights), 2 * PART + 1)
+
+    def test_old_ones_do_not_count(self):
+        """What was forgotten because it was old makes room."""
+        self.begin(5, 1 << 30)
+        self.happen(range(1, 6))
+        self.kept()
+        result(self.retention.mark())
+        self.clock.advance(KEEP + 1)
+        self.assertEqual(self.kept(forget=True), [])
+        self.happen(range(6, 11))
+        self.assertEqual(self.kept(), [6, 7, 8, 9, 10])
+
+    def test_a_store_that_is_away(self):
+        """What could not be forgotten is forgotten later."""
+        self.begin(5, 1 << 30)
+        self.happen(range(1, 13))
+        for _ in range(12):
+            result(self.retention._weigh())
+        self.store.away = True
+        self.failureResultOf(Deferred.fromCoroutine(self.retention.forget_beyond())).trap(StoreUnavailable)
+        self.store.away = False
+        self.assertEqual(self.kept(), [8, 9, 10, 11, 12])
+
+    def begin(self, most: int, most_bytes: int) -> None:
+        self.disk = MemoryStore()
+        result(lead(self.disk))
+        self.clock = Clock()
+        self.store = FaultyStore(self.disk)
+        self.retention = Retention(self.clock, self.store, KEEP, most, most_bytes)
+
+    def happen(self, ids: Iterable[int], owner: str = "") -> None:
+        events = [Event(number, GRANT, 0, A4, owner, 0, 0.0, "", "", "") for number in ids]
+        result(self.disk.commit(Batch(1, events=events, event=events[-1].id)))
+
+    def size(self, owner: str) -> int:
+        """Tell what one event takes."""
+        self.begin(1, 1 << 30)
+        self.happen([1], owner)
+        return result(self.disk.weigh_events(0, 1)).size
+
+    def kept(self, *, forget: bool = False) -> list[int]:
+        """Do the chores; return what is kept after them."""
+        while result(self.retention.forget()) if forget else False:
+            pass
+        while result(self.retention.forget_beyond()):
+            pass
+        return sorted(self.disk.events_kept)

@@ -771,7 +771,7 @@ READS = {
     "events",
     "events_since",
     "newest_event",
-    "event_beyond",
+    "weigh_events",
     "marks",
     "look",
     "ping",

@@ -9,15 +9,18 @@ While none runs it stands still. So an event is forgotten later than one might t
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from math import ceil, floor
 
 from twisted.internet.interfaces import IReactorTime
 
-from resourced.model import Mark
+from resourced.model import Mark, Weight
 from resourced.storage.interface import Store
 
 #: How many marks there are within the time that events are kept: by a part of it as large they may be kept longer.
 MARKS = 100
+#: How many events are weighed at once, and forgotten together if they are too many: at most this part of those that are kept.
+WEIGHED, PART = 1000, 20
 
 
 class Retention:
@@ -27,14 +30,20 @@ class Retention:
     :param clock: seconds that nobody sets.
     :param keep: for how many seconds events are kept.
     :param most: how many events are kept.
+    :param most_bytes: how many bytes they may take; many more than ``WEIGHED`` events do.
     """
 
-    def __init__(self, clock: IReactorTime, store: Store, keep: float, most: int) -> None:
+    def __init__(self, clock: IReactorTime, store: Store, keep: float, most: int, most_bytes: int) -> None:
         self._clock = clock
         self._store = store
         self._keep = keep * 1000
         self._most = most
-        # Up to which event there are too many, while these are being forgotten.
+        self._most_bytes = most_bytes
+        self._together = min(WEIGHED, max(1, most // PART))
+        # What all events take, as far as they have been weighed, the oldest first; and the sums of it.
+        self._weights: deque[Weight] = deque()
+        self._events = self._size = 0
+        # Up to which event there are too many, and up to which they have been forgotten.
         self._beyond = 0
         # In the order of their times. The last one moves on until it is far enough from the one before.
         self._marks: list[Mark] = []
@@ -81,12 +90,35 @@ class Retention:
 
         Not what was lost then: there is never too much of that, and its clients are still to be told.
         """
-        # To count them takes longer than to forget some, so it is done once for all of them.
-        self._beyond = self._beyond or await self._store.event_beyond(self._most)
+        while self._weights and self._weights[0].last <= self._forgotten:
+            self._drop_oldest()
+        more = await self._weigh()
+        while self._events > self._most or self._size > self._most_bytes:
+            self._beyond = self._drop_oldest()
         if self._beyond and await self._store.forget_events(self._beyond):
             return True
         self._beyond = 0
-        return False
+        return more
+
+    async def _weigh(self) -> bool:
+        """Weigh some of the events that have come since; tell whether there may be more of them."""
+        newest = await self._store.weigh_events(self._weights[-1].last if self._weights else 0, self._together)
+        self._events += newest.events
+        self._size += newest.size
+        if not newest.events:
+            return False
+        if self._weights and self._weights[-1].events + newest.events <= self._together:
+            before = self._weights.pop()
+            newest = Weight(newest.last, before.events + newest.events, before.size + newest.size)
+        self._weights.append(newest)
+        return newest.events == self._together
+
+    def _drop_oldest(self) -> int:
+        """Count the oldest events no more; return the id of the last of them."""
+        oldest = self._weights.popleft()
+        self._events -= oldest.events
+        self._size -= oldest.size
+        return oldest.last
 
     def _passed(self) -> float:
         """Tell what the clock of marks shows, in milliseconds."""

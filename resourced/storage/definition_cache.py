@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.errors import EpochLost, ResourceNotFound, StoreUnavailable
-from resourced.model import Batch, Document, Event, Key, Mark, Resource, Snapshot, Term
+from resourced.model import Batch, Document, Event, Key, Mark, Resource, Snapshot, Term, Weight
 from resourced.storage.interface import Store
 from resourced.storage.leader_lease import LeaderLease
 
@@ -95,8 +95,8 @@ class CachedStore:
     async def newest_event(self) -> int:
         return await self._store.newest_event()
 
-    async def event_beyond(self, most: int) -> int:
-        return await self._store.event_beyond(most)
+    async def weigh_events(self, after: int, limit: int) -> Weight:
+        return await self._store.weigh_events(after, limit)
 
     async def marks(self) -> list[Mark]:
         return await self._store.marks()

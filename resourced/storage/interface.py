@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from resourced.model import Batch, Document, Event, Key, Mark, Resource, Snapshot, Term
+from resourced.model import Batch, Document, Event, Key, Mark, Resource, Snapshot, Term, Weight
 
 
 class Store(Protocol):
@@ -77,8 +77,12 @@ class Store(Protocol):
     async def newest_event(self) -> int:
         """Return the id of the newest event that is kept, or 0."""
 
-    async def event_beyond(self, most: int) -> int:
-        """Return the id of the newest event that there would be no room for if only so many were kept, or 0."""
+    async def weigh_events(self, after: int, limit: int) -> Weight:
+        """
+        Tell what the oldest events after another take.
+
+        :param limit: how many of them to look at, at most.
+        """
 
     async def marks(self) -> list[Mark]:
         """Return all marks, sorted by their times."""

@@ -22,6 +22,7 @@ from resourced.errors import (
     StoreUnavailable,
 )
 from resourced.model import (
+    EVENT_SIZE,
     Batch,
     Document,
     Event,
@@ -34,6 +35,7 @@ from resourced.model import (
     Snapshot,
     Standing,
     Term,
+    Weight,
     Write,
 )
 from resourced.storage import statements
@@ -223,11 +225,20 @@ class SQLStore:
         ((newest,),) = await self._database.read(lambda transaction: transaction.query("SELECT MAX(id) FROM event"))
         return newest or 0
 
-    async def event_beyond(self, most: int) -> int:
-        rows = await self._database.read(
-            lambda transaction: transaction.query("SELECT id FROM event ORDER BY id DESC LIMIT 1 OFFSET %s", (most,))
+    async def weigh_events(self, after: int, limit: int) -> Weight:
+        # Names are in an index too. Of the digits there are two for each byte, in either database.
+        names, others = (
+            " + ".join(f"LENGTH(HEX({column}))" for column in columns)
+            for columns in (("resource", "selector"), ("owner", "key_name", "broken_by", "reason"))
         )
-        return int(rows[0][0]) if rows else 0
+        ((last, count, double),) = await self._database.read(
+            lambda transaction: transaction.query(
+                f"SELECT MAX(id), COUNT(*), SUM(2 * ({names}) + {others}) FROM "
+                "(SELECT * FROM event WHERE id > %s ORDER BY id LIMIT %s) AS oldest",
+                (after, limit),
+            )
+        )
+        return Weight(last or after, count, count * EVENT_SIZE + int(double or 0) // 2)
 
     async def marks(self) -> list[Mark]:
         rows = await self._database.read(

@@ -14,7 +14,21 @@ from resourced.errors import (
     ResourceNotFound,
     StoreRefused,
 )
-from resourced.model import Batch, Document, Event, Key, Loss, Mark, Place, Resource, Snapshot, Standing, Term
+from resourced.model import (
+    EVENT_SIZE,
+    Batch,
+    Document,
+    Event,
+    Key,
+    Loss,
+    Mark,
+    Place,
+    Resource,
+    Snapshot,
+    Standing,
+    Term,
+    Weight,
+)
 
 
 @dataclass(slots=True)
@@ -130,8 +144,14 @@ class MemoryStore:
     async def newest_event(self) -> int:
         return max(self.events_kept, default=0)
 
-    async def event_beyond(self, most: int) -> int:
-        return next(iter(sorted(self.events_kept, reverse=True)[most:]), 0)
+    async def weigh_events(self, after: int, limit: int) -> Weight:
+        found = [event for id_, event in sorted(self.events_kept.items()) if id_ > after][:limit]
+        size = sum(
+            EVENT_SIZE
+            + len("".join([*event.key, *event.key, event.owner, event.key_name, event.by, event.reason]).encode())
+            for event in found
+        )
+        return Weight(found[-1].id if found else after, len(found), size)
 
     async def marks(self) -> list[Mark]:
         return sorted(self.marks_kept.values())
