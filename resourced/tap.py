@@ -298,7 +298,7 @@ def makeService(options: Options) -> IService:
         grace=config.grace,
         secure=config.listen.startswith(("ssl:", "tls:")),
     )
-    exposition.add(gauges_of(config, site, locks, streams, database, lambda: daemon.serving))
+    exposition.add(gauges_of(config, site, locks, streams, database, lambda: daemon.serving, lambda: retention.kept))
     services = MultiService() if config.log_format == "text" else Logged(json_observer(options.parent or {}))
     for service in (Lag(reactor, metrics.lag.observe, lambda _: pauses.alive()), daemon):
         services.addService(service)

@@ -50,6 +50,12 @@ WELL: Mapping[str, str] = {
     "resourced_streams_limit": "1000x30",
     "resourced_tickets_waiting": "100x30",
     "resourced_tickets_waiting_limit": "100000x30",
+    "resourced_locks_held": "100x30",
+    "resourced_locks_held_limit": "200000x30",
+    "resourced_events_kept": "10000x30",
+    "resourced_events_kept_limit": "1000000x30",
+    "resourced_events_kept_bytes": "2000000x30",
+    "resourced_events_kept_bytes_limit": "1073741824x30",
     "resourced_database_work_pending": "5x30",
     "resourced_database_work_pending_limit": "1000x30",
     'process_open_fds{job="resourced"}': "200x30",
@@ -70,6 +76,7 @@ ILL: Mapping[str, Mapping[str, str]] = {
     "ResourcedLeasesRunOut": {"resourced_leases_expired_total": "0+10x30"},
     "ResourcedQuotas": {'resourced_quota_refusals_total{quota="rate"}': "0+120x30"},
     "ResourcedNearLimit": {"resourced_connections": "9000x30"},
+    "ResourcedHistoryShort": {"resourced_events_kept_bytes": "1000000000x30"},
 }
 
 #: What is not an illness, and must not wake anybody.

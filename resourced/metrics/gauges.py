@@ -11,6 +11,7 @@ from resourced.events.push import Streams
 from resourced.http.site import ResourcedSite
 from resourced.locks.manager import LockManager
 from resourced.metrics.collect import Gauge, Gauges
+from resourced.model import Weight
 from resourced.storage.sql.executor import Database
 
 
@@ -21,8 +22,13 @@ def gauges_of(
     streams: Streams,
     database: Database,
     serving: Callable[[], bool],
+    history: Callable[[], Weight],
 ) -> Gauges:
-    """Name all that can be read, each limit beside what it limits."""
+    """
+    Name all that can be read, each limit beside what it limits.
+
+    :param history: tells what the events take that are kept.
+    """
     build = {"version": version("resourced"), "twisted": version("twisted"), "python": platform.python_version()}
     gauges = [
         Gauge(
@@ -63,6 +69,9 @@ def gauges_of(
             lambda: config.max_streams,
         ),
         Gauge("resourced_locks_held", "Locks that somebody holds.", lambda: locks.held),
+        Gauge(
+            "resourced_locks_held_limit", "The most that there may be: RESOURCED_MAX_LOCKS.", lambda: config.max_locks
+        ),
         Gauge("resourced_tickets_waiting", "Tickets that wait for a lock.", lambda: locks.waiting),
         Gauge(
             "resourced_tickets_waiting_limit",
@@ -78,6 +87,26 @@ def gauges_of(
             "resourced_database_work_pending_limit",
             "The most that there may be: RESOURCED_MAX_PENDING.",
             lambda: config.max_pending,
+        ),
+        Gauge(
+            "resourced_events_kept",
+            "Events that are kept in the database, as far as they have been counted.",
+            lambda: history().events,
+        ),
+        Gauge(
+            "resourced_events_kept_limit",
+            "The most that there may be: RESOURCED_EVENTS_MAX.",
+            lambda: config.events_max,
+        ),
+        Gauge(
+            "resourced_events_kept_bytes",
+            "Bytes that these take in the database, more or less.",
+            lambda: history().size,
+        ),
+        Gauge(
+            "resourced_events_kept_bytes_limit",
+            "The most that there may be: RESOURCED_EVENTS_MAX_BYTES.",
+            lambda: config.events_max_bytes,
         ),
     ]
     return Gauges(build, gauges)

@@ -51,6 +51,11 @@ class Retention:
         self._begun: tuple[int, float] | None = None
         self._forgotten = 0
 
+    @property
+    def kept(self) -> Weight:
+        """What the events take that are kept, as far as they have been weighed."""
+        return Weight(self._weights[-1].last if self._weights else 0, self._events, self._size)
+
     async def mark(self) -> bool:
         """Mark up to which event everything has happened by now."""
         if self._begun is None:
@@ -102,7 +107,7 @@ class Retention:
 
     async def _weigh(self) -> bool:
         """Weigh some of the events that have come since; tell whether there may be more of them."""
-        newest = await self._store.weigh_events(self._weights[-1].last if self._weights else 0, self._together)
+        newest = await self._store.weigh_events(self.kept.last, self._together)
         self._events += newest.events
         self._size += newest.size
         if not newest.events:
