@@ -371,6 +371,10 @@ class TestPrefixes:
             assert daemon.get("/resource/test-1/A4?lock=0", key=QA).status == 200
             assert daemon.get("/resource/test-1/A4", key=QA).status == 401
             assert daemon.get("/resource/Ger%C3%A4t%2F7/A4?lock=0", key=QA).status == 403
+            for key in (CI, QA):
+                # Its figures are about all resources.
+                answer = daemon.get("/metrics", key=key)
+                assert (answer.status, answer.code, b"resourced_" in answer.body) == (403, "forbidden_resource", False)
 
     def test_list(self, tmp_path):
         """A list has what the key may touch, in order and once each, whatever its prefixes, and pages go on within that."""

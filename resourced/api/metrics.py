@@ -28,7 +28,8 @@ class Scrape(Routes):
     async def metrics(self, request: Request) -> bytes:
         """Write all figures down."""
         if not self._free:
-            self.authorize(request, Permission.READ)
+            # The figures are about all resources.
+            self.authorize(request, Permission.READ).require_all()
         accept = b",".join(request.requestHeaders.getRawHeaders(b"accept", ()))
         content_type, text = self._exposition.write(accept.decode("latin-1"))
         return sent(request, 200, text, content_type)

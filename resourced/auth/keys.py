@@ -67,6 +67,15 @@ class Identity:
                 found.append(own)
         return found
 
+    def require_all(self) -> None:
+        """
+        Let pass what may touch all resources.
+
+        :raises resourced.errors.Forbidden: it may not.
+        """
+        if self.prefixes:
+            raise Forbidden("This key may touch some resources only, and this is about all of them.")
+
     def require(self, resource: str) -> None:
         """
         Let pass what may touch a resource.
