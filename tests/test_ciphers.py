@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.attack.attacks import KEY
+from tests.attack.measure import KEY
 from tests.daemon import Daemon, eventually
 from tests.ports import free_port
 
