@@ -265,11 +265,12 @@ CHILD = """
 def test_fork():
     """
     A child has connections of its own with the same client; the lock of its parent counts as lost there, and the parent goes on.
+    A client that was used can be sent to another process by pickle, too.
     """
     printed = run(
         CHILD
         + """
-    import os, sys
+    import os, pickle, sys
 
     client = Client(url, server.write_key)
     client.create("printer")
@@ -288,13 +289,15 @@ def test_fork():
         held.write("parent still")
         print(held.fence, held.reason)
     print(client.get("printer", "A4").data, server.store.places)
+    with pickle.loads(pickle.dumps(client)) as sent:
+        print(sent.get("printer", "A4").data)
     client.close()
     """,
         lease=1.0,
     )
     assert printed.splitlines() == [
         *["child 0.0 True forked", "forked", "forked", "forked", "own 2", "the parent has it"],
-        *["status 7", "1 None", "parent still {}"],
+        *["status 7", "1 None", "parent still {}", "parent still"],
     ]
 
 

@@ -42,3 +42,7 @@ class Access:
         self._poll = poll
         # What a client has in each place where it is used, such as a thread.
         self._places: dict[Any, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A client goes to another process without what it has in this one."""
+        return {**self.__dict__, "_places": {}}

@@ -43,11 +43,9 @@ class _Here:
     """
     What a client has in one place.
 
-    :ivar place: the process, and the loop of asyncio's if it is one that runs the client.
     :ivar connections: none if something else sends the requests.
     """
 
-    place: tuple[int, asyncio.AbstractEventLoop | None]
     reactor: Any
     servers: Servers
     connections: Connections | None
@@ -80,7 +78,6 @@ class Client(Access):
     are given here only where they mean something particular.
     """
 
-    _here: _Here | None = None
     _means = _Means()
 
     def using(self, *, reactor: Any = None, treq: Any = None, seconds: Callable[[], float] | None = None) -> Self:
@@ -102,15 +99,17 @@ class Client(Access):
         """
         means = self._means
         place = (os.getpid(), None if means.reactor else running_loop())
-        if self._here is None or self._here.place != place:
+        here: _Here | None = self._places.get(place)
+        if here is None:
             reactor = means.reactor or _reactor(place[1])
             connections = None if means.treq else Connections(reactor, self._timeout)
             sender = means.treq or connections
             assert sender is not None  # noqa: S101 - it is one or the other
             wire = Wire(reactor, sender, {"x-api-key": self._key, "accept": "application/json"}, means.seconds)
             servers = Servers(self._urls, wire, reactor, means.seconds, timeout=self._timeout, patience=self._patience)
-            self._here = _Here(place, reactor, servers, connections)
-        return self._here
+            here = _Here(reactor, servers, connections)
+            self._places = {place: here}
+        return here
 
     @property
     def _servers(self) -> Servers:
