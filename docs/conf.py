@@ -1,14 +1,20 @@
 """How Sphinx makes the pages and the man page, by ``make docs``."""
 
+import sys
 from importlib.metadata import version as version_of
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "resourced"
 author = "resourced contributors"
 project_copyright = "resourced contributors"
 version = release = version_of("resourced")
 
-extensions = ["sphinx.ext.autodoc"]
+extensions = ["sphinx.ext.autodoc", "tables"]
 exclude_patterns = ["_build"]
+# ``--option`` stays as it is to be typed.
+smartquotes = False
 
 html_theme = "furo"
 html_title = f"resourced {release}"
@@ -16,4 +22,6 @@ html_title = f"resourced {release}"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 
-man_pages = [("resourcectl", "resourcectl", "lock named things, and run commands under a lock", [], 1)]
+man_pages: list[tuple[str, str, str, list[str], int]] = [
+    ("reference/resourcectl", "resourcectl", "lock named things, and run commands under a lock", [], 1)
+]

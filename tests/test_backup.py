@@ -14,8 +14,8 @@ from tests.daemon import Answer, Daemon
 from tests.documents import read_blocks
 from tests.stores import MySQLBackend, mariadb_fixture, mysql_fixture  # noqa: F401 - fixtures
 
-PAGE = Path(__file__).parent.parent / "docs" / "backup.rst"
-BLOCKS = {block.caption: block.text for block in read_blocks(PAGE.read_text(), "docs/backup.rst")}
+PAGE = Path(__file__).parent.parent / "docs" / "how-to" / "backup.rst"
+BLOCKS = {block.caption: block.text for block in read_blocks(PAGE.read_text(), "docs/how-to/backup.rst")}
 A4 = "/resource/printer/A4"
 
 

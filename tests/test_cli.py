@@ -315,7 +315,7 @@ class StatusTests(SynchronousTestCase):
 
 class ManualTests(SynchronousTestCase):
     def setUp(self):
-        self.manual = (TREE / "docs" / "resourcectl.rst").read_text()
+        self.manual = (TREE / "docs" / "reference" / "resourcectl.rst").read_text()
 
     def test_statuses(self):
         """The manual has every status, with the number that it has."""

@@ -20,6 +20,20 @@ from tests.ports import free_port
 from tests.resourcectl import RESOURCECTL
 
 ROOT = Path(__file__).parent.parent
+TUTORIAL = "docs/tutorial/printer.rst"
+RECIPES = "docs/how-to/recipes.rst"
+#: What is done on one server, in this order.
+PAGES = (
+    "README.rst",
+    "docs/tutorial/http.rst",
+    "docs/how-to/install.rst",
+    "docs/how-to/protect.rst",
+    "docs/how-to/keys.rst",
+    "docs/how-to/mysql.rst",
+    "docs/how-to/monitor.rst",
+    "docs/reference/http.rst",
+    "docs/how-to/python.rst",
+)
 #: Those of ``make run``.
 KEYS = {"RESOURCE_READ": "read-key", "RESOURCE_READ_LOCK": "lock-key", "RESOURCE_WRITE": "write-key"}
 
@@ -67,25 +81,37 @@ def test_tutorial(tmp_path):
     port = free_port()
     listen = f"tcp:{port}:interface=127.0.0.1"
     with a_reader(tmp_path, port, RESOURCED_LISTEN=listen, RESOURCED_STORE=f"sqlite:{tmp_path}/store") as reader:
-        reader.follow(read("docs/tutorial.rst"))
+        reader.follow(read(TUTORIAL))
 
 
 def test_no_collision():
-    """Whoever follows the README and then the tutorial on one server, or the other way round, finds no resource there that the other one made."""
+    """Whoever follows the pages on one server, in any order, finds no resource there that another page made."""
     made = {
         document: set(re.findall(r"""(?:resourcectl create |-d '{"name": ")([\w-]+)""", (ROOT / document).read_text()))
-        for document in ("README.rst", "docs/tutorial.rst")
+        for document in ("README.rst", TUTORIAL, "docs/tutorial/http.rst")
     }
     assert all(made.values())
-    assert made["README.rst"] & made["docs/tutorial.rst"] == set()
+    assert len(set().union(*made.values())) == sum(map(len, made.values()))
     # Nor a fence that only a new server would give.
-    assert re.findall(r"--fence \d", (ROOT / "docs/tutorial.rst").read_text()) == []
+    assert re.findall(r"--fence \d", (ROOT / TUTORIAL).read_text()) == []
+
+
+def test_every_page():
+    """Each page that has a block of code is tried by a test."""
+    tried = {*PAGES, TUTORIAL, RECIPES, "docs/how-to/backup.rst"}
+    with_code = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "README.rst", *(ROOT / "docs").rglob("*.rst"))
+        if re.search(r"^ *\.\. code", path.read_text(), re.MULTILINE)
+    }
+    assert with_code - tried == set()
+    assert tried - with_code == {"docs/how-to/protect.rst"} - with_code
 
 
 def test_recipes(tmp_path, daemon):
     """Each program of the recipes does what it promises, with all its users at once."""
     with a_reader(tmp_path, daemon.port) as reader:
-        reader.follow(read("docs/recipes.rst"))
+        reader.follow(read(RECIPES))
         seen = reader.seen(FIRST)
     assert seen.count("Cleaning up.") == 1, seen
     assert seen.count("Testing with the ") == 4, seen
@@ -94,7 +120,7 @@ def test_recipes(tmp_path, daemon):
 
 def test_nightly_failure(tmp_path, daemon):
     """If the work of the night fails on one machine, another one does it, and the third leaves it alone."""
-    blocks = read("docs/recipes.rst")
+    blocks = read(RECIPES)
     end = 1 + next(number for number, block in enumerate(blocks) if block.caption == CRONTAB)
     work = "echo 'Cleaning up.'"
     failing = f"echo 'Trying.'\nmkdir tried 2>/dev/null && false\n{work}"
@@ -105,20 +131,20 @@ def test_nightly_failure(tmp_path, daemon):
     assert (seen.count("Trying."), seen.count("Cleaning up.")) == (2, 1), seen
 
 
-#: What of the README is done elsewhere, by how it begins: what starts the server, what is for root on a machine of its own, and what
+#: What of the pages is done elsewhere, by how it begins: what starts the server, what is for root on a machine of its own, and what
 #: is no command.
 ELSEWHERE = {
     "make run": "test_tutorial",
     "apt-get install --yes python3-venv": "test_packaging.py",
-    "install -m 644 etc/resourced.service": "test_readme_for_root",
-    "install -d /etc/resourced": "test_readme_for_root",
+    "install -m 644 etc/resourced.service": "test_setup_by_root",
+    "install -d /etc/resourced": "test_setup_by_root",
     "install -d /etc/systemd/system/resourced.service.d": "test_etc.py",
     "install -m 644 etc/fail2ban": "test_fail2ban.py",
-    "resourced key nightly --role lock": "test_readme_for_root",
+    "resourced key nightly --role lock": "test_setup_by_root",
     "install -m 644 etc/prometheus": "test_metrics.py",
     "RESOURCE_WRITE=a-key MYSQL_PASSWORD=a-password docker compose": "test_etc.py",
-    "RESOURCED_LISTEN=ssl:": "test_readme_tls",
-    "[[key]]": "test_readme_for_root",
+    "RESOURCED_LISTEN=ssl:": "test_tls",
+    "[[key]]": "test_setup_by_root",
     "CREATE DATABASE": "test_takeover.py",
     '{"id": 8': "test_timeline.py",
     "id: 7": "test_streams.py",
@@ -126,8 +152,8 @@ ELSEWHERE = {
 
 
 @pytest.fixture(scope="module")
-def readme() -> list[Block]:
-    return read("README.rst")
+def pages() -> list[Block]:
+    return [block for page in PAGES for block in read(page)]
 
 
 def begins(block: Block) -> str:
@@ -141,18 +167,20 @@ def one(blocks: list[Block], beginning: str) -> str:
     return block.text
 
 
-def test_readme(tmp_path, daemon, readme):
-    """Each command and program of the README does what it says, one after the other."""
-    assert {begins(block) for block in readme} - {""} == set(ELSEWHERE)
+def test_pages(tmp_path, daemon, pages):
+    """Each command and program of the pages does what it says, one after the other."""
+    assert {begins(block) for block in pages} - {""} == set(ELSEWHERE)
     with a_reader(tmp_path, daemon.port) as reader:
-        reader.follow(as_programs([block for block in readme if not begins(block)]))
+        reader.follow(as_programs([block for block in pages if not begins(block)]))
         seen = reader.seen(FIRST)
     # The one that waits is answered when the other one lets go, before or after that.
     statuses = re.findall(r"HTTP/1.1 (\d+)", seen)
-    assert statuses[:8] == ["201", "404", "204", "202", "200", "200", "200", "200"], seen
-    assert all(status < "400" for status in statuses[8:]), seen
-    assert seen.count('{"unlocked": true}') == 1, seen
-    assert "flashing with fence " in seen
+    assert statuses[:3] == ["201", "200", "200"], seen
+    assert statuses[3:11] == ["201", "404", "204", "202", "200", "200", "200", "200"], seen
+    assert all(status < "400" for status in statuses[11:]), seen
+    assert seen.count('{"unlocked": true}') == 2, seen
+    assert "scanning with fence " in seen
+    assert "{'pages': 2}" in seen
     assert re.findall(r"^\d+ (\{.*\})$", seen, re.MULTILINE) == [
         "{'status': 'ready'}",
         "{'status': 'busy'}",
@@ -167,17 +195,15 @@ def in_a_root(text: str, root: Path) -> str:
     return re.sub(r"(?<![\w.])/etc/", f"{root}/etc/", text)
 
 
-def test_readme_for_root(tmp_path, readme):
+def test_setup_by_root(tmp_path, pages):
     """What root does to set the service up leaves settings with which a daemon knows the keys that were made."""
     (tmp_path / "etc/systemd/system").mkdir(parents=True)
     (tmp_path / "etc/default").mkdir()
     folder = tmp_path / "daemon"
     folder.mkdir()
     with Daemon(folder, KEYS) as daemon:
-        setup = one(readme, "install -m 644 etc/resourced.service").replace(
-            "localhost:9501", f"127.0.0.1:{daemon.port}"
-        )
-        key = one(readme, "install -d /etc/resourced")
+        setup = one(pages, "install -m 644 etc/resourced.service").replace("localhost:9501", f"127.0.0.1:{daemon.port}")
+        key = one(pages, "install -d /etc/resourced")
         script = in_a_root(f"{setup}\n{key}", tmp_path)
         # There is no systemd here: what it is told is noted down.
         told = f'systemctl() {{ echo "$@" >> {tmp_path}/told; }}'
@@ -185,7 +211,7 @@ def test_readme_for_root(tmp_path, readme):
         printed = subprocess.run(
             ["bash", "-euc", f"{told}\n{script}"], cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True, check=True
         ).stdout
-        limited = in_a_root(one(readme, "resourced key nightly --role lock"), tmp_path)
+        limited = in_a_root(one(pages, "resourced key nightly --role lock"), tmp_path)
         programs = {"PATH": f"{Path(RESOURCECTL).parent}:{os.environ['PATH']}"}
         subprocess.run(["bash", "-euc", limited], env=programs, stdout=subprocess.DEVNULL, check=True)
         daemon.terminate()
@@ -199,9 +225,9 @@ def test_readme_for_root(tmp_path, readme):
         assert sorted(settings) == ["RESOURCED_KEYS", "RESOURCE_WRITE"]
         assert printed.startswith('{"health": "ok"}'), printed
         made = printed.removeprefix('{"health": "ok"}').strip()
-        # The example of an entry in the README is one that the daemon takes.
+        # The example of an entry in the guide is one that the daemon takes.
         with Path(settings["RESOURCED_KEYS"]).open("a") as file:
-            file.write(one(readme, "[[key]]").replace('"ci"', '"example"'))
+            file.write(one(pages, "[[key]]").replace('"ci"', '"example"'))
         daemon.environ = settings
         daemon.start()
         assert daemon.post("/resource", '{"name": "test-1"}', key=settings["RESOURCE_WRITE"]).status == 201
@@ -209,14 +235,14 @@ def test_readme_for_root(tmp_path, readme):
         assert daemon.post("/resource/other/A4/lock", key=made).status == 403
 
 
-def test_readme_tls(tmp_path, readme):
+def test_tls(tmp_path, pages):
     """The setting for TLS is one with which the daemon serves by TLS."""
     (tmp_path / "etc/resourced").mkdir(parents=True)
     name = ["-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "cert.pem"]
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *name]
     subprocess.run(command, cwd=tmp_path / "etc/resourced", stderr=subprocess.DEVNULL, check=True)
     port = free_port()
-    listen = in_a_root(one(readme, "RESOURCED_LISTEN=").partition("=")[2], tmp_path).replace("9501", str(port))
+    listen = in_a_root(one(pages, "RESOURCED_LISTEN=").partition("=")[2], tmp_path).replace("9501", str(port))
     daemon = Daemon(tmp_path, KEYS, listen=listen, port=port)
     curl = ["curl", "--silent", "--cacert", "etc/resourced/cert.pem", f"https://localhost:{port}/health"]
     daemon.launch()
@@ -239,7 +265,7 @@ def test_docstrings(tmp_path, daemon, module):
 
 def test_reference():
     """The reference has every name that the client's users import."""
-    text = (ROOT / "docs/client.rst").read_text()
+    text = (ROOT / "docs/reference/client.rst").read_text()
     assert sorted(re.findall(r"^\.\. auto(?:class|exception):: (\w+)", text, re.MULTILINE)) == sorted(client.__all__)
 
 

@@ -55,18 +55,6 @@ class EnvironmentFileTests(SynchronousTestCase):
         self.assertEqual([line for line in text.splitlines() if line and not line.startswith("#")], [])
 
 
-class ReadmeTests(SynchronousTestCase):
-    def test_every_setting(self):
-        """The tables of the README have a row for every setting, with its option and its default."""
-        text = (ROOT / "README.rst").read_text()
-        rows = re.findall(r"^``([A-Z_]+)`` +``--([a-z-]+)`` +(\S+)", text, re.MULTILINE)
-        self.assertEqual({variable: option for variable, option, _ in rows}, {s.variable: s.option for s in SETTINGS})
-        for variable, _, default in rows:
-            # The table of the keys has no column of defaults: they are empty.
-            if not variable.startswith("RESOURCE_"):
-                self.assertEqual(default, f"``{DEFAULTS[variable]}``" if DEFAULTS[variable] else "empty", variable)
-
-
 class UnitTests(SynchronousTestCase):
     def test_service(self):
         """systemd is told when the daemon is ready and alive, and how to reload; gives it time to end, and files enough for its connections."""

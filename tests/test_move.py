@@ -24,8 +24,8 @@ from tests.documents import read_blocks
 from tests.mariadb import MariaDB
 from tests.stores import mariadb_fixture  # noqa: F401 - a fixture
 
-PAGE = Path(__file__).parent.parent / "docs" / "backup.rst"
-COMMANDS = {block.caption: block.text.split()[1:] for block in read_blocks(PAGE.read_text(), "docs/backup.rst")}
+PAGE = Path(__file__).parent.parent / "docs" / "how-to" / "backup.rst"
+COMMANDS = {block.caption: block.text.split()[1:] for block in read_blocks(PAGE.read_text(), "docs/how-to/backup.rst")}
 A4 = "/resource/printer/A4"
 
 

@@ -46,7 +46,7 @@ def test_faults(name: str) -> None:
 
 
 def test_user_of_the_readme(mysql9: MySQL9, tmp_path: Path) -> None:
-    """A user with a password, who has the rights that the README asks for, is let in at a port though nobody has logged in before, and served."""
+    """A user with a password, who has the rights that the guide asks for, is let in at a port though nobody has logged in before, and served."""
     mysql9.run("CREATE DATABASE printers CHARACTER SET utf8mb4")
     mysql9.run("CREATE USER resourced@'127.0.0.1' IDENTIFIED BY 'a password'")
     rights = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, REFERENCES"

@@ -28,7 +28,7 @@ def members() -> Iterator[tuple[Member, Member]]:
         first.join(seeds, first=True)
         second.join(seeds)
         first.run(f"CREATE DATABASE {DATABASE}")
-        # Not root: to root it does not apply that a server is offline or only reads. These are the rights that the README asks for.
+        # Not root: to root it does not apply that a server is offline or only reads. These are the rights that the guide asks for.
         first.run("CREATE USER keeper@'127.0.0.1'")
         rights = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, REFERENCES"
         first.run(f"GRANT {rights} ON {DATABASE}.* TO keeper@'127.0.0.1'")

@@ -154,7 +154,7 @@ def test_editable_install(checkout, programs, tmp_path):
 
 def check_tutorial(programs, checkout):
     """What the tutorial says of tests works where its reader is: in the checkout, with what ``make run`` has installed."""
-    blocks = read_blocks((TREE / "docs/tutorial.rst").read_text(), "docs/tutorial.rst")
+    blocks = read_blocks((TREE / "docs/tutorial/printer.rst").read_text(), "docs/tutorial/printer.rst")
     [program] = [block for block in blocks if block.caption == "test_labels.py"]
     [setup] = [block.text for block in blocks if "pip install" in block.text]
     [command] = [block.text for block in blocks if program.caption in block.text]

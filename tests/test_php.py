@@ -157,7 +157,7 @@ def test_held_open(tmp_path, client, name):
 
 
 def test_differences(daemon, name):
-    """What the README says of the answers that differ from those of the original server."""
+    """What the docs say of the answers that differ from those of the original server."""
     held = f"/resource/{name.replace('/é', '%2F%C3%A9')}/held"
     fresh = held.replace("held", "fresh")
     daemon.create(name)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from docs.tables import metrics_as_text
 from tests.daemon import PATIENCE, READ, Daemon, eventually
 from tests.mariadb import MariaDB
 
@@ -262,12 +263,11 @@ def answers(daemon: Daemon) -> bool:
         return False
 
 
-def test_readme(told: str) -> None:
-    """The README has a row for each metric, with its kind, or names it as a limit."""
-    text = (ETC.parent / "README.rst").read_text()
-    rows = dict(re.findall(r"^``(resourced_\w+)`` +(counter|gauge|histogram)\b", text, re.MULTILINE))
-    rows |= dict.fromkeys(re.findall(r"``(resourced_\w+_limit)``", text), "gauge")
-    assert rows == dict(re.findall(r"^# TYPE (resourced_\w+) (\w+)$", told, re.MULTILINE))
+def test_reference(told: str) -> None:
+    """The reference describes each metric of a real daemon, with its kind, and no other."""
+    described = dict(re.findall(r"^``(\w+)`` \((\w+)", metrics_as_text(), re.MULTILINE))
+    daemon = dict(re.findall(r"^# TYPE (\w+) (\w+)$", told, re.MULTILINE))
+    assert {**described, "resourced_build_info": "gauge"} == daemon
 
 
 def test_well_formed(told: str) -> None:

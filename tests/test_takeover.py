@@ -13,7 +13,7 @@ from resourced.storage.sql.migration import EXACT_NAMES, _migrate_to, migrations
 from tests.daemon import LOCK, Daemon
 from tests.mariadb import MariaDB
 
-README = Path(__file__).parent.parent / "README.rst"
+GUIDE = Path(__file__).parent.parent / "docs/how-to/mysql.rst"
 DATABASE = "small_swoole_resource"
 
 #: As the original server makes them.
@@ -211,8 +211,8 @@ def test_name_that_cannot_be_kept(tmp_path, mariadb, resource, selector, named):
 
 @pytest.mark.parametrize("found", ["no database", "an empty database", "an old database"])
 def test_rights(tmp_path, mariadb, found):
-    """A user with the rights that the README gives, on that one database, is enough for the first start and all that follows."""
-    grant = re.search(r"GRANT ([A-Z, \n]+) ON", README.read_text())
+    """A user with the rights that the guide gives, on that one database, is enough for the first start and all that follows."""
+    grant = re.search(r"GRANT ([A-Z, \n]+) ON", GUIDE.read_text())
     assert grant is not None
     mariadb.run("CREATE USER resourced@'%' IDENTIFIED BY 'of the house'")
     mariadb.run(f"GRANT {grant[1]} ON {DATABASE}.* TO resourced@'%'")
@@ -299,7 +299,7 @@ def test_way_back(tmp_path, mariadb):
     """
     The original server finds in the tables what its URLs need no percent-encoding for, and can add to it; not the others.
 
-    So says the README of the way back; this asks and adds as that server does.
+    So say the docs of the way back; this asks and adds as that server does.
     """
     fill(mariadb, ADOPTED, rows(ENCODED))
     with Daemon(tmp_path, variables(mariadb)) as daemon:

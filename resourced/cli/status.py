@@ -17,7 +17,7 @@ from resourced.client import (
 
 
 class Status(IntEnum):
-    """How it ended. ``docs/resourcectl.rst`` tells users; scripts rely on the numbers."""
+    """How it ended. ``docs/reference/resourcectl.rst`` tells users; scripts rely on the numbers."""
 
     OK = 0
     USAGE = 64
