@@ -113,6 +113,14 @@ def edge_errors() -> Iterator[tuple[str, str, str]]:
         for status, code, sentence in zip(call.args, call.args[1:], call.args[2:], strict=False):
             if isinstance(status, ast.Constant) and isinstance(status.value, int) and 400 <= status.value < 600:
                 yield str(status.value), _as_written(code), _as_written(sentence)
+        if ast.unparse(call.func) == "answer" and isinstance(call.args[-1], ast.Dict):
+            said = {
+                ast.literal_eval(key): value
+                for key, value in zip(call.args[-1].keys, call.args[-1].values, strict=True)
+                if key
+            }
+            if "code" in said:
+                yield _as_written(call.args[1]), _as_written(said["code"]), _as_written(said["error"])
     for kind in vars(routing).values():
         if isinstance(kind, type) and hasattr(kind, "word") and kind.__module__ == routing.__name__:
             yield str(getattr(kind, "code", "")), kind.word, str(getattr(kind, "description", ""))

@@ -26,7 +26,9 @@ class ResourcedError(Exception):
 class BadRequest(ResourcedError):
     """The request cannot be understood; ``code`` says what in it."""
 
-    def __init__(self, sentence: str, code: str = "bad_request") -> None:
+    code = "bad_request"
+
+    def __init__(self, sentence: str, code: str = code) -> None:
         super().__init__(sentence)
         self.code = code
 
