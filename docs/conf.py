@@ -11,7 +11,7 @@ author = "resourced contributors"
 project_copyright = "resourced contributors"
 version = release = version_of("resourced")
 
-extensions = ["sphinx.ext.autodoc", "tables"]
+extensions = ["sphinx.ext.autodoc", "tables", "diagrams"]
 exclude_patterns = ["_build"]
 # ``--option`` stays as it is to be typed.
 smartquotes = False
