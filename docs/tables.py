@@ -1,7 +1,7 @@
 """
 The reference of settings, metrics and errors, made from the tables by which the server itself works.
 
-Three directives of Sphinx: ``settings`` with the options that it describes, ``metrics`` and ``errors``.
+Directives of Sphinx: ``settings`` with the options that it describes, ``metrics``, ``errors``, and ``figures`` with columns of a benchmark.
 """
 
 from __future__ import annotations
@@ -146,6 +146,24 @@ def _escaped(text: str) -> str:
     return "".join(part if part.startswith("``") else re.sub(r"([*_`|\\])", r"\\\1", part) for part in parts)
 
 
+def figures_as_text(text: str, columns: list[str]) -> str:
+    """
+    Take some columns of one of the tables that ``make bench`` has written.
+
+    :param columns: their heads; the first is that of the table's first column.
+    :raises ValueError: there is no such table, or no such column in it.
+    """
+    for block in text.split("\n\n"):
+        lines = block.strip().splitlines()
+        spans = [slice(*found.span()) for found in re.finditer("=+", lines[0])]
+        rows = [[line[span].strip() for span in spans] for line in lines if not line.startswith("=")]
+        if rows and rows[0] and rows[0][0] == columns[0]:
+            chosen = [rows[0].index(column) for column in columns]
+            cells = ["   " + ",".join(row[number] for number in chosen) for row in rows]
+            return "\n".join([".. csv-table::", "   :header-rows: 1", "", *cells])
+    raise ValueError(f"no table of {columns[0]}")
+
+
 class _Settings(SphinxDirective):
     has_content = True
 
@@ -163,9 +181,23 @@ class _Errors(SphinxDirective):
         return self.parse_text_to_nodes(errors_as_text())
 
 
+class _Figures(SphinxDirective):
+    """Its argument is the file, its content the columns."""
+
+    has_content = True
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        _, path = self.env.relfn2path(self.arguments[0])
+        self.env.note_dependency(path)
+        columns = [column.strip() for column in " ".join(self.content).split(",")]
+        return self.parse_text_to_nodes(figures_as_text(Path(path).read_text(), columns))
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.add_directive("settings", _Settings)
     app.add_directive("metrics", _Metrics)
     app.add_directive("errors", _Errors)
+    app.add_directive("figures", _Figures)
     return {"parallel_read_safe": True}
