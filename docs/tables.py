@@ -58,7 +58,8 @@ def metrics() -> Iterator[Metric]:
     """Return all that ``/metrics`` says, with figures that mean nothing."""
     config = Config.load({"resource-write": "key"}, {}, "/")
     yield from Metrics().collect()
-    yield from gauges_of(config, MagicMock(), MagicMock(), MagicMock(), MagicMock(), serving=bool).collect()
+    parts: dict[str, Any] = {name: MagicMock() for name in inspect.signature(gauges_of).parameters}
+    yield from gauges_of(**{**parts, "config": config}).collect()
     yield from ProcessCollector(registry=None).collect()
 
 
@@ -159,7 +160,7 @@ def figures_as_text(text: str, columns: list[str]) -> str:
         rows = [[line[span].strip() for span in spans] for line in lines if not line.startswith("=")]
         if rows and rows[0] and rows[0][0] == columns[0]:
             chosen = [rows[0].index(column) for column in columns]
-            cells = ["   " + ",".join(row[number] for number in chosen) for row in rows]
+            cells = ["   " + ",".join(f'"{row[number]}"' for number in chosen) for row in rows]
             return "\n".join([".. csv-table::", "   :header-rows: 1", "", *cells])
     raise ValueError(f"no table of {columns[0]}")
 
@@ -190,7 +191,7 @@ class _Figures(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         _, path = self.env.relfn2path(self.arguments[0])
         self.env.note_dependency(path)
-        columns = [column.strip() for column in " ".join(self.content).split(",")]
+        columns = [column.strip() for column in " ".join(self.content).split(";")]
         return self.parse_text_to_nodes(figures_as_text(Path(path).read_text(), columns))
 
 
