@@ -10,7 +10,6 @@ import re
 import resource
 import signal
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -20,45 +19,19 @@ from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 from twisted.python import usage
 from twisted.scripts import twistd
-from twisted.web.resource import IResource
 
-from resourced.api.admin import Steering
-from resourced.api.base import ResourceAPI
-from resourced.api.dispatch import Dispatch
-from resourced.api.history import History
-from resourced.api.locking import Published
-from resourced.api.metrics import Scrape
-from resourced.api.openapi import Described
-from resourced.api.standby import Standby
-from resourced.api.ui import Displayed
+from resourced.assembly import Surroundings, assemble
 from resourced.auth.key_command import run as run_key_command
 from resourced.auth.key_file import KeyFile
-from resourced.auth.keys import Keys, Permission, key_of
 from resourced.clock import count_monotonically, elapsed
 from resourced.config import OPTION_FLAGS, OPTION_PARAMETERS, Config, MySQLSettings, SQLiteSettings, store_of
-from resourced.errors import ConfigurationError, NotAuthorized, ResourcedError
-from resourced.events.feed import Feed
-from resourced.events.push import Streams
-from resourced.http.access_log import SHOWN
+from resourced.errors import ConfigurationError, ResourcedError
 from resourced.http.ciphers import require_forward_secrecy
-from resourced.http.edge import Gate
-from resourced.http.fast.connection import FastSite
-from resourced.http.limits import Limits as SiteLimits
-from resourced.http.site import ResourcedSite
-from resourced.locks.group_commit import Journal
-from resourced.locks.manager import LockManager
-from resourced.locks.pauses import Pauses
-from resourced.locks.table import Limits as LockLimits
-from resourced.locks.table import Times, ids_from
-from resourced.locks.tickets import Names
 from resourced.metrics.collect import Metrics
 from resourced.metrics.gauges import gauges_of
 from resourced.metrics.reactor_lag import Lag
-from resourced.metrics.render import Exposition
-from resourced.model import Event
-from resourced.quotas import CONNECTIONS, Quota, Quotas
 from resourced.service.checkup import check
-from resourced.service.daemon import Daemon, TwistdProcess
+from resourced.service.daemon import Back, Daemon, Front, Leadership, TwistdProcess
 from resourced.service.guard import Watch, guard_of
 from resourced.service.housekeeping import Housekeeping
 from resourced.service.leadership import Election, TakeOver
@@ -67,9 +40,6 @@ from resourced.service.move import move
 from resourced.service.restoration import restore
 from resourced.service.retention import Retention
 from resourced.service.systemd import ServiceManager
-from resourced.storage.definition_cache import CachedStore
-from resourced.storage.interface import Store
-from resourced.storage.leader_lease import LEADER_LEASE, LeaderLease
 from resourced.storage.sql.dialect import Dialect, MySQL, SQLite
 from resourced.storage.sql.executor import Database
 from resourced.storage.sql_store import SQLStore
@@ -180,92 +150,24 @@ def makeService(options: Options) -> IService:
         max_pending=config.max_pending,
         short=not config.reference_path,
         measure=metrics.work,
-        parted=lambda: journal.begin_anew(),  # noqa: PLW0108 - it is made below
-    )
-    lease = LeaderLease(elapsed, LEADER_LEASE)
-    in_sql = SQLStore(database, judge=not config.volatile_locks)
-    store: Store = in_sql
-    if not config.reference_path:
-        store = CachedStore(store, reactor, lease)
-    since = ids_from(int(time.time() * 1000)) if config.volatile_locks else 0
-    feed = Feed(
-        reactor,
-        store,
-        kept=config.events_keep > 0 and not config.volatile_locks,
-        since=since,
-    )
-    journal = Journal(
-        reactor,
-        store,
-        leadership_lost=lambda error: process.fail(error.sentence),
-        durable=not config.volatile_locks,
-        lease=lease,
-        measure=metrics.commit,
-        history=config.events_keep > 0,
-        happened=to_all([feed.happened, metrics.happened]),
-        resumed=feed.resumed,
-        soon=lambda work: reactor.callLater(0, work),
+        parted=lambda: server.locking.journal.begin_anew(),  # noqa: PLW0108 - it is made below
     )
     guard = guard_of(reactor, engine)
-    watch = Watch(reactor, guard, store, journal, lease)
-    retention = Retention(reactor, store, config.events_keep, config.events_max, config.events_max_bytes)
-    housekeeping = Housekeeping(reactor, [store.sweep, retention.mark, retention.forget, retention.forget_beyond])
-    pauses = Pauses(reactor.seconds)
-    pauses.alive()
-    whole = Quota(config.max_locks, config.max_waiting, config.max_streams)
-    keys = Keys(config.resource_read, config.resource_read_lock, config.resource_write, whole)
-    quotas = Quotas(reactor.seconds, keys.quota, metrics.refused)
-    locks = LockManager(
-        reactor,
-        journal,
-        # Nothing forks any more once the first ticket is asked for.
-        new_ticket=Names(os.urandom).draw,
-        times=Times(lease=config.lease, place=config.place, claim=config.claim),
-        limits=LockLimits(queue=config.max_queue, waiting=config.max_waiting, locks=config.max_locks),
-        quotas=quotas,
+    in_sql = SQLStore(database, judge=not config.volatile_locks)
+    around = Surroundings(
+        clock=reactor,
+        elapsed=elapsed,
+        leadership_lost=lambda error: process.fail(error.sentence),
+        soon=lambda work: reactor.callLater(0, work),
         predecessor_lease=guard.lag,
-        wall=time.time,
-        pauses=pauses,
-        since=since,
-    )
-    streams = Streams(config.max_streams, quotas)
-    exposition = Exposition(metrics)
-    scrape = Scrape(keys, store, locks, exposition, free=config.open_metrics)
-    api = ResourceAPI(
-        Published(
-            keys,
-            store,
-            locks,
-            longest_wait=config.max_wait,
-            usual_wait=config.default_wait,
-            fault=database.fault,
-        ),
-        Steering(keys, store, locks),
-        Described(),
-        scrape,
-        History(keys, store, locks, feed=feed, streams=streams, clock=reactor),
-        Displayed(),
         fault=database.fault,
     )
-    leaf_of = _reference_path if config.reference_path else Dispatch
-    limits = SiteLimits(
-        max_body=config.max_body,
-        request=config.request_deadline,
-        connections=config.max_connections,
-        peer_connections=config.max_peer_connections,
-        requests=config.max_requests,
-        buffered=config.max_buffered,
-    )
-    site = (ResourcedSite if config.reference_path else FastSite)(
-        Standby(leaf_of(ResourceAPI(scrape))),
-        reactor,
-        limits,
-        metrics.request,
-        crowded=lambda: metrics.refused(CONNECTIONS),
-        gate=gate_of(keys),
-        proxies=config.trusted_proxies,
-        shown=SHOWN[config.access_log],
-    )
+    server = assemble(config, around, in_sql, metrics)
+    locking = server.locking
+    locking.pauses.alive()
+    watch = Watch(reactor, guard, locking.store, locking.journal, locking.lease)
+    retention = Retention(reactor, locking.store, config.events_keep, config.events_max, config.events_max_bytes)
+    jobs = [locking.store.sweep, retention.mark, retention.forget, retention.forget_beyond]
     require_forward_secrecy()
     endpoint = serverFromString(reactor, with_backlog(config.listen))
     log.info("resourced {version}.", version=version("resourced"))
@@ -273,64 +175,47 @@ def makeService(options: Options) -> IService:
 
     async def settled() -> None:
         if config.restored:
-            await restore(in_sql, locks, config.restored)
+            await restore(in_sql, locking.locks, config.restored)
 
     daemon = Daemon(
         reactor,
         process,
         ServiceManager.of(reactor, os.environ, os.getpid()),
-        KeyFile(config.keys, keys),
-        guard,
-        Election(elapsed, guard, store, journal, database, TakeOver()),
-        watch,
-        housekeeping,
-        endpoint,
-        site,
-        leaf_of(api),
-        locks,
-        streams,
-        journal,
-        store,
-        database,
+        Front(
+            endpoint=endpoint,
+            site=server.site,
+            leaf=server.leaf,
+            streams=locking.streams,
+            grace=config.grace,
+            secure=config.listen.startswith(("ssl:", "tls:")),
+        ),
+        Back(locking.locks, locking.journal, locking.store, database),
+        Leadership(
+            guard=guard,
+            election=Election(elapsed, guard, locking.store, locking.journal, database, TakeOver()),
+            watch=watch,
+            standby=config.standby,
+            store_wait=config.store_wait,
+        ),
+        KeyFile(config.keys, locking.keys),
+        Housekeeping(reactor, jobs),
         settled,
-        standby=config.standby,
-        store_wait=config.store_wait,
-        grace=config.grace,
-        secure=config.listen.startswith(("ssl:", "tls:")),
     )
-    exposition.add(gauges_of(config, site, locks, streams, database, lambda: daemon.serving, lambda: retention.kept))
+    server.exposition.add(
+        gauges_of(
+            config,
+            server.site,
+            locking.locks,
+            locking.streams,
+            database,
+            lambda: daemon.serving,
+            lambda: retention.kept,
+        )
+    )
     services = MultiService() if config.log_format == "text" else Logged(json_observer(options.parent or {}))
-    for service in (Lag(reactor, metrics.lag.observe, lambda _: pauses.alive()), daemon):
+    for service in (Lag(reactor, metrics.lag.observe, lambda _: locking.pauses.alive()), daemon):
         services.addService(service)
     return services
-
-
-def _reference_path(api: ResourceAPI) -> IResource:
-    """Leave the way from a request to the handler of its route to Klein."""
-    return api.app.resource()
-
-
-def gate_of(keys: Keys) -> Gate:
-    """Let a body be read only if its request has a key that is known, whatever that may do."""
-
-    def gate(x_api_key: Sequence[bytes], authorization: Sequence[bytes]) -> NotAuthorized | None:
-        try:
-            keys.authorize(key_of(x_api_key, authorization), Permission(0))
-        except NotAuthorized as error:
-            return error
-        return None
-
-    return gate
-
-
-def to_all(listeners: Sequence[Callable[[Sequence[Event]], object]]) -> Callable[[Sequence[Event]], None]:
-    """Let several be told what has happened."""
-
-    def tell(events: Sequence[Event]) -> None:
-        for listener in listeners:
-            listener(events)
-
-    return tell
 
 
 def engine_of(config: Config) -> Dialect:

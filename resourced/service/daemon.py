@@ -9,7 +9,8 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv6Address, UNIXAddress
@@ -54,16 +55,56 @@ class Process(Protocol):
         """Do this whenever somebody asks the process to read its files again."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Front:
+    """
+    Where clients come in.
+
+    :ivar site: answers as a daemon that stands by until it serves ``leaf``.
+    :ivar leaf: what answers a request once the store is this daemon's.
+    :ivar grace: how long requests under way may take to end, in seconds.
+    :ivar secure: whether the endpoint speaks TLS.
+    """
+
+    endpoint: IStreamServerEndpoint
+    site: ResourcedSite
+    leaf: IResource
+    streams: Streams
+    grace: float
+    secure: bool
+
+
+class Back(NamedTuple):
+    """What is behind the routes, from the locks down to the database."""
+
+    locks: LockManager
+    journal: Journal
+    store: Store
+    database: Database
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leadership:
+    """
+    How a daemon becomes the leader of its store, and sees that it is no more.
+
+    :ivar standby: wait, with the port open, if another daemon serves the store.
+    :ivar store_wait: wait for the store if it cannot be reached at the start.
+    """
+
+    guard: Guard
+    election: Election
+    watch: Watch
+    standby: bool
+    store_wait: bool
+
+
 class Daemon(Service):
     """
     First the keys, then the database and to be its leader, then the locks, then the port; and the other way round at the end.
 
     :param manager: who is told how the daemon does.
     :param settled: does what is left to do once the store is this daemon's, before anybody is served.
-    :param standby: wait, with the port open, if another daemon serves the store.
-    :param store_wait: wait for the store if it cannot be reached at the start.
-    :param grace: how long requests under way may take to end, in seconds.
-    :param secure: whether the port speaks TLS.
     :ivar serving: whether it is the one that serves the store.
     """
 
@@ -72,47 +113,22 @@ class Daemon(Service):
         clock: IReactorTime,
         process: Process,
         manager: ServiceManager,
+        front: Front,
+        back: Back,
+        leadership: Leadership,
         key_file: KeyFile,
-        guard: Guard,
-        election: Election,
-        watch: Watch,
         housekeeping: Housekeeping,
-        endpoint: IStreamServerEndpoint,
-        site: ResourcedSite,
-        api: IResource,
-        locks: LockManager,
-        streams: Streams,
-        journal: Journal,
-        store: Store,
-        database: Database,
         settled: Callable[[], Awaitable[None]],
-        *,
-        standby: bool,
-        store_wait: bool,
-        grace: float,
-        secure: bool,
     ) -> None:
         self._clock = clock
         self._process = process
         self._manager = manager
+        self._front = front
+        self._back = back
+        self._leadership = leadership
         self._key_file = key_file
-        self._guard = guard
-        self._election = election
-        self._watch = watch
         self._housekeeping = housekeeping
-        self._endpoint = endpoint
-        self._site = site
-        self._api = api
-        self._locks = locks
-        self._streams = streams
-        self._journal = journal
-        self._store = store
-        self._database = database
         self._settled = settled
-        self._standby = standby
-        self._store_wait = store_wait
-        self._grace = grace
-        self._scheme = "https" if secure else "http"
         self.serving = False
         self._port: IListeningPort | None = None
         self._starting: Deferred[None] | None = None
@@ -136,9 +152,9 @@ class Daemon(Service):
         self._process.when_told_to_reload(self._key_file.reload)
         await self._lead()
         await self._settled()
-        self._watch.start()
+        self._leadership.watch.start()
         self._housekeeping.start()
-        self._site.serve(self._api)
+        self._front.site.serve(self._front.leaf)
         self.serving = True
         await self._listen()
         self._process.settle()
@@ -150,20 +166,20 @@ class Daemon(Service):
         """Become the leader, the one daemon of the store, and know its locks; wait for that, if that is wanted."""
         while True:
             try:
-                verdict = await self._election.attempt()
+                verdict = await self._leadership.election.attempt()
                 if verdict is Verdict.FREE:
                     return
-                if verdict is Verdict.TAKEN and not self._standby:
+                if verdict is Verdict.TAKEN and not self._leadership.standby:
                     raise ConfigurationError(
                         "Another daemon serves this store already. With --standby this one would wait for its end."
                     )
                 word = "serves" if verdict is Verdict.TAKEN else "may still serve"
                 why = f"Another daemon {word} this store; waiting for its end."
             except StoreUnavailable as error:
-                if not (self._standby or self._store_wait):
+                if not (self._leadership.standby or self._leadership.store_wait):
                     raise
                 why = f"{error.sentence} Waiting for it."
-            if self._standby:
+            if self._leadership.standby:
                 await self._listen()
             self._wait_because(why)
             await deferLater(self._clock, PERIOD)
@@ -174,7 +190,7 @@ class Daemon(Service):
             return
         self._status = why
         log.warn("{why}", why=why)
-        if self._standby:
+        if self._leadership.standby:
             # Whoever starts other things after this one has waited long enough: it does all that it can.
             self._manager.ready(f"Standing by: {why}")
         else:
@@ -186,10 +202,10 @@ class Daemon(Service):
         # Who has lost its term ends; that is for the watch to see to.
         with suppress(EpochLost):
             try:
-                await self._store.ping()
-                self._journal.check()
+                await self._back.store.ping()
+                self._back.journal.check()
             except StoreUnavailable as away:
-                status = f"Serving, but: {(self._database.fault() or away).sentence}"
+                status = f"Serving, but: {(self._back.database.fault() or away).sentence}"
         if status != self._status:
             self._status = status
             self._manager.status(status)
@@ -198,14 +214,14 @@ class Daemon(Service):
         if self._port is not None:
             return
         try:
-            self._port = await self._endpoint.listen(self._site)
+            self._port = await self._front.endpoint.listen(self._front.site)
         except (CannotListenError, OSError) as error:
             # Twisted's own error for a Unix socket's folder is that of the system.
             raise ConfigurationError(f"RESOURCED_LISTEN cannot be used: {error}") from None
         address = self._port.getHost()
         log.info("Listening on {address}.", address=_spelled(address))
         if not isinstance(address, UNIXAddress):
-            log.info("The page is {url}.", url=_page(self._scheme, address))
+            log.info("The page is {url}.", url=_page("https" if self._front.secure else "http", address))
 
     def _not_started(self, failure: Failure) -> None:
         reason = failure.value
@@ -225,18 +241,18 @@ class Daemon(Service):
         if self._port is not None:
             await maybeDeferred(self._port.stopListening)
         # First the word to the connections, so that the answers to those who wait say that they are the last.
-        drained = self._site.drain(self._grace)
-        self._watch.stop()
+        drained = self._front.site.drain(self._front.grace)
+        self._leadership.watch.stop()
         self._housekeeping.stop()
-        self._locks.stop_waiting()
-        self._streams.close()
+        self._back.locks.stop_waiting()
+        self._front.streams.close()
         try:
             await drained
         except TooLate:
-            log.warn("Some requests were not done within {grace} seconds.", grace=self._grace)
-        await self._journal.close()
-        await self._store.close()
-        await self._guard.release()
+            log.warn("Some requests were not done within {grace} seconds.", grace=self._front.grace)
+        await self._back.journal.close()
+        await self._back.store.close()
+        await self._leadership.guard.release()
         self._manager.gone()
         log.info("Stopped.")
 

@@ -2,70 +2,27 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from math import inf
 from typing import Any, Final
 
-from treq.testing import StubTreq
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.defer import TimeoutError as StillThere
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
 from zope.interface import implementer
 
-from resourced.api.admin import Steering
-from resourced.api.base import ResourceAPI
-from resourced.api.history import History
-from resourced.api.locking import Published
-from resourced.auth.keys import Keys
+from resourced.assembly import Surroundings, assemble
 from resourced.client import Client
-from resourced.events.feed import Feed
-from resourced.events.push import Streams
-from resourced.http.routing import Front
-from resourced.http.site import ResourcedSite
-from resourced.locks.group_commit import Journal
-from resourced.locks.manager import LockManager
-from resourced.locks.table import Times
+from resourced.config import Config
+from resourced.testing.memory_treq import MemoryTreq
 from resourced.testing.store import MemoryStore
 
 #: In what steps a ``Clock`` is advanced, in seconds.
 STEP: Final = 0.125
 #: How many seconds requests may take that are under way when a server is closed.
 GRACE: Final = 2.0
-#: How many may follow the events.
-STREAMS: Final = 100
-
-
-class MemoryTreq:
-    """
-    What ``treq`` is to a client, without a network: every request goes straight to a server in memory.
-
-    :param root: of the server's site.
-    """
-
-    def __init__(self, root: Front) -> None:
-        self._stub: Any = StubTreq(root)
-        self._flushing = False
-        self._again = False
-
-    def request(self, method: str, url: str, **rest: Any) -> Deferred[Any]:
-        """Send a request, as ``treq.request`` does."""
-        answer: Deferred[Any] = self._stub.request(method, url, **rest)
-        self.flush()
-        return answer
-
-    def flush(self) -> None:
-        """Let everything arrive that is under way, in either direction, and what follows from that."""
-        self._again = True
-        if self._flushing:
-            return
-        self._flushing = True
-        try:
-            while self._again:
-                self._again = False
-                self._stub.flush()
-        finally:
-            self._flushing = False
 
 
 @implementer(IReactorTime)
@@ -98,44 +55,38 @@ class _Timers:
 
 
 class _Life:
-    """
-    What of a server does not outlive a restart: everything but the store. It is what ``tap`` puts together, without all that is
-    not needed here.
-    """
+    """What of a server does not outlive a restart: everything but the store and the connections."""
 
-    def __init__(
-        self, clock: Any, store: MemoryStore, times: Times, longest_wait: float, usual_wait: float, keys: Keys
-    ) -> None:
+    def __init__(self, config: Config, clock: Any, store: MemoryStore) -> None:
         self._timers = _Timers(clock)
-        feed = Feed(self._timers, store)
-        self._streams = Streams(STREAMS)
-        self._journal = Journal(
-            self._timers, store, leadership_lost=lambda _: None, happened=feed.happened, resumed=feed.resumed
+        around = Surroundings(
+            clock=self._timers,
+            edge_clock=clock,
+            elapsed=clock.seconds,
+            leadership_lost=lambda _: None,
+            # Nobody else comes to this store while it lives.
+            leader_lease=inf,
         )
-        self._locks = LockManager(self._timers, self._journal, new_ticket=lambda: secrets.token_hex(16), times=times)
+        self.server = assemble(config, around, store)
         # The store has its answers ready, so this is done at once.
-        Deferred.fromCoroutine(self._lead(store))
-        parts = (keys, store, self._locks)
-        self.leaf = ResourceAPI(
-            Published(*parts, longest_wait=longest_wait, usual_wait=usual_wait),
-            Steering(*parts),
-            History(*parts, feed=feed, streams=self._streams, clock=self._timers),
-        ).app.resource()
+        Deferred.fromCoroutine(self._lead())
 
-    async def _lead(self, store: MemoryStore) -> None:
-        await self._journal.open(await store.look())
+    async def _lead(self) -> None:
+        locking = self.server.locking
+        await locking.journal.open(await locking.store.look())
 
     def end(self) -> None:
         """Answer everybody who waits, and have nothing more to do with the store."""
-        self._locks.stop_waiting()
-        self._streams.close()
-        Deferred.fromCoroutine(self._journal.close())
+        locking = self.server.locking
+        locking.locks.stop_waiting()
+        locking.streams.close()
+        Deferred.fromCoroutine(locking.journal.close())
         self._timers.stop()
 
 
 class MemoryServer:
     """
-    A server that forgets everything with its process: the real lock manager behind the real API, over a ``MemoryStore``.
+    A server that forgets everything with its process: what the daemon serves, by the same path, over a ``MemoryStore``.
 
     In a test without a reactor it runs by a ``Clock``: ``client`` makes clients that need no network, and ``advance`` lets time
     pass. With a reactor it can ``listen``, for clients of every kind.
@@ -172,13 +123,20 @@ class MemoryServer:
         self.store = store or MemoryStore()
         self.url = "http://resourced.test"
         self._clock = clock
-        self._times = Times(lease=lease, place=place, claim=claim)
-        self._longest_wait = longest_wait
-        self._usual_wait = usual_wait
+        self._config = replace(
+            Config.load({}, {"RESOURCE_READ": self.read_key}, "/"),
+            resource_read_lock=self.lock_key,
+            resource_write=self.write_key,
+            lease=lease,
+            place=place,
+            claim=claim,
+            max_wait=longest_wait,
+            default_wait=usual_wait,
+        )
         self._life = self._begin()
-        self._site = ResourcedSite(self._life.leaf, clock)
-        self._front = Front(self._life.leaf)
-        self.treq = MemoryTreq(self._front)
+        self._site = self._life.server.site
+        self._serve()
+        self.treq = MemoryTreq(self._site, clock)
         self._port: IListeningPort | None = None
 
     def client(self, key: str = write_key, **options: Any) -> Client:
@@ -203,8 +161,7 @@ class MemoryServer:
         """Be a new server over the same store: what was committed is still there, and all times start anew."""
         self._life.end()
         self._life = self._begin()
-        self._front.inner = self._life.leaf
-        self._site.serve(self._life.leaf)
+        self._serve()
         self.treq.flush()
 
     def listen(self, port: int = 0) -> str:
@@ -227,5 +184,7 @@ class MemoryServer:
                 await self._site.drain(GRACE)
 
     def _begin(self) -> _Life:
-        keys = Keys(self.read_key, self.lock_key, self.write_key)
-        return _Life(self._clock, self.store, self._times, self._longest_wait, self._usual_wait, keys)
+        return _Life(self._config, self._clock, self.store)
+
+    def _serve(self) -> None:
+        self._site.serve(self._life.server.leaf)

@@ -1,0 +1,236 @@
+"""
+One server, put together: the locks, the routes and the HTTP edge over a store.
+
+``tap`` adds a database, a port and the service around them. ``testing`` and the tests add a store in memory. All of them serve what
+``assemble`` returns, so that a test sees what runs in production.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.resource import IResource
+
+from resourced.api.admin import Steering
+from resourced.api.base import ResourceAPI
+from resourced.api.dispatch import Dispatch
+from resourced.api.history import History
+from resourced.api.locking import Published
+from resourced.api.metrics import Scrape
+from resourced.api.openapi import Described
+from resourced.api.standby import Standby
+from resourced.api.ui import Displayed
+from resourced.auth.keys import Keys, Permission, key_of
+from resourced.config import Config
+from resourced.errors import EpochLost, NotAuthorized, StoreUnavailable
+from resourced.events.feed import Feed
+from resourced.events.push import Streams
+from resourced.http.access_log import SHOWN
+from resourced.http.edge import Gate
+from resourced.http.fast.connection import FastSite
+from resourced.http.limits import Limits as SiteLimits
+from resourced.http.site import ResourcedSite
+from resourced.locks.group_commit import Journal
+from resourced.locks.manager import LockManager
+from resourced.locks.pauses import Pauses
+from resourced.locks.table import Limits as LockLimits
+from resourced.locks.table import Times, ids_from
+from resourced.locks.tickets import Names
+from resourced.metrics.collect import Metrics
+from resourced.metrics.render import Exposition
+from resourced.model import Event
+from resourced.quotas import CONNECTIONS, Quota, Quotas
+from resourced.storage.definition_cache import CachedStore
+from resourced.storage.interface import Store
+from resourced.storage.leader_lease import LEADER_LEASE, LeaderLease
+
+
+def _at_once(work: Callable[[], None]) -> None:
+    work()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """
+    What a server takes from its process, besides its settings and its store. A test gives it a clock of its own.
+
+    :ivar clock: what all timers run by.
+    :ivar edge_clock: what the timers of connections run by, if they outlive this server.
+    :ivar elapsed: seconds that also pass while the machine is suspended.
+    :ivar leadership_lost: called once when another daemon has taken over the store.
+    :ivar wall: the seconds of Unix time.
+    :ivar new_ticket: draws a ticket that nobody can guess. Nothing may fork any more once it was called.
+    :ivar soon: calls a function when all that has arrived has been decided, so that it is committed as one group.
+    :ivar leader_lease: for how many seconds after a commit this is the one writer.
+    :ivar predecessor_lease: for how many seconds an earlier daemon may go on telling clients what it knew.
+    :ivar fault: what is wrong with the store, if that is known; asked with the number of seconds within which it was seen, or without.
+    """
+
+    clock: IReactorTime
+    edge_clock: IReactorTime | None = None
+    elapsed: Callable[[], float]
+    leadership_lost: Callable[[EpochLost], None]
+    wall: Callable[[], float] = time.time
+    new_ticket: Callable[[], str] = field(default_factory=lambda: Names(os.urandom).draw)
+    soon: Callable[[Callable[[], None]], object] = _at_once
+    leader_lease: float = LEADER_LEASE
+    predecessor_lease: float = 0.0
+    fault: Callable[..., StoreUnavailable | None] = lambda _within=None: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locking:
+    """
+    The locks of a server, and what keeps them.
+
+    :ivar store: as the server sees it: the one that was given, behind what it remembers of it.
+    """
+
+    store: Store
+    keys: Keys
+    quotas: Quotas
+    lease: LeaderLease
+    feed: Feed
+    journal: Journal
+    pauses: Pauses
+    locks: LockManager
+    streams: Streams
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """
+    A server that lacks only what is below its store and above its site.
+
+    :ivar api: all its routes.
+    :ivar leaf: what answers a request. Until it is served, the site answers as a daemon that stands by.
+    """
+
+    locking: Locking
+    exposition: Exposition
+    api: ResourceAPI
+    leaf: IResource
+    site: ResourcedSite
+
+
+def assemble_locking(config: Config, around: Surroundings, store: Store, metrics: Metrics) -> Locking:
+    """Put together what decides and keeps the locks, and what tells of them."""
+    durable, clock = not config.volatile_locks, around.clock
+    lease = LeaderLease(around.elapsed, around.leader_lease)
+    if not config.reference_path:
+        store = CachedStore(store, clock, lease)
+    since = 0 if durable else ids_from(int(around.wall() * 1000))
+    feed = Feed(clock, store, kept=config.events_keep > 0 and durable, since=since)
+    journal = Journal(
+        clock,
+        store,
+        leadership_lost=around.leadership_lost,
+        durable=durable,
+        lease=lease,
+        measure=metrics.commit,
+        history=config.events_keep > 0,
+        happened=to_all([feed.happened, metrics.happened]),
+        resumed=feed.resumed,
+        soon=around.soon,
+    )
+    pauses = Pauses(clock.seconds)
+    whole = Quota(config.max_locks, config.max_waiting, config.max_streams)
+    keys = Keys(config.resource_read, config.resource_read_lock, config.resource_write, whole)
+    quotas = Quotas(clock.seconds, keys.quota, metrics.refused)
+    locks = LockManager(
+        clock,
+        journal,
+        new_ticket=around.new_ticket,
+        times=Times(lease=config.lease, place=config.place, claim=config.claim),
+        limits=LockLimits(queue=config.max_queue, waiting=config.max_waiting, locks=config.max_locks),
+        quotas=quotas,
+        predecessor_lease=around.predecessor_lease,
+        wall=around.wall,
+        pauses=pauses,
+        since=since,
+    )
+    return Locking(
+        store=store,
+        keys=keys,
+        quotas=quotas,
+        lease=lease,
+        feed=feed,
+        journal=journal,
+        pauses=pauses,
+        locks=locks,
+        streams=Streams(config.max_streams, quotas),
+    )
+
+
+def assemble(config: Config, around: Surroundings, store: Store, metrics: Metrics | None = None) -> Server:
+    """
+    Put a server together; nothing is opened and nothing asked of the store.
+
+    :param store: what the server keeps its data and its places in.
+    :param metrics: what counts, if something below the store counts too.
+    """
+    metrics = metrics or Metrics()
+    locking = assemble_locking(config, around, store, metrics)
+    parts = (locking.keys, locking.store, locking.locks)
+    exposition = Exposition(metrics)
+    scrape = Scrape(*parts, exposition, free=config.open_metrics)
+    api = ResourceAPI(
+        Published(*parts, longest_wait=config.max_wait, usual_wait=config.default_wait, fault=around.fault),
+        Steering(*parts),
+        Described(),
+        scrape,
+        History(*parts, feed=locking.feed, streams=locking.streams, clock=around.clock),
+        Displayed(),
+        fault=around.fault,
+    )
+    leaf_of, site_of = (_reference_path, ResourcedSite) if config.reference_path else (Dispatch, FastSite)
+    site = site_of(
+        Standby(leaf_of(ResourceAPI(scrape))),
+        around.edge_clock or around.clock,
+        SiteLimits(
+            max_body=config.max_body,
+            request=config.request_deadline,
+            connections=config.max_connections,
+            peer_connections=config.max_peer_connections,
+            requests=config.max_requests,
+            buffered=config.max_buffered,
+        ),
+        metrics.request,
+        gate=gate_of(locking.keys),
+        proxies=config.trusted_proxies,
+        crowded=lambda: metrics.refused(CONNECTIONS),
+        shown=SHOWN[config.access_log],
+    )
+    return Server(locking=locking, exposition=exposition, api=api, leaf=leaf_of(api), site=site)
+
+
+def _reference_path(api: ResourceAPI) -> IResource:
+    """Leave the way from a request to the handler of its route to Klein."""
+    return api.app.resource()
+
+
+def gate_of(keys: Keys) -> Gate:
+    """Let a body be read only if its request has a key that is known, whatever that may do."""
+
+    def gate(x_api_key: Sequence[bytes], authorization: Sequence[bytes]) -> NotAuthorized | None:
+        try:
+            keys.authorize(key_of(x_api_key, authorization), Permission(0))
+        except NotAuthorized as error:
+            return error
+        return None
+
+    return gate
+
+
+def to_all(listeners: Sequence[Callable[[Sequence[Event]], object]]) -> Callable[[Sequence[Event]], None]:
+    """Let several be told what has happened."""
+
+    def tell(events: Sequence[Event]) -> None:
+        for listener in listeners:
+            listener(events)
+
+    return tell
