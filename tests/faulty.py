@@ -12,15 +12,13 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from resourced.assembly import assemble_locking
 from resourced.errors import EpochLost, StoreUnavailable
-from resourced.events.feed import Feed
-from resourced.locks.group_commit import Journal
-from resourced.locks.manager import LockManager
-from resourced.locks.pauses import Pauses
-from resourced.locks.table import Limits, Times, ids_from
+from resourced.locks.table import Limits, Times
+from resourced.metrics.collect import Metrics
 from resourced.model import Batch, Document, Event, Key, Mark, Place, Resource, Snapshot, Standing, Term, Weight
-from resourced.storage.leader_lease import LeaderLease
 from resourced.testing import MemoryStore
+from tests.assembled import configured, surroundings
 from tests.leading import open_journal
 
 T = TypeVar("T")
@@ -227,38 +225,31 @@ class Life:
         self.store = FaultyStore(disk, judge=durable)
         self.leadership_lost: list[EpochLost] = []
         self._requests: list[Deferred[Any]] = []
-        # It notices none unless there is a sign of life.
-        self.pauses = Pauses(self.clock.seconds)
+        times, limits = times or Times(), limits or Limits()
+        config = configured(
+            reference_path=True,
+            volatile_locks=not durable,
+            lease=times.lease,
+            place=times.place,
+            claim=times.claim,
+            max_queue=limits.queue,
+            max_waiting=limits.waiting,
+            max_locks=limits.locks,
+        )
         # The wall clock may be set before anything has happened.
-        since = 0 if durable else ids_from(int((MIDNIGHT + wrong + seconds) * 1000))
         self.wrong = wrong
-        self.feed = Feed(
+        around = surroundings(
             self.clock,
-            self.store,
-            kept=durable,
-            since=since,
-        )
-        self.lease = LeaderLease(self.clock.seconds, belief)
-        self.journal = Journal(
-            self.clock,
-            self.store,
-            leadership_lost=self.leadership_lost.append,
-            durable=durable,
-            lease=self.lease,
-            happened=self.feed.happened,
-            resumed=self.feed.resumed,
-        )
-        self.locks = LockManager(
-            self.clock,
-            self.journal,
-            new_ticket=new_ticket,
-            times=times,
-            limits=limits,
-            predecessor_lease=belief if isfinite(belief) else 0.0,
+            self.leadership_lost.append,
             wall=lambda: MIDNIGHT + self.wrong + self.clock.seconds(),
-            pauses=self.pauses,
-            since=since,
+            new_ticket=new_ticket,
+            leader_lease=belief,
+            predecessor_lease=belief if isfinite(belief) else 0.0,
         )
+        locking = assemble_locking(config, around, self.store, Metrics())
+        # It notices no pause unless there is a sign of life.
+        self.pauses, self.feed, self.lease = locking.pauses, locking.feed, locking.lease
+        self.journal, self.locks = locking.journal, locking.locks
 
     def open(self) -> Deferred[None]:
         """Take over what is on the disk."""

@@ -11,6 +11,7 @@ import gc
 import itertools
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -25,21 +26,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 import resourced.testing.store
-from resourced.api.admin import Steering
-from resourced.api.base import ResourceAPI
-from resourced.api.dispatch import Dispatch
-from resourced.api.locking import Published
-from resourced.auth.keys import Keys
 from resourced.http.access_log import Access
-from resourced.http.fast.connection import FastSite
 from resourced.http.fast.parser import plain
-from resourced.http.limits import Limits
-from resourced.http.site import ResourcedSite
-from resourced.locks.group_commit import Journal
-from resourced.locks.manager import LockManager
-from resourced.storage.definition_cache import CachedStore
-from resourced.storage.leader_lease import LeaderLease
 from resourced.testing import MemoryStore
+from tests.assembled import configured, serve, surroundings
 from tests.examples import examples
 from tests.leading import open_journal
 
@@ -56,19 +46,14 @@ class Server:
     """A server in memory, whose ids and tickets are numbers in their order."""
 
     def __init__(self, case: SynchronousTestCase, *, fast: bool) -> None:
-        ids, tickets = itertools.count(1), itertools.count(1)
+        ids = itertools.count(1)
         case.patch(resourced.testing.store, "uuid4", lambda: UUID(int=next(ids)))
         self.clock = Clock()
-        memory = MemoryStore()
-        store = CachedStore(memory, self.clock, LeaderLease(self.clock.seconds)) if fast else memory
-        journal = Journal(self.clock, store, leadership_lost=case.fail)
-        locks = LockManager(self.clock, journal, new_ticket=lambda: f"{next(tickets):032x}")
-        case.successResultOf(Deferred.fromCoroutine(open_journal(journal, store)))
-        parts = (Keys("read-key", "lock-key", "write-key"), store, locks)
-        self.api = ResourceAPI(Published(*parts, longest_wait=50), Steering(*parts))
-        leaf = Dispatch(self.api) if fast else self.api.app.resource()
-        limits = Limits(max_body=2000, max_headers=1000)
-        self.site = (FastSite if fast else ResourcedSite)(leaf, self.clock, limits)
+        config = configured(max_body=2000, reference_path=not fast)
+        self.server = serve(config, surroundings(self.clock, case.fail), MemoryStore())
+        locking, self.site = self.server.locking, self.server.site
+        self.site.limits = replace(self.site.limits, max_headers=1000)
+        case.successResultOf(Deferred.fromCoroutine(open_journal(locking.journal, locking.store)))
         self.told: list[Access] = []
         self.site.access = self.told.append  # type: ignore[assignment, method-assign]
         self.open: dict[int, tuple[StringTransport, Any]] = {}

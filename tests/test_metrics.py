@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -21,24 +20,16 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.api.base import ResourceAPI
-from resourced.api.dispatch import Dispatch
-from resourced.api.locking import Published
-from resourced.api.metrics import Scrape
-from resourced.api.standby import Standby
-from resourced.auth.keys import Keys
+from resourced.assembly import assemble
 from resourced.errors import StoreUnavailable
 from resourced.http.access_log import Access
-from resourced.http.fast.connection import FastSite
-from resourced.http.limits import Limits as SiteLimits
 from resourced.http.site import ResourcedSite
-from resourced.locks.group_commit import Journal
-from resourced.locks.manager import LockManager
 from resourced.metrics.collect import Gauge, Gauges, Histogram, Metrics
 from resourced.metrics.reactor_lag import PERIOD, Lag
 from resourced.metrics.render import Exposition, wants_openmetrics
 from resourced.model import Batch, Event, EventKind, Key
 from resourced.testing import MemoryStore
+from tests.assembled import configured, surroundings
 from tests.leading import open_journal
 
 pytestmark = pytest.mark.trial
@@ -317,22 +308,14 @@ class Server:
     def __init__(self, case: SynchronousTestCase, *, fast: bool, free: bool = False) -> None:
         self.clock = Clock()
         self.store = Disk()
+        config = configured(max_requests=2, open_metrics=free, reference_path=not fast)
         metrics = Metrics()
-        journal = Journal(
-            self.clock, self.store, leadership_lost=case.fail, happened=metrics.happened, measure=metrics.commit
-        )
-        tickets = itertools.count(1)
-        self.locks = LockManager(self.clock, journal, new_ticket=lambda: f"{next(tickets):032x}")
-        case.successResultOf(Deferred.fromCoroutine(open_journal(journal, self.store)))
-        keys = Keys("read-key", "lock-key", "write-key")
-        self.exposition = Exposition(metrics)
-        parts = (keys, self.store, self.locks)
-        scrape = Scrape(*parts, self.exposition, free=free)
-        api, metrics_only = ResourceAPI(Published(*parts, longest_wait=50), scrape), ResourceAPI(scrape)
-        make = FastSite if fast else ResourcedSite
-        leaf, standby = (Dispatch(one) if fast else one.app.resource() for one in (api, metrics_only))
-        self.site = make(leaf, self.clock, SiteLimits(requests=2), metrics.request)
-        self.standby = make(Standby(standby), self.clock, SiteLimits(), metrics.request)
+        server, other = (assemble(config, surroundings(self.clock, case.fail), self.store, metrics) for _ in range(2))
+        self.locks, self.exposition = server.locking.locks, server.exposition
+        # The other one stands by.
+        self.site, self.standby = server.site, other.site
+        self.site.serve(server.leaf)
+        case.successResultOf(Deferred.fromCoroutine(open_journal(server.locking.journal, self.store)))
         case.assertEqual(self.ask("POST", "/resource", b'{"name": "printer", "timeout": 10}')[0], 201)
 
     def open(self, method: str, path: str, body: bytes = b"", *headers: str, site: ResourcedSite | None = None) -> Any:

@@ -9,12 +9,11 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.api.base import ResourceAPI
-from resourced.api.ui import TYPES, Displayed
-from resourced.http.fast.connection import FastSite
-from resourced.http.site import ResourcedSite
+from resourced.api.ui import TYPES
+from resourced.testing import MemoryStore
+from tests.assembled import configured, serve, surroundings
 from tests.daemon import STOCK
-from tests.test_web import Exchange, leaf_of
+from tests.test_web import Exchange
 
 pytestmark = [pytest.mark.trial, pytest.mark.reference_path]
 
@@ -26,7 +25,7 @@ PATHS = {"/ui": UI / "index.html", **{f"/ui/{path.name}": path for path in UI.it
 
 class PageTests(SynchronousTestCase):
     def setUp(self):
-        self.site = (ResourcedSite if STOCK else FastSite)(leaf_of(ResourceAPI(Displayed())), Clock())
+        self.site = serve(configured(reference_path=STOCK), surroundings(Clock(), self.fail), MemoryStore()).site
 
     def ask(self, method, path, *headers):
         lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers, "", ""]

@@ -10,10 +10,11 @@ from urllib.parse import quote
 import pytest
 from twisted.internet.defer import Deferred
 
-from resourced.auth.keys import Identity, Keys, Permission, digest_of
+from resourced.auth.keys import Identity, Permission, digest_of
 from resourced.errors import StoreUnavailable
 from resourced.model import Resource
-from tests.test_web import A4, LOCK, READ, WRITE, Answer, WebTests
+from tests.assembled import LOCK, READ, WRITE
+from tests.test_web import A4, Answer, WebTests
 
 pytestmark = [pytest.mark.trial, pytest.mark.reference_path]
 
@@ -117,10 +118,8 @@ class ListTests(SteeringTests):
 
     def test_prefixes_of_a_key(self):
         """A key that is bound to prefixes sees the list that it would see if there were nothing else, and no more is looked at."""
-        keys = Keys(READ, LOCK, WRITE)
         prefixes = ("b", "ba", "d", "bb", "zz", "f")
-        keys.adopt({digest_of(b"bound"): Identity("bound", Permission.READ, prefixes)})
-        self.start(keys=keys)
+        self.start(adopted={digest_of(b"bound"): Identity("bound", Permission.READ, prefixes)})
         names = sorted(f"{first}{second}" for first, second in itertools.product("abcdef", "abcd"))
         for name in names:
             self.create(name)
@@ -158,10 +157,8 @@ class ListTests(SteeringTests):
 
     def test_forbidden(self):
         """What a key must not touch it can neither see nor change, by any route."""
-        keys = Keys(READ, LOCK, WRITE)
         everything = Permission.READ | Permission.LOCK | Permission.WRITE
-        keys.adopt({digest_of(b"bound"): Identity("bound", everything, ("scan",))})
-        self.start(keys=keys)
+        self.start(adopted={digest_of(b"bound"): Identity("bound", everything, ("scan",))})
         self.create()
         for method, path in (
             ("GET", PRINTER),
@@ -411,6 +408,7 @@ class RemoveTests(SteeringTests):
     def test_found_before(self):
         """A request that has found it just before it was removed, or made anew, does not lock what is no more."""
         for anew in (False, True):
+            self.restart()
             finding = self.store.find_resource
             gate: Deferred[None] = Deferred()
 

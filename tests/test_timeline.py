@@ -7,48 +7,31 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 
-from resourced.auth.keys import Identity, Keys, Permission
-from resourced.errors import NotAuthorized, StoreUnavailable
+from resourced.auth.keys import Identity, Permission, digest_of
+from resourced.errors import StoreUnavailable
 from resourced.events.feed import SLICE
 from resourced.events.push import BEAT
-from resourced.locks.table import Times
-from tests.leading import open_journal
+from tests.assembled import READ
 from tests.sse import Sent, blocks, unchunked
-from tests.test_web import A4, LOCK, MOST_STREAMS, PRINTER, READ, WRITE, Answer, Exchange, Fields, WebTests
+from tests.test_web import A4, MOST_STREAMS, PRINTER, Answer, Exchange, Fields, WebTests
 
 pytestmark = [pytest.mark.trial, pytest.mark.reference_path]
 
 SOMEONE = "x-owner: someone"
 
 
-class NarrowKeys(Keys):
-    """
-    Keys of which one opens only some resources, one has a name, and any may be taken away.
-
-    :ivar gone: those that open nothing any more.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(READ, LOCK, WRITE)
-        self.gone: set[bytes] = set()
-
-    def authorize(self, presented: bytes, needed: Permission) -> Identity:
-        if presented in self.gone:
-            raise NotAuthorized("This key is not known here.")
-        if presented == b"ops-key":
-            return Identity("ops", ~Permission(0))
-        if presented == b"narrow-key":
-            return Identity("narrow", Permission.READ | Permission.LOCK, ("print", "scan"))
-        return super().authorize(presented, needed)
+#: Keys beside the three: one opens only some resources, one has a name.
+OTHERS = {
+    digest_of(b"ops-key"): Identity("ops", ~Permission(0)),
+    digest_of(b"narrow-key"): Identity("narrow", Permission.READ | Permission.LOCK, ("print", "scan")),
+}
 
 
 class HistoryTestCase(WebTests):
     def setUp(self) -> None:
-        self.keys = NarrowKeys()
-        self.start(keys=self.keys, times=Times(lease=300, place=60, claim=30))
+        self.start(adopted=OTHERS)
         self.create()
 
     def lock_as(self, owner: str, path: str = A4) -> Answer:
@@ -442,25 +425,16 @@ class ResumeTests(StreamTestCase):
         self.happen()
         self.assertEqual((follower.ids, follower.resets), ([5, 6], []))
 
-    def restart(self) -> None:
-        """Begin anew, on what is in the store."""
-        before = self.store
-        self.start(keys=self.keys)
-        for name in ("resources", "places", "events_kept"):
-            setattr(self.store, name, getattr(before, name))
-        self.store.server.event = before.server.event
-        self.successResultOf(Deferred.fromCoroutine(open_journal(self.journal, self.store)))
-
 
 class CrowdTests(StreamTestCase):
     def test_too_many(self):
         """There is a bound to how many may follow; whoever goes makes room, and locks do not care."""
-        followers = [self.follow() for _ in range(MOST_STREAMS)]
-        self.assertRefused(503, "overloaded", self.ask("GET", "/events"))
+        followers = [self.follow(key=key) for key in (READ, "ops-key") for _ in range(MOST_STREAMS // 2)]
+        self.assertRefused(503, "overloaded", self.ask("GET", "/events", key="narrow-key"))
         self.happen()
         self.leave(followers.pop())
-        self.assertEqual(self.follow().exchange.answer.status, 200)
-        self.assertRefused(503, "overloaded", self.ask("GET", "/events"))
+        self.assertEqual(self.follow(key="narrow-key").exchange.answer.status, 200)
+        self.assertRefused(503, "overloaded", self.ask("GET", "/events", key="narrow-key"))
 
     def test_not_busy(self):
         """Who follows does not count as a request that keeps the daemon busy."""
@@ -529,8 +503,8 @@ class CrowdTests(StreamTestCase):
 
     def test_key_is_taken_away(self):
         """A stream whose key opens nothing any more ends by the next beat."""
-        follower, other = self.follow(), self.follow(key=WRITE)
-        self.keys.gone.add(READ.encode())
+        follower, other = self.follow(key="ops-key"), self.follow()
+        self.keys.adopt({})
         self.clock.advance(BEAT)
         self.assertTrue(follower.transport.disconnecting)
         self.assertFalse(other.transport.disconnecting)

@@ -123,16 +123,8 @@ class MemoryServer:
         self.store = store or MemoryStore()
         self.url = "http://resourced.test"
         self._clock = clock
-        self._config = replace(
-            Config.load({}, {"RESOURCE_READ": self.read_key}, "/"),
-            resource_read_lock=self.lock_key,
-            resource_write=self.write_key,
-            lease=lease,
-            place=place,
-            claim=claim,
-            max_wait=longest_wait,
-            default_wait=usual_wait,
-        )
+        self._settings: dict[str, Any] = {"lease": lease, "place": place, "claim": claim}
+        self._settings |= {"max_wait": longest_wait, "default_wait": usual_wait}
         self._life = self._begin()
         self._site = self._life.server.site
         self._serve()
@@ -184,7 +176,9 @@ class MemoryServer:
                 await self._site.drain(GRACE)
 
     def _begin(self) -> _Life:
-        return _Life(self._config, self._clock, self.store)
+        config = Config.load({}, {"RESOURCE_READ": self.read_key}, "/")
+        config = replace(config, resource_read_lock=self.lock_key, resource_write=self.write_key, **self._settings)
+        return _Life(config, self._clock, self.store)
 
     def _serve(self) -> None:
         self._site.serve(self._life.server.leaf)
