@@ -13,7 +13,7 @@ from io import BytesIO
 from twisted.python.threadpool import ThreadPool
 from twisted.web.http_headers import Headers
 
-from resourced import tap
+from resourced import assembly, tap
 from resourced.http.fast import connection
 from resourced.http.fast.connection import FastChannel, FastRequest
 from resourced.http.fast.parser import Head
@@ -41,7 +41,7 @@ class TwistedsAnswer(FastRequest):
 
 
 def no_dispatch() -> None:
-    vars(tap)["Dispatch"] = tap._reference_path  # noqa: SLF001
+    vars(assembly)["Dispatch"] = assembly._reference_path  # noqa: SLF001
 
 
 def no_parser() -> None:
@@ -61,7 +61,7 @@ def no_commits() -> None:
 
 
 def no_cache() -> None:
-    vars(tap)["CachedStore"] = lambda store, *_: store
+    vars(assembly)["CachedStore"] = lambda store, *_: store
 
 
 def no_threads() -> None:

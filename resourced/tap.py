@@ -1,4 +1,4 @@
-"""The recipe of the daemon: everything is made here, and nowhere else, from the options to the service."""
+"""The recipe of the daemon: from the options to the service. ``assembly`` makes the server in it."""
 
 from __future__ import annotations
 

@@ -96,6 +96,29 @@ MUTABLE = {"list", "dict", "set", "bytearray", "deque", "defaultdict", "OrderedD
 #: Who may take the reactor from the air, within a function: what puts a program together, and what is part of others' programs.
 REACTOR = ("tap", "client")
 
+#: The most lines of a module and of a class, and the most parameters of an ``__init__``.
+LINES, CLASS_LINES, PARAMETERS = 400, 300, 9
+
+#: What is larger yet. Who makes one of them small enough takes it out of here; nothing is added.
+TOO_LARGE = {
+    "api.openapi",
+    "client.api:Client",
+    "config",
+    "locks.group_commit",
+    "locks.group_commit:Journal",
+    "locks.group_commit:Journal.__init__",
+    "locks.manager",
+    "locks.manager:LockManager",
+    "locks.manager:LockManager.__init__",
+    "locks.table",
+    "locks.table:LockTable",
+    "locks.table:LockTable.__init__",
+    "storage.sql.dialect",
+    "storage.sql.pool:Pool.__init__",
+    "storage.sql_store",
+    "storage.sql_store:SQLStore",
+}
+
 
 def modules() -> dict[str, ast.Module]:
     """All modules of the house by their names in it; a package goes by its own name."""
@@ -108,6 +131,12 @@ def modules() -> dict[str, ast.Module]:
 
 
 MODULES = modules()
+
+
+def source(name: str) -> str:
+    """Return the text of a module."""
+    path = HOUSE.joinpath(*name.split("."))
+    return (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
 
 
 def package(module: str) -> str:
@@ -136,6 +165,21 @@ def known(module: str) -> set[str]:
     """The modules of the house that a module imports directly."""
     ours = (dotted.removeprefix("resourced.") for dotted in imported(MODULES[module]) if within(dotted, ("resourced",)))
     return {next((name for name in _prefixes(dotted) if name in MODULES), "") for dotted in ours} - {"", module}
+
+
+def too_large(name: str, tree: ast.Module, text: str = "") -> Iterator[str]:
+    """What of a module is larger than it may be: ``module``, ``module:Class``, ``module:Class.__init__``."""
+    if len((text or source(name)).splitlines()) > LINES:
+        yield name
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            if node.end_lineno and node.end_lineno - node.lineno + 1 > CLASS_LINES:
+                yield f"{name}:{node.name}"
+            for made in node.body:
+                if isinstance(made, ast.FunctionDef) and made.name == "__init__":
+                    parameters = (*made.args.posonlyargs, *made.args.args, *made.args.kwonlyargs)
+                    if len(parameters) - 1 > PARAMETERS:
+                        yield f"{name}:{node.name}.__init__"
 
 
 def at_import(tree: ast.Module) -> Iterator[ast.AST]:
@@ -217,6 +261,22 @@ class ArrowTests(SynchronousTestCase):
     def test_no_package_of_twisted(self):
         """An ``__init__.py`` beside the plugin would hide Twisted itself."""
         self.assertEqual(list((HOUSE.parent / "twisted").rglob("__init__.py")), [])
+
+
+class SizeTests(SynchronousTestCase):
+    def test_sizes(self):
+        """A module, a class and what makes an object are small enough to be read at once, but for those that are known not to be."""
+        self.assertEqual({what for name, tree in MODULES.items() for what in too_large(name, tree)}, TOO_LARGE)
+
+    def test_what_is_too_large(self):
+        """What is as large as allowed passes, and what is larger by one does not."""
+        parameters = [f"p{number}" for number in range(PARAMETERS + 1)]
+        for more in (0, 1):
+            few, many = ", ".join(parameters[: PARAMETERS - 1 + more]), "    x = 1\n" * (CLASS_LINES - 1 + more)
+            text = f"class A:\n    def __init__(self, {few}, *, last): ...\nclass B:\n{many}"
+            text += "# More.\n" * (LINES + more - len(text.splitlines()))
+            expected = ["m", "m:A.__init__", "m:B"] if more else []
+            self.assertEqual(sorted(too_large("m", ast.parse(text), text)), expected)
 
 
 class PurityTests(SynchronousTestCase):
