@@ -163,8 +163,8 @@ class ClusterTormentor(ServerTormentor):
             with self._cluster.nodes[self._daemons.index(leader)].lag(self._cluster.nodes[2]):
                 if self._until(lambda: self._replaced(leader, ticket), REPLACED):
                     self._log.counts["idle leader replaced whose node lags"] += 1
-                    told = [threads.submit(ask, leader, ticket) for ask in (_holds, _waits, _creates)]
-                    self._hold(0.2, 0.5)
+                    told = [threads.submit(ask, leader, ticket) for ask in (_holds, _waits, *[_creates] * 3)]
+                    self._hold(0.1, 0.3)
             for answer in told:
                 if wrong := answer.result():
                     self._log.wrong.append(f"{wrong} by a daemon when another one had taken over")
