@@ -26,7 +26,7 @@ help:
 	@echo 'make run     start the server on SQLite, with example keys'
 	@echo 'make test    lint, types and all tests, on SQLite and on a MariaDB server of their own'
 	@echo 'make api     hold the server against its own description'
-	@echo 'make check   lint and types only'
+	@echo 'make check   lint, types and plain English only'
 	@echo 'make pythons the unit and wire tests on each Python from 3.11 on that the machine has'
 	@echo 'make hooks   let git run make check before each commit'
 	@echo 'make format  put the code into shape'
@@ -75,6 +75,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python -m tests.english
 
 pythons: $(VENV)/installed-dev
 	$(BIN)/python -m tests.pythons

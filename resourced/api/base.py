@@ -192,7 +192,7 @@ class ResourceAPI:
             return _refused(request, reason)
         if isinstance(reason, HTTPException):
             return _unrouted(request, reason)
-        log.failure("A request failed in a way that nobody thought of.", failure)
+        log.failure("A request failed with an unexpected error.", failure)
         refusal = ResourcedError("The server has failed. Its log says more.")
         refusal.code = "internal_error"
         return error(request, 500, refusal)

@@ -26,7 +26,7 @@ from resourced.model import Key
 PATIENT = 60.0
 
 wait_option = click.option(
-    "--wait", type=SECONDS, metavar="SECONDS", help="How long to wait for the lock; 0 to try once. [default: for ever]"
+    "--wait", type=SECONDS, metavar="SECONDS", help="How long to wait for the lock; 0 to try once. [default: forever]"
 )
 ticket_option = click.option(
     "--ticket",

@@ -28,7 +28,7 @@ class CliProcess:
     """
     What a command works with while the reactor runs.
 
-    A signal that was ignored when the process began, as by ``nohup``, is ignored for ever.
+    A signal that was ignored when the process began, as by ``nohup``, is ignored forever.
 
     :ivar reactor: what runs it.
     :ivar client: the client of the server.
@@ -59,7 +59,7 @@ class CliProcess:
         self._receivers[number](number)
 
     def end_by_signals(self) -> None:
-        """Let the first signal that asks for the end cancel the work, and a second one end the process on the spot."""
+        """Let the first signal that asks for the end cancel the work, and a second one end the process at once."""
         self.route(ENDING, self._interrupt)
 
     async def finish(self, work: Callable[[CliProcess], Coroutine[Any, Any, int]]) -> int:

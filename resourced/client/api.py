@@ -220,7 +220,7 @@ class Client(Access):
 
         The callbacks must not block: they are called where the client's work is done.
 
-        :param wait: seconds to wait for the lock, in the queue; 0 to try once, None to wait for ever.
+        :param wait: seconds to wait for the lock, in the queue; 0 to try once, None to wait forever.
         :param ticket: a place, or a lock, that was got otherwise and is to be gone on with.
         :param owner: who this is, if not whom the client was told.
         :param holds: tickets of locks that are held meanwhile, at most 100. ``Conflict`` with the code ``deadlock`` is raised, at once,

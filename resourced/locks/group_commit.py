@@ -361,7 +361,7 @@ class Journal:
                 "The store did not know the holder of a lock, so memory was wrong: {why}", why=failure.getErrorMessage()
             )
         elif failure.check(EpochLost, StoreUnavailable) is None:
-            log.failure("A commit failed in a way that nobody thought of.", failure)
+            log.failure("A commit failed with an unexpected error.", failure)
         follows = self._open
         self._open = Group(follows.number + 1)
         self._committing = None

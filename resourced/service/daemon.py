@@ -228,7 +228,7 @@ class Daemon(Service):
         if isinstance(reason, ResourcedError):
             self._process.fail(reason.sentence)
         elif not isinstance(reason, CancelledError):
-            log.failure("The start failed in a way that nobody thought of.", failure)
+            log.failure("The start failed with an unexpected error.", failure)
             self._process.fail("The daemon could not be started.")
 
     async def _stop(self) -> None:

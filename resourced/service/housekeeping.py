@@ -67,5 +67,5 @@ class Housekeeping:
         except (StoreUnavailable, EpochLost):
             return False
         except Exception:  # noqa: BLE001 - the other chores are not to suffer
-            log.failure("A chore of the housekeeping has failed in a way that nobody thought of.")
+            log.failure("The housekeeping failed with an unexpected error.")
             return False
