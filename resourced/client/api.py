@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from math import inf
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
-from resourced.client.access import Access
-from resourced.client.connections import Connections, Sender
 from resourced.client.errors import LockLost, NotFound, Unreachable
 from resourced.client.held import Held
 from resourced.client.holder import as_holder
 from resourced.client.lock import Lock, LockRequest
-from resourced.client.loop import LoopReactor, running_loop
-from resourced.client.servers import Servers, arguments, error_of, path
+from resourced.client.runtime import RunningClient
+from resourced.client.servers import arguments, error_of, path
 from resourced.client.values import (
     Definition,
     Document,
@@ -32,44 +27,11 @@ from resourced.client.values import (
     take,
 )
 from resourced.client.watch import Watch
-from resourced.client.wire import Wire
-from resourced.clock import elapsed
 
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True, slots=True)
-class _Here:
-    """
-    What a client has in one place.
-
-    :ivar connections: none if something else sends the requests.
-    """
-
-    reactor: Any
-    servers: Servers
-    connections: Connections | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Means:
-    """What runs a client, if not what is there; see ``Client.using``."""
-
-    reactor: Any = None
-    treq: Sender | None = None
-    seconds: Callable[[], float] = elapsed
-
-
-def _reactor(loop: asyncio.AbstractEventLoop | None) -> Any:
-    """Return what runs a client that was not told: a loop of asyncio's, or else Twisted's own reactor."""
-    if loop is not None:
-        return LoopReactor(loop)
-    from twisted.internet import reactor  # noqa: PLC0415 - to import it is to choose it
-
-    return reactor
-
-
-class Client(Access):
+class Client(RunningClient):
     """
     A client of one store, which may have several servers.
 
@@ -77,56 +39,6 @@ class Client(Access):
     ``patience`` is at its end. Each method raises one of the errors of ``resourced.client.errors`` and no other; their names
     are given here only where they mean something particular.
     """
-
-    _means = _Means()
-
-    def using(self, *, reactor: Any = None, treq: Any = None, seconds: Callable[[], float] | None = None) -> Self:
-        """
-        Be run by something else than what is there, before it is first used; return the client.
-
-        :param reactor: what runs it; without one, the loop of asyncio's that runs where it is used, or else Twisted's own reactor.
-        :param treq: what sends the requests, such as ``treq.testing.StubTreq``; without it, a client with a pool of connections.
-        :param seconds: a clock that never goes back, for leases. Without it that of the system, which also counts
-            the time that the machine sleeps.
-        """
-        self._means = _Means(reactor, treq, seconds or elapsed)
-        return self
-
-    def _connect(self) -> _Here:
-        """
-        Return what the client has where it is used: on this loop, and in this process. What it had elsewhere is left there; a loop
-        that is over can do nothing any more, and what a process was forked from does what it has to do itself.
-        """
-        means = self._means
-        place = (os.getpid(), None if means.reactor else running_loop())
-        here: _Here | None = self._places.get(place)
-        if here is None:
-            reactor = means.reactor or _reactor(place[1])
-            connections = None if means.treq else Connections(reactor, self._timeout)
-            sender = means.treq or connections
-            assert sender is not None  # noqa: S101 - it is one or the other
-            wire = Wire(reactor, sender, {"x-api-key": self._key, "accept": "application/json"}, means.seconds)
-            servers = Servers(self._urls, wire, reactor, means.seconds, timeout=self._timeout, patience=self._patience)
-            here = _Here(reactor, servers, connections)
-            self._places = {place: here}
-        return here
-
-    @property
-    def _servers(self) -> Servers:
-        return self._connect().servers
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connections. Whatever is under way is not waited for: leave the blocks of all locks first."""
-        here = self._connect()
-        await here.servers.settled()
-        if here.connections is not None:
-            await here.connections.close()
 
     # -- Resources
 
