@@ -65,7 +65,7 @@ def no_cache() -> None:
 
 
 def no_threads() -> None:
-    vars(pool)["Workers"] = lambda size, name: ThreadPool(0, size, name)
+    vars(pool)["Threads"] = lambda size, name: ThreadPool(0, size, name)
 
 
 #: What takes each part out:

@@ -148,7 +148,7 @@ def makeService(options: Options) -> IService:
         engine,
         max_body=config.max_body,
         max_pending=config.max_pending,
-        short=not config.reference_path,
+        direct=not config.reference_path,
         measure=metrics.work,
         parted=lambda: server.locking.journal.begin_anew(),  # noqa: PLW0108 - it is made below
     )

@@ -52,11 +52,11 @@ class Backend:
         """Run a statement on a connection of its own, and return its rows."""
         raise NotImplementedError
 
-    def database(self, timeout: float = TIMEOUT, *, short: bool = False, **options: Any) -> Database:
+    def database(self, timeout: float = TIMEOUT, *, direct: bool = False, **options: Any) -> Database:
         """Make a ``Database`` on it, which is closed when the test ends."""
         from twisted.internet import reactor
 
-        database = Database(reactor, self.dialect(timeout), short=short, **options)
+        database = Database(reactor, self.dialect(timeout), direct=direct, **options)
         self._databases.append(database)
         return database
 
@@ -97,8 +97,8 @@ class MySQLBackend(Backend):
 class DirectBackend(MySQLBackend):
     """The same, and what is committed goes by the direct committer from the first time on."""
 
-    def database(self, timeout: float = TIMEOUT, *, short: bool = True, **options: Any) -> Database:
-        return super().database(timeout, short=short, **options)
+    def database(self, timeout: float = TIMEOUT, *, direct: bool = True, **options: Any) -> Database:
+        return super().database(timeout, direct=direct, **options)
 
     async def ready(self, database: Database) -> None:
         await committer_of(database)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.storage.sql.dialect import MySQL, SQLite
-from resourced.storage.sql.health import QUIET, RECENT, Condition, Fault
+from resourced.storage.sql.health import QUIET, RECENT, Health, Fault
 
 pytestmark = pytest.mark.trial
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.trial
 class ConditionTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.time = 1000.0
-        self.condition = Condition("the database", lambda: self.time)
+        self.condition = Health("the database", lambda: self.time)
         self.lines: list[str] = []
         globalLogPublisher.addObserver(self._note)  # type: ignore[arg-type]
         self.addCleanup(globalLogPublisher.removeObserver, self._note)  # type: ignore[arg-type]
@@ -35,45 +35,45 @@ class ConditionTests(SynchronousTestCase):
     def test_one_line_for_each_outage(self):
         """However many fail in an outage, the log has a line when it begins and one when it is over for all."""
         for _ in range(100):
-            self.condition.ill("reads", Fault.UNREACHABLE, 2003)
-            self.condition.ill("writes", Fault.UNREACHABLE, 2003)
+            self.condition.found("reads", Fault.UNREACHABLE, 2003)
+            self.condition.found("writes", Fault.UNREACHABLE, 2003)
             self.time += 1
         self.assertEqual(self.lines, ["The database cannot be reached. (the database, error 2003)"])
-        self.condition.well("reads")
+        self.condition.served("reads")
         self.assertEqual(len(self.lines), 1)
-        self.condition.well("writes")
+        self.condition.served("writes")
         self.assertEqual(self.lines[1:], ["The database can be used again."])
 
     def test_next_outage_is_news(self):
         """The next outage has a line of its own; but one that comes and goes all the time does not fill the log."""
         for _ in range(50):
-            self.condition.ill("reads", Fault.CROWDED, 1040)
-            self.condition.well("reads")
+            self.condition.found("reads", Fault.CROWDED, 1040)
+            self.condition.served("reads")
         self.assertEqual(len(self.lines), 2)
         self.time += QUIET + 1
-        self.condition.ill("reads", Fault.CROWDED, 1040)
+        self.condition.found("reads", Fault.CROWDED, 1040)
         self.assertEqual(len(self.lines), 3)
 
     def test_another_fault_is_news(self):
         """When an outage turns into another one, that is told at once, and it is over once."""
-        self.condition.ill("reads", Fault.UNREACHABLE, 2003)
-        self.condition.ill("reads", Fault.CROWDED, 1040)
+        self.condition.found("reads", Fault.UNREACHABLE, 2003)
+        self.condition.found("reads", Fault.CROWDED, 1040)
         self.assertEqual(self.code(), "store_crowded")
-        self.condition.well("reads")
+        self.condition.served("reads")
         self.assertEqual(len(self.lines), 3)
         self.assertEqual(self.code(), "")
 
     def test_reads_say_nothing_of_writes(self):
         """A database that only reads goes on being one while reads succeed."""
-        self.condition.ill("writes", Fault.READ_ONLY, 1290)
-        self.condition.well("reads")
+        self.condition.found("writes", Fault.READ_ONLY, 1290)
+        self.condition.served("reads")
         self.assertEqual(self.code(), "store_read_only")
-        self.condition.well("writes")
+        self.condition.served("writes")
         self.assertEqual(self.code(), "")
 
     def test_only_lately(self):
         """Whoever wants to know only of what was seen lately is not told of what nobody has tried since."""
-        self.condition.ill("writes", Fault.READ_ONLY, 1290)
+        self.condition.found("writes", Fault.READ_ONLY, 1290)
         self.assertEqual(self.code(within=1.0), "store_read_only")
         self.time += 1.5
         self.assertEqual(self.code(within=1.0), "")
@@ -82,8 +82,8 @@ class ConditionTests(SynchronousTestCase):
     def test_refused_statement(self):
         """What is wrong with one statement is told once, whatever succeeds in between, and is forgotten soon after a success."""
         for _ in range(100):
-            self.condition.ill("writes", Fault.FULL, 1114)
-            self.condition.well("writes")
+            self.condition.found("writes", Fault.FULL, 1114)
+            self.condition.served("writes")
         self.assertEqual(self.lines, ["The database has no space left. (the database, error 1114)"])
         self.assertEqual(self.code(), "store_full")
         self.time += RECENT * 1.1
@@ -94,34 +94,34 @@ class ConditionTests(SynchronousTestCase):
         for fault in (Fault.FULL, Fault.OVERSIZED, Fault.REFUSED):
             self.lines.clear()
             for _ in range(20):
-                self.condition.ill("writes", fault, 1)
+                self.condition.found("writes", fault, 1)
                 self.time += QUIET / 2
-                self.condition.well("writes")
+                self.condition.served("writes")
             self.assertEqual(self.lines, [f"{fault.sentence} (the database, error 1)"])
             self.time += QUIET / 2
             # Whoever it is that succeeds.
-            self.condition.well("reads")
-            self.condition.well("writes")
+            self.condition.served("reads")
+            self.condition.served("writes")
             self.assertEqual(self.lines[1:], ["The database can be used again."])
             self.time += 2 * QUIET
 
     def test_full_from_begin_to_end(self):
         """As long as nothing is written, a database that is full goes on being so, however long it takes to try again."""
-        self.condition.ill("writes", Fault.FULL, 1114)
+        self.condition.found("writes", Fault.FULL, 1114)
         self.time += QUIET / 2
-        self.condition.well("reads")
+        self.condition.served("reads")
         self.assertEqual(self.code(), "store_full")
-        self.condition.well("writes")
+        self.condition.served("writes")
         self.assertEqual(self.code(), "")
 
     def test_nobody_asks_again(self):
         """That the database can be used again does not wait for those who failed once and never ask again."""
-        self.condition.ill("reads", Fault.UNREACHABLE, 2003)
-        self.condition.ill("writes", Fault.UNREACHABLE, 2003)
-        self.condition.well("writes")
+        self.condition.found("reads", Fault.UNREACHABLE, 2003)
+        self.condition.found("writes", Fault.UNREACHABLE, 2003)
+        self.condition.served("writes")
         self.assertEqual(len(self.lines), 1)
         self.time += QUIET
-        self.condition.well("writes")
+        self.condition.served("writes")
         self.assertEqual(self.lines[1:], ["The database can be used again."])
         self.assertEqual(self.code(), "")
 

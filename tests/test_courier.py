@@ -113,7 +113,7 @@ async def test_no_thread_is_woken(backend: DirectBackend, compound: bool) -> Non
 
 async def test_first_commit_brings_it_up(mysql: MySQLBackend) -> None:
     """The first commit goes the way of all work, and those that come a little later have the fast path."""
-    database = mysql.database(short=True)
+    database = mysql.database(direct=True)
     await database.prepare()
     store = SQLStore(database)
     await lead(store)
@@ -128,7 +128,7 @@ async def test_first_commit_brings_it_up(mysql: MySQLBackend) -> None:
 
 async def test_stock(mysql: MySQLBackend) -> None:
     """Without the fast paths there is none."""
-    database = mysql.database(short=False)
+    database = mysql.database(direct=False)
     await database.prepare()
     store = SQLStore(database)
     await lead(store)
@@ -201,7 +201,7 @@ async def test_not_tried_for_each_commit(mysql: MySQLBackend, monkeypatch: pytes
         raise dialect.late()
 
     monkeypatch.setattr(room, "open_connection", nobody)
-    database = mysql.database(short=True)
+    database = mysql.database(direct=True)
     await database.prepare()
     store = SQLStore(database)
     await lead(store)
@@ -227,7 +227,7 @@ async def test_server_that_hangs_up_at_once(mysql: MySQLBackend, monkeypatch: py
 
     descriptors: list[int] = []
     monkeypatch.setattr(room, "open_connection", reset)
-    database = mysql.database(short=True)
+    database = mysql.database(direct=True)
     await database.prepare()
     store = SQLStore(database)
     await lead(store)
@@ -516,7 +516,7 @@ async def test_frozen_at_any_moment(compound: bool) -> None:
 async def test_frozen_before_it_was_sent(mysql: MySQLBackend, compound: bool, idle: float) -> None:
     """What a frozen server gets is answered within the timeout, and is not done when it goes on; be it the first for long or not."""
     late = 0.0
-    database = mysql.database(0.6, short=True, now=lambda: time.monotonic() + late)
+    database = mysql.database(0.6, direct=True, now=lambda: time.monotonic() + late)
     await database.prepare()
     committer = await committer_of(database)
     store = SQLStore(database)
@@ -697,7 +697,7 @@ async def test_close(backend: DirectBackend) -> None:
 
 async def test_close_while_it_is_opened(mysql: MySQLBackend) -> None:
     """A connection that is only just being made when all is closed is closed too."""
-    database = mysql.database(short=True)
+    database = mysql.database(direct=True)
     await database.prepare()
     committer = database._committer
     assert committer is not None

@@ -60,7 +60,7 @@ class Stores:
         from twisted.internet import reactor
 
         dialect = MySQL(MySQLSettings("127.0.0.1", node.port, self.name, "root", ""), 10.0)
-        database = Database(reactor, dialect, short=False)
+        database = Database(reactor, dialect, direct=False)
         self._databases.append(database)
         await database.prepare()
         return SQLStore(database)

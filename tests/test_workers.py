@@ -10,21 +10,21 @@ import pytest
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.storage.sql.threads import Workers
+from resourced.storage.sql.threads import Threads
 
 pytestmark = pytest.mark.trial
 
 
-class WorkersTests(SynchronousTestCase):
+class ThreadsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.told: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
 
-    def ask(self, workers: Workers, work: Any, *parts: Any) -> None:
+    def ask(self, workers: Threads, work: Any, *parts: Any) -> None:
         workers.callInThreadWithCallback(lambda *outcome: self.told.put(outcome), work, *parts)
 
     def test_results_and_failures(self) -> None:
         """Each piece of work tells its result, or its failure, after which the thread goes on; one thread does them in their order."""
-        workers = Workers(1, "test")
+        workers = Threads(1, "test")
         self.addCleanup(workers.stop)
         self.ask(workers, divmod, 7, 2)
         self.ask(workers, divmod, 7, 0)
@@ -38,7 +38,7 @@ class WorkersTests(SynchronousTestCase):
 
     def test_as_many_at_once_as_there_are_threads(self) -> None:
         """Two threads do two things at once."""
-        workers = Workers(2, "test")
+        workers = Threads(2, "test")
         self.addCleanup(workers.stop)
         first, second = Event(), Event()
 
@@ -53,9 +53,9 @@ class WorkersTests(SynchronousTestCase):
 
     def test_stop_waits_for_all(self) -> None:
         """What was asked for before the end is done; and who was never asked for anything ends at once."""
-        workers = Workers(2, "test")
+        workers = Threads(2, "test")
         for number in range(100):
             self.ask(workers, lambda number=number: number)
         workers.stop()
         self.assertEqual(sorted(self.told.get_nowait()[1] for _ in range(100)), list(range(100)))
-        Workers(1, "idle").stop()
+        Threads(1, "idle").stop()

@@ -20,9 +20,9 @@ from resourced.errors import StoreUnavailable
 from resourced.storage.sql.dialect import Dialect, MySQL
 from resourced.storage.sql.direct.committer import DirectCommitter
 from resourced.storage.sql.durability import Durability, durability
-from resourced.storage.sql.health import Condition
+from resourced.storage.sql.health import Health
 from resourced.storage.sql.migration import PACKET_MARGIN, look, may_be_led, prepare
-from resourced.storage.sql.pool import BUSY, Measure, Pool, Script, Work
+from resourced.storage.sql.pool import BUSY, Measure, Pool, Script, Work, Writes
 from resourced.storage.sql.server_identity import ServerIdentity
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Database:
     :param dialect: which database it is, and where.
     :param max_body: the most bytes of data in one row, which the server must be ready to take.
     :param max_pending: how much work may be under way or in line.
-    :param short: whether commits may go without a thread, where that can be.
+    :param direct: whether commits may go without a thread, where that can be.
     :param now: a clock in seconds that nobody sets.
     :param measure: is told of each piece of work.
     :param parted: called when a connection has reached another server than the others: from then on nothing is done, until
@@ -60,7 +60,7 @@ class Database:
         *,
         max_body: int = 1 << 20,
         max_pending: int = 5000,
-        short: bool = True,
+        direct: bool = True,
         now: Callable[[], float] = time.monotonic,
         measure: Measure = lambda _pool, _seconds, _done: None,
         parted: Callable[[], object] = lambda: None,
@@ -71,13 +71,13 @@ class Database:
         self._reactor = reactor
         self._max_body = max_body
         self._max_pending = max_pending
-        self._condition = Condition(dialect.describe(), now)
-        pool = partial(Pool, reactor, dialect, self._condition, now=now, measure=measure)
+        self._health = Health(dialect.describe(), now)
+        pool = partial(Pool, reactor, dialect, self._health, now=now, measure=measure)
         self._reads = pool("reads", size=dialect.readers)
-        self._committer = DirectCommitter(reactor, dialect, now) if short and isinstance(dialect, MySQL) else None
+        self._committer = DirectCommitter(reactor, dialect, now) if direct and isinstance(dialect, MySQL) else None
         # No character has more than four bytes in a packet, whether it is escaped or not.
         longest = min(LONGEST, (2 * max_body + PACKET_MARGIN) // 4)
-        self._writes = pool("writes", writes=True, longest=longest, committer=self._committer)
+        self._writes = pool("writes", writes=Writes(longest, self._committer))
         self._probes = pool("probes")
         self.pending = 0
         self._said: Durability | None = None
@@ -210,7 +210,7 @@ class Database:
 
         :param within: only in the last so many seconds.
         """
-        return self._condition.fault(within)
+        return self._health.fault(within)
 
     async def close(self) -> None:
         """Take no more work, give what is under way the time that the timeouts leave it, and let go of all connections."""

@@ -54,7 +54,7 @@ class Fault(Enum):
         return error
 
 
-class Condition:
+class Health:
     """
     How a database does, as all who use it find out together. Their threads may call it at the same time.
 
@@ -76,7 +76,7 @@ class Condition:
         self._seen: dict[Fault, float] = {}
         self._told = False
 
-    def ill(self, who: str, fault: Fault, code: int) -> None:
+    def found(self, who: str, fault: Fault, code: int) -> None:
         """
         Take note of a failure.
 
@@ -94,7 +94,7 @@ class Condition:
                 "{sentence} ({database}, error {code})", sentence=fault.sentence, database=self._database, code=code
             )
 
-    def well(self, who: str) -> None:
+    def served(self, who: str) -> None:
         """Take note of a success."""
         if not (self._found or self._told):
             return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from twisted.enterprise import adbapi
@@ -10,11 +12,13 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from resourced.errors import UNDONE, StoreUnavailable
+from resourced.storage.sql.attempts import NEXT, Attempt, Outcome
 from resourced.storage.sql.dialect import Dialect, MySQL
 from resourced.storage.sql.direct.committer import DirectCommitter
-from resourced.storage.sql.health import Condition
+from resourced.storage.sql.health import Health
+from resourced.storage.sql.session import Session
 from resourced.storage.sql.statement import Statement, length
-from resourced.storage.sql.threads import Workers
+from resourced.storage.sql.threads import Threads
 
 T = TypeVar("T")
 
@@ -69,6 +73,32 @@ Script = Callable[[], list[Statement]]
 Measure = Callable[[str, float, bool], object]
 
 
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """
+    How a pool writes.
+
+    :ivar longest: the most characters that a script may have to be sent at once.
+    :ivar committer: commits scripts without a thread, if there is one.
+    """
+
+    longest: int = 0
+    committer: DirectCommitter | None = None
+
+
+@dataclass(slots=True)
+class Link:
+    """
+    What is known of a thread's connection.
+
+    :ivar term: in which it was made.
+    :ivar used: when it was last used.
+    """
+
+    term: int
+    used: float
+
+
 class Pool(adbapi.ConnectionPool):
     """
     Connections of one kind, each with its thread.
@@ -76,40 +106,36 @@ class Pool(adbapi.ConnectionPool):
     Most of what ``adbapi`` does about lost connections is done here instead, because it makes noise and lets the first
     piece of work after the loss fail.
 
-    :param longest: the most characters that a script may have to be sent at once.
+    :param writes: how it writes, if it does.
     """
 
     def __init__(
         self,
         reactor: Any,
         dialect: Dialect,
-        condition: Condition,
+        health: Health,
         name: str,
         *,
         now: Callable[[], float],
         measure: Measure,
         size: int = 1,
-        writes: bool = False,
-        longest: int = 0,
-        committer: DirectCommitter | None = None,
+        writes: Writes | None = None,
     ) -> None:
         # None of the threads that it would have of its own.
         super().__init__(dialect.driver, cp_reactor=reactor, cp_min=0, cp_max=size)
-        self.threadpool: Any = Workers(size, name)
-        self.connectionFactory = Session
+        self.threadpool: Any = Threads(size, name)
+        session = partial(Session, writes=writes is not None, succeeded=self.succeeded, failed=self.failed)
+        self.connectionFactory = session  # type: ignore[assignment]
         self.dialect = dialect
-        self.writes = writes
-        self._condition = condition
+        self._writes = writes
+        self._health = health
         self._name = name
         self._now = now
         self._measure = measure
-        self._used: dict[int, float] = {}
-        # In which term each thread's connection was made.
-        self._terms: dict[int, int] = {}
+        self._links: dict[int, Link] = {}
         self._paused_until = now()
-        self._longest = longest
-        self._committer = committer
-        self._in_line = 0
+        # How much work is with the threads.
+        self._queued = 0
 
     def perform(self, work: Work[T], script: Script | None = None) -> Deferred[T]:
         """
@@ -120,34 +146,40 @@ class Pool(adbapi.ConnectionPool):
         began = self._now()
         latest = began + self.dialect.timeout
         term = self.dialect.one.term
-        committer = self._committer
+        committer = self._writes.committer if self._writes is not None else None
         # Whatever came before it has to be done before it.
-        if script is None or committer is None or not committer.ready or self._in_line:
+        if script is None or committer is None or not committer.ready or self._queued:
             done = self._in_thread(work, script, latest, term)
         else:
-            done = self._carried(committer, script(), work, latest, term)
+            done = self._committed(committer, script(), work, latest, term)
         return done.addBoth(self._ended, began)
 
     def _in_thread(self, work: Work[T], script: Script | None, latest: float, term: int) -> Deferred[T]:
-        self._in_line += 1
+        self._queued += 1
         done: Deferred[T] = self.runWithConnection(self._perform, work, script, latest, term)
-        return done.addBoth(self._out_of_line, script)
+        return done.addBoth(self._out_of_thread, script)
 
-    def _out_of_line(self, result: T | Failure, script: Script | None) -> T | Failure:
-        self._in_line -= 1
-        if script is not None and self._committer is not None and not isinstance(result, Failure):
+    def _out_of_thread(self, result: T | Failure, script: Script | None) -> T | Failure:
+        self._queued -= 1
+        writes = self._writes
+        if (
+            script is not None
+            and writes is not None
+            and writes.committer is not None
+            and not isinstance(result, Failure)
+        ):
             # The database is there, and commits are to come.
-            self._committer.open()
+            writes.committer.open()
         return result
 
-    def _carried(
+    def _committed(
         self, committer: DirectCommitter, script: list[Statement], work: Work[T], latest: float, term: int
     ) -> Deferred[Any]:
         """Give a script to the direct committer, if it is not too large for that; do the work step by step if nothing came of it."""
-        if length(script) > self._longest:
+        if self._too_long(script):
             return self._in_thread(work, None, latest, term)
 
-        async def carry() -> T | None:
+        async def commit() -> T | None:
             try:
                 done = await committer.commit(script)
             except self.dialect.error as error:
@@ -157,7 +189,7 @@ class Pool(adbapi.ConnectionPool):
             self.succeeded()
             return None
 
-        return Deferred.fromCoroutine(carry())
+        return Deferred.fromCoroutine(commit())
 
     def _ended(self, result: T | Failure, began: float) -> T | Failure:
         # That a row is there already, or is not, is an answer.
@@ -187,10 +219,10 @@ class Pool(adbapi.ConnectionPool):
         """
         thread, now = self.threadID(), self._now()
         connection = self.connections.get(thread)
-        if connection is not None and not self._holds(self._terms[thread]):
+        if connection is not None and not self.dialect.one.holds(self._links[thread].term):
             self.disconnect(connection)
             connection = None
-        if connection is not None and now - self._used[thread] > IDLE:
+        if connection is not None and now - self._links[thread].used > IDLE:
             try:
                 self.dialect.check(connection)
             except self.dialect.error as error:
@@ -200,7 +232,7 @@ class Pool(adbapi.ConnectionPool):
                     raise self.failed(error) from None
         if connection is None:
             connection = self._open()
-        self._used[thread] = now
+        self._links[thread].used = now
         return connection
 
     def _open(self) -> Any:
@@ -208,17 +240,14 @@ class Pool(adbapi.ConnectionPool):
             raise StoreUnavailable(AWAY)
         term = self.dialect.one.term
         try:
-            connection = self.dialect.connect(writes=self.writes)
+            connection = self.dialect.connect(writes=self._writes is not None)
         except self.dialect.error as error:
             self._paused_until = self._now() + PAUSE
-            self._condition.ill(self._name, self.dialect.fault(error), self.dialect.code(error))
+            self._health.found(self._name, self.dialect.fault(error), self.dialect.code(error))
             raise StoreUnavailable(AWAY) from None
         self.connections[self.threadID()] = connection
-        self._terms[self.threadID()] = term
+        self._links[self.threadID()] = Link(term, self._now())
         return connection
-
-    def _holds(self, term: int) -> bool:
-        return self.dialect.one.holds(term)
 
     def _hold_to(self, term: int) -> None:
         """
@@ -226,73 +255,69 @@ class Pool(adbapi.ConnectionPool):
 
         :param term: in which the work was asked for.
         """
-        if self._terms[self.threadID()] != term or not self._holds(term):
+        if self._links[self.threadID()].term != term or not self.dialect.one.holds(term):
             raise StoreUnavailable(AWAY)
 
     def _perform(self, session: Session, work: Work[T], script: Script | None, latest: float, term: int) -> T | None:
+        """Try the work as ``NEXT`` says, until it is done or has failed."""
         if self._now() > latest:
             raise StoreUnavailable(BUSY)
-        self._hold_to(term)
-        if (
-            script is not None
-            and isinstance(self.dialect, MySQL)
-            and self._at_once(session, self.dialect, script(), term)
-        ):
-            return None
-        self._hold_to(term)
-        try:
-            return self._once(session, work, term)
-        except self.dialect.error as error:
-            if not self.dialect.is_retryable(error):
-                raise self.failed(error) from None
-        session.rollback()
-        fresh = session.renew()
-        self._hold_to(term)
-        try:
-            if self.writes and not fresh:
-                self.dialect.catch_up(session.connection)
-            return self._once(session, work, term)
-        except self.dialect.error as error:
-            raise self.failed(error, fresh=fresh) from None
-
-    def _at_once(self, session: Session, dialect: MySQL, script: list[Statement], term: int) -> bool:
-        """Do a script and commit it; tell whether it is done, or nothing of it is and it has to be done step by step."""
-        if length(script) > self._longest:
-            return False
-        try:
-            dialect.at_once(session.connection, script)
+        attempt = Attempt.STEPS if script is None or not isinstance(self.dialect, MySQL) else Attempt.SCRIPT
+        result: T | None = None
+        fresh = False
+        while attempt is not Attempt.DONE:
             self._hold_to(term)
-            session.settle()
-        except dialect.error as error:
-            if dialect.is_lost(error):
-                session.end()
-            else:
+            try:
+                if attempt is Attempt.SCRIPT:
+                    outcome = self._try_script(session, script, term)
+                else:
+                    result = self._try_steps(session, work, term)
+                    outcome = Outcome.DONE
+                attempt = NEXT[attempt][outcome]
+            except self.dialect.error as error:
+                if self.dialect.is_lost(error):
+                    session.end()
+                attempt = NEXT[attempt][self._outcome(attempt, error)]
+                if attempt is Attempt.FAILED:
+                    raise self.failed(error, fresh=fresh) from None
                 session.rollback()
-            if not (dialect.is_check(error) or dialect.is_retryable(error)):
-                raise self.failed(error) from None
-            session.renew()
-            return False
-        return True
+                fresh = session.renew() and attempt is Attempt.AGAIN
+        return result
 
-    def _once(self, session: Session, work: Work[T], term: int) -> T:
-        try:
-            if self.writes:
-                self.dialect.begin(session.connection)
+    def _outcome(self, attempt: Attempt, error: Exception) -> Outcome:
+        """Say what an error of the driver means for the work."""
+        if attempt is Attempt.SCRIPT and isinstance(self.dialect, MySQL) and self.dialect.is_check(error):
+            return Outcome.UNFIT
+        return Outcome.RETRYABLE if self.dialect.is_retryable(error) else Outcome.FAILED
+
+    def _too_long(self, script: list[Statement]) -> bool:
+        return self._writes is None or length(script) > self._writes.longest
+
+    def _try_script(self, session: Session, script: Script | None, term: int) -> Outcome:
+        """Do a script and commit it, unless it is too long."""
+        statements = script() if script is not None else []
+        if not isinstance(self.dialect, MySQL) or self._too_long(statements):
+            return Outcome.UNFIT
+        self.dialect.at_once(session.connection, statements)
+        self._hold_to(term)
+        session.settle()
+        return Outcome.DONE
+
+    def _try_steps(self, session: Session, work: Work[T], term: int) -> T:
+        """Do the work, and commit it if it writes."""
+        if self._writes is None:
             result = work(Transaction(session.connection, self.dialect))
-            if self.writes:
-                self._hold_to(term)
-                session.settle()
-        except self.dialect.error as error:
-            if self.dialect.is_lost(error):
-                session.end()
-            raise
-        if not self.writes:
             self.succeeded()
+            return result
+        self.dialect.begin(session.connection)
+        result = work(Transaction(session.connection, self.dialect))
+        self._hold_to(term)
+        session.settle()
         return result
 
     def succeeded(self) -> None:
         """Take note that the database does its work."""
-        self._condition.well(self._name)
+        self._health.served(self._name)
 
     def failed(self, error: Exception, *, fresh: bool = False) -> StoreUnavailable:
         """Take note of an error of the driver; return what is said instead of it."""
@@ -300,59 +325,5 @@ class Pool(adbapi.ConnectionPool):
             # Whoever waits in line for the next connection does not have to wait as long as this one did.
             self._paused_until = self._now() + PAUSE
         fault = self.dialect.fault(error, fresh=fresh)
-        self._condition.ill(self._name, fault, self.dialect.code(error))
+        self._health.found(self._name, fault, self.dialect.code(error))
         return StoreUnavailable(f"{fault.sentence} {UNDONE}")
-
-
-class Session(adbapi.Connection):
-    """The connection that a piece of work has; it is thrown away without noise when it is of no use any more."""
-
-    _connection: Any
-    _pool: Pool
-
-    @property
-    def connection(self) -> Any:
-        """The driver's own connection."""
-        return self._connection
-
-    def commit(self) -> None:
-        """Nothing: what there is to commit is committed where its errors are understood."""
-
-    def settle(self) -> None:
-        """
-        Commit.
-
-        :raises pymysql.MySQLError: nothing is left of the transaction.
-        :raises resourced.errors.StoreUnavailable: nobody knows whether it was done.
-        """
-        dialect = self._pool.dialect
-        try:
-            self._connection.commit()
-        except dialect.error as error:
-            if dialect.is_undone(error):
-                raise
-            # So it is not tried again, and the connection is not used again.
-            self.end()
-            raise self._pool.failed(error) from None
-        self._pool.succeeded()
-
-    def rollback(self) -> None:
-        if self._connection is None or not self._pool.writes:
-            return
-        try:
-            self._connection.rollback()
-        except self._pool.dialect.error:
-            self.end()
-
-    def end(self) -> None:
-        """Throw the connection away."""
-        if self._connection is not None:
-            self._pool.disconnect(self._connection)
-            self._connection = None
-
-    def renew(self) -> bool:
-        """Have a connection again, if it was thrown away; tell whether it was."""
-        if self._connection is not None:
-            return False
-        self._connection = self._pool.connect()
-        return True

@@ -13,7 +13,7 @@ Told = Callable[[bool, Any], object]
 Job = tuple[Told, Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
-class Workers:
+class Threads:
     """
     As many threads as there are connections. Whoever ends the process without ``stop`` does not wait for them.
 

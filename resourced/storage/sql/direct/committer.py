@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from math import inf
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from twisted.python.failure import Failure
 from resourced.storage.sql.dialect import MySQL
 from resourced.storage.sql.direct.handshake import KEEP_TIME, OpenConnection, open_connection, whole
 from resourced.storage.sql.direct.protocol import CommitProtocol, lost
+from resourced.storage.sql.direct.state import TRANSITIONS, Event, State
 from resourced.storage.sql.statement import Statement
 
 #: Seconds without a try to connect after the last one: nobody waits for it.
@@ -39,61 +39,75 @@ class DirectCommitter:
 
     :param reactor: keeps the connection.
     :param now: a clock in seconds that nobody sets.
+    :ivar state: where it stands; only ``_move`` changes it.
     """
 
     def __init__(self, reactor: Any, dialect: MySQL, now: Callable[[], float]) -> None:
         self._reactor = reactor
         self._dialect = dialect
         self._now = now
+        self.state = State.AWAY
         self._protocol: CommitProtocol | None = None
         self._compound = False
-        self._busy = False
         # When the server had kept the time.
         self._kept = -inf
+        # Fires when it is known whether there is a connection.
         self._opening: Deferred[None] | None = None
-        self._closed = False
         self._paused_until = now()
         # In which term the connection was made.
         self._term = 0
 
+    def _move(self, event: Event) -> None:
+        """Take the one step that the table has for an event."""
+        self.state = TRANSITIONS[self.state][event]
+
     @property
     def ready(self) -> bool:
         """Whether a script would be under way at once."""
-        return self._protocol is not None and not self._busy and self._dialect.one.holds(self._term)
+        return self.state is State.READY and self._dialect.one.holds(self._term)
 
     def open(self) -> None:
         """See to it that there is a connection before long, if there can be one."""
-        if self._protocol or self._opening or self._closed or self._now() < self._paused_until:
+        if self.state is not State.AWAY or self._now() < self._paused_until:
             return
+        self._move(Event.OPEN)
         opened = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), open_connection, self._dialect)
         self._opening = opened.addBoth(self._opened, self._dialect.one.term)
 
-    def _opened(self, line: OpenConnection | Failure | None, term: int) -> None:
-        self._opening = None
+    def _opened(self, opened: OpenConnection | Failure | None, term: int) -> None:
         self._paused_until = self._now() + PAUSE
-        if line is None:
+        if opened is None:
             # The next one would be no better.
-            self._closed = True
-        elif isinstance(line, OpenConnection):
-            # The server may have hung up already.
-            with suppress(OSError):
-                if self._dialect.one.holds(term):
-                    self._term = term
-                    self._take_over(line)
-            # What is used is a copy.
-            os.close(line.descriptor)
+            self._move(Event.UNUSABLE)
+        elif isinstance(opened, OpenConnection) and self._adopt(opened, term):
+            self._move(Event.OPENED)
+            if self.state is State.CLOSED:
+                self._leave()
+        else:
+            self._move(Event.FAILED)
+        self._opening = None
 
-    def _take_over(self, line: OpenConnection) -> None:
+    def _adopt(self, opened: OpenConnection, term: int) -> bool:
+        """Have the reactor use a connection; tell whether it can."""
         protocol = CommitProtocol(self._lost)
         factory = Factory()
         factory.protocol = lambda: protocol
-        self._reactor.adoptStreamConnection(line.descriptor, line.family, factory)
-        self._protocol, self._compound, self._kept = protocol, line.compound, -inf
-        if self._closed:
-            protocol.leave()
+        try:
+            if not self._dialect.one.holds(term):
+                return False
+            self._reactor.adoptStreamConnection(opened.descriptor, opened.family, factory)
+        except OSError:
+            # The server has hung up already.
+            return False
+        finally:
+            # What is used is a copy.
+            os.close(opened.descriptor)
+        self._protocol, self._compound, self._kept, self._term = protocol, opened.compound, -inf, term
+        return True
 
     def _lost(self) -> None:
         self._protocol = None
+        self._move(Event.LOSE)
 
     async def commit(self, script: Sequence[Statement]) -> bool:
         """
@@ -103,9 +117,9 @@ class DirectCommitter:
         :raises pymysql.MySQLError: it was refused; or nobody knows what became of it.
         """
         protocol = self._protocol
-        if protocol is None or self._busy:
-            raise RuntimeError("There is nobody to go.")
-        self._busy = True
+        if protocol is None or self.state is not State.READY:
+            raise RuntimeError("There is no connection for it.")
+        self._move(Event.COMMIT)
         until = self._now() + self._dialect.timeout
         timer = self._reactor.callLater(self._dialect.timeout, lambda: protocol.give_up(self._dialect.late()))
         try:
@@ -117,7 +131,7 @@ class DirectCommitter:
                 return True
             return await self._undo(protocol, error)
         finally:
-            self._busy = False
+            self._move(Event.ANSWERED)
             if timer.active():
                 timer.cancel()
 
@@ -146,8 +160,11 @@ class DirectCommitter:
 
     async def close(self) -> None:
         """Let go of the connection."""
-        self._closed = True
+        self._move(Event.CLOSE)
         if self._opening is not None:
             await self._opening
+        self._leave()
+
+    def _leave(self) -> None:
         if self._protocol is not None:
             self._protocol.leave()

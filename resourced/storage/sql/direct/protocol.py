@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import pymysql
 from pymysql.constants import COMMAND, CR, SERVER_STATUS
 from pymysql.protocol import MysqlPacket
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
-from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 
 #: Bytes before each packet: three with its length, one with its number.
@@ -35,7 +34,7 @@ class CommitProtocol(Protocol):
     :ivar alive: whether it is.
     """
 
-    transport: Connection
+    transport: Any
 
     def __init__(self, over: Callable[[], object]) -> None:
         self._over = over
@@ -56,8 +55,6 @@ class CommitProtocol(Protocol):
         self._number = 1
         # The command is a byte of the packet.
         self.transport.write(b"%b\x00%c%b" % ((len(text) + 1).to_bytes(3, "little"), COMMAND.COM_QUERY, text))
-        # At once, so that the server is at work while this turn of the reactor goes on.
-        self.transport.doWrite()
         return asked
 
     def leave(self) -> None:

@@ -1,0 +1,65 @@
+"""
+The life of a piece of work in a pool, as a table.
+
+A script is all of it in one round trip. Where there is no script, or it came to nothing, the work is done step by step, and at most once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+
+
+class Attempt(Enum):
+    """
+    How the work is tried.
+
+    * ``SCRIPT``: all statements at once.
+    * ``STEPS``: statement by statement.
+    * ``AGAIN``: statement by statement, for the second time.
+    * ``DONE``: it is committed.
+    * ``FAILED``: it is given up; nobody may know whether it was committed.
+    """
+
+    SCRIPT = auto()
+    STEPS = auto()
+    AGAIN = auto()
+    DONE = auto()
+    FAILED = auto()
+
+
+class Outcome(Enum):
+    """
+    What came of an attempt.
+
+    * ``DONE``: it is committed.
+    * ``UNFIT``: a script is too large, or a check in it has failed: the steps will tell why. Nothing was done.
+    * ``RETRYABLE``: the connection was lost, or a deadlock ended it, before the commit. Nothing was done.
+    * ``FAILED``: anything else.
+    """
+
+    DONE = auto()
+    UNFIT = auto()
+    RETRYABLE = auto()
+    FAILED = auto()
+
+
+#: The next attempt, by this one and what came of it.
+NEXT: Mapping[Attempt, Mapping[Outcome, Attempt]] = {
+    Attempt.SCRIPT: {
+        Outcome.DONE: Attempt.DONE,
+        Outcome.UNFIT: Attempt.STEPS,
+        Outcome.RETRYABLE: Attempt.STEPS,
+        Outcome.FAILED: Attempt.FAILED,
+    },
+    Attempt.STEPS: {
+        Outcome.DONE: Attempt.DONE,
+        Outcome.RETRYABLE: Attempt.AGAIN,
+        Outcome.FAILED: Attempt.FAILED,
+    },
+    Attempt.AGAIN: {
+        Outcome.DONE: Attempt.DONE,
+        Outcome.RETRYABLE: Attempt.FAILED,
+        Outcome.FAILED: Attempt.FAILED,
+    },
+}
