@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.storage.sql.dialect import MySQL, SQLite
-from resourced.storage.sql.health import QUIET, RECENT, Health, Fault
+from resourced.storage.sql.health import QUIET, RECENT, Fault, Health
 
 pytestmark = pytest.mark.trial
 

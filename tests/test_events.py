@@ -9,7 +9,7 @@ import pytest
 from resourced.errors import EpochLost, EventsForgotten
 from resourced.model import Batch, Event, EventKind, Key, Mark
 from resourced.storage.interface import Store
-from resourced.storage.sql_store import FORGET_AT_ONCE
+from resourced.storage.sql_events import FORGET_AT_ONCE
 from tests.leading import lead
 from tests.stores import (  # noqa: F401 - fixtures
     AnyBackend,

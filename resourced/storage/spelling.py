@@ -1,0 +1,42 @@
+"""What the two databases spell each in its own way, and how their values are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """The few statements that the two databases spell each in its own way."""
+
+    keep: str
+    locked: str
+    along: str
+
+
+SPELLINGS: Final[Mapping[str, Spelling]] = {
+    "mysql": Spelling(
+        keep="ON DUPLICATE KEY UPDATE data = VALUES(data), version = VALUES(version)",
+        locked=" FOR UPDATE",
+        # Left to itself, MariaDB walks to where a page begins from the first of all that have the same name.
+        along=" FORCE INDEX ({})",
+    ),
+    "sqlite": Spelling(
+        keep="ON CONFLICT (id_resource, selector) DO UPDATE SET data = excluded.data, version = excluded.version",
+        # Its one writer at a time needs no more.
+        locked="",
+        along="",
+    ),
+}
+
+
+def text(value: str | bytes) -> str:
+    """Return a name as text: MySQL keeps exact names as bytes."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def timeout_of(value: int | None) -> int:
+    """Return a timeout that can be used: the original server did not mind NULL or less than nothing."""
+    return max(0, value or 0)

@@ -1,0 +1,188 @@
+"""Who leads, in SQL: the row that every commit of the leader changes."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final, TypeVar
+
+from resourced.errors import UNDONE, ConfigurationError, EpochLost, StoreUnavailable
+from resourced.model import Key, Loss, Place, Snapshot, Standing, Term
+from resourced.storage import statements
+from resourced.storage.spelling import SPELLINGS, text, timeout_of
+from resourced.storage.sql.executor import Database
+from resourced.storage.sql.health import Fault
+from resourced.storage.sql.pool import Transaction, Work
+
+T = TypeVar("T")
+
+_LOST: Final = "Another daemon has taken over this store, so this one must stop."
+_GONE_BACK: Final = (
+    "This store has gone back to what it was before this daemon began to serve it, so this daemon must stop."
+)
+
+
+class SQLTerms:
+    """
+    The part of the ``Store`` that says who may write.
+
+    :param owner: a name for this daemon that no other one has.
+    """
+
+    def __init__(self, database: Database, *, owner: str = "") -> None:
+        self._database = database
+        self._owner = owner or secrets.token_hex(16)
+        self._spelling = SPELLINGS[database.dialect.name]
+        self._epoch = 0
+        # Whether the database has become another server, in which this daemon has begun no term yet.
+        self._elsewhere = False
+
+    async def ping(self) -> None:
+        own_epoch = self._own_epoch()
+        ((epoch, owner),) = await self._database.probe(
+            lambda transaction: transaction.query("SELECT epoch, owner FROM server WHERE id = 1")
+        )
+        if own_epoch and text(owner) != self._owner:
+            raise EpochLost(_lost(epoch, own_epoch))
+
+    async def look(self) -> Term:
+        ((epoch, beat, owner, state, guard),) = await self._database.probe(
+            lambda transaction: transaction.query("SELECT epoch, beat, owner, state, guard FROM server WHERE id = 1")
+        )
+        return Term(epoch, beat, text(owner) == self._owner, text(state) == "gone", text(guard))
+
+    async def begin_term(self, over: Term | None = None, guard: str = "") -> Snapshot:
+        elsewhere = self._elsewhere = self._database.begin_term() or self._elsewhere
+        if elsewhere:
+            try:
+                await self._database.prepare()
+            except ConfigurationError as error:
+                raise StoreUnavailable(error.sentence) from None
+        self._epoch = await self._database.write(
+            lambda transaction: self._raise_epoch(transaction, over, guard, elsewhere=elsewhere)
+        )
+        self._elsewhere = False
+        return await self._database.read(self._survey)
+
+    async def beat(self, guard: str) -> None:
+        await self._write(
+            lambda transaction: transaction.execute("UPDATE server SET guard = %s WHERE id = 1", (guard,))
+        )
+
+    async def leave(self) -> None:
+        await self._write(
+            lambda transaction: transaction.execute("UPDATE server SET state = 'gone', guard = '' WHERE id = 1")
+        )
+
+    async def restored(self) -> str:
+        """Return the word of the restoration that was last done."""
+        ((word,),) = await self._database.read(
+            lambda transaction: transaction.query("SELECT restored FROM server WHERE id = 1")
+        )
+        return text(word)
+
+    async def note_restored(self, word: str) -> None:
+        """Take note of a restoration by its word."""
+        await self._write(
+            lambda transaction: transaction.execute("UPDATE server SET restored = %s WHERE id = 1", (word,))
+        )
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def _write(self, work: Work[T]) -> T:
+        """Do work in a transaction that fails if this daemon's term is over, and excludes those of all others."""
+        epoch = self._own_epoch()
+
+        def claimed(transaction: Transaction) -> T:
+            self._claim(transaction, epoch)
+            return work(transaction)
+
+        return await self._database.write(claimed)
+
+    def _own_epoch(self) -> int:
+        """
+        Return the epoch of this daemon's term, or 0 if it has had none.
+
+        :raises resourced.errors.StoreUnavailable: there is none in the server that the database has become. What that says of the leader is old.
+        """
+        if self._elsewhere:
+            raise StoreUnavailable(f"{Fault.PARTED.sentence} {UNDONE}")
+        return self._epoch
+
+    def _raise_epoch(self, transaction: Transaction, over: Term | None, guard: str, *, elsewhere: bool) -> int:
+        """
+        Begin a term, or a part of it.
+
+        :param elsewhere: whether this is another server than before, which may not know yet that this daemon is the leader.
+        """
+        ((epoch, beat, owner, state),) = transaction.query(
+            f"SELECT epoch, beat, owner, state FROM server WHERE id = 1{self._spelling.locked}"
+        )
+        if over is not None:
+            free = (epoch, beat) == (over.epoch, over.beat)
+        else:
+            mine = text(owner) == self._owner and text(state) == "up"
+            free = bool(self._epoch) and (mine or (elsewhere and epoch < self._epoch))
+        new = max(int(epoch), self._epoch) + 1
+        # What was read may be old, in a cluster: to change the row is what counts.
+        if not free or not transaction.execute(
+            "UPDATE server SET epoch = %s, beat = beat + 1, owner = %s, state = 'up', "
+            "guard = CASE WHEN %s THEN %s ELSE guard END WHERE id = 1 AND epoch = %s AND beat = %s",
+            (new, self._owner, over is not None, guard, epoch, beat),
+        ):
+            raise EpochLost(_lost(epoch, self._epoch))
+        return new
+
+    def _survey(self, transaction: Transaction) -> Snapshot:
+        ((epoch, owner, fence, event),) = transaction.query(
+            "SELECT epoch, owner, fence, event FROM server WHERE id = 1"
+        )
+        if (epoch, text(owner)) != (self._epoch, self._owner):
+            raise EpochLost(_lost(epoch, self._epoch))
+        places = transaction.query(
+            "SELECT seq, resource, selector, ticket, standing, fence, owner, idempotency_key, key_name, since FROM place ORDER BY seq"
+        )
+        losses = transaction.query("SELECT event, resource, selector, ticket, key_name FROM loss ORDER BY event")
+        ((passed,),) = transaction.query("SELECT MAX(passed) FROM event_mark")
+        timeouts = transaction.query(
+            "SELECT name, timeout FROM resource WHERE name IN (SELECT DISTINCT resource FROM place)"
+        )
+        return Snapshot(
+            epoch=epoch,
+            fence=fence,
+            places=[
+                Place(
+                    seq,
+                    Key(text(name), text(part)),
+                    text(ticket),
+                    Standing(standing),
+                    grant,
+                    text(who),
+                    text(idempotency_key),
+                    text(key_name),
+                    since,
+                )
+                for seq, name, part, ticket, standing, grant, who, idempotency_key, key_name, since in places
+            ],
+            timeouts={text(name): timeout_of(timeout) for name, timeout in timeouts},
+            event=event,
+            losses=tuple(
+                Loss(id_, Key(text(name), text(part)), text(ticket), text(key_name))
+                for id_, name, part, ticket, key_name in losses
+            ),
+            passed=passed or 0,
+        )
+
+    def _claim(self, transaction: Transaction, epoch: int, fence: int = 0, event: int = 0) -> None:
+        """Change the leader's row, so that no other term begins before the transaction ends."""
+        if transaction.execute(*statements.claim(epoch, self._owner, fence, event)):
+            return
+        ((now, owner),) = transaction.query("SELECT epoch, owner FROM server WHERE id = 1")
+        if text(owner) == self._owner:
+            raise StoreUnavailable("The lock table was read anew meanwhile; try again.")
+        raise EpochLost(_lost(now, epoch))
+
+
+def _lost(epoch: int, own_epoch: int) -> str:
+    """Say why a term is over, by the epoch that the store has and the one that it had."""
+    return _LOST if epoch >= own_epoch else _GONE_BACK
