@@ -40,8 +40,10 @@ from resourced.service.move import move
 from resourced.service.restoration import restore
 from resourced.service.retention import Retention
 from resourced.service.systemd import ServiceManager
-from resourced.storage.sql.dialect import Dialect, MySQL, SQLite
+from resourced.storage.sql.dialect import Dialect
 from resourced.storage.sql.executor import Database
+from resourced.storage.sql.mysql import MySQL
+from resourced.storage.sql.sqlite import SQLite
 from resourced.storage.sql_store import SQLStore
 
 log = Logger()

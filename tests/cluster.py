@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from resourced.config import MySQLSettings
-from resourced.storage.sql.dialect import MySQL
 from resourced.storage.sql.executor import Database
+from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.pool import Transaction
 from resourced.storage.sql.server_identity import identity_of
 from tests.mariadb import MariaDB

@@ -15,9 +15,11 @@ import pytest_twisted
 from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.model import Batch, Event, EventKind, Key, Place, Standing, Write
 from resourced.storage.interface import Store
-from resourced.storage.sql.dialect import Dialect, MySQL, SQLite
+from resourced.storage.sql.dialect import Dialect
 from resourced.storage.sql.direct.committer import DirectCommitter
 from resourced.storage.sql.executor import Database
+from resourced.storage.sql.mysql import MySQL
+from resourced.storage.sql.sqlite import SQLite
 from resourced.storage.sql_store import SQLStore
 from resourced.testing import MemoryStore
 from tests.mariadb import MariaDB

@@ -10,8 +10,9 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.config import MySQLSettings, SQLiteSettings
-from resourced.storage.sql.dialect import MySQL, SQLite
 from resourced.storage.sql.health import QUIET, RECENT, Fault, Health
+from resourced.storage.sql.mysql import MySQL
+from resourced.storage.sql.sqlite import SQLite
 
 pytestmark = pytest.mark.trial
 

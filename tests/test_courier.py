@@ -25,11 +25,11 @@ from twisted.internet.threads import deferToThread
 from resourced.config import MySQLSettings
 from resourced.errors import StoreUnavailable
 from resourced.model import Batch, Event, EventKind, Key, Place, Standing, Write
-from resourced.storage.sql.dialect import MySQL
 from resourced.storage.sql.direct import committer as room
 from resourced.storage.sql.direct.committer import DirectCommitter
 from resourced.storage.sql.direct.handshake import OpenConnection
 from resourced.storage.sql.executor import Database
+from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.statement import Statement
 from resourced.storage.sql_store import SQLStore
 from tests.certificates import Authority

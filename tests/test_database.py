@@ -20,9 +20,10 @@ from zope.interface import implementer
 from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.errors import ConfigurationError, StoreUnavailable
 from resourced.model import Batch
-from resourced.storage.sql.dialect import MySQL, SQLite
 from resourced.storage.sql.executor import Database
+from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.pool import DuplicateKey, Transaction
+from resourced.storage.sql.sqlite import SQLite
 from resourced.storage.sql_store import SQLStore
 from tests.daemon import PATIENCE
 from tests.leading import lead

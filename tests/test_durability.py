@@ -9,8 +9,9 @@ import pytest
 
 from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.errors import StoreUnavailable
-from resourced.storage.sql.dialect import MySQL, SQLite
 from resourced.storage.sql.durability import durability, of_server
+from resourced.storage.sql.mysql import MySQL
+from resourced.storage.sql.sqlite import SQLite
 from tests.daemon import Daemon, eventually
 from tests.mariadb import MariaDB
 from tests.ports import free_port

@@ -10,9 +10,9 @@ import pytest
 from resourced.config import MySQLSettings
 from resourced.errors import StoreUnavailable
 from resourced.model import Batch
-from resourced.storage.sql.dialect import MySQL
 from resourced.storage.sql.error_codes import meaning
 from resourced.storage.sql.health import Fault
+from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.pool import Transaction
 from tests.leading import lead
 from tests.stores import (  # noqa: F401 - fixtures

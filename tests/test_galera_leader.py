@@ -25,8 +25,8 @@ from resourced.model import Batch
 from resourced.service.leadership import STILL
 from resourced.storage import statements
 from resourced.storage.leader_lease import LEADER_LEASE
-from resourced.storage.sql.dialect import MySQL
 from resourced.storage.sql.executor import Database
+from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql_store import SQLStore
 from tests.daemon import Daemon, eventually
 from tests.galera import Galera, Node, require

@@ -30,7 +30,8 @@ from resourced.locks.table import Times
 from resourced.model import Key
 from resourced.service.guard import PERIOD, FileGuard, ServerGuard, Watch, guard_of
 from resourced.storage.leader_lease import LEADER_LEASE, LeaderLease
-from resourced.storage.sql.dialect import MySQL, SQLite
+from resourced.storage.sql.mysql import MySQL
+from resourced.storage.sql.sqlite import SQLite
 from resourced.testing import MemoryStore
 from tests.daemon import Answer, Daemon, eventually
 from tests.faulty import FaultyStore

@@ -13,8 +13,8 @@ import pymysql
 import pytest
 
 from resourced.config import MySQLSettings
-from resourced.storage.sql.dialect import MySQL
 from resourced.storage.sql.direct.handshake import KEEP_TIME, OpenConnection, open_connection, whole
+from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.statement import Statement
 from tests.certificates import Authority
 from tests.mariadb import MariaDB

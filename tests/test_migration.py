@@ -17,9 +17,9 @@ from twisted.internet.threads import deferToThread
 from resourced.config import MySQLSettings
 from resourced.errors import ConfigurationError, DataNotFound, ResourceExists
 from resourced.model import Batch, Key
-from resourced.storage.sql.dialect import MySQL
 from resourced.storage.sql.executor import Database
 from resourced.storage.sql.migration import migrations, prepare, split
+from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql_store import SQLStore
 from tests.leading import lead
 from tests.stores import (  # noqa: F401 - fixtures
@@ -458,7 +458,7 @@ async def test_killed_in_the_middle(mysql: MySQLBackend) -> None:
     )
     program = (
         "from resourced.config import MySQLSettings\n"
-        "from resourced.storage.sql.dialect import MySQL\n"
+        "from resourced.storage.sql.mysql import MySQL\n"
         "from resourced.storage.sql.migration import prepare\n"
         f"prepare(MySQL(MySQLSettings('127.0.0.1', {mysql.server.port}, {mysql.name!r}, 'root', ''), 5.0), 1)\n"
     )
@@ -489,7 +489,7 @@ async def test_killed_while_it_decodes(mysql: MySQLBackend) -> None:
     fill(mysql, RESOURCES, [*DATA, *ENCODED])
     program = (
         "from resourced.config import MySQLSettings\n"
-        "from resourced.storage.sql.dialect import MySQL\n"
+        "from resourced.storage.sql.mysql import MySQL\n"
         "from resourced.storage.sql.migration import prepare\n"
         f"prepare(MySQL(MySQLSettings('127.0.0.1', {mysql.server.port}, {mysql.name!r}, 'root', ''), 5.0), 1)\n"
     )
@@ -542,7 +542,7 @@ async def test_stopped_in_the_middle(mysql: MySQLBackend) -> None:
         "from twisted.internet.defer import ensureDeferred\n"
         "from resourced.config import MySQLSettings\n"
         "from resourced.storage.sql.executor import Database\n"
-        "from resourced.storage.sql.dialect import MySQL\n"
+        "from resourced.storage.sql.mysql import MySQL\n"
         f"settings = MySQLSettings('127.0.0.1', {mysql.server.port}, {mysql.name!r}, 'root', '')\n"
         "database = Database(reactor, MySQL(settings, 0.2))\n"
         "reactor.addSystemEventTrigger('before', 'shutdown', lambda: ensureDeferred(database.close()))\n"

@@ -15,8 +15,9 @@ import pytest
 from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.errors import ConfigurationError
 from resourced.service import move as moving
-from resourced.storage.sql.dialect import MySQL, SQLite
 from resourced.storage.sql.migration import UNFINISHED, prepare
+from resourced.storage.sql.mysql import MySQL
+from resourced.storage.sql.sqlite import SQLite
 from tests import preloaded
 from tests.beating import beating
 from tests.daemon import RESOURCED, Daemon

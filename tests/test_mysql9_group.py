@@ -10,8 +10,8 @@ import pytest
 import pytest_twisted
 
 from resourced.errors import StoreUnavailable
-from resourced.storage.sql.dialect import MySQL
 from resourced.storage.sql.durability import durability
+from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.pool import Transaction
 from tests.cluster import DATABASE, Careless, Made, fence, raise_fence
 from tests.daemon import eventually

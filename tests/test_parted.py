@@ -13,8 +13,8 @@ from twisted.internet.threads import deferToThread
 from resourced.config import MySQLSettings
 from resourced.errors import StoreUnavailable
 from resourced.model import Batch
-from resourced.storage.sql.dialect import MySQL
 from resourced.storage.sql.executor import Database
+from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.server_identity import ServerIdentity
 from resourced.storage.sql_store import SQLStore
 from tests.leading import lead

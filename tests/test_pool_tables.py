@@ -13,10 +13,10 @@ from twisted.internet import reactor
 from resourced.config import SQLiteSettings
 from resourced.errors import StoreUnavailable
 from resourced.storage.sql.attempts import NEXT, Attempt, Outcome
-from resourced.storage.sql.dialect import SQLite
 from resourced.storage.sql.direct.state import TRANSITIONS, Event, State
 from resourced.storage.sql.executor import Database
 from resourced.storage.sql.pool import Transaction
+from resourced.storage.sql.sqlite import SQLite
 
 
 def reached(table: Mapping[Any, Mapping[Any, Any]], first: Enum) -> set[Enum]:

@@ -33,7 +33,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, LogEvent, eventAsText, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel, Request
+from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -545,17 +545,6 @@ def certificate(path: Path) -> None:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         + signed.public_bytes(serialization.Encoding.PEM)
     )
-
-
-def test_twisted_still_has_the_one_private_name() -> None:
-    """
-    Twisted answers every bad request through one private method, which the channel replaces.
-
-    If this fails, a new Twisted has renamed it: see in its ``HTTPChannel`` where it writes ``400 Bad Request``.
-    """
-    private = "_respondToBadRequestAndDisconnect"
-    assert hasattr(HTTPChannel, private), f"{private} is gone from twisted.web.http.HTTPChannel"
-    assert getattr(Channel, private).__module__.startswith("resourced."), f"{private} is Twisted's again"
 
 
 # Deadlines.

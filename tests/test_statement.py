@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resourced.config import MySQLSettings
-from resourced.storage.sql.dialect import MySQL
+from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.statement import Statement, length, written_out
 from tests.examples import examples
 from tests.mariadb import MariaDB

@@ -19,8 +19,8 @@ from pymysql.constants import CLIENT
 
 from resourced.config import MySQLSettings
 from resourced.errors import ConfigurationError
-from resourced.storage.sql.dialect import MySQL
 from resourced.storage.sql.direct.handshake import open_connection
+from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.tls import Way, is_local
 from tests.certificates import Authority, Certificate
 from tests.daemon import RESOURCED, Daemon

@@ -25,7 +25,7 @@ from resourced.service.guard import Guard
 from resourced.service.leadership import TakeOver, Verdict
 from resourced.storage import statements
 from resourced.storage.leader_lease import LEADER_LEASE, LeaderLease
-from resourced.storage.sql.dialect import MySQL
+from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.pool import Transaction
 from resourced.storage.sql.server_identity import OneServer, ServerIdentity, identity_of
 from resourced.storage.sql.statement import Statement

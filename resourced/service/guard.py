@@ -22,7 +22,9 @@ from resourced.errors import ConfigurationError, EpochLost, StoreUnavailable
 from resourced.locks.group_commit import Journal
 from resourced.storage.interface import Store
 from resourced.storage.leader_lease import LEADER_LEASE, MARGIN, LeaderLease
-from resourced.storage.sql.dialect import Dialect, MySQL, SQLite, refusal
+from resourced.storage.sql.dialect import Dialect, refusal
+from resourced.storage.sql.mysql import MySQL
+from resourced.storage.sql.sqlite import SQLite
 
 log = Logger()
 

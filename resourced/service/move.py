@@ -17,8 +17,9 @@ from resourced.errors import ConfigurationError
 from resourced.model import BREAK, WAITING
 from resourced.service.guard import exclusive
 from resourced.storage.leader_lease import LEADER_LEASE, MARGIN
-from resourced.storage.sql.dialect import Dialect, MySQL
+from resourced.storage.sql.dialect import Dialect
 from resourced.storage.sql.migration import UNFINISHED, look, prepare
+from resourced.storage.sql.mysql import MySQL
 from resourced.storage.statements import EVENT_COLUMNS, marks
 
 Row = tuple[Any, ...]

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from resourced.errors import StoreUnavailable
-from resourced.storage.sql.dialect import Dialect, MySQL, SQLite, refusal
+from resourced.storage.sql.dialect import Dialect, refusal
+from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.server_identity import identity_of
+from resourced.storage.sql.sqlite import SQLite
 
 #: Milliseconds that semi-synchronous replication has to wait at least for a replica, to count as one that does not fall back.
 _FOR_GOOD: Final = 86_400_000

@@ -17,11 +17,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from resourced.errors import StoreUnavailable
-from resourced.storage.sql.dialect import Dialect, MySQL
+from resourced.storage.sql.dialect import Dialect
 from resourced.storage.sql.direct.committer import DirectCommitter
 from resourced.storage.sql.durability import Durability, durability
 from resourced.storage.sql.health import Health
 from resourced.storage.sql.migration import PACKET_MARGIN, look, may_be_led, prepare
+from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.pool import BUSY, Measure, Pool, Script, Work, Writes
 from resourced.storage.sql.server_identity import ServerIdentity
 

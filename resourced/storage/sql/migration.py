@@ -16,8 +16,10 @@ import pymysql
 from pymysql.constants import ER
 
 from resourced.errors import ConfigurationError, StoreUnavailable
-from resourced.storage.sql.dialect import Dialect, MySQL, SQLite, refusal
+from resourced.storage.sql.dialect import Dialect, refusal
 from resourced.storage.sql.legacy_import import decode_selectors, survey
+from resourced.storage.sql.mysql import MySQL
+from resourced.storage.sql.sqlite import SQLite
 
 #: The version of the MySQL schema from which on a leader can be seen by its row alone.
 LEADER_ROW: Final = 9

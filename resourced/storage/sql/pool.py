@@ -13,9 +13,10 @@ from twisted.python.failure import Failure
 
 from resourced.errors import UNDONE, StoreUnavailable
 from resourced.storage.sql.attempts import NEXT, Attempt, Outcome
-from resourced.storage.sql.dialect import Dialect, MySQL
+from resourced.storage.sql.dialect import Dialect
 from resourced.storage.sql.direct.committer import DirectCommitter
 from resourced.storage.sql.health import Health
+from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.session import Session
 from resourced.storage.sql.statement import Statement, length
 from resourced.storage.sql.threads import Threads

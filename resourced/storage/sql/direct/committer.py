@@ -13,10 +13,10 @@ from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
-from resourced.storage.sql.dialect import MySQL
 from resourced.storage.sql.direct.handshake import KEEP_TIME, OpenConnection, open_connection, whole
 from resourced.storage.sql.direct.protocol import CommitProtocol, lost
 from resourced.storage.sql.direct.state import TRANSITIONS, Event, State
+from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.statement import Statement
 
 #: Seconds without a try to connect after the last one: nobody waits for it.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from resourced.storage.sql.dialect import MySQL
+from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.statement import Statement, written_out
 
 #: Has the server keep the time.
