@@ -112,10 +112,6 @@ TOO_LARGE = {
     "locks.table",
     "locks.table:LockTable",
     "locks.table:LockTable.__init__",
-    "storage.sql.dialect",
-    "storage.sql.pool:Pool.__init__",
-    "storage.sql_store",
-    "storage.sql_store:SQLStore",
 }
 
 
