@@ -172,7 +172,7 @@ SETTINGS: Final = (
     Setting("mysql-database", "MYSQL_DATABASE", "small_swoole_resource", _text, "Name of the MySQL database"),
     Setting("mysql-user", "MYSQL_USER", "root", _text, "User at the MySQL server"),
     Setting("mysql-password", "MYSQL_PASSWORD", "", _password, f"Password of that user{_IN_PS}", secret=True),
-    Setting("mysql-ssl-mode", "MYSQL_SSL_MODE", "", _ssl_mode, "disabled, preferred, required, verify-ca or verify-identity: whether to encrypt, and to check who the server is; without it preferred, or with MYSQL_SSL_CA verify-ca"),
+    Setting("mysql-ssl-mode", "MYSQL_SSL_MODE", "", _ssl_mode, "disabled, preferred, required, verify-ca or verify-identity. The default is preferred, or with MYSQL_SSL_CA verify-ca"),
     Setting("mysql-ssl-ca", "MYSQL_SSL_CA", "", _path, "File of certificates that the server's may be signed by"),
     Setting("mysql-ssl-cert", "MYSQL_SSL_CERT", "", _path, "File of a certificate to show to the server"),
     Setting("mysql-ssl-key", "MYSQL_SSL_KEY", "", _path, "File of that certificate's key, if it is not in the same one"),
@@ -180,12 +180,12 @@ SETTINGS: Final = (
     Setting("resource-read-lock", "RESOURCE_READ_LOCK", "", _api_key, f"Key that may read and lock{_IN_PS}", secret=True),
     Setting("resource-write", "RESOURCE_WRITE", "", _api_key, f"Key that may read, lock and write{_IN_PS}", secret=True),
     Setting("keys", "RESOURCED_KEYS", "", _path, "File of further keys, each with a name; see resourced key --help"),
-    Setting("trusted-proxies", "RESOURCED_TRUSTED_PROXIES", "", _proxies, "Addresses and networks of proxies that are believed when they say who their client is; unix is whoever comes by a Unix socket"),
+    Setting("trusted-proxies", "RESOURCED_TRUSTED_PROXIES", "", _proxies, "Addresses and networks of trusted proxies, which say who their client is; unix is every client of a Unix socket"),
     Setting("lease", "RESOURCED_LEASE", "300", _seconds(366 * DAY), "Seconds that an unused lock lasts, where its resource does not say"),
     Setting("place", "RESOURCED_PLACE", "60", _seconds(DAY), "Seconds that an unused place in a queue lasts"),
     Setting("claim", "RESOURCED_CLAIM", "30", _seconds(DAY), "Seconds within which a lock that fell to an absent client must be used"),
     Setting("max-wait", "RESOURCED_MAX_WAIT", "50", _seconds(3600), "Most seconds that a request may stay open to wait for a lock"),
-    Setting("default-wait", "RESOURCED_DEFAULT_WAIT", "0", _seconds(3600, zero=True), "Seconds that a lock request waits that does not say, at most as many as the most"),
+    Setting("default-wait", "RESOURCED_DEFAULT_WAIT", "0", _seconds(3600, zero=True), "Seconds that a lock request waits if it does not say; at most RESOURCED_MAX_WAIT"),
     Setting("max-body", "RESOURCED_MAX_BODY", "1048576", _whole(1 << 30), "Most bytes of a request's body"),
     Setting("max-queue", "RESOURCED_MAX_QUEUE", "10000", _whole(1_000_000), "Most tickets that wait at one selector"),
     Setting("max-waiting", "RESOURCED_MAX_WAITING", "100000", _whole(10_000_000), "Most tickets that wait in all"),
@@ -416,8 +416,8 @@ class Config:
         config = cls(store=source.store(cwd), **values)
         if not (config.resource_read or config.resource_read_lock or config.resource_write or config.keys):
             raise ConfigurationError(
-                "No key is set, so nobody could use the server:"
-                " set one or more of RESOURCE_READ, RESOURCE_READ_LOCK and RESOURCE_WRITE to keys of your choice,"
+                "No key is set, so nobody could use the server."
+                " Set one or more of RESOURCE_READ, RESOURCE_READ_LOCK and RESOURCE_WRITE to keys of your choice,"
                 " or RESOURCED_KEYS to a key file."
             )
         if config.default_wait > config.max_wait:

@@ -66,7 +66,7 @@ class RunningClient(Access):
 
     def _connect(self) -> _Here:
         """
-        Return what the client has where it is used: on this loop, and in this process. What it had elsewhere is left there; a loop
+        Return what the client has where it is used: on this loop, and in this process. What it had elsewhere is left there. A loop
         that is over can do nothing any more, and what a process was forked from does what it has to do itself.
         """
         means = self._means
