@@ -21,7 +21,7 @@ def has(text: str, marker: str) -> bool:
 
 def marked(marker: str) -> list[str]:
     """Return the paths of the test modules in which a marker is, in order."""
-    paths = sorted(TESTS.glob("test_*.py"))
+    paths = sorted(TESTS.rglob("test_*.py"))
     return [str(path.relative_to(TESTS.parent)) for path in paths if has(path.read_text(), marker)]
 
 

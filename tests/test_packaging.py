@@ -109,7 +109,7 @@ def test_sdist_contents(built):
     """The sdist holds what one needs to run the tests and to set up the service, too."""
     with tarfile.open(built[1]) as sdist:
         held = {name.partition("/")[2] for name in sdist.getnames()}
-    tests = {f"tests/{path.name}" for path in (TREE / "tests").glob("*.py")}
+    tests = {path.relative_to(TREE).as_posix() for path in (TREE / "tests").rglob("*.py")}
     schema = {path.relative_to(TREE).as_posix() for path in TREE.glob("resourced/schema/**/*.sql")}
     page = {path.relative_to(TREE).as_posix() for path in TREE.glob("resourced/ui/*")}
     others = {
