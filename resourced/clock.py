@@ -10,8 +10,8 @@ def count_monotonically(reactor: Any) -> None:
     """
     Let a reactor measure time by the monotonic clock.
 
-    Twisted's reactors take ``seconds()`` from the time of day, so a clock that is set back by an hour holds every timer up
-    for an hour.  All their timers go by ``seconds()``, which is public; replacing it before there is any timer is enough.
+    Twisted's reactors take ``seconds()`` from the time of day, so a clock that is set back by an hour delays every timer
+    by an hour.  All their timers go by ``seconds()``, which is public; replacing it before there is any timer is enough.
 
     :param reactor: one that nothing has a timer at yet.
     """

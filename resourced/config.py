@@ -405,7 +405,7 @@ class Config:
         :param options: what the command line says, by long option; what it does not say is missing or ``None``,
             or for a flag false.
         :param cwd: the absolute directory that relative paths start from.
-        :raises resourced.errors.ConfigurationError: a value is wrong, a variable has a name that no setting has, or there is no key; no
+        :raises resourced.errors.ConfigurationError: a value is wrong, a variable has a name that no setting has, or there is no key. No
             secret is in its sentence.
         """
         check_names(environ)

@@ -62,7 +62,7 @@ def wake(waiters: list[Deferred[Any]], outcome: object = None) -> None:
 
 class Running(Generic[T]):
     """
-    A coroutine, run by hand: as far as it gets at once for the price of a call, and on from each Deferred that it waits for.
+    A coroutine, run by hand: as far as it gets at once, for the price of a call, and then after each Deferred.
 
     ``Deferred.fromCoroutine`` does the same with more ado, and is slower where most have nothing to wait for.
 

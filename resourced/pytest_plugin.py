@@ -29,8 +29,8 @@ def resourced() -> Iterator[MemoryServer]:
     """
     A server in memory, on a free port of 127.0.0.1; see ``resourced.testing.MemoryServer``.
 
-    It runs in a thread of its own, so that it is there for programs and clients of every kind: for those that block, for tasks on
-    any loop of asyncio's, and with ``pytest-twisted`` for Twisted's coroutines.
+    It runs in a thread of its own. So it serves clients that block, tasks on any loop of asyncio, and with ``pytest-twisted``
+    coroutines of Twisted.
     """
     from resourced.client.process import THREAD  # noqa: PLC0415
     from resourced.testing import MemoryServer  # noqa: PLC0415

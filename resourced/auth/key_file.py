@@ -3,11 +3,11 @@ The key file: keys beside the three variables, each with the name of its owner, 
 
 It is TOML, a ``[[key]]`` for each, and holds only the plain SHA-256 of a key. To slow a hash down, or to salt it, guards
 words that people think of, and that others can think of too. A key here is 256 random bits, made by ``resourced key``, or
-a long one that the user had; nobody guesses one at any speed, and no two are alike, so neither would add anything.
+a long one that the user had. Nobody guesses one at any speed, and no two are alike, so neither would add anything.
 
-For the same reason a key is found by its digest in a dict, at the same cost however many there are. What the time of
-that might tell is about digests. To come nearer to one, a client would have to find keys whose digests begin as that one
-does, and even the whole of it, which may be read in the file, leads back to no key.
+For the same reason a key is found by its digest in a dict, at the same cost however many there are. The time of
+that may only tell something about digests. To come nearer to one, a client would have to find keys whose digests begin as that one
+does. Even the whole digest, which may be read in the file, leads back to no key.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def parse(text: str) -> dict[bytes, Identity]:
     """
     Return the keys of a key file, by their digests.
 
-    :raises ValueError: something in it is wrong. It says where and what, as the end of a sentence, and repeats nothing of what
-        is written there: a key, or its hash, may be in the wrong place.
+    :raises ValueError: something in it is wrong. It says where and what, as the end of a sentence. It repeats nothing of what
+        is written there, because a key, or its hash, may be in the wrong place.
     """
     try:
         document = tomllib.loads(text)

@@ -58,7 +58,7 @@ class Identity:
         return not self.prefixes or resource.startswith(self.prefixes)
 
     def within(self, prefix: str) -> list[str]:
-        """Return what the names begin with that it may know of, out of all that begin with a prefix; in order, and none of them twice."""
+        """Return the prefixes of all names that it may know of and that begin with a prefix, in order and without repeats."""
         if self.may_touch(prefix):
             return [prefix]
         found: list[str] = []

@@ -85,7 +85,7 @@ class Job:
     """
     A command to be started once.
 
-    Whoever starts it hands it, from before that, the signals that it is to know of: ``SIGCHLD`` to ``look``, all others to
+    From before the start its user hands it the signals that it is to know of. ``SIGCHLD`` goes to ``look``, and all others to
     ``receive``, not sooner than in the next turn of the reactor.
 
     :ivar ended: fires when its first process has ended.
@@ -105,7 +105,7 @@ class Job:
         """
         Start a command with the standard streams of this process.
 
-        It gets the terminal at once if it reads and writes there, as an editor does; in a pipeline, where others may need
+        It gets the terminal at once if it reads and writes there, as an editor does. In a pipeline, where others may need
         the terminal, only when it asks for it.
 
         :raises OSError: it cannot be started.

@@ -1,4 +1,4 @@
-"""What is told of a wait on stderr: a line that is kept up to date on a terminal, and a line for what changes elsewhere."""
+"""What is said of a wait on stderr: on a terminal a line that is updated, elsewhere a line for each change."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Look = Callable[[], Coroutine[Any, Any, Holder | None]]
 
 class Waits:
     """
-    Tells how a wait stands: when it begins, whenever the holder changes, and once a minute; on a terminal from second to second,
+    Tells how a wait stands: when it begins, whenever the holder changes, and once a minute. A terminal shows it from second to second,
     in a line that is gone when the wait is over.
 
     :param lock: what is waited for.

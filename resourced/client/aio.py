@@ -103,7 +103,7 @@ class locked:  # noqa: N801 - it is called where a function might be, as context
     """
     Hold a lock for the length of an ``async with`` block in a task: all that is said of ``Lock`` holds.
 
-    On loss of the lock the task is cancelled, once, and ``LockLost`` comes out of the block; if somebody else has cancelled the
+    On loss of the lock the task is cancelled, once, and ``LockLost`` comes out of the block. If somebody else has cancelled the
     task too it is ``asyncio.CancelledError``, as it must be.
 
     A generator that has such a block is to be closed by ``contextlib.aclosing``, or to be a context manager by

@@ -10,8 +10,8 @@ The same client for scripts and threads: every call blocks until its answer is t
             held.write({"jobs": (held.data or {"jobs": 0})["jobs"] + 1})
 
 A reactor of its own does the work, in a thread that the process has once and that ends with it. A process that is forked gets a
-thread, and connections, of its own with the first use of a client; what its parent holds counts as lost there. A program that ends
-while a generator still holds a lock releases it, if that can be done in two seconds; a lock that a thread of the kind ``daemon``
+thread, and connections, of its own with the first use of a client. What its parent holds counts as lost there. A program that ends
+while a generator still holds a lock releases it, if that can be done in two seconds. A lock that a thread of the kind ``daemon``
 holds then is left to its lease.
 """
 
@@ -119,8 +119,8 @@ class BlockingHeld:
     """
     A lock that is held, as ``resourced.client.Held``, to be used from any thread.
 
-    No thread can be stopped from outside: the loss of the lock is told by ``lost``, by the callback ``on_lost``, by ``LockLost``
-    from the next use of this, and in any case by ``LockLost`` at the end of the block.
+    No thread can be stopped from outside. ``lost`` and the callback ``on_lost`` tell when the lock is lost. ``LockLost`` comes from the
+    next use of this, and in any case at the end of the block.
 
     :ivar lost: is set when the lock is lost.
     """

@@ -1,7 +1,7 @@
 """
 What a client can run into: seven errors by name, and no others.
 
-They are not the server's own (``resourced.errors``), which name what happens inside of it and grow with it; a program that
+They are not the server's own (``resourced.errors``), which name what happens inside of it and grow with it. A program that
 shares a printer has to tell apart only what it would do differently.
 """
 
@@ -44,8 +44,8 @@ class NotFound(ClientError):
 
 class Conflict(ClientError):
     """
-    Things are not as the request has them (409, 412, 423): the name is taken, the resource is in use, the fence is not that
-    of the holder; ``code`` tells which.
+    Things are not as the request has them (409, 412, 423). The name is taken, the resource is in use, or the fence is not that
+    of the holder. ``code`` tells which.
     """
 
     code = "conflict"
@@ -75,7 +75,7 @@ class LockLost(ClientError):
     """
     The lock is not held any more, or can no longer be known to be held.
 
-    What its holder did since it was last confirmed may have happened beside another holder's work: everything that was
+    What its holder did since it was last confirmed may have happened beside another holder's work. Everything that was
     written through ``Held.write`` without an error was written as the holder, all else is for the fence to judge.
 
     :ivar resource: what was locked: the name of the resource,

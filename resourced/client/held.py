@@ -186,7 +186,7 @@ class Held:
 
     async def release(self) -> None:
         """
-        Let go of the lock as its block ends, if that was not done before; if no server can be told it ends with its lease.
+        Let go of the lock as its block ends, if that was not done before. If no server can be told it ends with its lease.
 
         A lock that is another block's is left to that.
 

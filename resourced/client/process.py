@@ -22,7 +22,7 @@ class HeldLocks:
     """
     The locks that blocks of this process hold, by their tickets.
 
-    Whoever enters a lock by a ticket has to know whether there is a block already that will release it; the server cannot tell, and
+    Whoever enters a lock by a ticket has to know whether there is a block already that will release it. The server cannot tell, and
     the two blocks may have clients of their own.
     """
 
@@ -44,7 +44,7 @@ class HeldLocks:
         return (resource, selector, ticket) in self._held
 
     def forget(self) -> None:
-        """Begin anew, in a process that was forked."""
+        """Start again, in a process that was forked."""
         self._held.clear()
 
 
@@ -64,7 +64,7 @@ class TheThread:
             return self._thread
 
     def forget(self) -> None:
-        """Begin anew, in a process that was forked: a thread is not forked with it, and who held the lock may be gone."""
+        """Start again, in a process that was forked: a thread is not forked with it, and who held the lock may be gone."""
         self._starting = threading.Lock()
         left, self._thread = self._thread, None
         if left is not None:

@@ -221,7 +221,7 @@ def decoded(text: str) -> Any:
 
 def take(kind: type[T], answer: Mapping[str, Any]) -> T:
     """
-    Make a value of the fields of an answer that have its names; a later server may have more, and one that has a default may be missing.
+    Make a value of the fields of an answer that have its names. A later server may have more, and one that has a default may be missing.
 
     :raises Unreachable: a field is missing, so that it is no usable answer (``code`` is ``bad_answer``).
     """

@@ -128,7 +128,7 @@ class Watch:
     """
     The events from some point on: an asynchronous context manager and iterator.
 
-    A connection that is lost is made again, after the last event that was seen; where the server cannot do that without
+    A connection that is lost is made again, after the last event that was seen. Where the server cannot do that without
     leaving some out, there is a ``Gap`` in the place of these.
 
     :raises Unreachable: no server had a stream for as long as the client has patience.

@@ -1,7 +1,7 @@
 """
 What is counted while the daemon works, and read when somebody asks for it, in the form that Prometheus likes.
 
-Those who work tell it in passing, for the price of a look-up and an addition; only when it is asked for is it put into the
+Those who work tell it in passing, for the price of a look-up and an addition. Only when it is asked for is it put into the
 shape of ``prometheus_client``. Labels have few values, all of them the program's own: never a word that a client chose.
 """
 

@@ -16,8 +16,8 @@ class Lag(Service):
     """
     Finds out, again and again, by how much a timer goes off too late.
 
-    The next one is set when the last one has gone off, not in a fixed measure as ``LoopingCall`` does it: there a beat that
-    was late and one that was not are told apart by the last digits of two floats.
+    The next timer is set when the last one has gone off, not at fixed times as ``LoopingCall`` does it. There a late beat and
+    one in time differ only in the last digits of two floats.
 
     :param tell: who gets the seconds, each time.
     """

@@ -33,8 +33,9 @@ ACCESS: Final = (
 
 def json_line(event: LogEvent) -> str:
     """
-    Write an event as a line of JSON: ``time`` (RFC 3339, UTC), ``level``, ``logger``, ``message``, and for a request
-    the fields of ``ACCESS``, as far as they are known; for a failure its traceback as ``error``.
+    Write an event as a line of JSON: ``time`` (RFC 3339, UTC), ``level``, ``logger`` and ``message``.
+
+    A request also has the known fields of ``ACCESS``, and a failure its traceback as ``error``.
     """
     if "requests" in event:
         # Under load many requests come as one event.
@@ -78,8 +79,8 @@ class Logged(MultiService):
 
 def json_observer(twistd: Mapping[str, Any]) -> ILogObserver:
     """
-    Return what writes JSON to where the log goes by the options of ``twistd``: to a file that is cut now and then, or to the
-    standard output.
+    Return what writes JSON to where the options of ``twistd`` send the log: to a file, which is rotated, or to the standard
+    output.
     """
     name = twistd.get("logfile") or ""
     if name in {"", "-"} and twistd.get("nodaemon"):
