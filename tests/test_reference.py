@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from docs.diagrams import imports, packages, reduced
 from docs.tables import errors_as_text, settings_as_text
 from resourced.api.openapi import description
 from resourced.config import SETTINGS
 
-REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "docs" / "reference"
 
 TERMS: tuple[str, ...] = (
     "resource",
@@ -77,3 +79,37 @@ def test_glossary():
     """Each term is defined once."""
     defined = re.findall(r"^   (\w[\w ]*)\n      ", (REFERENCE / "glossary.rst").read_text(), re.MULTILINE)
     assert sorted(defined) == sorted(TERMS)
+
+
+def test_links():
+    """Each file that the pages name, as a link or as a literal path in the repository, is there."""
+    missing = []
+    for page in (*ROOT.glob("*.rst"), *(ROOT / "docs").rglob("*.rst")):
+        text = page.read_text()
+        named = re.findall(r"<((?:docs|etc|tests|bench)[\w/.-]*|[A-Z]+\.rst)>`_", text)
+        named += re.findall(r"``((?:docs|etc|tests|bench)/[\w/.-]+)``", text)
+        missing += [f"{page.name}: {name}" for name in named if not (ROOT / name).exists()]
+    # These are made, or are on the machine of the reader.
+    assert [name for name in missing if "docs/_build" not in name] == []
+
+
+def test_packages():
+    """The picture of the packages has each import between two of them, and the arrows that it leaves out follow from others."""
+    found = imports()
+    assert found["api"] > {"locks", "http"}
+    drawn, picture = reduced(found), packages("Packages")
+
+    def reached(name: str) -> set[str]:
+        return drawn[name].union(*(reached(other) for other in drawn[name]))
+
+    for name, others in found.items():
+        assert others <= reached(name), name
+        assert f">{name}<" in picture, name
+
+
+def test_performance():
+    """The page of performance names what it was measured on, before it says how."""
+    text = (ROOT / "docs/explanation/performance.rst").read_text()
+    beginning = text[: text.index("How it is measured")]
+    for name in ("Date", "Hardware", "Disk", "Versions"):
+        assert re.search(rf"^:{name}: .", beginning, re.MULTILINE), name
