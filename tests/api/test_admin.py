@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred
 from resourced.auth.keys import Identity, Permission, digest_of
 from resourced.errors import StoreUnavailable
 from resourced.model import Resource
-from tests.api.test_web import A4, Answer, WebTests
 from tests.assembled import LOCK, READ, WRITE
+from tests.wire import A4, Answer, WebTests
 
 pytestmark = [pytest.mark.trial, pytest.mark.reference_path]
 

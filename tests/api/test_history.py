@@ -13,9 +13,9 @@ from resourced.auth.keys import Identity, Permission, digest_of
 from resourced.errors import StoreUnavailable
 from resourced.events.feed import SLICE
 from resourced.events.push import BEAT
-from tests.api.test_web import A4, MOST_STREAMS, PRINTER, Answer, Exchange, Fields, WebTests
 from tests.assembled import READ
 from tests.sse import Sent, blocks, unchunked
+from tests.wire import A4, MOST_STREAMS, PRINTER, Answer, Exchange, Fields, WebTests
 
 pytestmark = [pytest.mark.trial, pytest.mark.reference_path]
 

@@ -11,9 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.api.ui import TYPES
 from resourced.testing import MemoryStore
-from tests.api.test_web import Exchange
 from tests.assembled import configured, serve, surroundings
 from tests.daemon import STOCK
+from tests.wire import Exchange
 
 pytestmark = [pytest.mark.trial, pytest.mark.reference_path]
 

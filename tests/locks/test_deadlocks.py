@@ -15,11 +15,11 @@ from resourced.errors import Deadlock, ResourcedError, TicketEnded
 from resourced.locks.deadlocks import MOST
 from resourced.locks.manager import Held, Queued
 from resourced.model import Key
-from tests.api.test_web import A4 as A4_PATH
-from tests.api.test_web import PRINTER, WebTests
 from tests.examples import examples
 from tests.faulty import Life
 from tests.locks.test_manager import A4, A5, GLASS, LEASE, PLACE, LockTestCase
+from tests.wire import A4 as A4_PATH
+from tests.wire import PRINTER, WebTests
 
 pytestmark = [pytest.mark.trial, pytest.mark.reference_path]
 
