@@ -1,4 +1,4 @@
-"""Threads that do one piece of work after the other: what ``adbapi`` needs of a thread pool, for the price of a queue."""
+"""Threads that do one piece of work after the other: what ``adbapi`` needs of a thread pool, and no more."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Threads:
     """
     As many threads as there are connections. Whoever ends the process without ``stop`` does not wait for them.
 
-    ``twisted.python.threadpool`` can do much more, such as to grow and shrink, and takes ten times as long to pass a piece of work on.
+    The threads of ``twisted.python.threadpool`` would keep the process alive while a database does not answer.
     """
 
     def __init__(self, size: int, name: str) -> None:
