@@ -106,8 +106,6 @@ TOO_LARGE = {
     "locks.group_commit",
     "locks.group_commit:Journal",
     "locks.group_commit:Journal.__init__",
-    "locks.manager",
-    "locks.manager:LockManager",
     "locks.manager:LockManager.__init__",
     "locks.table",
     "locks.table:LockTable",

@@ -26,7 +26,7 @@ from resourced.api.params import (
 from resourced.api.responses import add_log_fields, answer, done, written
 from resourced.auth.keys import Identity, Permission
 from resourced.deferreds import shielded
-from resourced.locks.manager import Holder, Standings, Waiter
+from resourced.locks.requests import Holder, LockCounts, Waiter
 from resourced.model import Breaker, Resource
 
 
@@ -42,14 +42,12 @@ class Steering(Routes):
         page = page_of(request)
         found = await self._list(identity, page)
         shown = found[: page.limit]
-        standings = await self.locks.standings([resource.name for resource in shown])
+        counts = await self.locks.views.counts([resource.name for resource in shown])
         return answer(
             request,
             200,
             {
-                "resources": [
-                    asdict(resource) | asdict(standing) for resource, standing in zip(shown, standings, strict=True)
-                ],
+                "resources": [asdict(resource) | asdict(count) for resource, count in zip(shown, counts, strict=True)],
                 "next": _next([resource.name for resource in found], page.limit),
             },
         )
@@ -61,16 +59,16 @@ class Steering(Routes):
         page = page_of(request)
         found = await self.find(resource_named(resource))
         # First the locks: whoever writes and lets go in between leaves data behind.
-        locked = await self.locks.selectors(resource, page.prefix, page.after, page.limit + 1)
+        locked = await self.locks.views.selectors(resource, page.prefix, page.after, page.limit + 1)
         written = await self.store.list_selectors(found, page.prefix, page.after, page.limit + 1)
-        (standing,) = await self.locks.standings([resource])
+        (count,) = await self.locks.views.counts([resource])
         names = sorted(locked.keys() | written)
         return answer(
             request,
             200,
             {
                 **asdict(found),
-                **asdict(standing),
+                **asdict(count),
                 "selectors": _selectors(names[: page.limit], set(written), locked),
                 "next": _next(names, page.limit),
             },
@@ -108,8 +106,8 @@ class Steering(Routes):
         key = named(resource, selector)
         after, limit = whole(request, b"after", 0), limit_of(request)
         await self.find(resource)
-        state = await self.locks.state(key, after, limit)
-        last = after + len(state.line)
+        state = await self.locks.views.state(key, after, limit)
+        last = after + len(state.queue)
         return answer(
             request,
             200,
@@ -118,7 +116,7 @@ class Steering(Routes):
                 "locked": state.holder is not None,
                 "holder": None if state.holder is None else _seconds(state.holder),
                 "waiting": state.waiting,
-                "queue": [_seconds(waiter) for waiter in state.line],
+                "queue": [_seconds(waiter) for waiter in state.queue],
                 "next": last if last < state.waiting else None,
             },
         )
@@ -159,8 +157,8 @@ def _next(names: Sequence[str], limit: int) -> str | None:
     return names[limit - 1] if len(names) > limit else None
 
 
-def _selectors(names: list[str], written: set[str], locked: dict[str, Standings]) -> list[dict[str, object]]:
-    nobody = Standings(0, 0)
+def _selectors(names: list[str], written: set[str], locked: dict[str, LockCounts]) -> list[dict[str, object]]:
+    nobody = LockCounts(0, 0)
     return [
         {
             "selector": name,

@@ -38,7 +38,8 @@ from resourced.errors import (
     TicketRequired,
 )
 from resourced.http.routing import Segment
-from resourced.locks.manager import LockManager, Written
+from resourced.locks.manager import LockManager
+from resourced.locks.requests import Written
 from resourced.model import Key, Resource
 from resourced.storage.interface import Store
 

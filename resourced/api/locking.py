@@ -41,8 +41,9 @@ from resourced.api.responses import (
 )
 from resourced.auth.keys import Identity, Keys, Permission
 from resourced.deferreds import Shared
-from resourced.errors import DataNotFound, ResourceNotFound, StoreUnavailable
-from resourced.locks.manager import Held, LockManager, Queued
+from resourced.errors import DataNotFound, StoreUnavailable
+from resourced.locks.manager import LockManager, Reader
+from resourced.locks.requests import Acquired, LockRequest, Queued
 from resourced.model import Key, Resource, etag_of
 from resourced.storage.interface import Store
 
@@ -109,35 +110,19 @@ class Published(Routes):
         identity = self.authorize(request, Permission.READ, resource)
         lock = flag(request, b"lock", default=True) and request.method != b"HEAD"
         raw = flag(request, b"raw", default=False)
-        if lock:
-            only(request, b"lock", b"raw", b"wait")
-            identity.allow(Permission.LOCK)
-        key = named(resource, selector)
-        unless = () if lock else unless_of(request)
-        found = await self.find(resource)
         if not lock:
-            read = await self.store.read(found, selector)
-            if all(condition.passes(read.etag) for condition in unless):
-                return document(request, read, raw=raw)
-            tagged(request, read.etag)
-            return done(request, 304)
-        outcome = await self._acquire(request, key, found, identity)
+            return await self._read(request, named(resource, selector), raw=raw)
+        only(request, b"lock", b"raw", b"wait")
+        identity.allow(Permission.LOCK)
+        key = named(resource, selector)
+        found = await self.find(resource)
+        outcome = await self._acquire(request, key, found, identity, lambda: self.store.read(found, selector))
         if isinstance(outcome, Queued):
             return queued(request, outcome, {"unavailable": True, "position": outcome.position})
-        try:
-            read = await self.store.read(found, selector)
-        except DataNotFound as nothing:
-            # Its first client may never learn of a lock that comes with an error, so it has to come back for it.
-            lease = (
-                await self.locks.leave_unclaimed(key, outcome) if outcome.fresh else self.locks.confirm(key, outcome)
-            )
-            held(request, outcome, lease)
-            return error(request, 404, nothing)
-        except (ResourceNotFound, StoreUnavailable):
-            await self.locks.withdraw(key, outcome)
-            raise
-        held(request, outcome, self.locks.confirm(key, outcome))
-        return document(request, read, raw=raw)
+        held(request, outcome)
+        if isinstance(outcome.found, DataNotFound):
+            return error(request, 404, outcome.found)
+        return document(request, outcome.found, raw=raw)
 
     @route("/resource/<name:resource>/<name:selector>/lock", ["PUT", "POST"])
     async def lock(self, request: Request, resource: str, selector: str) -> bytes:
@@ -145,11 +130,10 @@ class Published(Routes):
         identity = self.authorize(request, Permission.LOCK, resource)
         only(request, b"wait")
         key = named(resource, selector)
-        found = await self.find(resource)
-        outcome = await self._acquire(request, key, found, identity)
+        outcome = await self._acquire(request, key, await self.find(resource), identity)
         if isinstance(outcome, Queued):
             return queued(request, outcome, {"locked": False, "position": outcome.position})
-        held(request, outcome, self.locks.confirm(key, outcome))
+        held(request, outcome)
         return sent(request, 200, LOCKED)
 
     @route("/resource/<name:resource>/<name:selector>", ["PUT"])
@@ -177,7 +161,18 @@ class Published(Routes):
 
     # -- What the routes share
 
-    def _acquire(self, request: Request, key: Key, resource: Resource, identity: Identity) -> Awaitable[Held | Queued]:
+    async def _read(self, request: Request, key: Key, *, raw: bool) -> bytes:
+        """Read without the lock."""
+        unless = unless_of(request)
+        read = await self.store.read(await self.find(key.resource), key.selector)
+        if all(condition.passes(read.etag) for condition in unless):
+            return document(request, read, raw=raw)
+        tagged(request, read.etag)
+        return done(request, 304)
+
+    def _acquire(
+        self, request: Request, key: Key, resource: Resource, identity: Identity, read: Reader | None = None
+    ) -> Awaitable[Acquired | Queued]:
         """Take or keep the lock as a request wishes."""
         ticket = header(request, b"x-ticket")
         # Also where it makes no difference it has to be one.
@@ -189,7 +184,7 @@ class Published(Routes):
         if wait:
             waits(request)
         # Not a coroutine of its own, which ten thousand who wait would have to keep.
-        return self.locks.acquire(
+        wanted = LockRequest(
             key,
             lease=resource.timeout,
             ticket=ticket,
@@ -200,3 +195,4 @@ class Published(Routes):
             holds=holds_of(request),
             origin="" if ticket or idempotency_key or said else address_of(request),
         )
+        return self.locks.acquire(wanted, read)

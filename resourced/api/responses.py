@@ -9,7 +9,7 @@ from twisted.web.iweb import IRequest
 from resourced import jsontext
 from resourced.errors import ResourcedError
 from resourced.http.json_errors import error_body
-from resourced.locks.manager import Held, Queued, Written
+from resourced.locks.requests import Acquired, Queued, Written
 from resourced.model import Document
 
 #: After how many seconds to try again: those who wait for a lock, and those whom the server could not serve.
@@ -84,12 +84,12 @@ def document(request: IRequest, found: Document, *, raw: bool) -> bytes:
     )
 
 
-def held(request: IRequest, outcome: Held, lease: float) -> None:
+def held(request: IRequest, outcome: Acquired) -> None:
     """Tell a client that the lock is its own, and for how long."""
     add_log_fields(request, fence=outcome.fence)
     request.setHeader(b"x-ticket", outcome.ticket.encode())
     request.setHeader(b"x-fence", b"%d" % outcome.fence)
-    request.setHeader(b"x-lease", b"%d" % lease)
+    request.setHeader(b"x-lease", b"%d" % outcome.lease)
 
 
 def queued(request: IRequest, outcome: Queued, body: dict[str, object]) -> bytes:

@@ -225,7 +225,7 @@ class LockQueue:
         self.scope.held += 1
         entry.tenant.held += 1
 
-    def line(self, start: int, end: int) -> list[Entry]:
+    def page(self, start: int, end: int) -> list[Entry]:
         """Return those who wait from one position up to another, counted from 0."""
         if isinstance(self.waiting, SortedDict):
             return list(self.waiting.values()[start:end])

@@ -21,6 +21,7 @@ from resourced.locks.deadlocks import Deadlocks
 from resourced.locks.losses import Losses
 from resourced.locks.pauses import PATIENCE, Pauses
 from resourced.locks.queue import Entry, LockQueue, Scope, Ticket
+from resourced.locks.requests import LockRequest
 from resourced.locks.tickets import Tickets
 from resourced.model import (
     BREAK,
@@ -30,6 +31,7 @@ from resourced.model import (
     HOLDING,
     RELEASE,
     WAITING,
+    WRITE,
     Breaker,
     Event,
     EventKind,
@@ -271,42 +273,32 @@ class LockTable:
 
     # -- Decisions
 
-    def enter(
-        self,
-        key: Key,
-        lease: float,
-        name: str,
-        owner: str,
-        idempotency_key: str,
-        key_name: str,
-        holds: Collection[str] = (),
-        origin: str = "",
-    ) -> Entry:
+    def enter(self, request: LockRequest) -> Entry:
         """
-        Find the place of a ticket at a lock and renew it, or make one: it has the lock if that is free, and else comes last in line.
+        Find the place of a ticket at a lock and renew it, or make one: it holds the lock if that is free, and else comes last.
 
-        :param lease: how long a holder may be silent, in seconds; 0 means as the server likes it.
-        :param holds: tickets that the client holds meanwhile.
-        :param origin: the address of a client that has sent nothing by which it is known again.
         :raises resourced.errors.TicketEnded: the ticket has no claim to this lock any more, or never was.
         :raises resourced.errors.Deadlock: it would have to wait for itself; it has no place then.
         :raises resourced.errors.Overloaded: too many wait, or too many locks are held.
         :raises resourced.errors.QuotaExceeded: its key has as much as it may have.
         """
-        lease = lease or self._times.lease
-        if name:
-            ticket = self._sent(key, name, key_name)
+        key, key_name = request.key, request.key_name
+        lease = request.lease or self._times.lease
+        if request.ticket:
+            ticket = self._sent(key, request.ticket, key_name)
             ticket.origin = ""
         else:
-            ticket = self._tickets.issue(key, idempotency_key, key_name, lambda name: self._losses.find(key, name))
+            ticket = self._tickets.issue(
+                key, request.idempotency_key, key_name, lambda name: self._losses.find(key, name)
+            )
         entry = ticket.entries.get(key.selector)
-        held = self._tickets.holding(holds, key_name)
+        held = self._tickets.holding(request.holds, key_name)
         if held:
             for other in held:
                 other.ticket.origin = ""
             self._refuse_deadlock(key, entry, held)
         if entry is None:
-            entry = self._join(key, lease, ticket, owner, origin)
+            entry = self._join(key, lease, ticket, request.owner, request.origin)
         else:
             entry.queue.scope.lease = lease
             if entry.holds:
@@ -472,6 +464,12 @@ class LockTable:
         if entry.standing is GRANTED:
             entry.standing = HOLDING
             self._changed[entry] = None
+
+    def write(self, entry: Entry, resource_id: str, data: str | None) -> Write:
+        """Use a lock to write; return what the journal is to carry."""
+        self.claim(entry)
+        version = self.note(WRITE, entry, self._clock.seconds()).id
+        return Write(entry.queue.key, resource_id, entry.seq, entry.ticket.name, entry.fence, data, version)
 
     def release(self, entry: Entry) -> None:
         """End a place as its client wishes; the ticket can be sent again."""

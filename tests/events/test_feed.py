@@ -15,7 +15,7 @@ from resourced.auth.keys import Identity, Permission
 from resourced.errors import EventsForgotten
 from resourced.events.feed import BYTES, MOMENT, PAGE, PAUSE, REST, SLICE, Feed, View, described
 from resourced.locks.group_commit import PAUSE as JOURNAL_PAUSE
-from resourced.locks.manager import Written
+from resourced.locks.requests import LockRequest, Written
 from resourced.model import Batch, Event, EventKind, Key
 from resourced.testing import MemoryStore
 from tests.faulty import FaultyStore, Life, Outcome
@@ -372,7 +372,9 @@ class FailureTests(SynchronousTestCase):
 
     def lock(self, selector: str = "A4", ticket: str = "") -> Deferred[Any]:
         locks = self.life.locks
-        return self.life.heard(Deferred.fromCoroutine(locks.acquire(Key("printer", selector), lease=0, ticket=ticket)))
+        return self.life.heard(
+            Deferred.fromCoroutine(locks.grants.wait(LockRequest(Key("printer", selector), lease=0, ticket=ticket)))
+        )
 
     def go_wrong(self, outcome: Outcome, do: Callable[[], Deferred[Any]]) -> None:
         """Do something whose commit goes wrong, and let the store recover."""

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 
 from resourced.errors import Deadlock, ResourcedError, TicketEnded
 from resourced.locks.deadlocks import MOST
-from resourced.locks.manager import Held, Queued
+from resourced.locks.requests import Grant, Queued
 from resourced.model import Key
 from tests.examples import examples
 from tests.faulty import Life
@@ -28,10 +28,10 @@ OWNERS = ("one", "other")
 
 
 class CircleTests(LockTestCase):
-    def waits(self, key: Key, *holds: Held | Queued, ticket: str = "", **more: Any) -> Queued:
+    def waits(self, key: Key, *holds: Grant | Queued, ticket: str = "", **more: Any) -> Queued:
         return self.queue(key, ticket, holds=[held.ticket for held in holds], **more)
 
-    def refused(self, key: Key, *holds: Held | Queued, ticket: str = "", **more: Any) -> None:
+    def refused(self, key: Key, *holds: Grant | Queued, ticket: str = "", **more: Any) -> None:
         """Ask for a lock that can never be had, which is told at once and leaves no place in the queue."""
         before = self.locks.waiting
         self.assert_refused(Deadlock, self.ask(key, ticket, wait=50, holds=[held.ticket for held in holds], **more))
@@ -78,7 +78,7 @@ class CircleTests(LockTestCase):
             first, second = self.lock(A4), self.lock(GLASS)
             waiting = self.waits(GLASS, first)
             give_up(first)
-            self.assertIsInstance(self.successResultOf(self.ask(A4, holds=[second.ticket])), Held)
+            self.assertIsInstance(self.successResultOf(self.ask(A4, holds=[second.ticket])), Grant)
             self.assertTrue(self.unlock(waiting.ticket, GLASS))
             self.successResultOf(self.locks.break_lock(A4, first.fence + 2))
             self.assertTrue(self.unlock(second.ticket, GLASS))
@@ -97,7 +97,7 @@ class CircleTests(LockTestCase):
             give_up(waiting)
             self.assertTrue(self.unlock(self.waits(A4, second).ticket, A4))
 
-    def silence(self, *holders: Held) -> None:
+    def silence(self, *holders: Grant) -> None:
         """Let a place lapse, while the locks are kept."""
         for _ in range(2):
             self.clock.advance(PLACE / 2)
@@ -305,13 +305,13 @@ class RandomTests(LockTestCase):
             if ticket:
                 model.leave(key, ticket)
             return
-        assert isinstance(outcome, Held | Queued)
+        assert isinstance(outcome, Grant | Queued)
         if not ticket:
             queue.append(outcome.ticket)
             model.owner[outcome.ticket] = owner
         if place in model.held:
             model.held[(key, outcome.ticket)] = model.held.pop(place)
-        self.assertEqual(isinstance(outcome, Held), queue[0] == outcome.ticket)
+        self.assertEqual(isinstance(outcome, Grant), queue[0] == outcome.ticket)
 
     def _told_to(self, request: Deferred[Any]) -> object:
         outcomes: list[object] = []

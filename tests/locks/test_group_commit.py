@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import EpochLost, NotHolder, StoreUnavailable, TicketEnded
 from resourced.locks.group_commit import FENCES, PAUSE
-from resourced.locks.manager import Held, LockManager, Queued, Written
+from resourced.locks.manager import LockManager
+from resourced.locks.requests import Grant, LockRequest, Queued, Written
 from resourced.locks.table import Times
 from resourced.model import Event, EventKind, Key, Standing
 from resourced.testing import MemoryStore
@@ -80,15 +81,17 @@ class JournalTestCase(SynchronousTestCase):
 
     def ask(self, key: Key = A4, ticket: str = "", **more: Any) -> Deferred[Any]:
         lease = SCANNER if key.resource == "scanner" else 0
-        return self.life.heard(Deferred.fromCoroutine(self.locks.acquire(key, lease=lease, ticket=ticket, **more)))
+        return self.life.heard(
+            Deferred.fromCoroutine(self.locks.grants.wait(LockRequest(key, lease=lease, ticket=ticket, **more)))
+        )
 
-    def told(self, request: Deferred[Any], key: Key = A4) -> Held:
+    def told(self, request: Deferred[Any], key: Key = A4) -> Grant:
         held = self.successResultOf(request)
-        assert isinstance(held, Held), held
-        self.locks.confirm(key, held)
+        assert isinstance(held, Grant), held
+        self.locks.grants.confirm(key, held)
         return held
 
-    def lock(self, key: Key = A4, ticket: str = "", **more: Any) -> Held:
+    def lock(self, key: Key = A4, ticket: str = "", **more: Any) -> Grant:
         return self.told(self.ask(key, ticket, **more), key)
 
     def queue(self, key: Key = A4, ticket: str = "", **more: Any) -> Queued:
@@ -290,7 +293,7 @@ class GroupCommitTests(JournalTestCase):
         self.told(request, A5)
         self.assertNoResult(closing)
         self.store.finish()
-        self.assertIsInstance(self.successResultOf(later), Held)
+        self.assertIsInstance(self.successResultOf(later), Grant)
         self.assertIsNone(self.successResultOf(closing))
         self.assert_away(self.ask(A5))
         self.assertRaises(StoreUnavailable, self.locks.check)
@@ -327,7 +330,7 @@ class GroupCommitTests(JournalTestCase):
         life = Life(self.disk)
         self.assertRaises(StoreUnavailable, life.locks.check)
         self.assert_away(
-            Deferred.fromCoroutine(life.locks.acquire(A4, lease=0)),
+            Deferred.fromCoroutine(life.locks.grants.wait(LockRequest(A4, lease=0))),
             Deferred.fromCoroutine(life.locks.unlock(A4, self.holder)),
         )
 
@@ -528,7 +531,7 @@ class FailureTests(JournalTestCase):
         request = self.ask(A5)
         self.store.finish()
         held = self.successResultOf(request)
-        unclaimed = self.life.heard(Deferred.fromCoroutine(self.locks.leave_unclaimed(A5, held)))
+        unclaimed = self.life.heard(Deferred.fromCoroutine(self.locks.grants.leave_unclaimed(A5, held)))
         self.fail_commit()
         self.assert_away(unclaimed)
         self.come_back()
@@ -539,7 +542,7 @@ class FailureTests(JournalTestCase):
         request = self.ask(A5, idempotency_key="one")
         self.store.finish()
         held = self.successResultOf(request)
-        unclaimed = self.life.heard(Deferred.fromCoroutine(self.locks.leave_unclaimed(A5, held)))
+        unclaimed = self.life.heard(Deferred.fromCoroutine(self.locks.grants.leave_unclaimed(A5, held)))
         self.fail_commit()
         self.assert_away(unclaimed)
         self.come_back()
@@ -642,16 +645,16 @@ class DoubtTests(JournalTestCase):
         """Whoever is just being given a lock that fell into doubt is told that the store is away, not that it ended."""
         held = self.successResultOf(self.ask(ticket=self.holder))
         self.lose_store()
-        self.assertRaises(StoreUnavailable, self.locks.confirm, A4, held)
-        self.assert_away(Deferred.fromCoroutine(self.locks.leave_unclaimed(A4, held)))
+        self.assertRaises(StoreUnavailable, self.locks.grants.confirm, A4, held)
+        self.assert_away(Deferred.fromCoroutine(self.locks.grants.leave_unclaimed(A4, held)))
         self.come_back()
-        self.assertEqual(self.locks.confirm(A4, held), LEASE)
+        self.assertEqual(self.locks.grants.confirm(A4, held), LEASE)
 
     def test_unclaimed_while_away(self):
         """A first lock that cannot be marked as unclaimed while the store is away is not given, and passes on."""
         held = self.successResultOf(self.ask(A5))
         self.lose_store()
-        self.assert_away(Deferred.fromCoroutine(self.locks.leave_unclaimed(A5, held)))
+        self.assert_away(Deferred.fromCoroutine(self.locks.grants.leave_unclaimed(A5, held)))
         self.come_back()
         self.clock.advance(CLAIM)
         self.assertTrue(self.lock(A5).fresh)
@@ -660,7 +663,7 @@ class DoubtTests(JournalTestCase):
         """Nor is it given if that is what failed."""
         held = self.successResultOf(self.ask(A5))
         self.store.slow = True
-        leaving = Deferred.fromCoroutine(self.locks.leave_unclaimed(A5, held))
+        leaving = Deferred.fromCoroutine(self.locks.grants.leave_unclaimed(A5, held))
         self.assertNoResult(leaving)
         self.store.finish(Outcome.FAILED)
         self.assert_away(leaving)
@@ -763,7 +766,7 @@ class UsurpedTests(JournalTestCase):
 
     def test_the_other_goes_on(self):
         """The new one has the locks as they stood."""
-        held = self.usurper.locks.acquire(A4, lease=0, ticket=self.holder)
+        held = self.usurper.locks.grants.wait(LockRequest(A4, lease=0, ticket=self.holder))
         self.assertEqual(self.successResultOf(Deferred.fromCoroutine(held)).ticket, self.holder)
 
     def test_told_by_others(self):
@@ -792,7 +795,7 @@ class UsurpedTests(JournalTestCase):
         self.assert_away(later)
         self.store.finish()
         held = self.successResultOf(request)
-        self.assertRaises(StoreUnavailable, self.locks.confirm, A5, held)
+        self.assertRaises(StoreUnavailable, self.locks.grants.confirm, A5, held)
 
 
 class BeliefTests(JournalTestCase):
@@ -811,7 +814,7 @@ class BeliefTests(JournalTestCase):
         self.lock(ticket=self.held.ticket)
         self.clock.advance(0.1)
         self.assertRaises(StoreUnavailable, self.locks.check)
-        self.assertRaises(StoreUnavailable, self.locks.confirm, A4, self.held)
+        self.assertRaises(StoreUnavailable, self.locks.grants.confirm, A4, self.held)
         self.assert_away(self.ask(ticket=self.held.ticket), self.ask(A5), self.write(self.held.ticket))
 
     def test_trust(self):
@@ -845,7 +848,9 @@ class BeliefTests(JournalTestCase):
         """A daemon that takes over ends nothing before its predecessor has stopped to believe in itself."""
         self.successResultOf(Deferred.fromCoroutine(self.disk.create_resource("short", 1)))
         short = Key("short", "est")
-        ticket = self.successResultOf(Deferred.fromCoroutine(self.locks.acquire(short, lease=1))).ticket
+        ticket = self.successResultOf(
+            Deferred.fromCoroutine(self.locks.grants.wait(LockRequest(short, lease=1)))
+        ).ticket
         self.life = self.start()
         self.clock.advance(4.9)
         self.assertEqual(self.queue(short).position, 1)
@@ -858,7 +863,7 @@ class BeliefTests(JournalTestCase):
 class AnotherStoreTests(JournalTestCase):
     """The store has become another one, which may know less than the one before."""
 
-    def lose(self, *held: Held) -> None:
+    def lose(self, *held: Grant) -> None:
         """Let the store know nothing of what was told last."""
         for lock in held:
             for seq in [seq for seq, place in self.disk.places.items() if place.ticket == lock.ticket]:
@@ -984,7 +989,7 @@ class RestartTests(JournalTestCase):
     def test_left_unclaimed(self):
         """So has one that came with the answer that there is no data."""
         held = self.successResultOf(self.ask())
-        self.successResultOf(Deferred.fromCoroutine(self.locks.leave_unclaimed(A4, held)))
+        self.successResultOf(Deferred.fromCoroutine(self.locks.grants.leave_unclaimed(A4, held)))
         self.restart()
         self.clock.advance(CLAIM)
         self.assert_ended(held.ticket)
@@ -992,7 +997,7 @@ class RestartTests(JournalTestCase):
     def test_used_before(self):
         """One that was used has its lease."""
         held = self.successResultOf(self.ask())
-        self.successResultOf(Deferred.fromCoroutine(self.locks.leave_unclaimed(A4, held)))
+        self.successResultOf(Deferred.fromCoroutine(self.locks.grants.leave_unclaimed(A4, held)))
         self.successResultOf(self.write(held.ticket))
         self.restart()
         self.clock.advance(LEASE - 1)

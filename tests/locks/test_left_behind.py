@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from resourced.errors import Overloaded, PreconditionFailed, StoreUnavailable
 from resourced.locks.group_commit import PAUSE
-from resourced.locks.manager import Held
+from resourced.locks.requests import Grant
 from resourced.locks.table import Limits
 from resourced.model import EXPIRY, GRANT
 from tests.faulty import Outcome
@@ -26,11 +26,11 @@ class LeftBehindTests(LockTestCase):
 
     limits = Limits(queue=1)
 
-    def fresh(self, origin: str = HERE, **more: Any) -> Held:
+    def fresh(self, origin: str = HERE, **more: Any) -> Grant:
         """Ask for a lock without anything by which one is known, and be told of it by a 404."""
         held = self.successResultOf(self.ask(origin=origin, **more))
-        assert isinstance(held, Held), held
-        self.left = self.successResultOf(Deferred.fromCoroutine(self.locks.leave_unclaimed(A4, held)))
+        assert isinstance(held, Grant), held
+        self.left = self.successResultOf(Deferred.fromCoroutine(self.locks.grants.leave_unclaimed(A4, held)))
         return held
 
     def test_asked_again(self):
@@ -162,7 +162,7 @@ class LeftBehindTests(LockTestCase):
         """A request that comes before the first is answered has no part in it: it is in the line."""
         first = self.successResultOf(self.ask(origin=HERE))
         second = self.ask(origin=HERE, wait=50)
-        self.successResultOf(Deferred.fromCoroutine(self.locks.leave_unclaimed(A4, first)))
+        self.successResultOf(Deferred.fromCoroutine(self.locks.grants.leave_unclaimed(A4, first)))
         self.assertNoResult(second)
         third = self.fresh()
         self.assert_ended(first.ticket)
@@ -176,7 +176,7 @@ class LeftBehindTests(LockTestCase):
         asked = self.ask(origin=HERE, wait=50)
         self.unlock(held.ticket)
         first = self.successResultOf(asked)
-        self.successResultOf(Deferred.fromCoroutine(self.locks.leave_unclaimed(A4, first)))
+        self.successResultOf(Deferred.fromCoroutine(self.locks.grants.leave_unclaimed(A4, first)))
         self.lock(origin=HERE)
         self.assert_ended(first.ticket)
 

@@ -20,11 +20,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.errors import FenceMismatch, NotHolder, ResourceInUse, StoreUnavailable, TicketEnded
+from resourced.errors import DataNotFound, FenceMismatch, NotHolder, ResourceInUse, StoreUnavailable, TicketEnded
 from resourced.locks.group_commit import PAUSE
-from resourced.locks.manager import Held, Queued
+from resourced.locks.requests import Acquired, LockRequest, Queued
 from resourced.locks.table import Times
-from resourced.model import Key, Resource
+from resourced.model import Document, Key, Resource
 from resourced.testing import MemoryStore
 from tests.examples import examples
 from tests.faulty import Life, Outcome
@@ -190,7 +190,7 @@ class Told:
         self.believed[key, ticket] = now + lease
         self.staying.pop((key, ticket), None)
 
-    def held(self, key: Key, held: Held, lease: float, sent: int, now: float) -> None:
+    def held(self, key: Key, held: Acquired, lease: float, sent: int, now: float) -> None:
         place = key, held.ticket
         self.asked.setdefault(place, []).append(sent)
         fence, _, _ = self.fences.get(key, (0, "", 0))
@@ -319,20 +319,20 @@ class LockMachine(RuleBasedStateMachine):
 
     async def acquire(
         self, life: Life, sent: int, key: Key, ticket: str, *, first: bool = False, **more: Any
-    ) -> Held | Queued | None:
+    ) -> Acquired | Queued | None:
         """Ask for a lock, and return the answer if it came in this life and was one."""
         if ticket:
             self.told.sends(key, ticket, sent)
         instead = self.told.inherits(key, more.get("origin", ""))
         lease = float(TIMEOUTS[key.resource])
+
+        async def read() -> Document:
+            if first:
+                raise DataNotFound("There was no data.")
+            return Document("id", "resource", key.selector, "{}")
+
         try:
-            outcome = await life.locks.acquire(key, lease=lease, ticket=ticket, **more)
-            if isinstance(outcome, Queued):
-                time = 0.0
-            elif first and outcome.fresh:
-                time = await life.locks.leave_unclaimed(key, outcome)
-            else:
-                time = life.locks.confirm(key, outcome)
+            outcome = await life.locks.acquire(LockRequest(key, lease=lease, ticket=ticket, **more), read)
         except StoreUnavailable:
             return None
         except TicketEnded:
@@ -343,11 +343,11 @@ class LockMachine(RuleBasedStateMachine):
             return None
         assert not ticket or outcome.ticket == ticket
         self.learn(key, outcome.ticket, more.get("idempotency_key", ""))
-        if isinstance(outcome, Held):
+        if isinstance(outcome, Acquired):
             if instead:
                 self.told.asked.setdefault((key, outcome.ticket), []).append(instead)
-            self.told.held(key, outcome, time, sent, self.now)
-            self.told.leaves(key, outcome.ticket, outcome.origin if first and outcome.fresh else "")
+            self.told.held(key, outcome, outcome.lease, sent, self.now)
+            self.told.leaves(key, outcome.ticket, more.get("origin", "") if first else "")
             self.holds_in_the_store(key, outcome.ticket)
         else:
             self.told.queued(key, outcome, sent, self.now)
@@ -446,7 +446,7 @@ class LockMachine(RuleBasedStateMachine):
         if ticket not in table._tickets and not table._losses.strange(key.resource, ticket, "other"):
             return
         for work in (
-            lambda: life.locks.acquire(key, lease=0, ticket=ticket, key_name="other"),
+            lambda: life.locks.grants.wait(LockRequest(key, lease=0, ticket=ticket, key_name="other")),
             lambda: life.locks.write(key, "id", ticket, "0", key_name="other"),
             lambda: life.locks.write(key, "id", ticket, None, key_name="other", unlock=True),
         ):
@@ -696,7 +696,7 @@ class LockMachine(RuleBasedStateMachine):
     async def turn(self, sent: int, key: Key, ticket: str, waiting: set[tuple[Key, str]]) -> None:
         """Ask for a lock once more, and let go of it; who got it or was told that it ended has no more business there."""
         outcome = await self.acquire(self.life, sent, key, ticket)
-        if isinstance(outcome, Held):
+        if isinstance(outcome, Acquired):
             self.told.lets_go(key, ticket)
             await self.unlock(self.life, sent, key, ticket, sure=False)
         if not isinstance(outcome, Queued):

@@ -180,7 +180,7 @@ class EndTests(LockTestCase):
         fallen = self.successResultOf(asked)
         self.clock.advance(CLAIM)
         with self.assertRaises(TicketEnded):
-            self.locks.confirm(A4, fallen)
+            self.locks.grants.confirm(A4, fallen)
         self.clock.advance(TOLD_FOR)
         self.lock(ticket=waiting)
 

@@ -15,7 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from resourced.errors import NotHolder, Overloaded, ResourcedError, TicketEnded
 from resourced.locks import tickets
 from resourced.locks.losses import TOLD_FOR
-from resourced.locks.manager import Held, LockManager, Queued
+from resourced.locks.manager import LockManager
+from resourced.locks.requests import Grant, LockRequest, Queued
 from resourced.locks.table import Limits, Times
 from resourced.model import Key
 from resourced.testing import MemoryStore
@@ -64,17 +65,19 @@ class LockTestCase(SynchronousTestCase):
     def ask(self, key: Key = A4, ticket: str = "", **more: Any) -> Deferred[Any]:
         """Send a request for a lock; what comes back is not there yet, perhaps."""
         lease = SCANNER if key.resource == GLASS.resource else 0
-        return self.life.heard(Deferred.fromCoroutine(self.locks.acquire(key, lease=lease, ticket=ticket, **more)))
+        return self.life.heard(
+            Deferred.fromCoroutine(self.locks.grants.wait(LockRequest(key, lease=lease, ticket=ticket, **more)))
+        )
 
-    def lock(self, key: Key = A4, ticket: str = "", **more: Any) -> Held:
+    def lock(self, key: Key = A4, ticket: str = "", **more: Any) -> Grant:
         """Ask for a lock that is to be had, and be told of it."""
         return self.told(self.ask(key, ticket, **more), key)
 
-    def told(self, request: Deferred[Any], key: Key = A4) -> Held:
+    def told(self, request: Deferred[Any], key: Key = A4) -> Grant:
         """Have the client told that it has the lock."""
         held = self.successResultOf(request)
-        assert isinstance(held, Held), held
-        self.locks.confirm(key, held)
+        assert isinstance(held, Grant), held
+        self.locks.grants.confirm(key, held)
         return held
 
     def queue(self, key: Key = A4, ticket: str = "", **more: Any) -> Queued:
@@ -131,7 +134,7 @@ class QueueTests(LockTestCase):
         """The holder that asks again still has the lock, under the same fence."""
         held = self.lock()
         self.queue()
-        self.assertEqual(self.lock(ticket=held.ticket), Held(held.ticket, held.fence, fresh=False))
+        self.assertEqual(self.lock(ticket=held.ticket), Grant(held.ticket, held.fence, fresh=False))
 
     def test_same_ticket_keeps_the_place(self):
         """Who waits and asks again keeps its position and gains none."""
@@ -244,8 +247,8 @@ class LeaseTests(LockTestCase):
     def test_own_lease(self):
         """The lease of a resource is its own, and no lease means the server's."""
         scanner, printer = self.lock(GLASS), self.lock(A4)
-        self.assertEqual(self.locks.confirm(GLASS, scanner), SCANNER)
-        self.assertEqual(self.locks.confirm(A4, printer), LEASE)
+        self.assertEqual(self.locks.grants.confirm(GLASS, scanner), SCANNER)
+        self.assertEqual(self.locks.grants.confirm(A4, printer), LEASE)
         self.clock.advance(SCANNER)
         self.assert_ended(scanner.ticket, GLASS)
         self.lock(ticket=printer.ticket)
@@ -268,7 +271,7 @@ class LeaseTests(LockTestCase):
         self.unlock(held.ticket)
         next_waiter = self.successResultOf(request)
         self.clock.advance(CLAIM - 1)
-        self.assertEqual(self.locks.confirm(A4, next_waiter), LEASE)
+        self.assertEqual(self.locks.grants.confirm(A4, next_waiter), LEASE)
         self.clock.advance(LEASE - 1)
         self.lock(ticket=next_waiter.ticket)
 
@@ -276,16 +279,16 @@ class LeaseTests(LockTestCase):
         """A client that the lock was lost for before it could be told learns that its ticket has ended."""
         held = self.successResultOf(self.ask())
         self.clock.advance(CLAIM)
-        self.assertRaises(TicketEnded, self.locks.confirm, A4, held)
-        self.assert_refused(TicketEnded, Deferred.fromCoroutine(self.locks.leave_unclaimed(A4, held)))
+        self.assertRaises(TicketEnded, self.locks.grants.confirm, A4, held)
+        self.assert_refused(TicketEnded, Deferred.fromCoroutine(self.locks.grants.leave_unclaimed(A4, held)))
 
     def test_confirming_an_earlier_grant(self):
         """The answer to an earlier grant says nothing about a later one, even of the same ticket."""
         earlier = self.lock()
         self.unlock(earlier.ticket)
         later = self.lock(ticket=earlier.ticket)
-        self.assertRaises(TicketEnded, self.locks.confirm, A4, earlier)
-        self.assertEqual(self.locks.confirm(A4, later), LEASE)
+        self.assertRaises(TicketEnded, self.locks.grants.confirm, A4, earlier)
+        self.assertEqual(self.locks.grants.confirm(A4, later), LEASE)
 
 
 class PlaceTests(LockTestCase):
@@ -459,8 +462,8 @@ class ClaimTests(LockTestCase):
 class FirstDataTests(LockTestCase):
     """Locks that come with the answer that there is no data."""
 
-    def leave_unclaimed(self, held: Held, key: Key = A4) -> float:
-        return self.successResultOf(Deferred.fromCoroutine(self.locks.leave_unclaimed(key, held)))
+    def leave_unclaimed(self, held: Grant, key: Key = A4) -> float:
+        return self.successResultOf(Deferred.fromCoroutine(self.locks.grants.leave_unclaimed(key, held)))
 
     def test_unused(self):
         """Such a lock is free again after the claim window if its ticket is not used."""
@@ -583,7 +586,7 @@ class WaitTests(LockTestCase):
         """A client that reacts to its answer in the same turn, even by unlocking, is served like any other."""
         order = []
 
-        def release(held: Held | Queued, name: int) -> None:
+        def release(held: Grant | Queued, name: int) -> None:
             order.append(name)
             self.unlock(held.ticket)
 
@@ -803,7 +806,7 @@ class RetryTests(LockTestCase):
     def test_same_ticket(self):
         """The same request again finds the same lock or the same place, and nobody is ahead of itself in the line."""
         held = self.lock(idempotency_key="one")
-        self.assertEqual(self.lock(idempotency_key="one"), Held(held.ticket, held.fence, fresh=False))
+        self.assertEqual(self.lock(idempotency_key="one"), Grant(held.ticket, held.fence, fresh=False))
         waiting = self.queue(idempotency_key="two")
         self.assertEqual(self.queue(idempotency_key="two"), waiting)
         self.assertEqual(self.queue(idempotency_key="three").position, 2)

@@ -18,7 +18,7 @@ from resourced.errors import (
     TicketEnded,
 )
 from resourced.locks.group_commit import PAUSE
-from resourced.locks.manager import Held, Holder, LockState, Standings, Waiter, Written
+from resourced.locks.requests import Grant, Holder, LockCounts, LockRequest, LockState, Waiter, Written
 from resourced.locks.table import Times
 from resourced.model import EventKind, Key, Mark, Resource
 from tests.faulty import Life, Outcome
@@ -39,7 +39,7 @@ class SteeredTestCase(JournalTestCase):
         return self.successResultOf(self.life.heard(Deferred.fromCoroutine(work)))  # type: ignore[arg-type]
 
     def state(self, key: Key = A4, after: int = 0, limit: int = 100) -> LockState:
-        state = self.now(self.locks.state(key, after, limit))
+        state = self.now(self.locks.views.state(key, after, limit))
         assert isinstance(state, LockState)
         return state
 
@@ -113,7 +113,7 @@ class StateTests(SteeredTestCase):
         self.lock()
         self.ask(wait=PLACE + 50)
         self.clock.advance(PLACE + 10)
-        self.assertEqual(self.state().line[0].left, 0)
+        self.assertEqual(self.state().queue[0].left, 0)
 
     def test_pages(self):
         """A part of the queue begins after a position and knows its own."""
@@ -124,33 +124,33 @@ class StateTests(SteeredTestCase):
             for limit in (1, 3, 7, 100):
                 state = self.state(after=after, limit=limit)
                 positions = list(range(after + 1, 8))[:limit]
-                self.assertEqual([waiter.position for waiter in state.line], positions)
-                self.assertEqual([waiter.owner for waiter in state.line], [f"o{number}" for number in positions])
+                self.assertEqual([waiter.position for waiter in state.queue], positions)
+                self.assertEqual([waiter.owner for waiter in state.queue], [f"o{number}" for number in positions])
                 self.assertEqual(state.waiting, 7)
-        self.assertEqual(self.state(after=2**63).line, [])
+        self.assertEqual(self.state(after=2**63).queue, [])
 
 
 class StandingsTests(SteeredTestCase):
     def test_counts(self):
         """How many are held, and how many tickets wait, in each resource; and at each selector."""
-        self.assertEqual(self.now(self.locks.standings(["printer", "scanner"])), [Standings(0, 0)] * 2)
+        self.assertEqual(self.now(self.locks.views.counts(["printer", "scanner"])), [LockCounts(0, 0)] * 2)
         held = self.lock()
         self.lock(A5)
         waiting = [self.queue() for _ in range(3)]
         self.lock(GLASS)
         self.assertEqual(
-            self.now(self.locks.standings(["scanner", "none", "printer"])),
-            [Standings(1, 0), Standings(0, 0), Standings(2, 3)],
+            self.now(self.locks.views.counts(["scanner", "none", "printer"])),
+            [LockCounts(1, 0), LockCounts(0, 0), LockCounts(2, 3)],
         )
         self.assertEqual(
-            self.now(self.locks.selectors("printer", "", "", 9)), {"A4": Standings(1, 3), "A5": Standings(1, 0)}
+            self.now(self.locks.views.selectors("printer", "", "", 9)), {"A4": LockCounts(1, 3), "A5": LockCounts(1, 0)}
         )
         self.unlock(held.ticket)
         self.unlock(waiting[1].ticket)
-        self.assertEqual(self.now(self.locks.standings(["printer"])), [Standings(2, 1)])
+        self.assertEqual(self.now(self.locks.views.counts(["printer"])), [LockCounts(2, 1)])
         self.clock.pump([PLACE] * 20)
-        self.assertEqual(self.now(self.locks.standings(["printer", "scanner"])), [Standings(0, 0)] * 2)
-        self.assertEqual(self.now(self.locks.selectors("printer", "", "", 9)), {})
+        self.assertEqual(self.now(self.locks.views.counts(["printer", "scanner"])), [LockCounts(0, 0)] * 2)
+        self.assertEqual(self.now(self.locks.views.selectors("printer", "", "", 9)), {})
 
     def test_pages_of_selectors(self):
         """They come sorted by code points, from anywhere on, with any prefix."""
@@ -161,7 +161,7 @@ class StandingsTests(SteeredTestCase):
         for prefix in ("", "A", "A4", "\uffff", "\U0001f600", "none"):
             for after in ("", "A", "A3", "A4", "a", "\U0010ffff"):
                 for limit in (1, 2, 100):
-                    found = self.now(self.locks.selectors("printer", prefix, after, limit))
+                    found = self.now(self.locks.views.selectors("printer", prefix, after, limit))
                     expected = [name for name in names if name.startswith(prefix) and name > after]
                     self.assertEqual(list(found), expected[:limit])
 
@@ -210,7 +210,7 @@ class BreakTests(SteeredTestCase):
         held = self.lock()
         self.lock(A5, held.ticket)
         self.successResultOf(self.take(held.fence))
-        self.assertIsInstance(self.lock(A5, held.ticket), Held)
+        self.assertIsInstance(self.lock(A5, held.ticket), Grant)
         self.failureResultOf(self.ask(ticket=held.ticket), TicketEnded)
 
     def test_long_poll_gets_it(self):
@@ -592,7 +592,7 @@ class PartyTests(SteeredTestCase):
     def test_unclaimed(self):
         """A lock that comes with an error is its key name's too."""
         held = self.lock(key_name="a")
-        self.now(self.locks.leave_unclaimed(A4, held))
+        self.now(self.locks.grants.leave_unclaimed(A4, held))
         self.now(self.locks.withdraw(A4, held))
         self.assertEqual(self.state(), LockState(None, 0, []))
 
@@ -612,7 +612,11 @@ class LeaseTests(LeaseTestCase):
             self.change(50)
             self.assertEqual(self.holder().left, LEASE)
             if use == "lock":
-                self.told(self.life.heard(Deferred.fromCoroutine(self.locks.acquire(A4, lease=50, ticket=held.ticket))))
+                self.told(
+                    self.life.heard(
+                        Deferred.fromCoroutine(self.locks.grants.wait(LockRequest(A4, lease=50, ticket=held.ticket)))
+                    )
+                )
             else:
                 self.successResultOf(self.write(held.ticket))
             self.assertEqual(self.holder().left, 50)
@@ -640,7 +644,7 @@ class KeptStateTests(SteeredTestCase):
         """A grant that is on its way into the store is told of only when it is there."""
         self.store.slow = True
         request = self.ask(owner="a")
-        looking = self.life.heard(Deferred.fromCoroutine(self.locks.state(A4, 0, 9)))
+        looking = self.life.heard(Deferred.fromCoroutine(self.locks.views.state(A4, 0, 9)))
         self.assertNoResult(looking)
         self.store.finish()
         self.told(request)
@@ -651,13 +655,13 @@ class KeptStateTests(SteeredTestCase):
         self.store.slow = True
         requests = [
             self.ask(),
-            self.life.heard(Deferred.fromCoroutine(self.locks.state(A4, 0, 9))),
-            self.life.heard(Deferred.fromCoroutine(self.locks.standings(["printer"]))),
-            self.life.heard(Deferred.fromCoroutine(self.locks.selectors("printer", "", "", 9))),
+            self.life.heard(Deferred.fromCoroutine(self.locks.views.state(A4, 0, 9))),
+            self.life.heard(Deferred.fromCoroutine(self.locks.views.counts(["printer"]))),
+            self.life.heard(Deferred.fromCoroutine(self.locks.views.selectors("printer", "", "", 9))),
         ]
         self.store.finish(Outcome.FAILED)
         self.assert_away(*requests)
-        self.assert_away(self.life.heard(Deferred.fromCoroutine(self.locks.state(A4, 0, 9))))
+        self.assert_away(self.life.heard(Deferred.fromCoroutine(self.locks.views.state(A4, 0, 9))))
         self.come_back()
         self.assertEqual(self.state(), LockState(None, 0, []))
 
@@ -671,7 +675,7 @@ class KeptStateTests(SteeredTestCase):
         self.clock.advance(4)
         state = self.state_in_another_life(5)
         self.assertEqual(state.holder, Holder("a", "", 1, 30, LEASE, claimed=True))
-        self.assertEqual(state.line, [Waiter(1, "b", "", 20, PLACE)])
+        self.assertEqual(state.queue, [Waiter(1, "b", "", 20, PLACE)])
         self.assert_agreement()
 
     def test_ages_are_never_more_than_the_truth(self):
@@ -683,12 +687,12 @@ class KeptStateTests(SteeredTestCase):
                 state = self.state_in_another_life(booted, wall)
                 # There was no mark: so all that is known of is from here on.
                 self.assertEqual(state.holder.held, 0)
-                self.assertEqual({waiter.waited for waiter in state.line}, {0})
+                self.assertEqual({waiter.waited for waiter in state.queue}, {0})
                 self.clock.advance(7)
                 state = self.state()
                 assert state.holder is not None
                 self.assertEqual(state.holder.held, 7)
-                self.assertEqual({waiter.waited for waiter in state.line}, {7})
+                self.assertEqual({waiter.waited for waiter in state.queue}, {7})
                 self.assert_agreement()
 
     def test_places_of_an_earlier_version(self):
@@ -721,9 +725,9 @@ class KeptStateTests(SteeredTestCase):
         self.assert_away(*lost)
         self.come_back()
         if self.durable:
-            self.assertEqual(self.now(self.locks.standings(["printer"])), [Standings(2, 2)])
-        counted = self.now(self.locks.selectors("printer", "", "", 9))
-        (sum_,) = self.now(self.locks.standings(["printer"]))
+            self.assertEqual(self.now(self.locks.views.counts(["printer"])), [LockCounts(2, 2)])
+        counted = self.now(self.locks.views.selectors("printer", "", "", 9))
+        (sum_,) = self.now(self.locks.views.counts(["printer"]))
         self.assertEqual(sum(standing.held for standing in counted.values()), sum_.held)
         self.assertEqual(sum(standing.waiting for standing in counted.values()), sum_.waiting)
 

@@ -11,6 +11,7 @@ from resourced.errors import StoreUnavailable
 from resourced.locks.group_commit import Journal
 from resourced.locks.manager import LockManager
 from resourced.locks.pauses import PATIENCE, PAUSE, Pauses
+from resourced.locks.requests import LockRequest
 from resourced.testing import MemoryStore
 from tests.leading import open_journal
 from tests.locks.test_manager import A4, CLAIM, GLASS, LEASE, PLACE, SCANNER, LockTestCase
@@ -166,7 +167,7 @@ class DoubtTests(SynchronousTestCase):
         self.successResultOf(Deferred.fromCoroutine(open_journal(self.journal, store)))
 
     def ask(self) -> Deferred[object]:
-        return Deferred.fromCoroutine(self.locks.acquire(A4, lease=0))
+        return Deferred.fromCoroutine(self.locks.grants.wait(LockRequest(A4, lease=0)))
 
     def test_waits_for_the_proof(self):
         """A request waits for it, and is then answered."""

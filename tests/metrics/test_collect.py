@@ -24,6 +24,7 @@ from resourced.assembly import assemble
 from resourced.errors import StoreUnavailable
 from resourced.http.access_log import Access
 from resourced.http.site import ResourcedSite
+from resourced.locks.requests import LockRequest
 from resourced.metrics.collect import Gauge, Gauges, Histogram, Metrics
 from resourced.metrics.reactor_lag import PERIOD, Lag
 from resourced.metrics.render import Exposition, wants_openmetrics
@@ -515,7 +516,9 @@ class ScrapeTests(SynchronousTestCase):
         self.assertGreater(before, 10)
         for number in range(500):
             for _ in range(2):
-                self.successResultOf(ensureDeferred(server.locks.acquire(Key("printer", str(number)), lease=60)))
+                self.successResultOf(
+                    ensureDeferred(server.locks.grants.wait(LockRequest(Key("printer", str(number)), lease=60)))
+                )
         self.assertEqual((server.locks.held, server.locks.waiting), (500, 500))
         self.assertEqual(calls(), before)
 

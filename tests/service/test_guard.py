@@ -25,7 +25,8 @@ from twisted.python.failure import Failure
 from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.errors import EpochLost, StoreUnavailable, TicketEnded
 from resourced.locks.group_commit import Journal
-from resourced.locks.manager import Held, LockManager, Queued
+from resourced.locks.manager import LockManager
+from resourced.locks.requests import Grant, LockRequest, Queued
 from resourced.locks.table import Times
 from resourced.model import Key
 from resourced.service.guard import PERIOD, FileGuard, ServerGuard, Watch, guard_of
@@ -223,9 +224,9 @@ class TestWatch:
         yield snapshot
         snapshot.watch.stop()
 
-    def lock(self, snapshot: Snapshot) -> Held:
-        held = now(snapshot.locks.acquire(Key("printer", "A4"), lease=0))
-        assert isinstance(held, Held)
+    def lock(self, snapshot: Snapshot) -> Grant:
+        held = now(snapshot.locks.grants.wait(LockRequest(Key("printer", "A4"), lease=0)))
+        assert isinstance(held, Grant)
         return held
 
     def test_all_is_well(self, snapshot):
@@ -262,7 +263,7 @@ class TestWatch:
         assert 60 / (1.5 * PERIOD) <= beats <= 60 / PERIOD + 2
         for _ in range(60):
             # Each of these is two commits: a lock is taken, and given back.
-            held = now(snapshot.locks.acquire(Key("printer", "A4"), lease=0))
+            held = now(snapshot.locks.grants.wait(LockRequest(Key("printer", "A4"), lease=0)))
             now(snapshot.locks.unlock(Key("printer", "A4"), held.ticket))
             snapshot.pass_time(PERIOD / 2)
         assert now(snapshot.store.look()).beat - beat - beats == 120
@@ -283,31 +284,31 @@ class TestWatch:
         for _ in range(4):
             snapshot.pass_time(1)
             now(snapshot.store.ping())
-            assert snapshot.locks.confirm(key, held) == 300
+            assert snapshot.locks.grants.confirm(key, held) == 300
         snapshot.pass_time(2)
         now(snapshot.store.ping())
         with pytest.raises(StoreUnavailable):
-            snapshot.locks.confirm(key, held)
+            snapshot.locks.grants.confirm(key, held)
         with pytest.raises(StoreUnavailable):
-            now(snapshot.locks.state(key, 0, 10))
+            now(snapshot.locks.views.state(key, 0, 10))
 
     def test_lease_ends(self, snapshot):
         """A leader whose commits do not get through renews no lock any more after five seconds, and goes on when they do."""
         held = self.lock(snapshot)
         key = Key("printer", "A4")
-        assert snapshot.locks.confirm(key, held) == 300
+        assert snapshot.locks.grants.confirm(key, held) == 300
         snapshot.store.away = True
         snapshot.pass_time(LEADER_LEASE - PERIOD - 0.5)
-        assert snapshot.locks.confirm(key, held) == 300
+        assert snapshot.locks.grants.confirm(key, held) == 300
         snapshot.pass_time(PERIOD + 1)
         with pytest.raises(StoreUnavailable):
-            snapshot.locks.confirm(key, held)
+            snapshot.locks.grants.confirm(key, held)
         with pytest.raises(StoreUnavailable):
-            now(snapshot.locks.acquire(key, lease=0, ticket=held.ticket))
+            now(snapshot.locks.grants.wait(LockRequest(key, lease=0, ticket=held.ticket)))
         assert not snapshot.leadership_lost
         snapshot.store.away = False
         snapshot.pass_time(PERIOD)
-        assert snapshot.locks.confirm(key, held) == 300
+        assert snapshot.locks.grants.confirm(key, held) == 300
 
     def test_frozen(self, snapshot):
         """A daemon that slept for longer than that believes nothing when it wakes, until its watch has looked."""
@@ -316,7 +317,7 @@ class TestWatch:
         # All of it passes at once, as it does for a process that is stopped.
         snapshot.clock.advance(LEADER_LEASE + 0.1)
         with pytest.raises(StoreUnavailable):
-            snapshot.locks.confirm(Key("printer", "A4"), held)
+            snapshot.locks.grants.confirm(Key("printer", "A4"), held)
 
     def test_bug(self, snapshot, logged_failures):
         """A watch that cannot look any more ends the daemon: to go on without it would be to believe for ever."""
@@ -353,11 +354,11 @@ class TestSuccession:
         now(open_journal(journal, store))
         return locks
 
-    def ask(self, locks: LockManager, ticket: str = "") -> Held | Queued:
-        outcome = now(locks.acquire(self.KEY, lease=0, ticket=ticket))
-        if isinstance(outcome, Held):
-            locks.confirm(self.KEY, outcome)
-        assert isinstance(outcome, Held | Queued)
+    def ask(self, locks: LockManager, ticket: str = "") -> Grant | Queued:
+        outcome = now(locks.grants.wait(LockRequest(self.KEY, lease=0, ticket=ticket)))
+        if isinstance(outcome, Grant):
+            locks.grants.confirm(self.KEY, outcome)
+        assert isinstance(outcome, Grant | Queued)
         return outcome
 
     def test_holder(self, clock, disk):
@@ -367,15 +368,15 @@ class TestSuccession:
         waiter = self.ask(old)
         young = self.begin_term(clock, disk)
         clock.advance(1)
-        assert isinstance(self.ask(young, holder.ticket), Held)
+        assert isinstance(self.ask(young, holder.ticket), Grant)
         clock.advance(0.4)
-        assert isinstance(self.ask(old, holder.ticket), Held)
+        assert isinstance(self.ask(old, holder.ticket), Grant)
         for _ in range(28):
             clock.advance(0.1)
             assert isinstance(self.ask(young, waiter.ticket), Queued)
         for _ in range(60):
             clock.advance(0.1)
-            if isinstance(self.ask(young, waiter.ticket), Held):
+            if isinstance(self.ask(young, waiter.ticket), Grant):
                 break
         else:
             pytest.fail("the lock is never passed on")
@@ -390,7 +391,7 @@ class TestSuccession:
         clock.advance(0.9)
         assert isinstance(self.ask(old, waiter.ticket), Queued)
         clock.advance(0.9)
-        assert isinstance(self.ask(young, waiter.ticket), Held)
+        assert isinstance(self.ask(young, waiter.ticket), Grant)
 
     def test_place(self, clock, disk):
         """Who is told that it waits keeps its place for as long as it may after any such answer."""
@@ -413,7 +414,7 @@ class TestSuccession:
         clock.pump([0.1] * 31)
         with pytest.raises(TicketEnded):
             self.ask(young, waiter.ticket)
-        assert isinstance(self.ask(young), Held)
+        assert isinstance(self.ask(young), Grant)
 
 
 # -- Real daemons
