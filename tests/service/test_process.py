@@ -317,7 +317,7 @@ class TestWrongSettings:
     def test_no_key(self, tmp_path):
         """With no key at all nobody could use the daemon, so it does not start."""
         log = Daemon(tmp_path, dict.fromkeys(KEYS, "")).fails()
-        assert "set one or more of RESOURCE_READ, RESOURCE_READ_LOCK and RESOURCE_WRITE" in log
+        assert "Set one or more of RESOURCE_READ, RESOURCE_READ_LOCK and RESOURCE_WRITE" in log
 
     def test_one_key_is_enough(self, tmp_path):
         """A role without a key is open to nobody."""

@@ -272,6 +272,8 @@ class Pool(adbapi.ConnectionPool):
                 if attempt is Attempt.SCRIPT:
                     outcome = self._try_script(session, script, term)
                 else:
+                    if attempt is Attempt.AGAIN and self._writes is not None and not fresh:
+                        self.dialect.catch_up(session.connection)
                     result = self._try_steps(session, work, term)
                     outcome = Outcome.DONE
                 attempt = NEXT[attempt][outcome]
