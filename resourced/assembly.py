@@ -34,7 +34,7 @@ from resourced.http.edge import Gate
 from resourced.http.fast.connection import FastSite
 from resourced.http.limits import Limits as SiteLimits
 from resourced.http.site import ResourcedSite
-from resourced.locks.group_commit import Journal
+from resourced.locks.group_commit import Journal, Listeners
 from resourced.locks.manager import LockManager
 from resourced.locks.pauses import Pauses
 from resourced.locks.table import Limits as LockLimits
@@ -131,10 +131,8 @@ def assemble_locking(config: Config, around: Surroundings, store: Store, metrics
         leadership_lost=around.leadership_lost,
         durable=durable,
         lease=lease,
-        measure=metrics.commit,
         history=config.events_keep > 0,
-        happened=to_all([feed.happened, metrics.happened]),
-        resumed=feed.resumed,
+        listeners=Listeners(to_all([feed.happened, metrics.happened]), metrics.commit, feed.resumed),
         soon=around.soon,
     )
     pauses = Pauses(clock.seconds)

@@ -219,7 +219,7 @@ class Step(NamedTuple):
 
     :ivar fence: the highest fence that was ever given out.
     :ivar places: places that are new or have changed.
-    :ivar gone: places that are no more.
+    :ivar gone: places that are no more: the ``seq`` and the lock of each.
     :ivar events: what to remember of it.
     :ivar unannounced: a place, by ``seq``, that is to be given up if this is not kept, because no client knows of it; or 0.
     :ivar removed: a resource that is to be no more.
@@ -229,7 +229,7 @@ class Step(NamedTuple):
 
     fence: int
     places: Sequence[Place]
-    gone: Sequence[Place]
+    gone: Sequence[tuple[int, Key]]
     events: Sequence[Event]
     write: Write | None = None
     unannounced: int = 0

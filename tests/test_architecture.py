@@ -105,7 +105,6 @@ TOO_LARGE = {
     "config",
     "locks.group_commit",
     "locks.group_commit:Journal",
-    "locks.group_commit:Journal.__init__",
     "locks.manager:LockManager.__init__",
     "locks.table",
     "locks.table:LockTable",

@@ -7,6 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 from resourced.deferreds import waiting_for
 from resourced.errors import Deadlock, TicketEnded
 from resourced.locks.commits import Commits
+from resourced.locks.entry_states import HELD
 from resourced.locks.queue import Entry
 from resourced.locks.requests import Grant, LockRequest, Queued
 from resourced.locks.table import Journal, LockTable, store_in_doubt
@@ -48,7 +49,7 @@ class Grants:
             self._table.told_ended(key, request.ticket, request.key_name)
             raise
         # Whoever held it before has used it by asking.
-        fresh = not entry.used
+        fresh = entry.state is not HELD
         entry.named = entry.named or bool(request.ticket or request.idempotency_key)
         entry.requests += 1
         outcome = None
@@ -90,9 +91,7 @@ class Grants:
         :raises resourced.errors.StoreUnavailable: it cannot be known at present; it must not be believed.
         """
         self._journal.check()
-        entry = self._still_held(key, grant)
-        entry.used = True
-        return self._table.renew(entry)
+        return self._table.confirm(self._still_held(key, grant))
 
     async def leave_unclaimed(self, key: Key, grant: Grant) -> float:
         """
@@ -104,10 +103,10 @@ class Grants:
         """
         self._table.check(key)
         entry = self._still_held(key, grant)
-        if not entry.used:
+        if entry.state is not HELD:
             await self._commits.kept(self._table.unclaim(entry))
             entry = self._still_held(key, grant)
-        if entry.used:
+        if entry.state is HELD:
             return self.confirm(key, grant)
         self._journal.check()
         entry.ticket.origin = grant.origin

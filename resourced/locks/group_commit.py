@@ -7,10 +7,10 @@ by all who need one at the time; databases know this as group commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import count
+from typing import NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -20,8 +20,32 @@ from twisted.python.failure import Failure
 
 from resourced.deferreds import waiter_in, wake
 from resourced.errors import EpochLost, StoreRefused, StoreUnavailable
+from resourced.locks.commit_group import Group
+from resourced.locks.journal_states import (
+    BEGIN,
+    BEGUN,
+    CLOSE,
+    COMMITTED,
+    EMPTY,
+    FAIL,
+    FAILED,
+    GATHER,
+    GATHERING,
+    IDLE,
+    LEADING,
+    NEW,
+    REFUSED,
+    RESTART,
+    SEND,
+    STEP_DOWN,
+    STEPPED_DOWN,
+    TRANSITIONS,
+    JournalEvent,
+    JournalState,
+)
 from resourced.locks.table import Follower
-from resourced.model import WRITE, Batch, Event, Key, Loss, Place, Resource, Step, Term, Write
+from resourced.locks.transitions import next_state
+from resourced.model import WRITE, Batch, Event, Key, Loss, Snapshot, Step, Term
 from resourced.storage.interface import Store
 from resourced.storage.leader_lease import LeaderLease
 
@@ -34,42 +58,19 @@ FENCES = 2**20
 PAUSE = 0.25
 
 
-@dataclass(slots=True)
-class Group:
+class Listeners(NamedTuple):
     """
-    What goes into one commit.
+    Who is told of commits.
 
-    :ivar fresh: the places that no client can have been told of before it is kept.
-    :ivar reserves: whether it sets fences aside.
-    :ivar began: when its commit was sent, by the clock of the leader's lease.
+    :ivar happened: called with the events of each group after it was committed, in their order. It has to be quick.
+    :ivar measure: called after each commit: how many changes it carried, its seconds, and whether it is known to be done.
+    :ivar resumed: called when a term has begun, with the highest id of an event that may have happened. The last events before the term may
+        not have been told.
     """
 
-    number: int
-    places: dict[int, Place] = field(default_factory=dict)
-    gone: dict[int, Key] = field(default_factory=dict)
-    writes: list[Write] = field(default_factory=list)
-    removed: list[Resource] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    fresh: set[int] = field(default_factory=set)
-    waiters: list[Deferred[None]] = field(default_factory=list)
-    reserves: bool = False
-    losses: list[Loss] = field(default_factory=list)
-    forgotten: list[int] = field(default_factory=list)
-    began: float = 0.0
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to commit. For events alone there is no commit."""
-        return not (self.places or self.gone or self.writes or self.removed or self.reserves)
-
-    @property
-    def transitions(self) -> int:
-        """How many changes it carries."""
-        return len(self.places) + len(self.gone) + len(self.writes) + len(self.removed)
-
-    def keys(self) -> set[Key]:
-        """Name the locks that it is about."""
-        return {place.key for place in self.places.values()} | set(self.gone.values()) | {w.key for w in self.writes}
+    happened: Callable[[Sequence[Event]], object] = lambda _: None
+    measure: Callable[[int, float, bool], object] = lambda _transitions, _seconds, _done: None
+    resumed: Callable[[int], object] = lambda _: None
 
 
 class Journal:
@@ -80,12 +81,8 @@ class Journal:
     settles whatever was under way, reads what the store knows by then, and has its follower go on from there.
 
     :param durable: whether places are kept; if not, they live in memory only, and only data and fences are kept.
-    :param deposed: called once when another daemon has taken over the store.
-    :param measure: is told of each commit: how many changes it carried, its seconds, and whether it is known to be done.
+    :param leadership_lost: called once when another daemon has taken over the store.
     :param history: whether events are kept.
-    :param happened: called with the events of each group after it was kept, in their order. It has to be quick.
-    :param resumed: called when a term has begun, with the highest id of an event that may have happened: of the last ones before
-        it may not have been told.
     :param soon: calls a function in a moment, when all that has arrived has been decided, so that it goes into one group.
     :param lease: says for how long this is the one writer; each commit renews it. Without it that is so until a commit fails.
     """
@@ -99,9 +96,7 @@ class Journal:
         durable: bool = True,
         lease: LeaderLease | None = None,
         history: bool = True,
-        happened: Callable[[Sequence[Event]], object] = lambda _: None,
-        measure: Callable[[int, float, bool], object] = lambda _transitions, _seconds, _done: None,
-        resumed: Callable[[int], object] = lambda _: None,
+        listeners: Listeners | None = None,
         soon: Callable[[Callable[[], None]], object] = lambda work: work(),
     ) -> None:
         self.durable = durable
@@ -111,32 +106,28 @@ class Journal:
         self._store = store
         self._leadership_lost = leadership_lost
         self._lease = LeaderLease(clock.seconds) if lease is None else lease
-        self._stepped_down = False
         self._follower: Follower | None = None
-        self._ready = False
+        self._state = NEW
         self._open = Group(1)
         self._committing: Group | None = None
-        # The highest place and the highest fence that were ever given out.
+        # The locks of which the store may know better; nothing stands for all. What it knows of them counts when the next term begins.
+        self._doubtful: set[Key] | None = None
+        # The highest place, fence and event that were ever given out.
         self._seq = 0
         self._fence = 0
         self._event = 0
-        # Where places are not kept: the fences that are set aside, and the group that says so.
+        # Where places are not kept: the fences that are reserved, and the group that says so.
         self._reserved = 0
         self._reserving = 0
         self._recovery: Deferred[None] | None = None
-        # How long to wait after a failure before the store is asked; nothing, unless nothing was kept since the last one.
+        # How long to wait after a failure before the store is asked; nothing, unless nothing was committed since the last one.
         self._pause = 0.0
-        # Places of groups that failed, of which no client was told; until a group is kept that gives them up.
+        # Places of groups that failed, of which no client was told; until a group is committed that gives them up.
         self._unannounced: set[int] = set()
         self._idle: list[Deferred[None]] = []
         self._history = history
-        self._happened = happened
-        self._measure = measure
-        self._resumed = resumed
+        self._happened, self._measure, self._resumed = listeners or Listeners()
         self._soon = soon
-        self._called = False
-        # Whether what is in memory counts for nothing, because the store may have lost what it had kept.
-        self._anew = False
 
     @property
     def newest(self) -> int:
@@ -146,7 +137,7 @@ class Journal:
     @property
     def deposed(self) -> bool:
         """Whether another daemon is the one writer now, so that this one ends."""
-        return self._stepped_down
+        return self._state is STEPPED_DOWN
 
     def follow(self, follower: Follower) -> None:
         """Say whose decisions these are."""
@@ -158,7 +149,7 @@ class Journal:
 
         :raises resourced.errors.StoreUnavailable: the store is away, or this journal is closed.
         """
-        if not self._ready:
+        if self._state not in LEADING:
             raise unavailable()
         self.check_lease()
 
@@ -173,11 +164,11 @@ class Journal:
 
     def step_down(self, error: EpochLost) -> None:
         """Take nothing more, because another daemon is the one writer now."""
-        self._ready = False
+        if self._state is STEPPED_DOWN:
+            return
+        self._happens(STEP_DOWN)
         wake(self._open.waiters, unavailable())
-        if not self._stepped_down:
-            self._stepped_down = True
-            self._leadership_lost(error)
+        self._leadership_lost(error)
 
     async def open(self, over: Term, guard: str = "") -> None:
         """
@@ -188,14 +179,15 @@ class Journal:
         :raises resourced.errors.StoreUnavailable: the store cannot be reached.
         :raises resourced.errors.EpochLost: another daemon has taken over, or the other one is still there.
         """
-        await self._begin_term(None, over, guard)
+        await self._begin_term(over, guard)
 
     async def close(self) -> None:
-        """Return when what was taken is kept, and the store says that nothing more will be; take nothing more."""
+        """Return when what was taken is committed, and the store says that nothing more will be; take nothing more."""
         self._commit()
         while self._committing is not None:
             await waiter_in(self._idle)
-        led, self._ready = self._ready, False
+        led = self._state in LEADING
+        self._happens(CLOSE)
         if self._recovery is not None:
             self._recovery.cancel()
         # Without the lease nobody would have to wait longer for its end than for this.
@@ -205,66 +197,51 @@ class Journal:
 
     def begin_anew(self) -> None:
         """Begin a new term, in which nothing counts but what the store knows by then: it is another one, and may know less."""
-        if self._stepped_down or not (self._ready or self._recovery):
+        before = self._state
+        if (before, RESTART) not in TRANSITIONS:
             return
-        self._anew = True
-        ready, self._ready = self._ready, False
-        if self._committing is not None:
-            # What becomes of it does not matter, but its end does.
-            return
-        if ready:
+        self._happens(RESTART)
+        if self.durable:
+            self._doubtful = None
+        if before in {IDLE, GATHERING}:
             group, self._open = self._open, Group(self._open.number + 1)
             group.began = self._lease.now()
-            self._failed(Failure(unavailable()), group)
-        elif self.durable:
+            self._lose(group, unavailable())
+        elif self._committing is None and self.durable:
             self._followed.distrust(None)
+        # The end of a commit under way matters, not what becomes of it.
 
     def append(self, step: Step) -> int:
         """Keep all of a step in one transaction; return the number of the group that it goes into."""
-        fence, places, gone, events, write, unannounced, removed, losses, forgotten = step
         group = self._open
-        group.events += events
-        if events:
-            self._event = events[-1].id
-        if write is not None:
-            group.writes.append(write)
-        if removed is not None:
-            group.removed.append(removed)
-        self._fence = max(self._fence, fence)
+        group.events += step.events
+        if step.events:
+            self._event = step.events[-1].id
+        if step.write is not None:
+            group.writes.append(step.write)
+        if step.removed is not None:
+            group.removed.append(step.removed)
+        self._fence = max(self._fence, step.fence)
         if self.remembers:
-            group.losses += losses
-            group.forgotten += forgotten
+            group.losses += step.losses
+            group.forgotten += step.forgotten
         if self.durable:
-            self._keep(group, places, gone, unannounced)
+            self._seq = group.carry_places(step, self._seq, self._committing)
         elif self._fence > self._reserved:
             self._reserve()
             group.reserves = True
             self._reserving = group.number
-        self._commit_soon()
+        if self._state is IDLE:
+            self._happens(GATHER)
+            self._soon(self._commit)
         # Without places, only the fences have to be kept of what happens to them.
-        return group.number if self.durable or write or removed else self._reserving
-
-    def _keep(self, group: Group, places: Iterable[Place], gone: Iterable[Place], unannounced: int) -> None:
-        """Let a group keep the places of a step."""
-        for place in places:
-            if place.seq > self._seq:
-                self._seq = place.seq
-                group.fresh.add(place.seq)
-            elif self._committing is not None and place.seq in self._committing.fresh:
-                # It changed before anyone was told of it, and who asked for it waits for this group now.
-                group.fresh.add(place.seq)
-            group.places[place.seq] = place
-            group.gone.pop(place.seq, None)
-        if unannounced:
-            group.fresh.add(unannounced)
-        for place in gone:
-            group.gone[place.seq] = place.key
+        return group.number if self.durable or step.write or step.removed else self._reserving
 
     def committed(self, group: int) -> Deferred[None]:
         """Wait until a group is kept; fails with ``StoreUnavailable`` if it could not be."""
         if group <= self.done:
             return succeed(None)
-        if not self._ready:
+        if self._state not in LEADING:
             return fail(unavailable())
         if self._committing is not None and self._committing.number == group:
             return waiter_in(self._committing.waiters)
@@ -286,33 +263,24 @@ class Journal:
     def _reserve(self) -> None:
         self._reserved = self._fence + FENCES
 
-    def _commit_soon(self) -> None:
-        if self._committing is None and not self._called:
-            self._called = True
-            self._soon(self._commit)
+    def _happens(self, event: JournalEvent) -> None:
+        self._state = next_state(TRANSITIONS, self._state, event)
 
     def _commit(self) -> None:
         """Begin to commit what is gathered, unless that has to wait for the end of a commit, or for the store."""
-        self._called = False
-        if self._committing is not None or not self._ready:
+        if self._state is not GATHERING and self._state is not IDLE:
             return
-        if self._open.empty:
+        group = self._open
+        if group.empty:
+            if self._state is GATHERING:
+                self._happens(EMPTY)
             self._tell_events()
             return
-        group = self._committing = self._open
-        group.began = self._lease.now()
+        self._happens(SEND)
+        self._committing = group
         self._open = Group(group.number + 1)
-        batch = Batch(
-            self._fence if self.durable else self._reserved,
-            list(group.places.values()),
-            list(group.gone),
-            group.writes,
-            group.removed,
-            self._lasting(group.events),
-            self._event,
-            group.losses,
-            group.forgotten,
-        )
+        group.began = self._lease.now()
+        batch = group.batch(self._fence if self.durable else self._reserved, self._event, self._lasting(group.events))
         Deferred.fromCoroutine(self._store.commit(batch)).addCallbacks(
             self._succeeded, self._failed, callbackArgs=(group,), errbackArgs=(group,)
         ).addErrback(self._broken)
@@ -324,9 +292,10 @@ class Journal:
         return events if self.durable else [event for event in events if event.kind is WRITE]
 
     def _succeeded(self, _: None, group: Group) -> None:
-        if self._anew:
-            # It was kept where nobody may look again.
-            self._failed(Failure(unavailable()), group)
+        self._happens(COMMITTED)
+        if self._state is FAILED:
+            # It was committed where nobody may look again.
+            self._lose(group, unavailable())
             return
         self._measure(group.transitions, self._lease.now() - group.began, True)
         self._lease.renew(group.began)
@@ -354,32 +323,35 @@ class Journal:
             log.failure("Whoever is told what has happened has a bug.")
 
     def _failed(self, failure: Failure, group: Group) -> None:
-        """Tell all whose decisions may not have been kept, and look what became of them."""
-        self._measure(group.transitions, self._lease.now() - group.began, False)
         if failure.check(StoreRefused) is not None:
             log.warn(
                 "The store did not know the holder of a lock, so memory was wrong: {why}", why=failure.getErrorMessage()
             )
         elif failure.check(EpochLost, StoreUnavailable) is None:
             log.failure("A commit failed with an unexpected error.", failure)
+        self._happens(FAIL)
+        self._lose(group, failure.value)
+
+    def _lose(self, group: Group, error: BaseException | None) -> None:
+        """Tell all whose decisions may not have been committed, and find out what the store knows."""
+        self._measure(group.transitions, self._lease.now() - group.began, False)
         follows = self._open
         self._open = Group(follows.number + 1)
         self._committing = None
-        self._ready = False
-        keys = group.keys() | follows.keys()
         self._unannounced |= group.fresh | follows.fresh
         if self.durable:
-            self._followed.distrust(None if self._anew else keys)
+            if self._doubtful is not None:
+                self._doubtful = group.keys() | follows.keys()
+            self._followed.distrust(self._doubtful)
         else:
             # What has happened to locks in memory has happened all the same.
             self._tell([event for event in (*group.events, *follows.events) if event.kind is not WRITE])
         wake(group.waiters, unavailable())
         wake(follows.waiters, unavailable())
-        error = failure.value
         if isinstance(error, EpochLost):
             self.step_down(error)
-        else:
-            recovery = self._recovery = Deferred.fromCoroutine(self._recover(keys))
+        elif self._state is FAILED:
+            recovery = self._recovery = Deferred.fromCoroutine(self._recover())
             recovery.addErrback(lambda failure: failure.trap(CancelledError))
             recovery.addErrback(self._broken)
         wake(self._idle)
@@ -391,14 +363,16 @@ class Journal:
             EpochLost("An unexpected error keeps this daemon from going on, so it must stop; the log has more.")
         )
 
-    async def _recover(self, keys: set[Key]) -> None:
+    async def _recover(self) -> None:
         """Begin a new term as soon as the store is back."""
         while True:
             # Not even the first time at once: first everyone must learn that the commit has failed.
             await deferLater(self._clock, self._pause)
+            if self._state is not FAILED:
+                return
             self._pause = PAUSE
             try:
-                await self._begin_term(keys)
+                await self._begin_term()
             except EpochLost as error:
                 self.step_down(error)
                 return
@@ -407,53 +381,61 @@ class Journal:
             else:
                 return
 
-    async def _begin_term(self, keys: set[Key] | None, over: Term | None = None, guard: str = "") -> None:
+    async def _begin_term(self, over: Term | None = None, guard: str = "") -> None:
         """
         Settle what may still be under way in the store, and go on from what it knows then.
 
-        :param keys: whose places are in doubt; nothing stands for all.
         :param over: the term that is taken over, if it is not this daemon's own that goes on.
         """
-        sent = self._lease.now()
-        anew, self._anew = self._anew, False
+        self._happens(BEGIN)
+        asking = self._state
         try:
-            snapshot = await self._store.begin_term(over, guard)
-        except StoreUnavailable:
-            self._anew = self._anew or anew
+            snapshot = await self._ask_for_term(over, guard)
+        except BaseException:
+            if self._state is asking:
+                self._happens(REFUSED)
             raise
-        if self._anew:
-            raise StoreUnavailable("The store has become another one meanwhile.")
+        self.done = self._open.number - 1
+        self._happens(BEGUN)
+        doubtful, self._doubtful = self._doubtful, set()
+        # Without places, what happened to them is only known here.
+        self._resumed(snapshot.event if self.durable else self._event)
+        self._followed.restore(snapshot, doubtful, self._unannounced)
+        # What was decided since the failure, if anything.
+        self._commit()
+
+    async def _ask_for_term(self, over: Term | None, guard: str) -> Snapshot:
+        asking, sent = self._state, self._lease.now()
+        snapshot = await self._store.begin_term(over, guard)
+        self._check_still(asking)
         self._lease.renew(sent)
-        if anew and self.durable:
-            keys = None
         self._fence = max(self._fence, snapshot.fence)
         self._seq = max(self._seq, max((place.seq for place in snapshot.places), default=0))
         self._event = max(self._event, snapshot.event)
-        if not self.durable:
-            self._reserve()
-            # No event tells of these losses, and none has an id below 1; other losses may have.
-            lowest = min((loss.event for loss in snapshot.losses), default=1)
-            ids = count(min(lowest, 1) - 1, -1)
-            # Places of a time in which they were kept must not come back to life some day.
-            await self._store.commit(
-                Batch(
-                    self._reserved,
-                    gone=[place.seq for place in snapshot.places],
-                    event=self._event,
-                    losses=[Loss(next(ids), place.key, place.ticket, place.key_name) for place in snapshot.places],
-                )
+        if self.durable:
+            return snapshot
+        self._reserve()
+        # No event tells of these losses, and none has an id below 1; other losses may have.
+        lowest = min((loss.event for loss in snapshot.losses), default=1)
+        ids = count(min(lowest, 1) - 1, -1)
+        # Places of a time in which they were kept must not come back to life some day.
+        await self._store.commit(
+            Batch(
+                self._reserved,
+                gone=[place.seq for place in snapshot.places],
+                event=self._event,
+                losses=[Loss(next(ids), place.key, place.ticket, place.key_name) for place in snapshot.places],
             )
-            snapshot = snapshot._replace(places=[])
-            keys = None if keys is None else set()
-        if self._stepped_down:
+        )
+        self._check_still(asking)
+        return snapshot._replace(places=[])
+
+    def _check_still(self, asking: JournalState) -> None:
+        """Raise if what the store has said does not count any more."""
+        if self._state is STEPPED_DOWN:
             raise EpochLost("Another daemon has taken over this store.")
-        self.done = self._open.number - 1
-        self._ready = True
-        # Without places, what happened to them is only known here.
-        self._resumed(snapshot.event if self.durable else self._event)
-        self._followed.restore(snapshot, keys, self._unannounced)
-        # What was decided since the failure, if anything.
-        self._commit()
+        if self._state is not asking:
+            raise StoreUnavailable("The store has become another one meanwhile.")
 
     @property
     def _followed(self) -> Follower:

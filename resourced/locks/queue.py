@@ -11,7 +11,9 @@ from twisted.internet.interfaces import IDelayedCall
 
 from resourced.deferreds import waiter_in, wake
 from resourced.errors import StoreUnavailable
+from resourced.locks.entry_states import END, ENDED, HELD, NEW, QUEUE, STORED, TRANSITIONS, EntryEvent
 from resourced.locks.sorted_index import Index
+from resourced.locks.transitions import next_state
 from resourced.model import WAITING, Key, Place
 from resourced.quotas import Tenant
 
@@ -47,7 +49,8 @@ class Entry:
     """
     A ticket's place at one selector, while it lasts.
 
-    :ivar ended: whether it is over: given up, lapsed, or replaced by what the store knows better.
+    :ivar state: see ``entry_states``.
+    :ivar standing: how the store keeps the state; of one that has ended, the last one before.
     :ivar named: whether a client could name it when it asked, so that it finds it again if the answer is lost.
     :ivar group: the number of the journal's group that carries its last change.
     :ivar requests: how many requests with this ticket are open here.
@@ -57,7 +60,6 @@ class Entry:
     :ivar timer: what wakes it then.
     :ivar since: when it began to stand as it does, by the clock of the lock manager.
     :ivar at: the same in milliseconds of the clock of marks, by which the next daemon knows it.
-    :ivar used: whether a client came for the lock, or was told how long it has it.
     :ivar tenant: what the name of its key takes, which it counts for.
     :ivar watchers: who wants to know when the lock falls to it or it ends.
     """
@@ -65,7 +67,6 @@ class Entry:
     __slots__ = (
         "at",
         "deadline",
-        "ended",
         "fence",
         "group",
         "named",
@@ -76,11 +77,11 @@ class Entry:
         "since",
         "spared",
         "standing",
+        "state",
         "tenant",
         "ticket",
         "timer",
         "until",
-        "used",
         "watchers",
     )
 
@@ -90,9 +91,9 @@ class Entry:
         self.tenant = tenant
         self.seq = seq
         self.owner = owner
+        self.state = NEW
         self.standing = WAITING
         self.fence = 0
-        self.ended = False
         self.named = False
         self.group = 0
         self.requests = 0
@@ -102,13 +103,27 @@ class Entry:
         self.since = since
         self.at = 0
         self.timer: IDelayedCall | None = None
-        self.used = False
         self.watchers: list[Deferred[None]] = []
 
     @property
     def holds(self) -> bool:
         """Whether the lock is its own."""
         return self.queue.holder is self
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over: released, lapsed, broken, or replaced by what the store knows."""
+        return self.state is ENDED
+
+    def happens(self, event: EntryEvent) -> None:
+        """
+        Change the state.
+
+        :raises resourced.locks.transitions.IllegalTransition: this must not happen in this state.
+        """
+        state = self.state = next_state(TRANSITIONS, self.state, event)
+        if state is not ENDED:
+            self.standing = STORED[state]
 
     def notify(self) -> None:
         """Wake whoever waits for something to happen to it."""
@@ -213,14 +228,16 @@ class LockQueue:
 
     def join(self, entry: Entry) -> None:
         """Put a place where its number belongs: a new one has the highest and comes last."""
+        entry.happens(QUEUE)
         if self.waiting and not isinstance(self.waiting, SortedDict):
             self.waiting = SortedDict(self.waiting)
         self.waiting[entry.seq] = entry
         self.scope.waiting += 1
         entry.tenant.waiting += 1
 
-    def hold(self, entry: Entry) -> None:
-        """Make a place the holder's."""
+    def hold(self, entry: Entry, event: EntryEvent) -> None:
+        """Make a place the holder's, by an offer or a grant."""
+        entry.happens(event)
         self.holder = entry
         self.scope.held += 1
         entry.tenant.held += 1
@@ -242,12 +259,13 @@ class LockQueue:
         :param origin: from which address it asks; empty if it could not be the same client.
         """
         holder = self.holder
-        if not origin or holder is None or holder.used or self.writes:
+        if not origin or holder is None or holder.state is HELD or self.writes:
             return None
         return holder if (holder.ticket.key_name, holder.ticket.origin) == (key_name, origin) else None
 
     def leave(self, entry: Entry) -> None:
-        """Take out the holder, or one that waits."""
+        """Take out the holder, or one that waits: it ends."""
+        entry.happens(END)
         if self.holder is entry:
             self.holder = None
             self.scope.held -= 1

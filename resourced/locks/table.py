@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from resourced.errors import Deadlock, NotHolder, Overloaded, ResourceInUse, StoreUnavailable, TicketEnded
 from resourced.locks.deadlines import Alarms
 from resourced.locks.deadlocks import Deadlocks
+from resourced.locks.entry_states import ASSIGN, END, LEAVE, OFFER, RESTORED, UNCLAIMED, USE, EntryEvent
 from resourced.locks.losses import Losses
 from resourced.locks.pauses import PATIENCE, Pauses
 from resourced.locks.queue import Entry, LockQueue, Scope, Ticket
@@ -27,7 +28,6 @@ from resourced.model import (
     BREAK,
     EXPIRY,
     GRANT,
-    GRANTED,
     HOLDING,
     RELEASE,
     WAITING,
@@ -40,7 +40,6 @@ from resourced.model import (
     Place,
     Resource,
     Snapshot,
-    Standing,
     Step,
     Write,
 )
@@ -388,7 +387,7 @@ class LockTable:
                 entry.until = left.deadline
         if queue.holder is None:
             # Nobody waits for a lock that nobody has, or only for one that is taken back here.
-            self._grant(entry, HOLDING, now)
+            self._grant(entry, OFFER, now)
         else:
             entry.at = self._passed(now)
             queue.join(entry)
@@ -459,11 +458,18 @@ class LockTable:
 
     def claim(self, entry: Entry) -> None:
         """Count the use of a ticket that holds: from its first use on it has its lease."""
-        entry.used = True
-        self._arm(entry, entry.queue.scope.lease, self._clock.seconds())
-        if entry.standing is GRANTED:
-            entry.standing = HOLDING
+        if entry.state is UNCLAIMED:
             self._changed[entry] = None
+        entry.happens(USE)
+        self._arm(entry, entry.queue.scope.lease, self._clock.seconds())
+
+    def confirm(self, entry: Entry) -> float:
+        """Count a holder as told; return its lease, in seconds."""
+        self.claim(entry)
+        if self._changed:
+            # Another request with the ticket has left the lock unclaimed.
+            self._record()
+        return entry.queue.scope.lease
 
     def write(self, entry: Entry, resource_id: str, data: str | None) -> Write:
         """Use a lock to write; return what the journal is to carry."""
@@ -542,7 +548,6 @@ class LockTable:
             self.waiting -= 1
             self._deadlocks.over(entry)
         entry.queue.leave(entry)
-        entry.ended = True
         self._alarms.drop(entry)
         ticket = entry.ticket
         del ticket.entries[entry.queue.key.selector]
@@ -552,7 +557,7 @@ class LockTable:
 
     def unclaim(self, entry: Entry) -> int:
         """Count a lock as not claimed yet; if that cannot be kept, and its client does not know of it, it is given up."""
-        entry.standing = GRANTED
+        entry.happens(LEAVE)
         self._changed[entry] = None
         return self._record(unannounced=entry)
 
@@ -586,16 +591,15 @@ class LockTable:
             next_waiter = queue.next_waiter()
             self.waiting -= 1
             self._deadlocks.over(next_waiter)
-            self._grant(next_waiter, HOLDING if next_waiter.requests else GRANTED, self._clock.seconds())
+            self._grant(next_waiter, OFFER if next_waiter.requests else ASSIGN, self._clock.seconds())
         elif not queue.in_doubt and self._queues.get(queue.key) is queue:
             self._close(queue)
 
-    def _grant(self, entry: Entry, standing: Standing, now: float) -> None:
+    def _grant(self, entry: Entry, event: EntryEvent, now: float) -> None:
         """Let a free lock be a place's own."""
-        entry.queue.hold(entry)
+        entry.queue.hold(entry, event)
         self._fence += 1
         entry.fence = self._fence
-        entry.standing = standing
         self.note(GRANT, entry, now)
         entry.at = self._passed(now)
         entry.since = now
@@ -614,7 +618,7 @@ class LockTable:
         step = Step(
             self._fence,
             [entry.place() for entry in self._changed] if self._journal.durable else (),
-            [entry.place() for entry in self._gone] if self._journal.durable else (),
+            [(entry.seq, entry.queue.key) for entry in self._gone] if self._journal.durable else (),
             self._events,
             write,
             unannounced.seq if unannounced is not None and not unannounced.named else 0,
@@ -697,13 +701,13 @@ class LockTable:
         queue.scope.waiting -= len(queue.waiting)
         queue.scope.held -= queue.holder is not None
         for entry in queue:
-            entry.ended = True
             if entry.holds:
                 entry.tenant.held -= 1
             else:
                 entry.tenant.waiting -= 1
             self._alarms.drop(entry)
             self._deadlocks.over(entry)
+            entry.happens(END)
             ticket = entry.ticket
             del ticket.entries[key.selector]
             if not ticket.alive:
@@ -720,7 +724,6 @@ class LockTable:
     def _recall(self, queue: LockQueue, ticket: Ticket, place: Place, now: float) -> Entry:
         """Let a place stand as the store says."""
         entry = Entry(queue, ticket, place.seq, place.owner, now, self._quotas.tenant(place.key_name))
-        entry.standing = place.standing
         entry.fence = place.fence
         entry.at = self._passed(now)
         if place.since:
@@ -746,7 +749,7 @@ class LockTable:
             self.waiting += 1
             self._arm(entry, self._times.place, now)
         else:
-            queue.hold(entry)
+            queue.hold(entry, RESTORED[place.standing])
             self._arm(entry, queue.scope.lease if place.standing is HOLDING else self._times.claim, now)
 
 

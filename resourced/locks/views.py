@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.locks.commits import Commits
+from resourced.locks.entry_states import UNCLAIMED
 from resourced.locks.queue import Entry, LockQueue
 from resourced.locks.requests import Holder, LockCounts, LockState, Waiter
 from resourced.locks.table import Journal, LockTable
-from resourced.model import HOLDING, Key
+from resourced.model import Key
 
 
 class LockViews:
@@ -84,4 +85,6 @@ def _state(queue: LockQueue, after: int, limit: int, now: float) -> LockState:
 
 def _holder(entry: Entry, now: float) -> Holder:
     left = max(0.0, entry.deadline - now)
-    return Holder(entry.owner, entry.ticket.key_name, entry.fence, now - entry.since, left, entry.standing is HOLDING)
+    return Holder(
+        entry.owner, entry.ticket.key_name, entry.fence, now - entry.since, left, entry.state is not UNCLAIMED
+    )

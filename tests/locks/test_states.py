@@ -1,0 +1,112 @@
+"""The tables of states: of a ticket's place at a selector, and of the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from twisted.trial.unittest import SynchronousTestCase
+
+from resourced.locks import entry_states, journal_states
+from resourced.locks.entry_states import EntryState
+from resourced.locks.journal_states import LEADING, JournalEvent, JournalState
+from resourced.locks.transitions import IllegalTransition, Named, next_state
+from resourced.model import Standing
+
+pytestmark = pytest.mark.trial
+
+# Trial changes the directory before it runs the tests.
+CONTRIBUTING = Path(__file__).resolve().parents[2] / "CONTRIBUTING.rst"
+
+State = TypeVar("State", bound=Named)
+Event = TypeVar("Event", bound=Named)
+
+
+def reached(transitions: Mapping[tuple[State, Event], State], start: State) -> set[State]:
+    """Return all states that can follow, however many steps later."""
+    found, left = {start}, [start]
+    while left:
+        state = left.pop()
+        for (before, _), after in transitions.items():
+            if before is state and after not in found:
+                found.add(after)
+                left.append(after)
+    return found
+
+
+def drawn(transitions: Mapping[tuple[State, Event], State]) -> str:
+    """Write a table as ``CONTRIBUTING.rst`` has it: a line for each pair of states, with what leads from the one to the other."""
+    lines: dict[tuple[State, State], list[str]] = {}
+    for (before, event), after in transitions.items():
+        lines.setdefault((before, after), []).append(event.name)
+    return "".join(
+        f"    {before.name:12} -> {after.name:12} {', '.join(events)}\n" for (before, after), events in lines.items()
+    )
+
+
+class EntryTests(SynchronousTestCase):
+    def test_every_state_is_reached(self):
+        """A new entry can come to each state, and from each state it can end."""
+        self.assertEqual(reached(entry_states.TRANSITIONS, entry_states.NEW), set(EntryState))
+        for state in set(EntryState) - {entry_states.NEW}:
+            self.assertIn(entry_states.ENDED, reached(entry_states.TRANSITIONS, state), state)
+
+    def test_what_is_over_stays_over(self):
+        """Nothing happens to an entry that has ended."""
+        for event in entry_states.EntryEvent:
+            self.assertRaises(IllegalTransition, next_state, entry_states.TRANSITIONS, entry_states.ENDED, event)
+
+    def test_only_one_that_waits_gets_the_lock_later(self):
+        """A ticket that has the lock is never queued again, and one that waits is not used as a holder."""
+        for state in (entry_states.OFFERED, entry_states.UNCLAIMED, entry_states.HELD):
+            self.assertNotIn(entry_states.QUEUED, reached(entry_states.TRANSITIONS, state))
+        self.assertNotIn((entry_states.QUEUED, entry_states.USE), entry_states.TRANSITIONS)
+
+    def test_what_is_stored_comes_back(self):
+        """Each state that is kept is one of the stored ones; a new life makes of each stored one a state that is stored alike."""
+        self.assertEqual(set(entry_states.STORED), set(EntryState) - {entry_states.NEW, entry_states.ENDED})
+        for standing in Standing:
+            state = next_state(entry_states.TRANSITIONS, entry_states.NEW, entry_states.RESTORED[standing])
+            self.assertEqual(entry_states.STORED[state], standing)
+
+
+class JournalTests(SynchronousTestCase):
+    def test_every_state_is_reached(self):
+        """A new journal can come to each state, and from each but the last two it can lead again."""
+        self.assertEqual(reached(journal_states.TRANSITIONS, journal_states.NEW), set(JournalState))
+        ends = {journal_states.STEPPED_DOWN, journal_states.CLOSED}
+        for state in set(JournalState) - ends:
+            self.assertIn(journal_states.IDLE, reached(journal_states.TRANSITIONS, state), state)
+        for state in ends:
+            self.assertEqual(reached(journal_states.TRANSITIONS, state) - ends, set())
+
+    def test_another_leader_ends_it(self):
+        """Whatever the journal does, it takes nothing more when another daemon leads."""
+        for state in JournalState:
+            following = next_state(journal_states.TRANSITIONS, state, JournalEvent.STEP_DOWN)
+            self.assertIs(following, journal_states.STEPPED_DOWN)
+        self.assertNotIn(journal_states.STEPPED_DOWN, LEADING)
+
+    def test_a_failure_ends_leading(self):
+        """After a commit whose outcome is not known nothing is decided before the store has begun a new term."""
+        for (_, event), after in journal_states.TRANSITIONS.items():
+            if event in {JournalEvent.FAIL, JournalEvent.RESTART}:
+                self.assertNotIn(after, LEADING)
+        for (before, event), after in journal_states.TRANSITIONS.items():
+            if after in LEADING and before not in LEADING:
+                self.assertIs(event, JournalEvent.BEGUN)
+
+    def test_one_commit_at_a_time(self):
+        """No group is sent while another one is under way."""
+        for state in (journal_states.COMMITTING, journal_states.DISCARDING):
+            self.assertRaises(IllegalTransition, next_state, journal_states.TRANSITIONS, state, JournalEvent.SEND)
+
+
+class DrawingTests(SynchronousTestCase):
+    def test_drawn(self):
+        """``CONTRIBUTING.rst`` has both tables as they are."""
+        text = CONTRIBUTING.read_text()
+        for transitions in (drawn(entry_states.TRANSITIONS), drawn(journal_states.TRANSITIONS)):
+            self.assertIn(transitions, text)
