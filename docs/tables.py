@@ -27,10 +27,10 @@ from resourced.errors import BadRequest, QuotaExceeded, ResourcedError
 from resourced.http import routing
 from resourced.metrics.collect import Metrics
 from resourced.metrics.gauges import gauges_of
-from resourced.quotas import MAX_PLACES, NAMES
+from resourced.quotas import MAX_PLACES, MAX_QUEUE, NAMES
 from resourced.storage.sql.health import Fault
 
-QUOTAS = (*NAMES, MAX_PLACES)
+QUOTAS = (*NAMES, MAX_QUEUE, MAX_PLACES)
 HOUSE = Path(inspect.getfile(resourced)).parent
 
 

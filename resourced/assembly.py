@@ -136,7 +136,7 @@ def assemble_locking(config: Config, around: Surroundings, store: Store, metrics
         soon=around.soon,
     )
     pauses = Pauses(clock.seconds)
-    whole = Quota(config.max_locks, config.max_waiting, config.max_streams)
+    whole = Quota(config.max_locks, config.max_waiting, config.max_streams, max_queue=config.max_queue)
     keys = Keys(config.resource_read, config.resource_read_lock, config.resource_write, whole)
     quotas = Quotas(clock.seconds, keys.quota, metrics.refused)
     locks = LockManager(

@@ -8,6 +8,7 @@ from math import inf
 from typing import Final
 
 from resourced.errors import QuotaExceeded
+from resourced.model import Key
 
 #: The words for quotas, in the key file, in answers and in metrics.
 MAX_LOCKS: Final = "max_locks"
@@ -19,6 +20,9 @@ CONNECTIONS: Final = "max_peer_connections"
 MAX_PLACES: Final = "max_places"
 
 NAMES: Final = (MAX_LOCKS, MAX_WAITING, MAX_STREAMS, RATE)
+
+#: How many tickets of a key name may wait at one selector: of RESOURCED_MAX_QUEUE the part that a name may have. It has no word there either.
+MAX_QUEUE: Final = "max_queue"
 
 #: How many selectors that are.
 PLACES: Final = 1000
@@ -33,33 +37,52 @@ class Quota:
     :ivar max_waiting: tickets of it that wait.
     :ivar max_streams: streams of events that it follows.
     :ivar rate: requests in a second, on average; as many may come at once.
+    :ivar max_queue: tickets of it that wait at one selector.
     """
 
     max_locks: float = inf
     max_waiting: float = inf
     max_streams: float = inf
     rate: float = inf
+    max_queue: float = inf
 
     def shared(self, part: float) -> Quota:
         """Return a part of it, but for the rate."""
-        return Quota(self.max_locks * part, self.max_waiting * part, self.max_streams * part, self.rate)
+        return Quota(
+            self.max_locks * part, self.max_waiting * part, self.max_streams * part, self.rate, self.max_queue * part
+        )
 
 
 class Tenant:
     """
     What a key name takes at present.
 
+    :ivar waiting: how many of its tickets wait.
+    :ivar queues: how many of them at each lock where any do.
     :ivar left: how many requests may come at once.
     :ivar at: when that was so.
     """
 
-    __slots__ = ("at", "held", "left", "name", "streams", "waiting")
+    __slots__ = ("at", "held", "left", "name", "queues", "streams", "waiting")
 
     def __init__(self, name: str, left: float, at: float) -> None:
         self.name = name
         self.held = self.waiting = self.streams = 0
+        self.queues: dict[Key, int] = {}
         self.left = left
         self.at = at
+
+    def join(self, key: Key) -> None:
+        """Count one more ticket that waits for a lock."""
+        self.waiting += 1
+        self.queues[key] = self.queues.get(key, 0) + 1
+
+    def leave(self, key: Key) -> None:
+        """Count a ticket no more that waited for a lock."""
+        self.waiting -= 1
+        self.queues[key] -= 1
+        if not self.queues[key]:
+            del self.queues[key]
 
 
 class Quotas:
@@ -99,14 +122,16 @@ class Quotas:
         if tenant.held >= self._quota(tenant.name).max_locks:
             raise self._exceeded(MAX_LOCKS, "This key holds as many locks as it may.")
 
-    def check_wait(self, tenant: Tenant) -> None:
+    def check_wait(self, tenant: Tenant, key: Key) -> None:
         """
-        Let one more ticket of a name wait.
+        Let one more ticket of a name wait for a lock.
 
         :raises resourced.errors.QuotaExceeded: as many wait as may.
         """
         if tenant.waiting >= self._quota(tenant.name).max_waiting:
             raise self._exceeded(MAX_WAITING, "As many tickets of this key wait as may.")
+        if tenant.queues.get(key, 0) >= self._quota(tenant.name).max_queue:
+            raise self._exceeded(MAX_QUEUE, "As many tickets of this key wait for this lock as may.")
 
     def check_places(self, places: int) -> None:
         """

@@ -233,7 +233,7 @@ class LockQueue:
             self.waiting = SortedDict(self.waiting)
         self.waiting[entry.seq] = entry
         self.scope.waiting += 1
-        entry.tenant.waiting += 1
+        entry.tenant.join(self.key)
 
     def hold(self, entry: Entry, event: EntryEvent) -> None:
         """Make a place the holder's, by an offer or a grant."""
@@ -273,11 +273,11 @@ class LockQueue:
         else:
             del self.waiting[entry.seq]
             self.scope.waiting -= 1
-            entry.tenant.waiting -= 1
+            entry.tenant.leave(self.key)
 
     def next_waiter(self) -> Entry:
         """Take the first in line out of it, who is to have the lock."""
         _, entry = self.waiting.popitem(0) if isinstance(self.waiting, SortedDict) else self.waiting.popitem()
         self.scope.waiting -= 1
-        entry.tenant.waiting -= 1
+        entry.tenant.leave(self.key)
         return entry

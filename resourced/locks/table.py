@@ -361,7 +361,7 @@ class LockTable:
         elif len(queue.waiting) >= self._limits.queue or self.waiting >= self._limits.waiting:
             raise Overloaded("Too many tickets wait already. Try again later.")
         elif queue.holder is not None:
-            self._quotas.check_wait(tenant)
+            self._quotas.check_wait(tenant, queue.key)
 
     def _join(self, key: Key, lease: float, ticket: Ticket, owner: str, origin: str) -> Entry:
         if key.resource in self._sealed:
@@ -704,7 +704,7 @@ class LockTable:
             if entry.holds:
                 entry.tenant.held -= 1
             else:
-                entry.tenant.waiting -= 1
+                entry.tenant.leave(key)
             self._alarms.drop(entry)
             self._deadlocks.over(entry)
             entry.happens(END)

@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 
 from resourced.http.access_log import Access
 from resourced.model import BREAK, EXPIRY, GRANT, WRITE, Event, EventKind
-from resourced.quotas import CONNECTIONS, MAX_PLACES, NAMES
+from resourced.quotas import CONNECTIONS, MAX_PLACES, MAX_QUEUE, NAMES
 
 #: Bounds of buckets, in seconds: for what should be done at once, for requests that wait, and for locks.
 QUICK: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -119,7 +119,7 @@ class Metrics(Collector):
         self._durations: dict[Labels, Histogram] = {}
         self._waits: dict[Labels, Histogram] = {}
         self._events = dict.fromkeys(EventKind, 0)
-        self._refused = dict.fromkeys((*NAMES, MAX_PLACES, CONNECTIONS), 0)
+        self._refused = dict.fromkeys((*NAMES, MAX_QUEUE, MAX_PLACES, CONNECTIONS), 0)
         self._expired = self._lapsed = self._broken = 0
         self._waited, self._held = Histogram(LONG), Histogram(LONG)
         self._commit, self._transitions = Histogram(QUICK), Histogram(MANY)

@@ -79,6 +79,21 @@ def long_queue(daemon: Daemon) -> None:
     unlock(daemon, [("queue/1", other.ticket), ("queue/1", held.ticket)], NEIGHBOUR)
 
 
+def long_queue_at_one(daemon: Daemon) -> None:
+    """A tenant fills the queue of one selector as far as it can; half of its places are its own."""
+    create(daemon, "selector")
+    (held,) = lock(daemon, ["selector/1"], key=NEIGHBOUR)
+    got = lock(daemon, ["selector/1"] * 60)
+    refused_beyond(40, 202, got, "max_queue")
+    assert [answer.status for answer in lock(daemon, ["selector/2"] * 2)] == [200, 202]
+    (other,) = lock(daemon, ["selector/1"], key=NEIGHBOUR)
+    assert other.json["position"] == 41
+    unlock(daemon, [("selector/1", held.ticket)], NEIGHBOUR)
+    # The first of them has the lock now, and waits no more.
+    (one_more, too_many) = lock(daemon, ["selector/1"] * 2)
+    assert (one_more.status, too_many.status) == (202, 429)
+
+
 def many_streams(daemon: Daemon) -> None:
     """A tenant follows the events on many connections; half of all streams are its own."""
     with ExitStack() as stack:
@@ -146,6 +161,7 @@ def long_history(daemon: Daemon) -> None:
 TENANTS = (
     Attack("as many locks as there are", many_locks, 8, 600, SMALL, KEYS),
     Attack("a long queue", long_queue, 8, 600, SMALL, KEYS),
+    Attack("a long queue at one", long_queue_at_one, 8, 600, {"RESOURCED_MAX_QUEUE": "80"}, KEYS),
     Attack("many streams", many_streams, 8, 0, SMALL, KEYS),
     Attack("many connections", many_connections, 8, 0, SMALL, KEYS),
     Attack("a long history", long_history, 8, 600, SMALL, KEYS),
