@@ -662,6 +662,8 @@ class LockMachine(RuleBasedStateMachine):
         waiting = Counter(entry.ticket.key_name for queue in queues for entry in queue.waiting.values())
         for tenant in self.life.locks.quotas._tenants.values():
             assert (tenant.held, tenant.waiting) == (held[tenant.name], waiting[tenant.name]), tenant.name
+            places = (queue.key for queue in queues for entry in queue.waiting.values() if entry.tenant is tenant)
+            assert tenant.queues == Counter(places), tenant.name
 
     def teardown(self):
         """In the end all is well, and then nobody waits for ever: who asks often enough gets the lock."""
