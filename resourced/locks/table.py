@@ -298,6 +298,9 @@ class LockTable:
             self._refuse_deadlock(key, entry, held)
         if entry is None:
             entry = self._join(key, lease, ticket, request.owner, request.origin)
+            # Only now: a ticket that is refused a place has still lost the one before.
+            if loss := self._losses.find(key, ticket.name):
+                self._forgotten.append(self._losses.remove(loss))
         else:
             entry.queue.scope.lease = lease
             if entry.holds:
@@ -345,10 +348,8 @@ class LockTable:
             # It may have lost this lock in an earlier life.
             loss = Loss(0, key, name, key_name)
             self._forgotten += self._losses.add(loss)
-        if loss is not None:
-            if not self._losses.is_over(loss):
-                raise TicketEnded("This ticket has lost its lock or its place here. Ask again without it.")
-            self._forgotten.append(self._losses.remove(loss))
+        if loss is not None and not self._losses.is_over(loss):
+            raise TicketEnded("This ticket has lost its lock or its place here. Ask again without it.")
         return ticket or Ticket(name, key.resource, key_name=key_name)
 
     def _check_room(self, queue: LockQueue | None, ticket: Ticket, tenant: Tenant) -> None:

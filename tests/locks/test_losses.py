@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from unittest.mock import patch
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.errors import NotHolder, StoreUnavailable, TicketEnded
+from resourced import quotas
+from resourced.errors import NotHolder, QuotaExceeded, StoreUnavailable, TicketEnded
 from resourced.locks import losses
 from resourced.locks.group_commit import PAUSE
 from resourced.locks.losses import TOLD_FOR, Losses
@@ -313,6 +315,18 @@ class RestartTests(LockTestCase):
         self.unlock(held.ticket)
         self.restart()
         self.lock(ticket=held.ticket)
+
+    def test_refused_a_place(self):
+        """Who was told, and then is refused a place, has lost the one before still: in memory as in the store."""
+        held = self.lock()
+        self.clock.advance(LEASE)
+        self.assert_ended(held.ticket)
+        self.clock.advance(TOLD_FOR)
+        with patch.object(quotas, "PLACES", 0):
+            self.assert_refused(QuotaExceeded, self.ask(ticket=held.ticket))
+        self.assertEqual(list(self.locks._table._losses), list(self.disk.losses.values()))
+        self.lock(ticket=held.ticket)
+        self.assertEqual(self.disk.losses, {})
 
     def test_of_somebody_else(self):
         """What a ticket lost keeps others from using it after a restart too."""
