@@ -60,7 +60,7 @@ def alive(pid: int) -> bool:
     """Whether a process is there and is no corpse."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "XZ"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
