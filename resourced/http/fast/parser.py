@@ -1,13 +1,14 @@
 """
 Reading a plain request: one that is all there, and that nobody can read in two ways.
 
-A request is plain only if each of its lines is, for itself.
+Clients send the same lines again and again, so what a line means is remembered. A request is plain only if each of its lines is, for itself.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from twisted.web.http import parse_qs
@@ -24,6 +25,9 @@ _DELICATE = frozenset({b"transfer-encoding", b"connection", b"expect", b"upgrade
 _LENGTH = re.compile(rb"[0-9]{1,10}")
 _HEADERS = 50
 
+#: How many lines are remembered, of heads of at most so many bytes: what strangers send must not fill the memory.
+_LINES, _SHORT = 4096, 1024
+
 
 class Asked(NamedTuple):
     """
@@ -31,7 +35,7 @@ class Asked(NamedTuple):
 
     :ivar line: all of it.
     :ivar path: the target up to the question mark.
-    :ivar args: the query behind it, by name.
+    :ivar args: the query behind it, by name. Nobody may change it: the same line gives the same object.
     :ivar said: method and target, as they are logged.
     """
 
@@ -67,9 +71,10 @@ def plain(data: bytes, most_head: int, most_body: int) -> Head | None:
     if not 0 < end <= most_head - 4:
         return None
     first, *lines = data[:end].split(b"\r\n")
+    short = end <= _SHORT
     try:
-        asked = _read_asked(first)
-        headers = Fields(map(_read_field, lines))
+        asked = _remembered_asked(first) if short else _read_asked(first)
+        headers = Fields(map(_remembered_field if short else _read_field, lines))
         length = int(headers[b"content-length"][0]) if b"content-length" in headers else 0
     except _NotPlainError:
         return None
@@ -106,3 +111,6 @@ def _read_field(line: bytes) -> tuple[bytes, Sequence[bytes]]:
 
 #: What some headers have to look like.
 _CHECKED: Mapping[bytes, re.Pattern[bytes]] = {b"host": HOST, b"content-length": _LENGTH}
+
+_remembered_asked = lru_cache(_LINES)(_read_asked)
+_remembered_field = lru_cache(_LINES)(_read_field)
