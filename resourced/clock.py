@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 
@@ -20,7 +22,7 @@ def count_monotonically(reactor: Any) -> None:
     reactor.seconds = time.monotonic
 
 
-def elapsed() -> float:
-    """Seconds that only go forward, and where the system can tell do so while the machine sleeps."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
+#: Seconds that only go forward, and where the system can tell do so while the machine sleeps.
+elapsed: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)

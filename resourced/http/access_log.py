@@ -134,8 +134,8 @@ def printable(text: str, most: int = 1000) -> str:
 
     :param most: how many characters to keep.
     """
+    if text.isprintable() and len(text) <= most:
+        return text
     if len(text) > most:
         text = text[:most] + "..."
-    if text.isprintable():
-        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -267,7 +267,8 @@ class Channel(StrictChannel):
             self._rest()
 
     def _rest(self) -> None:
-        self.keep_body(0)
+        if self.body:
+            self.keep_body(0)
         self._deadline.set(self.site.limits.stall if self.full else self.site.limits.idle)
 
     def _expect_rest_of_request(self) -> None:

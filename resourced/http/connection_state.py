@@ -23,6 +23,9 @@ class State(Enum):
     * ``CLOSED``: the connection is gone.
     """
 
+    # A member equals only itself. Enum takes the hash of its name, which costs more than the whole transition.
+    __hash__ = object.__hash__
+
     IDLE = auto()
     HEAD = auto()
     BODY = auto()
@@ -44,6 +47,9 @@ class Event(Enum):
     * ``CLOSE``: the connection is to end when all is sent.
     * ``LOST``: the connection has ended.
     """
+
+    # A member equals only itself. Enum takes the hash of its name, which costs more than the whole transition.
+    __hash__ = object.__hash__
 
     BEGIN = auto()
     HEAD_COMPLETE = auto()

@@ -149,9 +149,8 @@ class Journal:
 
         :raises resourced.errors.StoreUnavailable: the store is away, or this journal is closed.
         """
-        if self._state not in LEADING:
+        if self._state not in LEADING or not self._lease.held:
             raise unavailable()
-        self.check_lease()
 
     def check_lease(self) -> None:
         """

@@ -29,6 +29,8 @@ class LeaderLease:
         self.now = now
         self._seconds = seconds
         self._renewed = -inf
+        # One that has no end needs no commit.
+        self._until = seconds if seconds == inf else -inf
 
     @property
     def age(self) -> float:
@@ -38,8 +40,9 @@ class LeaderLease:
     @property
     def held(self) -> bool:
         """Whether this daemon may act as the leader now."""
-        return self.age <= self._seconds
+        return self.now() <= self._until
 
     def renew(self, sent: float) -> None:
         """Take note of a commit that has succeeded, by when it was sent."""
         self._renewed = max(self._renewed, sent)
+        self._until = self._renewed + self._seconds
