@@ -23,10 +23,10 @@ from bench.servers import Servers
 
 #: The parts that are taken out, by the work that they should be good for.
 WORKS: Mapping[tuple[str, str], str] = {
-    ("volatile", "cycle"): "nothing dispatch parser request answer cache",
-    ("volatile", "read"): "nothing dispatch parser request answer cache threads",
-    ("mariadb", "cycle"): "nothing dispatch parser commits cache threads",
-    ("sqlite", "cycle"): "nothing dispatch parser cache threads",
+    ("volatile", "cycle"): "nothing dispatch parser request answer internals cache",
+    ("volatile", "read"): "nothing dispatch parser request answer internals cache threads",
+    ("mariadb", "cycle"): "nothing dispatch parser internals commits cache threads",
+    ("sqlite", "cycle"): "nothing dispatch parser internals cache threads",
 }
 #: With nothing taken out.
 WHOLE = "whole"

@@ -48,6 +48,32 @@ def no_parser() -> None:
     vars(connection)["plain"] = lambda *_: None
 
 
+class SlowStart(FastRequest):
+    """A request on the fast path that begins as Twisted lets it begin."""
+
+    def __init__(self, channel: FastChannel, head: Head) -> None:
+        EdgeRequest(channel)
+        super().__init__(channel, head)
+
+
+class NoLink:
+    """A connection to which everything goes through its transport."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def send(self, _: bytes) -> bool:
+        return False
+
+    def leave(self) -> None:
+        pass
+
+
+def no_internals() -> None:
+    vars(connection)["Link"] = NoLink
+    vars(connection)["FastRequest"] = SlowStart
+
+
 def no_request() -> None:
     vars(connection)["FastRequest"] = TwistedsRequest
 
@@ -71,6 +97,7 @@ def no_threads() -> None:
 #: What takes each part out:
 #: ``dispatch``: Klein finds the handler. ``parser``: Twisted reads the head, and so has the request, too.
 #: ``request``: Twisted has the request, and writes the answer. ``answer``: Twisted writes the answer.
+#: ``internals``: Twisted's transports read and write, and its requests begin by themselves.
 #: ``commits``: a thread commits. ``cache``: the store is asked for definitions. ``threads``: they are of a pool of Twisted's.
 PARTS: Mapping[str, Callable[[], None]] = {
     "nothing": lambda: None,
@@ -78,6 +105,7 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "parser": no_parser,
     "request": no_request,
     "answer": no_answer,
+    "internals": no_internals,
     "commits": no_commits,
     "cache": no_cache,
     "threads": no_threads,

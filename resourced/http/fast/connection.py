@@ -17,7 +17,9 @@ from twisted.web.http import Request
 from twisted.web.http_headers import Headers
 
 from resourced.http.channel import FAST, Channel
+from resourced.http.fast.internals import Link, Sockets, begin_request
 from resourced.http.fast.parser import Head, plain
+from resourced.http.flow import SLICE
 from resourced.http.json_errors import NOSNIFF, PHRASES, SERVER
 from resourced.http.request import EdgeRequest
 from resourced.http.site import ResourcedSite
@@ -43,7 +45,8 @@ class FastRequest(EdgeRequest):
     _usual = True
 
     def __init__(self, channel: FastChannel, head: Head) -> None:
-        super().__init__(channel)
+        begin_request(self, channel, channel.addresses)
+        self.notes = {}
         asked, self.requestHeaders, self._body = head  # type: ignore[assignment]
         _, self.method, self.uri, self.path, self.args, self._said = asked
         self.site = channel.site
@@ -66,20 +69,16 @@ class FastRequest(EdgeRequest):
         return self.path[1:].split(b"/")
 
     @property
-    def responseHeaders(self) -> Headers:
+    def responseHeaders(self) -> Headers:  # type: ignore[override]
         """The headers of an answer that is not a usual one: from here on Twisted writes it."""
-        headers = self._headers
         if self._usual:
             self._usual = False
+            headers = self._headers = Headers()
             headers.setRawHeaders(b"server", [SERVER])
             headers.setRawHeaders(b"date", [self.site.date()])
             for name, value in self._answer_headers.items():
                 headers.setRawHeaders(name, [value])
-        return headers
-
-    @responseHeaders.setter
-    def responseHeaders(self, headers: Headers) -> None:
-        self._headers = headers
+        return self._headers
 
     def setHeader(self, name: bytes | str, value: bytes | str) -> None:
         if self._usual and type(name) is bytes and type(value) is bytes:
@@ -121,7 +120,7 @@ class FastRequest(EdgeRequest):
         channel, self.channel = self.channel, None  # type: ignore[assignment]
         self.startedWriting = self.finished = 1
         self.sentLength = len(body)
-        channel.write(b"%s%s\r\n%s\r\n\r\n%s" % (self.site.opening(self.code, self.code_message), lines, NOSNIFF, body))
+        channel.send(b"%s%s\r\n%s\r\n\r\n%s" % (self.site.opening(self.code, self.code_message), lines, NOSNIFF, body))
         channel.tell(*self._said, self.code, self.sentLength, self.notes)
         channel.requestDone(self)
         notifications, self.notifications = self.notifications, []
@@ -135,11 +134,13 @@ class FastChannel(Channel):
     site: FastSite
     #: Of the client, and of the server as it knows it: to ask the system for each request takes long.
     addresses: tuple[IAddress, IAddress]
+    _link: Link
     #: Whether Twisted's parser is at work: it calls back with what comes behind a request.
     _parsing = False
 
     def connectionMade(self) -> None:
         self.addresses = (self.transport.getPeer(), self.transport.getHost())
+        self._link = Link(self.site.sockets, self.transport)
         super().connectionMade()
 
     def getPeer(self) -> IAddress:
@@ -165,6 +166,19 @@ class FastChannel(Channel):
             super().dataReceived(data)
         finally:
             self._parsing = False
+
+    def send(self, answer: bytes) -> None:
+        """Send a whole answer."""
+        if self.full or len(answer) > SLICE or not self._link.send(answer):
+            self.write(answer)
+
+    def write(self, data: bytes) -> None:
+        self._link.leave()
+        super().write(data)
+
+    def send_all(self) -> None:
+        self._link.leave()
+        super().send_all()
 
     def _serve(self, head: Head) -> None:
         self.begin_fast(head.asked.line)
@@ -195,6 +209,7 @@ class FastSite(ResourcedSite):
 
     def __init__(self, *parts: Any, **named: Any) -> None:
         super().__init__(*parts, **named)
+        self.sockets = Sockets()
         self._openings: dict[tuple[int, bytes], bytes] = {}
         self._dated = b""
 
