@@ -26,7 +26,8 @@ def sent(request: IRequest, status: int, body: bytes, content_type: str = "appli
     request.setResponseCode(status)
     request.setHeader(b"content-type", content_type.encode("ascii"))
     request.setHeader(b"content-length", b"%d" % len(body))
-    _never_store(request)
+    # Keep caches away: whatever an answer says of a lock may be wrong a moment later.
+    request.setHeader(b"cache-control", b"no-store")
     return body
 
 
@@ -34,7 +35,7 @@ def done(request: IRequest, status: int = 204) -> bytes:
     """Give an answer without a body: it is done, or nothing has changed."""
     request.setResponseCode(status)
     if status == 304:
-        _never_store(request)
+        request.setHeader(b"cache-control", b"no-store")
     return b""
 
 
@@ -48,11 +49,6 @@ def written(request: IRequest, outcome: Written) -> None:
 def tagged(request: IRequest, etag: str) -> None:
     """Name the data that is there by its entity tag."""
     request.setHeader(b"etag", b'"%s"' % etag.encode())
-
-
-def _never_store(request: IRequest) -> None:
-    """Keep caches away: whatever an answer says of a lock may be wrong a moment later."""
-    request.setHeader(b"cache-control", b"no-store")
 
 
 def add_log_fields(request: IRequest, **fields: object) -> None:

@@ -19,6 +19,7 @@ class Access(NamedTuple):
     """
     One line of the access log.
 
+    :ivar uri: what was asked for, safe to look at in a terminal.
     :ivar ms: milliseconds from the first byte of the request to the end of its answer.
     :ivar length: bytes of the answer's body.
     """
@@ -96,13 +97,13 @@ class AccessLog:
 
 def logged(method: bytes, uri: bytes) -> tuple[str, str]:
     """Return what was asked for as it is logged."""
-    return method.decode("ascii"), uri.decode("ascii", "backslashreplace")
+    return method.decode("ascii"), printable(uri.decode("ascii", "backslashreplace"))
 
 
 def _said(access: Access) -> str:
     """Write the line about a request."""
     notes = access.notes
-    line = f"{access.method} {printable(access.uri)} {access.status} {access.ms:.1f} ms"
+    line = f"{access.method} {access.uri} {access.status} {access.ms:.1f} ms"
     if "key" in notes:
         # Before the owner: that is the client's own word, and may look like any field after it.
         line += f" key={printable(str(notes['key']))}"
@@ -120,7 +121,7 @@ def _fields(access: Access) -> dict[str, Any]:
     return {
         **{name: printable(value) if isinstance(value, str) else value for name, value in access.notes.items()},
         "method": access.method,
-        "uri": printable(access.uri),
+        "uri": access.uri,
         "status": access.status,
         "ms": access.ms,
         "peer": access.peer,

@@ -25,6 +25,7 @@ from resourced.http.strict import REQUEST_LINE, StrictChannel
 
 #: To look a member up in its class each time takes ten times as long.
 IDLE, HEAD, BODY, ANSWERING, FAST, CLOSING, CLOSED = State
+BEGIN, HEAD_COMPLETE, BODY_COMPLETE, PLAIN, ANSWERED, REFUSE, CLOSE, LOST = Event
 _READING = (HEAD, BODY)
 _BUSY = (ANSWERING, FAST)
 _OVER = (CLOSING, CLOSED)
@@ -37,7 +38,7 @@ class Channel(StrictChannel):
     Twisted's own idle timeout, which every byte renews, is switched off by its site. Instead there is one deadline:
     for the next request to begin, for the whole of a request to arrive, or for a closed connection to be gone.
 
-    :ivar state: where it stands; only :meth:`_move` changes it.
+    :ivar state: where it stands; it only changes as the table says.
     :ivar peer: the address of the other end.
     :ivar client: the address of whoever the request comes from, which a proxy may have passed on.
     """
@@ -95,7 +96,7 @@ class Channel(StrictChannel):
         self.proxied = self.site.proxies.trust(self.peer)
         if not self.site.joined(self):
             if self.site.overrun:
-                self._move(Event.CLOSE)
+                self._move(CLOSE)
                 self.transport.abortConnection()
                 return
             self.refuse(503, "overloaded", "There are too many connections. Try again later.", (b"Retry-After: 1",))
@@ -111,7 +112,7 @@ class Channel(StrictChannel):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         state = self.state
-        self._move(Event.LOST)
+        self._move(LOST)
         self._deadline.stop()
         self.forget()
         request = self.requests[0] if self.requests else None
@@ -125,7 +126,7 @@ class Channel(StrictChannel):
 
     def loseConnection(self) -> None:
         """Close when everything written has been sent, and at the latest after the time to linger."""
-        self._move(Event.CLOSE)
+        self._move(CLOSE)
         # A client that still reads a long answer says goodbye in TLS only when it has read all of it.
         patient = self.full or self.isSecure()
         self._deadline.set(self.site.limits.stall if patient else self.site.limits.linger)
@@ -150,7 +151,7 @@ class Channel(StrictChannel):
                 self.refuse(400, "bad_request", "Every line of a request's head has to end in CR LF.")
 
     def allHeadersReceived(self) -> None:
-        self._move(Event.HEAD_COMPLETE)
+        self._move(HEAD_COMPLETE)
         if self.proxied:
             self.find_client(self.requests[-1])
         if self.length == 0 or self.admit_body(self.length):
@@ -165,8 +166,8 @@ class Channel(StrictChannel):
 
     def allContentReceived(self) -> None:
         if not self.closing:
-            self._move(Event.BODY_COMPLETE)
-            self._deadline.clear()
+            self._move(BODY_COMPLETE)
+            self._deadline.due = None
             super().allContentReceived()
 
     def requestDone(self, request: Any) -> None:
@@ -190,7 +191,7 @@ class Channel(StrictChannel):
         elif self.state in _READING:
             self._expect_rest_of_request()
         elif self.state in _BUSY:
-            self._deadline.clear()
+            self._deadline.due = None
         self._go_on()
 
     def _go_on(self) -> None:
@@ -218,7 +219,7 @@ class Channel(StrictChannel):
         """
         if self.state is IDLE:
             self.begin()
-        self._move(Event.REFUSE)
+        self._move(REFUSE)
         body = error_body(code, sentence)
         head_only = self.request_line.startswith(b"HEAD ")
         self.send_all()
@@ -249,7 +250,7 @@ class Channel(StrictChannel):
 
     def begin(self) -> None:
         super().begin()
-        self._move(Event.BEGIN)
+        self._move(BEGIN)
         self.client = self.peer
         self._began = self.site.reactor.seconds()
 
@@ -257,13 +258,13 @@ class Channel(StrictChannel):
         """Begin a request that is complete already, and was read on the fast path."""
         self.request_line = line
         self._began = self.site.reactor.seconds()
-        self._move(Event.PLAIN)
-        self._deadline.clear()
+        self.state = TRANSITIONS[self.state][PLAIN]
+        self._deadline.due = None
 
     def end_request(self) -> None:
         """Be ready for the next request, unless the connection is to end."""
         if self.state in _BUSY:
-            self._move(Event.ANSWERED)
+            self.state = TRANSITIONS[self.state][ANSWERED]
             self._rest()
 
     def _rest(self) -> None:

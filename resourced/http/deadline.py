@@ -17,32 +17,29 @@ class Deadline:
     A timer that runs out too early looks again, so a busy connection starts and cancels no timers at all.
 
     :param lapsed: what is called.
+    :ivar due: when the time is over, by the clock; nothing if there is no deadline, as whoever holds this may say.
     """
 
-    __slots__ = ("_clock", "_due", "_lapsed", "_timer")
+    __slots__ = ("_clock", "_lapsed", "_timer", "due")
 
     def __init__(self, clock: IReactorTime, lapsed: Callable[[], object]) -> None:
         self._clock = clock
         self._lapsed = lapsed
-        self._due: float | None = None
+        self.due: float | None = None
         self._timer: IDelayedCall | None = None
 
     def set(self, seconds: float) -> None:
         """Let the time be over in so many seconds, instead of whenever that was."""
-        self._due = self._clock.seconds() + seconds
+        self.due = self._clock.seconds() + seconds
         if self._timer is not None:
-            if self._timer.getTime() <= self._due:
+            if self._timer.getTime() <= self.due:
                 return
             self._timer.cancel()
         self._timer = self._clock.callLater(max(0.0, seconds), self._look)
 
-    def clear(self) -> None:
-        """Let there be no deadline."""
-        self._due = None
-
     def stop(self) -> None:
         """Let there never be a deadline again, and know nobody any more: both would be garbage in a circle."""
-        self._due = None
+        self.due = None
         self._lapsed = lambda: None
         if self._timer is not None:
             self._timer.cancel()
@@ -50,9 +47,9 @@ class Deadline:
 
     def _look(self) -> None:
         self._timer = None
-        if self._due is None:
+        if self.due is None:
             return
-        left = self._due - self._clock.seconds()
+        left = self.due - self._clock.seconds()
         if left > 0:
             self.set(left)
         elif left < -LATE:

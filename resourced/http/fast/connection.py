@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import cached_property, lru_cache
 from io import BytesIO
-from typing import Any
+from typing import Any, AnyStr
 
 from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
@@ -79,6 +79,10 @@ class FastRequest(EdgeRequest):
             for name, value in self._answer_headers.items():
                 headers.setRawHeaders(name, [value])
         return self._headers
+
+    def getHeader(self, key: AnyStr) -> AnyStr | None:
+        # Twisted spells some names with capitals.
+        return super().getHeader(key.lower())
 
     def setHeader(self, name: bytes | str, value: bytes | str) -> None:
         if self._usual and type(name) is bytes and type(value) is bytes:
