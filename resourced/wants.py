@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 #: The ``count`` of a want for every unit in service that matches.
@@ -26,7 +27,8 @@ class Card(NamedTuple):
     out_since: int = 0
 
 
-class Want(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Want:
     """
     One thing that a request asks for: a selector by name, or some units of a resource that have all of some tags.
 
@@ -69,7 +71,7 @@ class JointRequest(NamedTuple):
 
 def wants_text(wants: Sequence[Want]) -> str:
     """Write wants as the store keeps them: JSON, the same text for the same wants."""
-    return json.dumps([[resource, selector, sorted(tags), count] for resource, selector, tags, count in wants])
+    return json.dumps([[want.resource, want.selector, sorted(want.tags), want.count] for want in wants])
 
 
 def wants_from(text: str) -> tuple[Want, ...]:
