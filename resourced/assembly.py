@@ -35,10 +35,11 @@ from resourced.http.fast.connection import FastSite
 from resourced.http.limits import Limits as SiteLimits
 from resourced.http.site import ResourcedSite
 from resourced.locks.group_commit import Journal, Listeners
+from resourced.locks.limits import Limits as LockLimits
+from resourced.locks.limits import Predecessor, Times
 from resourced.locks.manager import LockManager
 from resourced.locks.pauses import Pauses
-from resourced.locks.table import Limits as LockLimits
-from resourced.locks.table import Times, ids_from
+from resourced.locks.record import ids_from
 from resourced.locks.tickets import Names
 from resourced.metrics.collect import Metrics
 from resourced.metrics.render import Exposition
@@ -146,10 +147,9 @@ def assemble_locking(config: Config, around: Surroundings, store: Store, metrics
         times=Times(lease=config.lease, place=config.place, claim=config.claim),
         limits=LockLimits(queue=config.max_queue, waiting=config.max_waiting, locks=config.max_locks),
         quotas=quotas,
-        predecessor_lease=around.predecessor_lease,
+        predecessor=Predecessor(around.predecessor_lease, since),
         wall=around.wall,
         pauses=pauses,
-        since=since,
     )
     return Locking(
         store=store,

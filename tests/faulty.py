@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 
 from resourced.assembly import assemble_locking
 from resourced.errors import EpochLost, StoreUnavailable
-from resourced.locks.table import Limits, Times
+from resourced.locks.limits import Limits, Times
 from resourced.metrics.collect import Metrics
 from resourced.model import Batch, Document, Event, Key, Mark, Place, Resource, Snapshot, Standing, Term, Weight
 from resourced.testing import MemoryStore
@@ -257,7 +257,7 @@ class Life:
 
     def believed(self) -> dict[int, Place]:
         """What the manager believes, in the words of the store."""
-        places = [entry.place() for queue in self.locks._table._queues.values() for entry in queue]
+        places = [entry.place() for queue in self.locks.places.queues.by_key.values() for entry in queue]
         return {place.seq: place for place in places}
 
     def heard(self, request: Deferred[T]) -> Deferred[T]:

@@ -105,10 +105,6 @@ TOO_LARGE = {
     "config",
     "locks.group_commit",
     "locks.group_commit:Journal",
-    "locks.manager:LockManager.__init__",
-    "locks.table",
-    "locks.table:LockTable",
-    "locks.table:LockTable.__init__",
 }
 
 

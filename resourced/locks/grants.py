@@ -8,9 +8,10 @@ from resourced.deferreds import waiting_for
 from resourced.errors import Deadlock, TicketEnded
 from resourced.locks.commits import Commits
 from resourced.locks.entry_states import HELD
+from resourced.locks.journal import Journal
 from resourced.locks.queue import Entry
 from resourced.locks.requests import Grant, LockRequest, Queued
-from resourced.locks.table import Journal, LockTable, store_in_doubt
+from resourced.locks.table import LockTable, store_in_doubt
 from resourced.model import Key
 
 
@@ -128,4 +129,4 @@ class Grants:
         if answered:
             self._table.renew(entry)
         else:
-            self._table.look_again(entry)
+            self._table.places.lifetimes.look_again(entry)

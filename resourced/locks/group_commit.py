@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from resourced.deferreds import waiter_in, wake
 from resourced.errors import EpochLost, StoreRefused, StoreUnavailable
 from resourced.locks.commit_group import Group
+from resourced.locks.journal import Follower
 from resourced.locks.journal_states import (
     BEGIN,
     BEGUN,
@@ -43,7 +44,6 @@ from resourced.locks.journal_states import (
     JournalEvent,
     JournalState,
 )
-from resourced.locks.table import Follower
 from resourced.locks.transitions import next_state
 from resourced.model import WRITE, Batch, Event, Key, Loss, Snapshot, Step, Term
 from resourced.storage.interface import Store

@@ -24,9 +24,11 @@ class Losses:
     Every loss that is remembered, by ticket and lock.
 
     :param seconds: the time of a clock that nobody sets.
+    :ivar complete: whether all that tickets have lost is known, where it is kept.
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:
+        self.complete = True
         self._seconds = seconds
         # In the order in which they came about.
         self._losses: dict[tuple[str, Key], Loss] = {}

@@ -16,10 +16,12 @@ from resourced.deferreds import shielded
 from resourced.errors import DataNotFound, FenceMismatch, ResourceNotFound, StoreUnavailable, TicketEnded
 from resourced.locks.commits import Commits
 from resourced.locks.grants import Grants
+from resourced.locks.journal import Journal
+from resourced.locks.limits import Limits, Predecessor, Times
 from resourced.locks.pauses import Pauses
 from resourced.locks.queue import LockQueue
 from resourced.locks.requests import NOT_READ, Acquired, Check, Grant, LockRequest, Queued, WriteRequest, Written
-from resourced.locks.table import Journal, Limits, LockTable, Times
+from resourced.locks.table import LockTable
 from resourced.locks.views import LockViews
 from resourced.locks.writes import Writes
 from resourced.model import BREAK, Breaker, Document, Key, Resource
@@ -34,11 +36,11 @@ class LockManager:
     All locks of the daemon, and the requests that wait for them.
 
     :param new_ticket: makes the name of a ticket; nobody may be able to guess it.
-    :param predecessor_lease: for how many seconds an earlier daemon may go on telling clients what it believes.
+    :param predecessor: what is known of an earlier daemon.
     :param wall: tells Unix time in seconds, for people; without it the clock does.
     :param pauses: knows when the process stood still.
-    :param since: an id that is lower than that of any event of this life.
     :ivar quotas: what each key name takes.
+    :ivar places: every holder, and everyone who waits.
     :ivar grants: the steps of ``acquire``.
     :ivar views: what people are shown.
     """
@@ -51,10 +53,9 @@ class LockManager:
         new_ticket: Callable[[], str],
         times: Times | None = None,
         limits: Limits | None = None,
-        predecessor_lease: float = 0.0,
+        predecessor: Predecessor | None = None,
         wall: Callable[[], float] | None = None,
         pauses: Pauses | None = None,
-        since: int = 0,
         quotas: Quotas | None = None,
     ) -> None:
         self.quotas = quotas or Quotas()
@@ -66,12 +67,12 @@ class LockManager:
             new_ticket=new_ticket,
             times=times or Times(),
             limits=limits or Limits(),
-            predecessor_lease=predecessor_lease,
+            predecessor=predecessor or Predecessor(),
             wall=wall or clock.seconds,
             pauses=pauses,
-            since=since,
             quotas=self.quotas,
         )
+        self.places = self._table.places
         self._commits = Commits(clock, journal, pauses)
         self._writes = Writes(journal, self._table, self._commits)
         self.grants = Grants(clock, journal, self._table, self._commits)
@@ -165,7 +166,7 @@ class LockManager:
         queue = entry.queue
         if queue.writes and entry.holds:
             return await shielded(self._unlock_later(queue, key, ticket, key_name))
-        self._table.release(entry)
+        self.places.release(entry)
         await self._commits.kept(self._table.settle(queue))
         return True
 
@@ -181,7 +182,7 @@ class LockManager:
 
     def leap(self, by: int) -> tuple[int, int]:
         """Let fences and ids of events go on further up; return the highest of each that count as given out."""
-        return self._table.leap(by)
+        return self.places.record.leap(by)
 
     async def end_all(self, breaker: Breaker) -> int:
         """
@@ -214,7 +215,7 @@ class LockManager:
     @property
     def waiting(self) -> int:
         """How many tickets wait, for all locks together."""
-        return self._table.waiting
+        return self.places.queues.waiting
 
     @property
     def changes(self) -> int:
@@ -232,7 +233,7 @@ class LockManager:
     def stop_waiting(self) -> None:
         """Answer every request that waits, now, and let none wait from here on: its ticket keeps its place."""
         self._commits.closing = True
-        for entry in self._table:
+        for entry in self.places:
             entry.notify()
 
     # -- How it is done
@@ -254,7 +255,7 @@ class LockManager:
             if not queue.writes:
                 break
             await queue.until_idle()
-        self._table.end(entry, BREAK, breaker)
+        self.places.end(entry, BREAK, breaker)
         await self._commits.kept(self._table.settle(queue))
 
     async def _remove(self, resource: Resource) -> None:

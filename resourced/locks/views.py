@@ -8,9 +8,10 @@ from twisted.internet.interfaces import IReactorTime
 
 from resourced.locks.commits import Commits
 from resourced.locks.entry_states import UNCLAIMED
+from resourced.locks.journal import Journal
 from resourced.locks.queue import Entry, LockQueue
 from resourced.locks.requests import Holder, LockCounts, LockState, Waiter
-from resourced.locks.table import Journal, LockTable
+from resourced.locks.table import LockTable
 from resourced.model import Key
 
 

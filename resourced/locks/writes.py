@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from resourced.errors import NotHolder, TicketEnded
 from resourced.locks.commits import Commits
+from resourced.locks.journal import Journal
 from resourced.locks.queue import Entry
 from resourced.locks.requests import Check, WriteRequest, Written
-from resourced.locks.table import Journal, LockTable, store_in_doubt
+from resourced.locks.table import LockTable, store_in_doubt
 
 
 class Writes:
@@ -47,7 +48,7 @@ class Writes:
                 await self._checked(entry, request.check)
             write = self._table.write(entry, request.resource_id, request.data)
             if self._journal.durable:
-                self._table.release(entry)
+                self._table.places.release(entry)
             group = self._table.settle(queue, write)
             if not self._journal.durable:
                 await self._commits.kept(group)
@@ -66,7 +67,7 @@ class Writes:
         while entry.queue.writes:
             await entry.queue.until_idle()
         if not entry.ended:
-            self._table.release(entry)
+            self._table.places.release(entry)
             self._table.settle(entry.queue)
 
     async def _writer(self, request: WriteRequest) -> Entry:
@@ -100,4 +101,4 @@ class Writes:
 
     def _failed(self, entry: Entry) -> None:
         entry.queue.write_over()
-        self._table.look_again(entry)
+        self._table.places.lifetimes.look_again(entry)

@@ -154,7 +154,7 @@ class CircleTests(LockTestCase):
 
     def test_nothing_is_kept(self):
         """Of locks and places that are over nothing is remembered."""
-        deadlocks = self.locks._table._deadlocks
+        deadlocks = self.locks.places.deadlocks
         first, second = self.lock(A4), self.lock(GLASS)
         places = [self.waits(GLASS, first) for _ in range(3)]
         self.waits(GLASS, first, ticket=places[0].ticket)
@@ -283,7 +283,7 @@ class RandomTests(LockTestCase):
                 self.assertTrue(self.successResultOf(self.release(ticket, key, key_name=model.owner[ticket])))
                 model.leave(key, ticket)
             elif model.queues[key]:
-                [holder] = [entry for entry in self.locks._table if entry.holds and entry.queue.key == key]
+                [holder] = [entry for entry in self.locks.places if entry.holds and entry.queue.key == key]
                 self.successResultOf(self.locks.break_lock(key, holder.fence))
                 model.leave(key, holder.ticket.name)
         self.assertFalse(any(map(model.circle, model.held)))

@@ -12,9 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import EpochLost, NotHolder, StoreUnavailable, TicketEnded
 from resourced.locks.group_commit import FENCES, PAUSE
+from resourced.locks.limits import Times
 from resourced.locks.manager import LockManager
 from resourced.locks.requests import Grant, LockRequest, Queued, Written
-from resourced.locks.table import Times
+from resourced.locks.restoration import Restoration
 from resourced.model import Event, EventKind, Key, Standing
 from resourced.testing import MemoryStore
 from tests.faulty import FaultyStore, Life, Outcome
@@ -133,9 +134,9 @@ class JournalTestCase(SynchronousTestCase):
     def assert_agreement(self) -> None:
         """What the manager believes is what the store keeps, place for place."""
         self.assertEqual(self.life.believed(), self.disk.places)
-        for queue in self.locks._table._queues.values():
+        for queue in self.locks.places.queues.by_key.values():
             for entry in queue:
-                self.assertTrue(entry.timer is not None or entry in self.locks._table._alarms._new)
+                self.assertTrue(entry.timer is not None or entry in self.locks.places.lifetimes._alarms._new)
         waiting = [place for place in self.disk.places.values() if place.standing is Standing.WAITING]
         self.assertEqual(self.locks.waiting, len(waiting))
         held = [place for place in self.disk.places.values() if place.standing in {Standing.GRANTED, Standing.HOLDING}]
@@ -714,7 +715,7 @@ class DoubtTests(JournalTestCase):
         for broken in ("distrust", "restore"):
             with self.subTest(broken):
                 life = self.life = self.start()
-                self.patch(life.locks._table, broken, fail)
+                self.patch(Restoration, broken, fail)
                 self.store.away = True
                 self.ask(A5)
                 self.store.away = False
@@ -1305,7 +1306,7 @@ class VolatileTests(JournalTestCase):
 
     def use_up(self, *, but: int) -> None:
         """Make it look as if nearly all the fences that were set aside had been given out."""
-        self.locks._table._fence = self.life.journal._fence = self.life.journal._reserved - but
+        self.locks.places.record._fence = self.life.journal._fence = self.life.journal._reserved - but
 
     def test_fences_run_out(self):
         """When the fences that were set aside are used up the next ones are set aside before one of them is told."""

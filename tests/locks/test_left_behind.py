@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 
 from resourced.errors import Overloaded, PreconditionFailed, StoreUnavailable
 from resourced.locks.group_commit import PAUSE
+from resourced.locks.limits import Limits
 from resourced.locks.requests import Grant
-from resourced.locks.table import Limits
 from resourced.model import EXPIRY, GRANT
 from tests.faulty import Outcome
 from tests.locks.test_manager import A4, A5, CLAIM, LEASE, LockTestCase

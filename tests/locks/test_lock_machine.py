@@ -22,8 +22,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import DataNotFound, FenceMismatch, NotHolder, ResourceInUse, StoreUnavailable, TicketEnded
 from resourced.locks.group_commit import PAUSE
+from resourced.locks.limits import Times
 from resourced.locks.requests import Acquired, LockRequest, Queued
-from resourced.locks.table import Times
 from resourced.model import Document, Key, Resource
 from resourced.testing import MemoryStore
 from tests.examples import examples
@@ -640,16 +640,16 @@ class LockMachine(RuleBasedStateMachine):
     @invariant()
     def memory_and_store_agree(self):
         life = self.life
-        in_doubt = any(queue.in_doubt for queue in life.locks._table._queues.values())
+        in_doubt = any(queue.in_doubt for queue in life.locks.places.queues.by_key.values())
         if self.durable and not life.store.busy and not in_doubt:
             assert life.believed() == self.disk.places
-            assert sorted(life.locks._table._losses) == sorted(self.disk.losses.values())
+            assert sorted(life.locks.places.losses) == sorted(self.disk.losses.values())
         assert not life.leadership_lost
 
     @invariant()
     def counts_are_right(self):
         table = self.life.locks._table
-        queues = list(table._queues.values())
+        queues = list(table.places.queues.by_key.values())
         for name in TIMEOUTS:
             scope = table.scope(name)
             mine = [queue for queue in queues if queue.key.resource == name]
@@ -690,7 +690,7 @@ class LockMachine(RuleBasedStateMachine):
         assert not waiting, f"{waiting} wait for ever"
         assert not self.open, "a newcomer waits for ever"
         life.clock.pump([TIMES.place] * 100)
-        assert not life.locks._table._queues
+        assert not life.locks.places.queues.by_key
         assert not life.clock.getDelayedCalls()
         assert self.disk.places == {}
         life.bury()

@@ -225,8 +225,8 @@ class EndTests(LockTestCase):
             for _ in range(2):
                 self.assert_ended(name)
                 self.clock.advance(TOLD_FOR)
-        self.assertEqual(list(self.locks._table._losses), [])
-        self.assertEqual(self.locks._table._tickets._known, {})
+        self.assertEqual(list(self.locks.places.losses), [])
+        self.assertEqual(self.locks.places.tickets._known, {})
 
     def test_nobody_knows(self):
         """A ticket that nobody knows may be used under its own name. In memory alone, it may have lost something in an earlier life."""
@@ -324,7 +324,7 @@ class RestartTests(LockTestCase):
         self.clock.advance(TOLD_FOR)
         with patch.object(quotas, "PLACES", 0):
             self.assert_refused(QuotaExceeded, self.ask(ticket=held.ticket))
-        self.assertEqual(list(self.locks._table._losses), list(self.disk.losses.values()))
+        self.assertEqual(list(self.locks.places.losses), list(self.disk.losses.values()))
         self.lock(ticket=held.ticket)
         self.assertEqual(self.disk.losses, {})
 

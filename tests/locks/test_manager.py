@@ -14,10 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import NotHolder, Overloaded, ResourcedError, TicketEnded
 from resourced.locks import tickets
+from resourced.locks.limits import Limits, Times
 from resourced.locks.losses import TOLD_FOR
 from resourced.locks.manager import LockManager
 from resourced.locks.requests import Grant, LockRequest, Queued
-from resourced.locks.table import Limits, Times
 from resourced.model import Key
 from resourced.testing import MemoryStore
 from tests.faulty import Life
@@ -924,10 +924,10 @@ class CostTests(LockTestCase):
     """What is kept, and for how long."""
 
     def assert_nothing_left(self) -> None:
-        self.assertEqual(self.locks._table._queues, {})
+        self.assertEqual(self.locks.places.queues.by_key, {})
         self.assertEqual(self.locks.waiting, 0)
-        self.assertEqual([*self.locks._table._changed, *self.locks._table._gone], [])
-        self.assertEqual(self.locks._table._tickets._by_idempotency_key, {})
+        self.assertEqual([*self.locks.places.record._changed, *self.locks.places.record._gone], [])
+        self.assertEqual(self.locks.places.tickets._by_idempotency_key, {})
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.disk.places, {})
 
@@ -945,7 +945,7 @@ class CostTests(LockTestCase):
             self.unlock(self.successResultOf(request).ticket, Key("printer", str(number)))
         self.clock.pump([CLAIM, 1])
         self.assert_nothing_left()
-        self.assertEqual(len(self.locks._table._tickets._known), 150)
+        self.assertEqual(len(self.locks.places.tickets._known), 150)
 
     def test_lapsed(self):
         """When all have lapsed nothing is left but what they lost, and tickets that may be sent again."""
@@ -955,8 +955,8 @@ class CostTests(LockTestCase):
             self.successResultOf(self.ask(A5, ticket))
         self.clock.pump([CLAIM] * 60)
         self.assert_nothing_left()
-        self.assertEqual(len(self.locks._table._tickets._known), 50)
-        self.assertEqual(len(list(self.locks._table._losses)), 100)
+        self.assertEqual(len(self.locks.places.tickets._known), 50)
+        self.assertEqual(len(list(self.locks.places.losses)), 100)
 
     def test_refused(self):
         """Requests that are refused leave nothing behind."""
@@ -969,8 +969,8 @@ class CostTests(LockTestCase):
         self.patch(tickets, "REMEMBERED", 10)
         for _ in range(100):
             self.unlock(self.lock().ticket)
-        self.assertEqual(len(self.locks._table._tickets._known), 10)
-        self.assertEqual(len(self.locks._table._tickets._released), 10)
+        self.assertEqual(len(self.locks.places.tickets._known), 10)
+        self.assertEqual(len(self.locks.places.tickets._released), 10)
 
     def steps(self, request: Any) -> int:
         """Count the lines that run of the package under test; a ``Clock`` and a store in memory have costs of their own."""

@@ -18,8 +18,8 @@ from resourced.errors import (
     TicketEnded,
 )
 from resourced.locks.group_commit import PAUSE
+from resourced.locks.limits import Times
 from resourced.locks.requests import Grant, Holder, LockCounts, LockRequest, LockState, Waiter, Written
-from resourced.locks.table import Times
 from resourced.model import EventKind, Key, Mark, Resource
 from tests.faulty import Life, Outcome
 from tests.locks.test_group_commit import JournalTestCase

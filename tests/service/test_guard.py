@@ -25,9 +25,9 @@ from twisted.python.failure import Failure
 from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.errors import EpochLost, StoreUnavailable, TicketEnded
 from resourced.locks.group_commit import Journal
+from resourced.locks.limits import Predecessor, Times
 from resourced.locks.manager import LockManager
 from resourced.locks.requests import Grant, LockRequest, Queued
-from resourced.locks.table import Times
 from resourced.model import Key
 from resourced.service.guard import PERIOD, FileGuard, ServerGuard, Watch, guard_of
 from resourced.storage.leader_lease import LEADER_LEASE, LeaderLease
@@ -197,7 +197,7 @@ class Snapshot:
             self.journal,
             new_ticket=lambda: "t" * 32,
             times=Times(lease=300),
-            predecessor_lease=LEADER_LEASE,
+            predecessor=Predecessor(LEADER_LEASE),
         )
         self.watch = Watch(self.clock, self.guard, self.store, self.journal, self.lease)
         now(open_journal(self.journal, self.store))
@@ -349,7 +349,7 @@ class TestSuccession:
         journal = Journal(clock, store, leadership_lost=lambda _: None)
         times = Times(lease=3, place=1.5, claim=1)
         locks = LockManager(
-            clock, journal, new_ticket=lambda: secrets.token_hex(16), times=times, predecessor_lease=LEADER_LEASE
+            clock, journal, new_ticket=lambda: secrets.token_hex(16), times=times, predecessor=Predecessor(LEADER_LEASE)
         )
         now(open_journal(journal, store))
         return locks

@@ -1,0 +1,107 @@
+"""When places end by themselves: leases, claim windows and places in the queue that nobody uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+
+from resourced.errors import StoreUnavailable
+from resourced.locks.deadlines import Alarms
+from resourced.locks.journal import Journal
+from resourced.locks.limits import Times
+from resourced.locks.pauses import PATIENCE, Pauses
+from resourced.locks.queue import Entry
+from resourced.model import Snapshot
+
+
+class Lifetimes:
+    """
+    Looks after the deadlines of all places.
+
+    Time is that of the clock that is handed in, and must never run backwards.
+
+    :param predecessor_lease: for how many seconds an earlier daemon may go on telling clients what it knew. Until then no time passes for
+        what is taken over from it.
+    :param pauses: knows when the process stood still.
+    :param expired: is called with a place whose time is over.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        journal: Journal,
+        *,
+        times: Times,
+        predecessor_lease: float,
+        pauses: Pauses,
+        expired: Callable[[Entry], object],
+    ) -> None:
+        self._clock = clock
+        self._journal = journal
+        self._times = times
+        self._predecessor_lease = predecessor_lease
+        self._pauses = pauses
+        self._expired = expired
+        self._alarms: Alarms[Entry] = Alarms(clock, self._due)
+        # The highest place that an earlier daemon may know of, and when it has nothing to tell about it any more.
+        self._inherited = 0
+        self._alone = 0.0
+        # By how much the clock of marks is ahead of the other.
+        self._ahead = 0.0
+
+    def arm(self, entry: Entry, seconds: float, now: float) -> None:
+        """Let a place end in ``seconds`` unless it is used."""
+        if entry.seq <= self._inherited:
+            seconds += max(0.0, self._alone - now)
+        entry.deadline = now + seconds
+        entry.spared = 0
+        self._alarms.set(entry, now)
+
+    def drop(self, entry: Entry) -> None:
+        """Let the deadline of a place pass."""
+        self._alarms.drop(entry)
+
+    def look_again(self, entry: Entry) -> None:
+        """Act on a deadline that came while the place was in use."""
+        if not entry.ended and not entry.queue.in_doubt and self._clock.seconds() >= entry.deadline:
+            self._due(entry)
+
+    def inherit(self, snapshot: Snapshot) -> None:
+        """Let no time pass for what an earlier daemon may still tell its clients of."""
+        self._inherited = max((place.seq for place in snapshot.places), default=0)
+        now = self._clock.seconds()
+        self._alone = now + self._predecessor_lease
+        self._ahead = snapshot.passed / 1000 - now
+
+    def passed(self, now: float) -> int:
+        """Tell what the clock of marks shows, in milliseconds; never 0."""
+        return round((now + self._ahead) * 1000) + 1
+
+    def _due(self, entry: Entry) -> None:
+        """Act on a deadline that may have come, be it that its alarm says so or that someone has looked before that could."""
+        now = self._clock.seconds()
+        if now < entry.deadline:
+            self._alarms.set(entry, now)
+            return
+        if (entry.holds and entry.queue.writes) or (not entry.holds and entry.requests):
+            # In use: what uses it sets the deadline anew, or looks at it again, when it ends.
+            return
+        grace = min(self._times.claim, entry.queue.scope.lease)
+        try:
+            self._journal.check()
+        except StoreUnavailable:
+            # That it ended could not be kept, and its client could not renew it. Both will do so when the store is back, and
+            # the client needs a moment to find that out.
+            self.arm(entry, grace, now)
+            return
+        paused = self._pauses.look()
+        # One pause after another must not keep from their turn those who wait: the second time there is only time to read, and no third.
+        patience = (grace, min(grace, PATIENCE), 0.0)[min(entry.spared, 2)]
+        if paused < patience:
+            # What its client sent before it was due may not have been read yet.
+            spared = entry.spared + 1
+            self.arm(entry, patience - paused, now)
+            entry.spared = spared
+            return
+        self._expired(entry)

@@ -1,0 +1,112 @@
+"""Every place of a ticket at a lock: how it gets the lock, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from twisted.internet.interfaces import IReactorTime
+
+from resourced.locks.deadlocks import Deadlocks
+from resourced.locks.entry_states import ASSIGN, OFFER, EntryEvent
+from resourced.locks.lifetimes import Lifetimes
+from resourced.locks.limits import Times
+from resourced.locks.losses import Losses
+from resourced.locks.queue import Entry, LockQueue
+from resourced.locks.queues import Queues
+from resourced.locks.record import Record
+from resourced.locks.tickets import Tickets
+from resourced.model import GRANT, RELEASE, Breaker, EventKind, Loss
+
+
+class Places:
+    """
+    All places, with the tickets that have them, and the one way in which each of their steps is taken.
+
+    :ivar queues: where the places are.
+    :ivar tickets: whose they are.
+    :ivar deadlocks: which of them wait for each other.
+    :ivar losses: which ones ended against their clients' wish.
+    :ivar lifetimes: when they end by themselves.
+    :ivar record: what is to be kept of them.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        new_ticket: Callable[[], str],
+        times: Times,
+        lifetimes: Lifetimes,
+        record: Record,
+    ) -> None:
+        self._clock = clock
+        self._times = times
+        self.queues = Queues()
+        self.tickets = Tickets(new_ticket)
+        self.deadlocks = Deadlocks()
+        self.losses = Losses(clock.seconds)
+        self.lifetimes = lifetimes
+        self.record = record
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Every holder, and everyone who waits."""
+        for queue in list(self.queues.by_key.values()):
+            yield from list(queue)
+
+    # -- Steps of one place
+
+    def wait(self, entry: Entry, now: float) -> None:
+        """Let a new place come last."""
+        entry.at = self.lifetimes.passed(now)
+        entry.queue.join(entry)
+        self.queues.waiting += 1
+        self.lifetimes.arm(entry, self._times.place, now)
+        self.record.changed(entry)
+
+    def grant(self, entry: Entry, event: EntryEvent, now: float) -> None:
+        """Let a free lock be a place's own."""
+        entry.queue.hold(entry, event)
+        entry.fence = self.record.next_fence()
+        self.record.event(GRANT, entry, now)
+        entry.at = self.lifetimes.passed(now)
+        entry.since = now
+        self.lifetimes.arm(entry, self._times.claim, now)
+        self.record.changed(entry)
+
+    def release(self, entry: Entry) -> None:
+        """End a place as its client wishes; the ticket can be sent again."""
+        self.record.event(RELEASE, entry, self._clock.seconds())
+        self._leave(entry)
+
+    def end(self, entry: Entry, why: EventKind, breaker: Breaker | None = None) -> None:
+        """End a place against its client's wish, who is told so when it asks with the ticket again."""
+        event = self.record.event(why, entry, self._clock.seconds(), breaker)
+        self._leave(entry)
+        loss = Loss(event.id, entry.queue.key, entry.ticket.name, entry.ticket.key_name)
+        self.record.forgotten(self.losses.add(loss))
+        self.record.lost(loss)
+
+    def _leave(self, entry: Entry) -> None:
+        if not entry.holds:
+            self.queues.waiting -= 1
+            self.deadlocks.over(entry)
+        entry.queue.leave(entry)
+        self.lifetimes.drop(entry)
+        ticket = entry.ticket
+        del ticket.entries[entry.queue.key.selector]
+        self.record.gone(entry)
+        if not ticket.alive:
+            self.tickets.release(ticket)
+
+    # -- Steps of a lock
+
+    def pass_on(self, queue: LockQueue) -> None:
+        """Give a free lock to the first in line; forget a queue that nobody is in."""
+        if queue.holder is not None:
+            return
+        if queue.waiting:
+            next_waiter = queue.next_waiter()
+            self.queues.waiting -= 1
+            self.deadlocks.over(next_waiter)
+            self.grant(next_waiter, OFFER if next_waiter.requests else ASSIGN, self._clock.seconds())
+        elif not queue.in_doubt and self.queues.by_key.get(queue.key) is queue:
+            self.queues.close(queue)

@@ -1,0 +1,37 @@
+"""The queues of all locks, by selector and by resource."""
+
+from __future__ import annotations
+
+from resourced.locks.queue import LockQueue, Scope
+from resourced.model import Key
+
+
+class Queues:
+    """
+    The queues that somebody is in.
+
+    :ivar by_key: each queue by its lock.
+    :ivar scopes: those of each resource, by its name.
+    :ivar waiting: how many tickets wait, for all locks together.
+    """
+
+    def __init__(self) -> None:
+        self.by_key: dict[Key, LockQueue] = {}
+        self.scopes: dict[str, Scope] = {}
+        self.waiting = 0
+
+    def open(self, key: Key, lease: float) -> LockQueue:
+        """Make the queue of a lock that has none."""
+        scope = self.scopes.get(key.resource)
+        if scope is None:
+            scope = self.scopes[key.resource] = Scope(lease)
+        queue = self.by_key[key] = LockQueue(key, scope)
+        scope.open(queue)
+        return queue
+
+    def close(self, queue: LockQueue) -> None:
+        """Forget a queue."""
+        del self.by_key[queue.key]
+        queue.scope.close(queue)
+        if not queue.scope.queues:
+            del self.scopes[queue.key.resource]

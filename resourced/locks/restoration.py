@@ -1,0 +1,140 @@
+"""What a failed commit does to what is known of locks, and how it is read from the store again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+from twisted.internet.interfaces import IReactorTime
+
+from resourced.locks.entry_states import END, RESTORED
+from resourced.locks.journal import Journal
+from resourced.locks.limits import Times
+from resourced.locks.places import Places
+from resourced.locks.queue import Entry, LockQueue, Ticket
+from resourced.model import HOLDING, RELEASE, WAITING, Key, Place, Snapshot
+from resourced.quotas import Quotas
+
+
+class Restoration:
+    """
+    Follows the journal: knows what it has kept, and nothing that it has not.
+
+    :param quotas: what each key name takes.
+    :param anew: is called when something is read from the store, before anything of it counts.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        journal: Journal,
+        places: Places,
+        *,
+        times: Times,
+        quotas: Quotas,
+        anew: Callable[[], object],
+    ) -> None:
+        self._clock = clock
+        self._journal = journal
+        self._places = places
+        self._queues = places.queues
+        self._times = times
+        self._quotas = quotas
+        self._anew = anew
+        journal.follow(self)
+
+    # -- What the journal says
+
+    def distrust(self, keys: Iterable[Key] | None) -> None:
+        """Decide nothing more about ``keys``, or about anything: what was decided last may not have been kept."""
+        for key in list(self._queues.by_key) if keys is None else keys:
+            queue = self._queues.by_key.get(key) or self._queues.open(key, self._times.lease)
+            for entry in queue:
+                self._places.lifetimes.drop(entry)
+            queue.distrust()
+
+    def restore(self, snapshot: Snapshot, keys: Iterable[Key] | None, unannounced: Collection[int]) -> None:
+        """Replace what is believed about ``keys``, or about everything, by what the store knows."""
+        places, queues = self._places, self._queues
+        replaced = set(queues.by_key if keys is None else keys)
+        for key in replaced:
+            self._drop(key)
+        places.record.go_on_from(snapshot)
+        self._anew()
+        if keys is None:
+            places.lifetimes.inherit(snapshot)
+        if keys is None or self._journal.remembers:
+            places.losses.restore(snapshot.losses, None if keys is None else replaced)
+        loaded: dict[Key, LockQueue] = {}
+        for place in snapshot.places:
+            if keys is None or place.key in replaced:
+                timeout = snapshot.timeouts.get(place.key.resource, 0)
+                queue = queues.by_key.get(place.key) or queues.open(place.key, self._times.lease)
+                queue.scope.lease = timeout or self._times.lease
+                loaded[place.key] = queue
+                if place.seq in unannounced:
+                    self._give_up(queue, place)
+                    continue
+                self._load(queue, place)
+        for queue in loaded.values():
+            places.pass_on(queue)
+        places.record.commit()
+
+    # -- How it is done
+
+    def _drop(self, key: Key) -> None:
+        """Forget what is believed about a lock."""
+        queue = self._queues.by_key.get(key)
+        if queue is None:
+            return
+        self._queues.close(queue)
+        self._queues.waiting -= len(queue.waiting)
+        queue.scope.waiting -= len(queue.waiting)
+        queue.scope.held -= queue.holder is not None
+        for entry in queue:
+            if entry.holds:
+                entry.tenant.held -= 1
+            else:
+                entry.tenant.leave(key)
+            self._places.lifetimes.drop(entry)
+            self._places.deadlocks.over(entry)
+            entry.happens(END)
+            ticket = entry.ticket
+            del ticket.entries[key.selector]
+            if not ticket.alive:
+                self._places.tickets.release(ticket)
+
+    def _give_up(self, queue: LockQueue, place: Place) -> None:
+        """End a place that the store knows of, and no client."""
+        ticket = Ticket(place.ticket, place.key.resource, key_name=place.key_name)
+        now = self._clock.seconds()
+        entry = self._recall(queue, ticket, place, now)
+        self._places.record.event(RELEASE, entry, now)
+        self._places.record.gone(entry)
+
+    def _recall(self, queue: LockQueue, ticket: Ticket, place: Place, now: float) -> Entry:
+        """Let a place stand as the store says."""
+        entry = Entry(queue, ticket, place.seq, place.owner, now, self._quotas.tenant(place.key_name))
+        entry.fence = place.fence
+        entry.at = self._places.lifetimes.passed(now)
+        if place.since:
+            # So long at least: what passed after the last mark, and before this daemon took over, nobody knows.
+            entry.since -= max(0, entry.at - place.since) / 1000
+            entry.at = place.since
+        return entry
+
+    def _load(self, queue: LockQueue, place: Place) -> None:
+        """Believe what the store knows about a place, and give it its full time anew."""
+        tickets, losses, lifetimes = self._places.tickets, self._places.losses, self._places.lifetimes
+        ticket = tickets.load(place.key.resource, place.ticket, place.idempotency_key, place.key_name)
+        tickets.revive(ticket)
+        if loss := losses.find(place.key, place.ticket):
+            losses.remove(loss)
+        now = self._clock.seconds()
+        entry = ticket.entries[place.key.selector] = self._recall(queue, ticket, place, now)
+        if place.standing is WAITING:
+            queue.join(entry)
+            self._queues.waiting += 1
+            lifetimes.arm(entry, self._times.place, now)
+        else:
+            queue.hold(entry, RESTORED[place.standing])
+            lifetimes.arm(entry, queue.scope.lease if place.standing is HOLDING else self._times.claim, now)
