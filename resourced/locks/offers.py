@@ -1,0 +1,178 @@
+"""To whom free units are offered, in what order, and when a request has everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+
+from sortedcontainers import SortedDict
+
+from resourced.locks.matching import (
+    Filter,
+    FirstByName,
+    Need,
+    NeedOrder,
+    Rank,
+    Reached,
+    Unit,
+    become_idle,
+    fill,
+    give,
+    lose,
+    serve,
+    sort,
+)
+from resourced.locks.pool_requests import Grant, Waiting
+from resourced.wants import ALL, Want
+
+
+class Offers:
+    """
+    The requests for several things that wait, and what is kept for them.
+
+    :param first_by_name: tells the rank of the first who waits for a lock by name; nothing if nobody does.
+    """
+
+    def __init__(self, first_by_name: FirstByName) -> None:
+        self._first_by_name = first_by_name
+        self._waiting: dict[Rank, Waiting] = {}
+        # Those for whom nothing is kept.
+        self._yielding: dict[Filter, SortedDict[Rank, Waiting]] = {}
+
+    def add(self, request: Waiting) -> None:
+        """Let a request wait, and keep nothing for it that is free already."""
+        self._waiting[request.rank] = request
+        if request.yields:
+            for need in request.needs:
+                self._yielding.setdefault(need.filter, SortedDict())[request.rank] = request
+        else:
+            self._lay_claim(request)
+
+    def begin(self, request: Waiting) -> Grant | None:
+        """Keep what there is for a request that was added just now, or grant it everything."""
+        if request.yields:
+            return self._try(request)[0]
+        self._fill(request, [])
+        return self._grant(request) if request.complete else None
+
+    def drop(self, request: Waiting) -> list[Unit]:
+        """Let a request wait no more; return what was kept for it."""
+        units = self._withdraw(request)
+        self._forget(request)
+        return units
+
+    def offer(self, *units: Unit) -> list[Grant]:
+        """Let the first in the order who can use them have free units, or keep them."""
+        granted: list[Grant] = []
+        for unit in units:
+            if unit.idle:
+                become_idle(unit)
+        ahead = sorted(units, key=lambda unit: -unit.freed)
+        tried: set[tuple[Want, ...]] = set()
+        while ahead:
+            unit = ahead.pop()
+            if not unit.idle:
+                continue
+            reached = serve(unit, self._first_by_name)
+            before = self._first_to_yield(reached, tried)
+            if before is not None:
+                grant, idle = self._try(before)
+                if grant is None:
+                    tried.add(before.wants)
+                else:
+                    granted.append(grant)
+                ahead += [*idle, unit]
+            elif reached.first is not None:
+                granted += self._give(reached, reached.first)
+        return granted
+
+    def complete(self, needs: Iterable[Need]) -> list[Grant]:
+        """Grant those requests that have everything by now."""
+        requests = {need.rank: self._waiting[need.rank] for need in needs}
+        return [self._grant(request) for _, request in sorted(requests.items()) if request.complete]
+
+    def _give(self, reached: Reached, first: tuple[Filter, NeedOrder]) -> list[Grant]:
+        served = give(reached, *first)
+        if isinstance(served, Need):
+            return self.complete([served])
+        served.free = False
+        return [Grant(None, [(served.key, 0)])]
+
+    def _first_to_yield(self, reached: Reached, tried: set[tuple[Want, ...]]) -> Waiting | None:
+        """Return the first request for which nothing is kept that comes before those who are reached, and that was not tried yet."""
+        most = inf if reached.first is None else reached.first[1][0]
+        first: Waiting | None = None
+        for filter_ in reached.sources:
+            for rank, request in self._yielding.get(filter_, {}).items():
+                if rank >= most:
+                    break
+                # What the first of those who want the same cannot have the others cannot have either.
+                if request.wants not in tried:
+                    first, most = request, rank
+                    break
+        return first
+
+    def _try(self, request: Waiting) -> tuple[Grant | None, list[Unit]]:
+        """
+        Let a request for which nothing is kept have everything at once, or nothing.
+
+        :returns: the grant, and else units that may be idle now.
+        """
+        if any(need.count > len(need.filter.units) for need in request.needs):
+            return None, []
+        lost: list[Need] = []
+        self._lay_claim(request)
+        self._fill(request, lost)
+        if request.complete:
+            return self._grant(request), []
+        units = self._withdraw(request)
+        for need in lost:
+            fill(need, [])
+        return None, units
+
+    def _fill(self, request: Waiting, lost: list[Need]) -> None:
+        """Keep what there is for a request, first what it names."""
+        for need in sorted(request.needs, key=lambda need: not need.filter.selector):
+            while need.lacks and fill(need, lost):
+                pass
+
+    def _lay_claim(self, request: Waiting) -> None:
+        """Let a request be considered for what falls free."""
+        for need in request.needs:
+            if need.count == ALL:
+                need.filter.every[need] = None
+            sort(need)
+
+    def _withdraw(self, request: Waiting) -> list[Unit]:
+        """Consider a request no more; return what was kept for it, which is idle."""
+        units = []
+        for need in request.needs:
+            for unit in list(need.kept):
+                lose(unit)
+                become_idle(unit)
+                units.append(unit)
+            need.filter.every.pop(need, None)
+            need.filter.lacking.pop(need.order, None)
+        return units
+
+    def _grant(self, request: Waiting) -> Grant:
+        """Let a request that is complete have what is kept for it. For all others this changes nothing."""
+        units = []
+        for index, need in enumerate(request.needs):
+            for unit in sorted(need.kept, key=lambda unit: unit.key):
+                lose(unit)
+                unit.free = False
+                units.append((unit.key, index))
+            need.filter.every.pop(need, None)
+            need.filter.lacking.pop(need.order, None)
+        self._forget(request)
+        return Grant(request, units)
+
+    def _forget(self, request: Waiting) -> None:
+        del self._waiting[request.rank]
+        if request.yields:
+            for filter_ in {need.filter for need in request.needs}:
+                yielding = self._yielding[filter_]
+                del yielding[request.rank]
+                if not yielding:
+                    del self._yielding[filter_]

@@ -1,0 +1,94 @@
+"""The units of one resource, and what is asked of them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from resourced.errors import Overloaded
+from resourced.locks.matching import Filter, Unit
+
+#: How many different filters requests may wait for at once in a resource, and how many more are kept because they may be asked for again.
+FILTERS: Final = 1000
+SPARE: Final = 16
+
+
+class Pool:
+    """
+    The units of a resource, and what is asked of them.
+
+    :ivar units: by selector.
+    :ivar filters: by tags, and ``named`` by selector: those that requests ask for, and the units that somebody waits for by name.
+    :ivar version: grows whenever another unit or filter may match.
+    """
+
+    def __init__(self, resource: str) -> None:
+        self.resource = resource
+        self.units: dict[str, Unit] = {}
+        self.filters: dict[frozenset[str], Filter] = {}
+        self.named: dict[str, Filter] = {}
+        self.version = 0
+        self._spare: OrderedDict[frozenset[str], None] = OrderedDict()
+        self._overlaps: dict[Filter, tuple[int, frozenset[Filter]]] = {}
+
+    @property
+    def in_use(self) -> int:
+        """How many filters by tags requests ask for."""
+        return len(self.filters) - len(self._spare)
+
+    def by_tags(self, tags: frozenset[str]) -> Filter:
+        """
+        Return the filter for units that have all of some tags.
+
+        :raises resourced.errors.Overloaded: there are too many.
+        """
+        filter_ = self.filters.get(tags)
+        if filter_ is None:
+            if self.in_use >= FILTERS:
+                raise Overloaded("Requests wait for too many different tags already. Try again later.")
+            filter_ = self.filters[tags] = Filter(self.resource, tags, "")
+            self.version += 1
+            self._spare[tags] = None
+            for unit in self.units.values():
+                if filter_.matches(unit):
+                    filter_.include(unit)
+        return filter_
+
+    def by_name(self, selector: str) -> Filter:
+        """Return the filter for the one unit of a name, which there must be."""
+        filter_ = self.named.get(selector)
+        if filter_ is None:
+            filter_ = self.named[selector] = Filter(self.resource, frozenset(), selector)
+            filter_.include(self.units[selector])
+        return filter_
+
+    def use(self, filter_: Filter) -> None:
+        """Count a request that waits for what a filter matches."""
+        filter_.users += 1
+        self._spare.pop(filter_.tags, None)
+
+    def disuse(self, filter_: Filter) -> None:
+        """Count it no more."""
+        filter_.users -= 1
+        if not filter_.users and not filter_.selector:
+            self._spare[filter_.tags] = None
+            if len(self._spare) > SPARE:
+                self._drop(self.filters.pop(self._spare.popitem(last=False)[0]))
+
+    def drop_name(self, selector: str) -> None:
+        """Forget the filter of a name, which nobody asks for."""
+        self._drop(self.named.pop(selector))
+
+    def _drop(self, filter_: Filter) -> None:
+        self.version += 1
+        self._overlaps.pop(filter_, None)
+        for unit in list(filter_.members):
+            filter_.exclude(unit)
+
+    def overlapping(self, filter_: Filter) -> frozenset[Filter]:
+        """Return the filters by tags that match a unit which a filter matches too."""
+        version, found = self._overlaps.get(filter_, (-1, frozenset()))
+        if version != self.version:
+            found = frozenset(other for unit in filter_.members for other in unit.filters if not other.selector)
+            self._overlaps[filter_] = self.version, found
+        return found
