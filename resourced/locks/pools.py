@@ -221,6 +221,8 @@ class Pools:
         unit = self.units[key] = pool.units[key.selector] = Unit(key)
         unit.free = not self._held(key)
         unit.freed = next(self._freed)
+        if self._first_by_name(key) is not None:
+            pool.by_name(key.selector)
         return unit
 
     def _tidy(self, unit: Unit) -> None:

@@ -221,9 +221,6 @@ class PoolsMachine(RuleBasedStateMachine):
         }
         for request in self.waiting.values():
             self.pools.load(request)
-        for key, ranks in self.queues.items():
-            if ranks and key in self.pools.units:
-                self.pools.wait(key)
         for key in free:
             del self.holders[key]
             if key in self.pools.units:
