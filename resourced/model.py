@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Final, NamedTuple
+
+from resourced.wants import Card, JointRequest
 
 
 class Key(NamedTuple):
@@ -23,11 +26,17 @@ class Resource:
     A resource as it was created.
 
     :ivar timeout: the lease of its locks in whole seconds; 0 means the server's default.
+    :ivar group: what it is decided together with; empty means its own name.
+    :ivar longest: the longest lease that a request may ask for, in whole seconds; 0 means the timeout.
+    :ivar slots: how many units the server makes of it; 0 means none.
     """
 
     id: str
     name: str
     timeout: int
+    group: str = ""
+    longest: int = 0
+    slots: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,10 @@ class Place(NamedTuple):
     :ivar idempotency_key: what a client's ``Idempotency-Key`` came to (64 hex digits), or empty.
     :ivar key_name: the name of the key that the ticket was given to, and that it works for.
     :ivar since: when it began to stand as it does, in milliseconds of the clock of marks, see ``Mark``; 0 if that is not known.
+    :ivar lease: how long its client may be silent while it holds, in seconds; 0 means as the resource says.
+    :ivar priority: -9 to 9; the higher comes first.
+    :ivar joint: the joint request that it belongs to, by ``seq``; 0 if it was asked for by name.
+    :ivar want: which want of that request it meets, from 0 on.
     """
 
     seq: int
@@ -95,6 +108,10 @@ class Place(NamedTuple):
     idempotency_key: str
     key_name: str = ""
     since: int = 0
+    lease: int = 0
+    priority: int = 0
+    joint: int = 0
+    want: int = 0
 
 
 class Write(NamedTuple):
@@ -123,9 +140,13 @@ class EventKind(IntEnum):
     EXPIRY = 3
     BREAK = 4
     WRITE = 5
+    #: A unit was taken out of service.
+    OUT = 6
+    #: A unit is in service again.
+    BACK = 7
 
 
-GRANT, RELEASE, EXPIRY, BREAK, WRITE = EventKind
+GRANT, RELEASE, EXPIRY, BREAK, WRITE, OUT, BACK = EventKind
 
 
 class Breaker(NamedTuple):
@@ -225,6 +246,9 @@ class Step(NamedTuple):
     :ivar removed: a resource that is to be no more.
     :ivar losses: what tickets have lost.
     :ivar forgotten: losses, by ``event``, that are not to be remembered any more.
+    :ivar joints: joint requests that are new or have changed.
+    :ivar joints_gone: joint requests that are no more, by ``seq``.
+    :ivar cards: of units, new or changed; nothing takes a card away.
     """
 
     fence: int
@@ -236,6 +260,9 @@ class Step(NamedTuple):
     removed: Resource | None = None
     losses: Sequence[Loss] = ()
     forgotten: Sequence[int] = ()
+    joints: Sequence[JointRequest] = ()
+    joints_gone: Sequence[int] = ()
+    cards: Sequence[tuple[Key, Card | None]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +282,9 @@ class Batch:
     :ivar event: the highest id of an event that was ever given out, this batch included.
     :ivar losses: what tickets have lost.
     :ivar forgotten: losses, by ``event``, that are not to be remembered any more.
+    :ivar joints: joint requests to insert or to replace, by ``seq``; a ``seq`` occurs once.
+    :ivar joints_gone: the ``seq`` of joint requests to forget.
+    :ivar cards: of units, to insert or to replace; nothing takes a card away.
     """
 
     fence: int
@@ -266,6 +296,9 @@ class Batch:
     event: int = 0
     losses: list[Loss] = field(default_factory=list)
     forgotten: list[int] = field(default_factory=list)
+    joints: list[JointRequest] = field(default_factory=list)
+    joints_gone: list[int] = field(default_factory=list)
+    cards: dict[Key, Card | None] = field(default_factory=dict)
 
 
 class Term(NamedTuple):
@@ -293,19 +326,23 @@ class Snapshot(NamedTuple):
     :ivar epoch: the number of this term; it grows each time.
     :ivar fence: the highest fence that was ever given out.
     :ivar places: every ticket's place, by ``seq``.
-    :ivar timeouts: the timeout of each resource that has places, by its name.
+    :ivar resources: each resource that has places or units, by its name.
     :ivar event: the highest id of an event that was ever given out.
     :ivar losses: what tickets have lost, the oldest first.
     :ivar passed: what the clock of marks showed when there was the last mark, in milliseconds.
+    :ivar joints: every joint request, by ``seq``.
+    :ivar cards: those of all units.
     """
 
     epoch: int
     fence: int
     places: list[Place]
-    timeouts: dict[str, int]
+    resources: dict[str, Resource]
     event: int = 0
     losses: Sequence[Loss] = ()
     passed: int = 0
+    joints: Sequence[JointRequest] = ()
+    cards: Mapping[Key, Card] = MappingProxyType({})
 
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import Enum, auto
 from math import inf, isfinite
@@ -117,13 +117,15 @@ class FaultyStore:
             raise StoreUnavailable("The store did not answer.")
         return snapshot
 
-    async def create_resource(self, name: str, timeout: int) -> Resource:
+    async def create_resource(
+        self, name: str, timeout: int, *, group: str = "", longest: int = 0, slots: int = 0
+    ) -> Resource:
         self._reach()
-        return await self.disk.create_resource(name, timeout)
+        return await self.disk.create_resource(name, timeout, group=group, longest=longest, slots=slots)
 
-    async def change_resource(self, name: str, timeout: int) -> Resource:
+    async def change_resource(self, name: str, changes: Mapping[str, int | str]) -> Resource:
         self._reach()
-        return await self.disk.change_resource(name, timeout)
+        return await self.disk.change_resource(name, changes)
 
     async def list_resources(self, prefix: str, after: str, limit: int) -> list[Resource]:
         self._reach()

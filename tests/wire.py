@@ -149,13 +149,15 @@ class FaultyStore(MemoryStore):
         if name in self.faults:
             raise self.faults[name]
 
-    async def create_resource(self, name: str, timeout: int) -> Resource:
+    async def create_resource(
+        self, name: str, timeout: int, *, group: str = "", longest: int = 0, slots: int = 0
+    ) -> Resource:
         await self._work("create_resource")
-        return await super().create_resource(name, timeout)
+        return await super().create_resource(name, timeout, group=group, longest=longest, slots=slots)
 
-    async def change_resource(self, name: str, timeout: int) -> Resource:
+    async def change_resource(self, name: str, changes: Mapping[str, int | str]) -> Resource:
         await self._work("change_resource")
-        return await super().change_resource(name, timeout)
+        return await super().change_resource(name, changes)
 
     async def find_resource(self, name: str) -> Resource:
         await self._work("find_resource")

@@ -23,7 +23,7 @@ from resourced.api.params import (
     whole,
     writing_of,
 )
-from resourced.api.responses import add_log_fields, answer, done, written
+from resourced.api.responses import add_log_fields, answer, described, done, written
 from resourced.auth.keys import Identity, Permission
 from resourced.deferreds import shielded
 from resourced.locks.requests import Holder, LockCounts, Waiter
@@ -47,7 +47,9 @@ class Steering(Routes):
             request,
             200,
             {
-                "resources": [asdict(resource) | asdict(count) for resource, count in zip(shown, counts, strict=True)],
+                "resources": [
+                    described(resource) | asdict(count) for resource, count in zip(shown, counts, strict=True)
+                ],
                 "next": _next([resource.name for resource in found], page.limit),
             },
         )
@@ -67,7 +69,7 @@ class Steering(Routes):
             request,
             200,
             {
-                **asdict(found),
+                **described(found),
                 **asdict(count),
                 "selectors": _selectors(names[: page.limit], set(written), locked),
                 "next": _next(names, page.limit),
@@ -80,7 +82,7 @@ class Steering(Routes):
         self.authorize(request, Permission.WRITE, resource)
         name = resource_named(resource)
         changed = await shielded(self._change(name, timeout_of(body_of(request))))
-        return answer(request, 200, asdict(changed))
+        return answer(request, 200, described(changed))
 
     @route("/resource/<name:resource>", ["DELETE"])
     async def remove(self, request: Request, resource: str) -> bytes:
@@ -138,7 +140,7 @@ class Steering(Routes):
 
     async def _change(self, name: str, timeout: int) -> Resource:
         """Change a timeout in the store, and then for the locks; once begun it goes on to its end."""
-        changed = await self.store.change_resource(name, timeout)
+        changed = await self.store.change_resource(name, {"timeout": timeout})
         self.locks.redefine(changed)
         return changed
 

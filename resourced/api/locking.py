@@ -29,6 +29,7 @@ from resourced.api.params import (
 from resourced.api.responses import (
     add_log_fields,
     answer,
+    described,
     document,
     done,
     error,
@@ -102,7 +103,7 @@ class Published(Routes):
         identity.require(name)
         resource = await self.store.create_resource(name, timeout)
         request.setHeader(b"location", b"/resource/" + quote(name, safe="").encode())
-        return answer(request, 201, {"id": resource.id, "name": resource.name, "timeout": resource.timeout})
+        return answer(request, 201, described(resource))
 
     @route("/resource/<name:resource>/<name:selector>", ["GET"])
     async def get(self, request: Request, resource: str, selector: str) -> bytes:

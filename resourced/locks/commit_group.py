@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from twisted.internet.defer import Deferred
 
 from resourced.model import Batch, Event, Key, Loss, Place, Resource, Step, Write
+from resourced.wants import Card, JointRequest
 
 
 @dataclass(slots=True)
@@ -31,20 +32,31 @@ class Group:
     reserves: bool = False
     losses: list[Loss] = field(default_factory=list)
     forgotten: list[int] = field(default_factory=list)
+    joints: dict[int, JointRequest] = field(default_factory=dict)
+    joints_gone: dict[int, None] = field(default_factory=dict)
+    cards: dict[Key, Card | None] = field(default_factory=dict)
     began: float = 0.0
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to commit. For events alone there is no commit."""
-        return not (self.places or self.gone or self.writes or self.removed or self.reserves)
+        return not (self.places or self.gone or self.writes or self.removed or self.reserves or self.pooled)
+
+    @property
+    def pooled(self) -> bool:
+        """Whether it is about pools, and so about more than single locks."""
+        return bool(self.joints or self.joints_gone or self.cards)
 
     @property
     def transitions(self) -> int:
         """How many changes it carries."""
-        return len(self.places) + len(self.gone) + len(self.writes) + len(self.removed)
+        singles = len(self.places) + len(self.gone) + len(self.writes) + len(self.removed)
+        return singles + len(self.joints) + len(self.joints_gone) + len(self.cards)
 
-    def keys(self) -> set[Key]:
-        """Return the locks that it is about."""
+    def keys(self) -> set[Key] | None:
+        """Return the locks that it is about; nothing if it may be about any."""
+        if self.pooled:
+            return None
         return {place.key for place in self.places.values()} | set(self.gone.values()) | {w.key for w in self.writes}
 
     def carry_places(self, step: Step, highest: int, ahead: Group | None) -> int:
@@ -64,6 +76,16 @@ class Group:
                 self.fresh.add(place.seq)
             self.places[place.seq] = place
             self.gone.pop(place.seq, None)
+        for joint in step.joints:
+            if joint.seq > highest:
+                highest = joint.seq
+                self.fresh.add(joint.seq)
+            elif ahead is not None and joint.seq in ahead.fresh:
+                self.fresh.add(joint.seq)
+            self.joints[joint.seq] = joint
+        for seq in step.joints_gone:
+            self.joints.pop(seq, None)
+            self.joints_gone[seq] = None
         if step.unannounced:
             self.fresh.add(step.unannounced)
         self.gone.update(step.gone)
@@ -87,4 +109,7 @@ class Group:
             event,
             self.losses,
             self.forgotten,
+            list(self.joints.values()),
+            list(self.joints_gone),
+            self.cards,
         )

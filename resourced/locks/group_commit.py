@@ -220,6 +220,7 @@ class Journal:
             group.writes.append(step.write)
         if step.removed is not None:
             group.removed.append(step.removed)
+        group.cards.update(step.cards)
         self._fence = max(self._fence, step.fence)
         if self.remembers:
             group.losses += step.losses
@@ -234,7 +235,7 @@ class Journal:
             self._happens(GATHER)
             self._soon(self._commit)
         # Without places, only the fences have to be kept of what happens to them.
-        return group.number if self.durable or step.write or step.removed else self._reserving
+        return group.number if self.durable or step.write or step.removed or step.cards else self._reserving
 
     def committed(self, group: int) -> Deferred[None]:
         """Wait until a group is kept; fails with ``StoreUnavailable`` if it could not be."""
@@ -340,7 +341,8 @@ class Journal:
         self._unannounced |= group.fresh | follows.fresh
         if self.durable:
             if self._doubtful is not None:
-                self._doubtful = group.keys() | follows.keys()
+                keys, later = group.keys(), follows.keys()
+                self._doubtful = None if keys is None or later is None else keys | later
             self._followed.distrust(self._doubtful)
         else:
             # What has happened to locks in memory has happened all the same.

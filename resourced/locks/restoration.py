@@ -67,9 +67,9 @@ class Restoration:
         loaded: dict[Key, LockQueue] = {}
         for place in snapshot.places:
             if keys is None or place.key in replaced:
-                timeout = snapshot.timeouts.get(place.key.resource, 0)
+                resource = snapshot.resources.get(place.key.resource)
                 queue = queues.by_key.get(place.key) or queues.open(place.key, self._times.lease)
-                queue.scope.lease = timeout or self._times.lease
+                queue.scope.lease = (resource and resource.timeout) or self._times.lease
                 loaded[place.key] = queue
                 if place.seq in unannounced:
                     self._give_up(queue, place)

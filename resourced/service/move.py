@@ -17,10 +17,11 @@ from resourced.errors import ConfigurationError
 from resourced.model import BREAK, WAITING
 from resourced.service.guard import exclusive
 from resourced.storage.leader_lease import LEADER_LEASE, MARGIN
+from resourced.storage.spelling import RESOURCE_COLUMNS
 from resourced.storage.sql.dialect import Dialect
 from resourced.storage.sql.migration import UNFINISHED, look, prepare
 from resourced.storage.sql.mysql import MySQL
-from resourced.storage.statements import EVENT_COLUMNS, marks
+from resourced.storage.statements import CARD_COLUMNS, EVENT_COLUMNS, marks
 
 Row = tuple[Any, ...]
 
@@ -36,13 +37,15 @@ class Table(NamedTuple):
     """
     A table whose rows are moved.
 
-    :ivar columns: the first one names a row.
+    :ivar columns: the first ones name a row.
     :ivar where: which of its rows count.
+    :ivar named: how many columns name a row.
     """
 
     name: str
     columns: Sequence[str]
     where: str = "1 = 1"
+    named: int = 1
 
     def select(self, where: str = "") -> str:
         """Return the statement that reads rows."""
@@ -52,15 +55,17 @@ class Table(NamedTuple):
 
 
 TABLES: Final = (
-    Table("resource", ("id", "name", "timeout")),
+    Table("resource", RESOURCE_COLUMNS.split(", ")),
     # An original server's column may allow NULL, which is no data.
     Table("resource_data", ("id", "id_resource", "selector", "data", "version"), "data IS NOT NULL"),
     Table("event", EVENT_COLUMNS.split(", ")),
     Table("event_mark", ("passed", "event")),
     Table("loss", ("event", "resource", "selector", "ticket", "key_name")),
+    Table("card", CARD_COLUMNS.split(", "), named=2),
 )
 _EVENT, _LOSS = TABLES[2], TABLES[4]
 _PLACE: Final = Table("place", ("seq", "resource", "selector", "ticket", "standing", "fence", "owner", "key_name"))
+_JOINT: Final = Table("joint_request", ("seq",))
 
 
 class _Side:
@@ -216,7 +221,7 @@ def _check_empty(target: _Side) -> None:
 
     :raises ConfigurationError: there is.
     """
-    for table in (*TABLES, _PLACE):
+    for table in (*TABLES, _PLACE, _JOINT):
         if target.query(f"SELECT COUNT(*) FROM {table.name}") != [(0,)]:
             raise ConfigurationError(
                 f"{target.dialect.describe()} is not empty: there is something in its table {table.name}."
@@ -235,8 +240,12 @@ def _compare(source: _Side, target: _Side, table: Table) -> int:
     """
     count = 0
     for rows in source.each(table):
-        names = [row[0] for row in rows]
+        names = sorted({row[0] for row in rows})
         found = target.query(table.select(f"{table.columns[0]} IN ({marks(names)})"), names)
+        if table.named > 1:
+            # Other rows may begin with the same name.
+            wanted = {row[: table.named] for row in rows}
+            found = [row for row in found if row[: table.named] in wanted]
         missing = set(rows) - set(found)
         if missing or len(found) != len(rows):
             raise ConfigurationError(f"In the table {table.name} not all rows are the same, such as {min(names)}.")

@@ -14,7 +14,7 @@ Documents are not remembered: nobody could read one without asking the store whe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from twisted.internet.interfaces import IReactorTime
@@ -53,13 +53,15 @@ class CachedStore:
         # Since when the store owes answers, the oldest first.
         self._owed: dict[object, float] = {}
 
-    async def create_resource(self, name: str, timeout: int) -> Resource:
+    async def create_resource(
+        self, name: str, timeout: int, *, group: str = "", longest: int = 0, slots: int = 0
+    ) -> Resource:
         with self._asking():
-            return await self._store.create_resource(name, timeout)
+            return await self._store.create_resource(name, timeout, group=group, longest=longest, slots=slots)
 
-    async def change_resource(self, name: str, timeout: int) -> Resource:
+    async def change_resource(self, name: str, changes: Mapping[str, int | str]) -> Resource:
         with self._change([name]), self._asking():
-            return await self._store.change_resource(name, timeout)
+            return await self._store.change_resource(name, changes)
 
     async def list_resources(self, prefix: str, after: str, limit: int) -> list[Resource]:
         with self._asking():

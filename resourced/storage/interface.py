@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from resourced.model import Batch, Document, Event, Key, Mark, Resource, Snapshot, Term, Weight
@@ -15,7 +16,9 @@ class Store(Protocol):
     done.  No exception of a driver leaves this room.
     """
 
-    async def create_resource(self, name: str, timeout: int) -> Resource:
+    async def create_resource(
+        self, name: str, timeout: int, *, group: str = "", longest: int = 0, slots: int = 0
+    ) -> Resource:
         """
         Create a resource.
 
@@ -23,10 +26,11 @@ class Store(Protocol):
         :raises resourced.errors.EpochLost: another daemon is the leader.
         """
 
-    async def change_resource(self, name: str, timeout: int) -> Resource:
+    async def change_resource(self, name: str, changes: Mapping[str, int | str]) -> Resource:
         """
-        Give a resource another timeout.
+        Change a resource.
 
+        :param changes: at least one of ``timeout``, ``group``, ``longest`` and ``slots``, by those names.
         :raises resourced.errors.ResourceNotFound: there is none of this name.
         :raises resourced.errors.EpochLost: another daemon is the leader.
         """

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+from resourced.model import Resource
+
+#: The columns of a resource, in the order of its fields.
+RESOURCE_COLUMNS: Final = "id, name, timeout, resource_group, longest, slots"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,12 @@ SPELLINGS: Final[Mapping[str, Spelling]] = {
 def text(value: str | bytes) -> str:
     """Return a name as text: MySQL keeps exact names as bytes."""
     return value.decode() if isinstance(value, bytes) else value
+
+
+def resource_of(row: Sequence[Any]) -> Resource:
+    """Return a resource by its row of ``RESOURCE_COLUMNS``."""
+    id_, name, timeout, group, longest, slots = row
+    return Resource(text(id_), text(name), timeout_of(timeout), text(group), longest, slots)
 
 
 def timeout_of(value: int | None) -> int:

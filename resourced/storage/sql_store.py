@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import astuple
 from typing import Any, Final, NamedTuple, TypeVar
 
 from resourced.deferreds import Gathered
@@ -23,7 +24,7 @@ from resourced.model import (
     Write,
 )
 from resourced.storage import statements
-from resourced.storage.spelling import text, timeout_of
+from resourced.storage.spelling import RESOURCE_COLUMNS, resource_of, text
 from resourced.storage.sql.executor import Database
 from resourced.storage.sql.pool import DuplicateKey, Transaction
 from resourced.storage.sql.statement import Statement
@@ -45,6 +46,15 @@ _FIRST: Final = " "
 #: to delete a long text takes a while.
 _SWEPT: Final = 100
 _PATIENCE: Final = 0.01
+
+
+#: The columns of what can be changed of a resource, by its fields.
+_COLUMNS: Final[Mapping[str, str]] = {
+    "timeout": "timeout",
+    "group": "resource_group",
+    "longest": "longest",
+    "slots": "slots",
+}
 
 
 class _Row(NamedTuple):
@@ -79,12 +89,14 @@ class SQLStore(SQLEvents):
         self._now = now
         self._reads = Gathered(self._look_at, _TOGETHER)
 
-    async def create_resource(self, name: str, timeout: int) -> Resource:
-        resource = Resource(str(uuid.uuid4()), name, timeout)
+    async def create_resource(
+        self, name: str, timeout: int, *, group: str = "", longest: int = 0, slots: int = 0
+    ) -> Resource:
+        resource = Resource(str(uuid.uuid4()), name, timeout, group, longest, slots)
 
         def create(transaction: Transaction) -> None:
             transaction.execute(
-                "INSERT INTO resource (id, name, timeout) VALUES (%s, %s, %s)", (resource.id, name, timeout)
+                f"INSERT INTO resource ({RESOURCE_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s)", astuple(resource)
             )
 
         try:
@@ -93,24 +105,29 @@ class SQLStore(SQLEvents):
             raise ResourceExists(f"There is a resource named {name!r} already.") from None
         return resource
 
-    async def change_resource(self, name: str, timeout: int) -> Resource:
+    async def change_resource(self, name: str, changes: Mapping[str, int | str]) -> Resource:
+        columns = [_COLUMNS[field] for field in changes]
+
         def change(transaction: Transaction) -> list[tuple[Any, ...]]:
-            transaction.execute("UPDATE resource SET timeout = %s WHERE name = %s", (timeout, name))
-            return transaction.query("SELECT id FROM resource WHERE name = %s", (name,))
+            transaction.execute(
+                f"UPDATE resource SET {', '.join(f'{column} = %s' for column in columns)} WHERE name = %s",
+                (*changes.values(), name),
+            )
+            return transaction.query(f"SELECT {RESOURCE_COLUMNS} FROM resource WHERE name = %s", (name,))
 
         rows = await self._write(change)
         if not rows:
             raise _unknown(name)
-        return Resource(rows[0][0], name, timeout)
+        return resource_of(rows[0])
 
     async def list_resources(self, prefix: str, after: str, limit: int) -> list[Resource]:
         within, bounds = _between("name", prefix, after)
         rows = await self._database.read(
             lambda transaction: transaction.query(
-                f"SELECT id, name, timeout FROM resource WHERE {within} ORDER BY name LIMIT %s", (*bounds, limit)
+                f"SELECT {RESOURCE_COLUMNS} FROM resource WHERE {within} ORDER BY name LIMIT %s", (*bounds, limit)
             )
         )
-        return [Resource(id_, text(name), timeout_of(timeout)) for id_, name, timeout in rows]
+        return list(map(resource_of, rows))
 
     async def list_selectors(self, resource: Resource, prefix: str, after: str, limit: int) -> list[str]:
         within, bounds = _between("selector", prefix, after)
@@ -125,11 +142,11 @@ class SQLStore(SQLEvents):
 
     async def find_resource(self, name: str) -> Resource:
         rows = await self._database.read(
-            lambda transaction: transaction.query("SELECT id, timeout FROM resource WHERE name = %s", (name,))
+            lambda transaction: transaction.query(f"SELECT {RESOURCE_COLUMNS} FROM resource WHERE name = %s", (name,))
         )
         if not rows:
             raise _unknown(name)
-        return Resource(rows[0][0], name, timeout_of(rows[0][1]))
+        return resource_of(rows[0])
 
     async def read(self, resource: Resource, selector: str) -> Document:
         found = await self._reads.get(Key(resource.name, selector))

@@ -8,10 +8,11 @@ from typing import Final, TypeVar
 from resourced.errors import UNDONE, ConfigurationError, EpochLost, StoreUnavailable
 from resourced.model import Key, Loss, Place, Snapshot, Standing, Term
 from resourced.storage import statements
-from resourced.storage.spelling import SPELLINGS, text, timeout_of
+from resourced.storage.spelling import RESOURCE_COLUMNS, SPELLINGS, resource_of, text
 from resourced.storage.sql.executor import Database
 from resourced.storage.sql.health import Fault
 from resourced.storage.sql.pool import Transaction, Work
+from resourced.wants import Card, JointRequest, wants_from
 
 T = TypeVar("T")
 
@@ -139,38 +140,28 @@ class SQLTerms:
         )
         if (epoch, text(owner)) != (self._epoch, self._owner):
             raise EpochLost(_lost(epoch, self._epoch))
-        places = transaction.query(
-            "SELECT seq, resource, selector, ticket, standing, fence, owner, idempotency_key, key_name, since FROM place ORDER BY seq"
-        )
+        places = transaction.query(f"SELECT {statements.PLACE_COLUMNS} FROM place ORDER BY seq")
         losses = transaction.query("SELECT event, resource, selector, ticket, key_name FROM loss ORDER BY event")
+        joints = transaction.query(f"SELECT {statements.JOINT_COLUMNS} FROM joint_request ORDER BY seq")
+        cards = transaction.query(f"SELECT {statements.CARD_COLUMNS} FROM card")
         ((passed,),) = transaction.query("SELECT MAX(passed) FROM event_mark")
-        timeouts = transaction.query(
-            "SELECT name, timeout FROM resource WHERE name IN (SELECT DISTINCT resource FROM place)"
+        resources = transaction.query(
+            f"SELECT {RESOURCE_COLUMNS} FROM resource "
+            "WHERE name IN (SELECT resource FROM place UNION SELECT resource FROM card)"
         )
         return Snapshot(
             epoch=epoch,
             fence=fence,
-            places=[
-                Place(
-                    seq,
-                    Key(text(name), text(part)),
-                    text(ticket),
-                    Standing(standing),
-                    grant,
-                    text(who),
-                    text(idempotency_key),
-                    text(key_name),
-                    since,
-                )
-                for seq, name, part, ticket, standing, grant, who, idempotency_key, key_name, since in places
-            ],
-            timeouts={text(name): timeout_of(timeout) for name, timeout in timeouts},
+            places=[_place(*row) for row in places],
+            resources={resource.name: resource for resource in map(resource_of, resources)},
             event=event,
             losses=tuple(
                 Loss(id_, Key(text(name), text(part)), text(ticket), text(key_name))
                 for id_, name, part, ticket, key_name in losses
             ),
             passed=passed or 0,
+            joints=tuple(_joint(*row) for row in joints),
+            cards=dict(_unit(*row) for row in cards),
         )
 
     def _claim(self, transaction: Transaction, epoch: int, fence: int = 0, event: int = 0) -> None:
@@ -186,3 +177,61 @@ class SQLTerms:
 def _lost(epoch: int, own_epoch: int) -> str:
     """Say why a term is over, by the epoch that the store has and the one that it had."""
     return _LOST if epoch >= own_epoch else _GONE_BACK
+
+
+def _place(
+    seq: int,
+    name: str,
+    part: str,
+    ticket: str,
+    standing: int,
+    fence: int,
+    owner: str,
+    again: str,
+    key_name: str,
+    *rest: int,
+) -> Place:
+    return Place(
+        seq,
+        Key(text(name), text(part)),
+        text(ticket),
+        Standing(standing),
+        fence,
+        text(owner),
+        text(again),
+        text(key_name),
+        *rest,
+    )
+
+
+def _joint(
+    seq: int,
+    ticket: str,
+    wants: str,
+    yields: int,
+    priority: int,
+    lease: int,
+    owner: str,
+    key_name: str,
+    again: str,
+    since: int,
+    granted: int,
+) -> JointRequest:
+    return JointRequest(
+        seq,
+        text(ticket),
+        wants_from(text(wants)),
+        bool(yields),
+        priority,
+        lease,
+        text(owner),
+        text(key_name),
+        text(again),
+        since,
+        bool(granted),
+    )
+
+
+def _unit(name: str, part: str, tags: str, note: str, out: str | None, out_since: int) -> tuple[Key, Card]:
+    card = Card(frozenset(text(tags).split()), text(note), None if out is None else text(out), out_since)
+    return Key(text(name), text(part)), card

@@ -6,8 +6,9 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from resourced.model import Batch, Event, Place, Standing, Write
+from resourced.model import Batch, Event, Key, Place, Standing, Write
 from resourced.storage.sql.statement import Statement
+from resourced.wants import Card, JointRequest, wants_text
 
 #: What the names of removed resources begin with, while their data is being deleted; no client can say such a name.
 REMOVED: Final = "\x01"
@@ -19,7 +20,16 @@ _CHARACTERS: Final = 1 << 20
 #: Fails, if the statement before it has found no row.
 FOUND: Final = Statement("SET @found = IF(ROW_COUNT() = 1, 1, (SELECT 1 UNION SELECT 2))", ())
 
-_PLACE: Final = "REPLACE INTO place (seq, resource, selector, ticket, standing, fence, owner, idempotency_key, key_name, since) VALUES "
+#: The columns of a place, in the order of its fields.
+PLACE_COLUMNS: Final = "seq, resource, selector, ticket, standing, fence, owner, idempotency_key, key_name, since, lease, priority, joint, want"
+#: The columns of a joint request, in the order of its fields.
+JOINT_COLUMNS: Final = "seq, ticket, wants, yields, priority, lease, owner, key_name, idempotency_key, since, granted"
+#: The columns of a unit and its card, in the order of its fields.
+CARD_COLUMNS: Final = "resource, selector, tags, note, out_reason, out_since"
+
+_PLACE: Final = f"REPLACE INTO place ({PLACE_COLUMNS}) VALUES "
+_JOINT: Final = f"REPLACE INTO joint_request ({JOINT_COLUMNS}) VALUES "
+_CARD: Final = f"REPLACE INTO card ({CARD_COLUMNS}) VALUES "
 #: The columns of an event, in the order of its fields.
 EVENT_COLUMNS: Final = "id, kind, at, resource, selector, owner, fence, seconds, key_name, broken_by, reason"
 
@@ -79,14 +89,17 @@ def after(batch: Batch, keep: str) -> Iterator[Statement]:
         yield from _rows(_DATA, lot, f" {keep}")
     for resource in batch.removed:
         yield Statement("UPDATE resource SET name = %s WHERE id = %s", (REMOVED + resource.id, resource.id))
+        yield Statement("DELETE FROM card WHERE resource = %s", (resource.name,))
+    for key, card in batch.cards.items():
+        if card is None:
+            yield Statement("DELETE FROM card WHERE resource = %s AND selector = %s", key)
+    yield from _rows(_CARD, [_card(key, card) for key, card in batch.cards.items() if card is not None])
+    yield from _rows(_JOINT, [_joint(joint) for joint in batch.joints])
+    yield from _named("joint_request", "seq", batch.joints_gone)
     yield from _rows(_EVENT, [_event(event) for event in batch.events])
-    for start in range(0, len(batch.gone), _ROWS):
-        gone = batch.gone[start : start + _ROWS]
-        yield Statement(f"DELETE FROM place WHERE seq IN ({marks(gone)})", gone)
+    yield from _named("place", "seq", batch.gone)
     yield from _rows(_LOSS, [(event, *key, ticket, key_name) for event, key, ticket, key_name in batch.losses])
-    for start in range(0, len(batch.forgotten), _ROWS):
-        forgotten = batch.forgotten[start : start + _ROWS]
-        yield Statement(f"DELETE FROM loss WHERE event IN ({marks(forgotten)})", forgotten)
+    yield from _named("loss", "event", batch.forgotten)
 
 
 def marks(values: Sequence[Any]) -> str:
@@ -99,9 +112,25 @@ def _place(place: Place) -> tuple[Any, ...]:
     return (seq, *key, ticket, int(standing), *rest)
 
 
+def _joint(joint: JointRequest) -> tuple[Any, ...]:
+    seq, ticket, wants, yields, *rest, granted = joint
+    return (seq, ticket, wants_text(wants), int(yields), *rest, int(granted))
+
+
+def _card(key: Key, card: Card) -> tuple[Any, ...]:
+    return (*key, " ".join(sorted(card.tags)), *card[1:])
+
+
 def _event(event: Event) -> tuple[Any, ...]:
     id_, kind, at, key, *rest = event
     return (id_, int(kind), at, *key, *rest)
+
+
+def _named(table: str, column: str, values: Sequence[int]) -> Iterator[Statement]:
+    """Delete the rows of a table that are named by some values."""
+    for start in range(0, len(values), _ROWS):
+        some = values[start : start + _ROWS]
+        yield Statement(f"DELETE FROM {table} WHERE {column} IN ({marks(some)})", some)
 
 
 def _rows(statement: str, rows: Sequence[tuple[Any, ...]], end: str = "") -> Iterator[Statement]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 from uuid import uuid4
 
 from resourced.errors import (
@@ -29,6 +31,7 @@ from resourced.model import (
     Term,
     Weight,
 )
+from resourced.wants import Card, JointRequest
 
 
 @dataclass(slots=True)
@@ -59,6 +62,8 @@ class MemoryStore:
         self.events_kept: dict[int, Event] = {}
         self.marks_kept: dict[int, Mark] = {}
         self.losses: dict[int, Loss] = {}
+        self.joints: dict[int, JointRequest] = {}
+        self.cards: dict[Key, Card] = {}
         self.server = Server()
         # Under which epoch this daemon is the leader, and as whom.
         self._epoch = 0
@@ -70,6 +75,7 @@ class MemoryStore:
         other.resources, other.documents = self.resources, self.documents
         other.places, other.events_kept, other.losses = self.places, self.events_kept, self.losses
         other.marks_kept = self.marks_kept
+        other.joints, other.cards = self.joints, self.cards
         other.server = self.server
         return other
 
@@ -97,11 +103,13 @@ class MemoryStore:
     def _leads(self) -> bool:
         return bool(self._epoch) and self.server.owner is self._owner and self.server.state == "up"
 
-    async def create_resource(self, name: str, timeout: int) -> Resource:
+    async def create_resource(
+        self, name: str, timeout: int, *, group: str = "", longest: int = 0, slots: int = 0
+    ) -> Resource:
         self._claim()
         if name in self.resources:
             raise ResourceExists("There is a resource of this name already.")
-        resource = self.resources[name] = Resource(str(uuid4()), name, timeout)
+        resource = self.resources[name] = Resource(str(uuid4()), name, timeout, group, longest, slots)
         return resource
 
     async def find_resource(self, name: str) -> Resource:
@@ -110,10 +118,11 @@ class MemoryStore:
         except KeyError:
             raise ResourceNotFound("There is no resource of this name.") from None
 
-    async def change_resource(self, name: str, timeout: int) -> Resource:
+    async def change_resource(self, name: str, changes: Mapping[str, int | str]) -> Resource:
         self._claim()
-        found = await self.find_resource(name)
-        resource = self.resources[name] = replace(found, timeout=timeout)
+        found: Any = await self.find_resource(name)
+        resource: Resource = replace(found, **changes)
+        self.resources[name] = resource
         return resource
 
     async def list_resources(self, prefix: str, after: str, limit: int) -> list[Resource]:
@@ -192,11 +201,21 @@ class MemoryStore:
             server.owner, server.state, server.guard = self._owner, "up", guard
         self._epoch = server.epoch
         places = sorted(self.places.values())
-        used = {place.key.resource for place in places}
-        timeouts = {name: resource.timeout for name, resource in self.resources.items() if name in used}
+        used = {place.key.resource for place in places} | {key.resource for key in self.cards}
+        resources = {name: resource for name, resource in self.resources.items() if name in used}
         losses = tuple(sorted(self.losses.values()))
         passed = max(self.marks_kept, default=0)
-        return Snapshot(server.epoch, server.fence, places, timeouts, server.event, losses, passed)
+        return Snapshot(
+            server.epoch,
+            server.fence,
+            places,
+            resources,
+            server.event,
+            losses,
+            passed,
+            tuple(sorted(self.joints.values(), key=lambda joint: joint.seq)),
+            dict(self.cards),
+        )
 
     async def beat(self, guard: str) -> None:
         self._claim()
@@ -218,16 +237,12 @@ class MemoryStore:
             ):
                 raise StoreRefused("The writer does not hold the lock.")
         self._write(batch)
-        for resource in batch.removed:
-            if self.resources.get(resource.name, resource).id == resource.id:
-                self.resources.pop(resource.name, None)
-            for key, document in list(self.documents.items()):
-                if document.resource_id == resource.id:
-                    del self.documents[key]
+        self._remove(batch)
         self.events_kept |= {event.id: event for event in batch.events}
         self.places.update((place.seq, place) for place in batch.places)
         for seq in batch.gone:
             self.places.pop(seq, None)
+        self._pool(batch)
         losses = {loss.event: loss for loss in batch.losses}
         if self.losses.keys() & losses or len(losses) < len(batch.losses):
             raise ValueError("There is a loss of this id already.")
@@ -236,6 +251,26 @@ class MemoryStore:
             self.losses.pop(lost, None)
         self.server.event = max(self.server.event, batch.event)
         self.server.fence = max(self.server.fence, batch.fence)
+
+    def _remove(self, batch: Batch) -> None:
+        for resource in batch.removed:
+            if self.resources.get(resource.name, resource).id == resource.id:
+                self.resources.pop(resource.name, None)
+            for key in [key for key in self.cards if key.resource == resource.name]:
+                del self.cards[key]
+            for key, document in list(self.documents.items()):
+                if document.resource_id == resource.id:
+                    del self.documents[key]
+
+    def _pool(self, batch: Batch) -> None:
+        for unit, card in batch.cards.items():
+            if card is None:
+                self.cards.pop(unit, None)
+            else:
+                self.cards[unit] = card
+        self.joints.update((joint.seq, joint) for joint in batch.joints)
+        for seq in batch.joints_gone:
+            self.joints.pop(seq, None)
 
     def _write(self, batch: Batch) -> None:
         for write in {write.key: write for write in batch.writes}.values():

@@ -599,7 +599,7 @@ class PartyTests(SteeredTestCase):
 
 class LeaseTestCase(SteeredTestCase):
     def change(self, timeout: int, name: str = "printer") -> None:
-        changed = self.now(self.store.change_resource(name, timeout))
+        changed = self.now(self.store.change_resource(name, {"timeout": timeout}))
         self.locks.redefine(changed)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,16 @@ def fill(daemon: Daemon) -> tuple[int, str, str]:
     return lost.fence, held.ticket, waits.ticket
 
 
+def give_cards(path: Path) -> None:
+    """Let some selectors be units, of which two resources have the same."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for resource in ("printer", "caf\u00e9 \u2603"):
+            for selector, out in (("A4", None), ("\u00c14", "cracked \u2603")):
+                connection.execute(
+                    "INSERT INTO card VALUES (?, ?, 'a3 \u00e9t\u00e9', 'left shelf', ?, 5)", (resource, selector, out)
+                )
+
+
 def test_there_and_back(tmp_path, mariadb, environ):
     """All but running locks is the same in MySQL, and in SQLite again; fences and ids go on, and whoever had a lock is told that it is lost."""
     path = tmp_path / "resourced.sqlite"
@@ -88,6 +99,7 @@ def test_there_and_back(tmp_path, mariadb, environ):
         assert (outcome.returncode, outcome.stdout) == (1, "")
         assert outcome.stderr.startswith("resourced move: A daemon serves SQLite")
         daemon.kill()
+        give_cards(path)
         before = picture(sqlite(path))
         assert all(before.values())
 
@@ -233,7 +245,7 @@ def test_every_column_is_moved(tmp_path, mariadb, environ):
     for dialect in (lite, big):
         prepare(dialect, 1 << 20)
     moved = {table.name: set(table.columns) for table in moving.TABLES}
-    own = {"server", "place", "schema_version"}
+    own = {"server", "place", "joint_request", "schema_version"}
     connection = lite.connect(writes=False)
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     columns = {name: {row[1] for row in connection.execute(f"PRAGMA table_info({name})")} for name in tables}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import pytest
@@ -55,8 +55,8 @@ class SlowStore(MemoryStore):
     async def find_resource(self, name: str) -> Resource:
         return await self._do("find", super().find_resource, name)
 
-    async def change_resource(self, name: str, timeout: int) -> Resource:
-        return await self._do("change", super().change_resource, name, timeout)
+    async def change_resource(self, name: str, changes: Mapping[str, int | str]) -> Resource:
+        return await self._do("change", super().change_resource, name, changes)
 
     async def read(self, resource: Resource, selector: str) -> Document:
         return await self._do("read", super().read, resource, selector)
@@ -156,7 +156,7 @@ class CacheTests(SynchronousTestCase):
         asking = self.inner.after["find"] = Deferred()
         self.clock.advance(6)
         old = self.begin(self.store.find_resource("printer"))
-        self.assertEqual(self.now(self.store.change_resource("printer", 7)).timeout, 7)
+        self.assertEqual(self.now(self.store.change_resource("printer", {"timeout": 7})).timeout, 7)
         asking.callback(None)
         self.assertEqual(self.successResultOf(old).timeout, 0)
         self.assertEqual([self.find().timeout for _ in range(2)], [7, 7])
@@ -164,7 +164,7 @@ class CacheTests(SynchronousTestCase):
     def test_during_a_change_the_store_is_asked(self):
         """Neither the old nor the new definition is told from memory while it is not known what is true."""
         gate = self.inner.after["change"] = Deferred()
-        changing = self.begin(self.store.change_resource("printer", 7))
+        changing = self.begin(self.store.change_resource("printer", {"timeout": 7}))
         self.asked_for(3)
         gate.callback(None)
         self.successResultOf(changing)
@@ -173,7 +173,7 @@ class CacheTests(SynchronousTestCase):
     def test_a_failed_change_leaves_doubt_until_the_next_reign(self):
         """It may be done yet: so the store is asked each time, whatever it has shown, until a term has settled it."""
         self.inner.error = StoreUnavailable("away")
-        self.failureResultOf(self.begin(self.store.change_resource("printer", 7)), StoreUnavailable)
+        self.failureResultOf(self.begin(self.store.change_resource("printer", {"timeout": 7})), StoreUnavailable)
         self.inner.error = None
         self.now(self.store.ping())
         self.asked_for(3)
@@ -184,7 +184,7 @@ class CacheTests(SynchronousTestCase):
         """The store may have come to it after the term."""
         change = self.inner.before["change"] = Deferred()
         snapshot = self.inner.after["term"] = Deferred()
-        changing = self.begin(self.store.change_resource("printer", 7))
+        changing = self.begin(self.store.change_resource("printer", {"timeout": 7}))
         reigning = self.begin(lead(self.store))
         change.errback(StoreUnavailable("away"))
         self.failureResultOf(changing, StoreUnavailable)

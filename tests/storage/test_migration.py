@@ -133,7 +133,8 @@ async def test_new_database(backend: Backend) -> None:
     await backend.database().prepare()
     made = picture(backend)
     assert tables(backend) == [
-        *("event", "event_mark", "loss", "place", "resource", "resource_data", "schema_version", "server")
+        *("card", "event", "event_mark", "joint_request", "loss", "place"),
+        *("resource", "resource_data", "schema_version", "server"),
     ]
     assert backend.rows("SELECT version FROM schema_version") == [(len(migrations(backend.kind)),)]
     await backend.database().prepare()
@@ -158,8 +159,16 @@ async def test_lost_places(backend: Backend) -> None:
     await database.prepare()
     number = 7 if backend.kind == "mysql" else 5
     backend.rows("DROP TABLE loss")
-    for column in ("beat", "state", "guard", "restored"):
-        backend.rows(f"ALTER TABLE server DROP COLUMN {column}")
+    later = {
+        "server": ("beat", "state", "guard", "restored"),
+        "resource": ("resource_group", "longest", "slots"),
+        "place": ("lease", "priority", "joint", "want"),
+    }
+    for table, columns in later.items():
+        for column in columns:
+            backend.rows(f"ALTER TABLE {table} DROP COLUMN {column}")
+    for table in ("card", "joint_request"):
+        backend.rows(f"DROP TABLE {table}")
     backend.rows("UPDATE schema_version SET version = %s", number)
     for seq, selector, standing in ((1, "A4", 3), (2, "A5", 2), (3, "A6", 0)):
         backend.rows(

@@ -33,6 +33,7 @@ from resourced.storage.sql.pool import Transaction, Work
 from resourced.storage.sql.statement import Statement
 from resourced.storage.sql_store import SQLStore
 from resourced.storage.statements import EVENT_COLUMNS
+from resourced.wants import ALL, Card, JointRequest, Want
 from tests.leading import lead
 from tests.stores import (  # noqa: F401 - fixtures
     AnyBackend,
@@ -285,13 +286,13 @@ async def test_changed_timeout(any_backend: AnyBackend) -> None:
     store = await any_backend.store()
     await lead(store)
     printer, plotter = await store.create_resource("printer", 300), await store.create_resource("Printer", 7)
-    changed = await store.change_resource("printer", 60)
+    changed = await store.change_resource("printer", {"timeout": 60})
     assert changed == Resource(printer.id, "printer", 60)
-    assert await store.change_resource("printer", 60) == changed
+    assert await store.change_resource("printer", {"timeout": 60}) == changed
     assert await (await any_backend.store()).find_resource("printer") == changed
     assert await store.find_resource("Printer") == plotter
     with pytest.raises(ResourceNotFound):
-        await store.change_resource("scanner", 60)
+        await store.change_resource("scanner", {"timeout": 60})
     assert [found.name for found in await store.list_resources("", "", 9)] == ["Printer", "printer"]
 
 
@@ -510,7 +511,7 @@ async def test_removed_resource(any_backend: AnyBackend) -> None:
     with pytest.raises(ResourceNotFound):
         await store.find_resource("printer")
     with pytest.raises(ResourceNotFound):
-        await store.change_resource("printer", 1)
+        await store.change_resource("printer", {"timeout": 1})
     assert await store.list_resources("", "", 9) == [other]
     new = await store.create_resource("printer", 7)
     assert new.id != old.id
@@ -597,7 +598,7 @@ async def test_reign_finds_what_was_committed(any_backend: AnyBackend) -> None:
     snapshot = await lead(await any_backend.store())
     assert snapshot.fence == 8
     assert snapshot.places == sorted(places)
-    assert snapshot.timeouts == {"printer": 300, "plotter": 0}
+    assert {name: resource.timeout for name, resource in snapshot.resources.items()} == {"printer": 300, "plotter": 0}
 
 
 async def test_places_are_replaced_and_forgotten(any_backend: AnyBackend) -> None:
@@ -637,7 +638,7 @@ async def test_empty_batch(any_backend: AnyBackend) -> None:
     store = await any_backend.store()
     await lead(store)
     await store.commit(Batch(0))
-    assert (await lead(store))[1:] == (0, [], {}, 0, (), 0)
+    assert (await lead(store))[1:] == (0, [], {}, 0, (), 0, (), {})
 
 
 @pytest.mark.parametrize("standing", [Standing.HOLDING, Standing.GRANTED])
@@ -731,7 +732,7 @@ async def test_usurped(any_backend: AnyBackend) -> None:
         old.commit(Batch(2)),
         old.commit(Batch(2, writes=[write(held, printer.id, "2")])),
         old.create_resource("plotter", 0),
-        old.change_resource("printer", 5),
+        old.change_resource("printer", {"timeout": 5}),
         old.commit(Batch(2, removed=[printer])),
         old.forget_events(1),
         old.forget_losses(1),
@@ -753,7 +754,7 @@ async def test_usurped(any_backend: AnyBackend) -> None:
 #: Each way to commit, by the name of its method.
 COMMITS: Mapping[str, Callable[[Store, Resource], Coroutine[Any, Any, object]]] = {
     "create_resource": lambda store, _: store.create_resource("plotter", 0),
-    "change_resource": lambda store, printer: store.change_resource(printer.name, 5),
+    "change_resource": lambda store, printer: store.change_resource(printer.name, {"timeout": 5}),
     "commit": lambda store, _: store.commit(Batch(1)),
     "mark": lambda store, _: store.mark(Mark(1, 1), 0, 1),
     "forget_events": lambda store, _: store.forget_events(1),
@@ -867,10 +868,10 @@ async def test_nobody_writes_before_reigning(any_backend: AnyBackend) -> None:
     store = await any_backend.store()
     with pytest.raises(EpochLost):
         await store.commit(Batch(1, [place(1)]))
-    for attempt in (store.create_resource("printer", 0), store.change_resource("printer", 0)):
+    for attempt in (store.create_resource("printer", 0), store.change_resource("printer", {"timeout": 0})):
         with pytest.raises(EpochLost):
             await attempt
-    assert (await lead(store))[1:] == (0, [], {}, 0, (), 0)
+    assert (await lead(store))[1:] == (0, [], {}, 0, (), 0, (), {})
 
 
 async def test_batch_of_an_earlier_reign(backend: Backend) -> None:
@@ -1030,11 +1031,11 @@ async def test_old_timeouts(backend: Backend) -> None:
     backend.rows("INSERT INTO resource (id, name, timeout) VALUES ('1', 'printer', -5)")
     await store.commit(Batch(0, [place(1)]))
     assert (await store.find_resource("printer")).timeout == 0
-    assert (await lead(store)).timeouts == {"printer": 0}
+    assert (await lead(store)).resources["printer"].timeout == 0
 
 
 STATEMENTS = {
-    "find": ("SELECT id, timeout FROM resource WHERE name = 'n500'", "resource"),
+    "find": ("SELECT id, name, timeout, resource_group, longest, slots FROM resource WHERE name = 'n500'", "resource"),
     "read": (
         (
             "SELECT 0 AS number, r.id, d.id, d.data, d.version FROM resource AS r "
@@ -1210,7 +1211,7 @@ async def test_statements_are_those_that_were_explained(each_mysql: MySQLBackend
     )
     sent = [statement for (statements,) in log for statement in statements.split("; ")]
     for start in (
-        "SELECT id, timeout FROM resource WHERE name = ",
+        "SELECT id, name, timeout, resource_group, longest, slots FROM resource WHERE name = ",
         "SELECT 0 AS number, r.id, d.id, d.data, d.version FROM resource AS r LEFT JOIN resource_data AS d ON d.id_resource = ",
         "SET @held = IF((SELECT COUNT(*) FROM place WHERE seq IN (1) AND standing IN (1, 2) AND ",
         "DELETE FROM place WHERE seq IN (1)",
@@ -1239,3 +1240,97 @@ def test_valid_name(name: str, reason: str) -> None:
     """A name that cannot be kept or sent is told why; every other one is fine."""
     assert reason in valid_name(name)
     assert bool(valid_name(name)) == bool(reason)
+
+
+JOINT = JointRequest(
+    7,
+    "t" * 32,
+    (
+        Want("printer", tags=frozenset({"a3", "\u00e9"}), count=2),
+        Want("plotter", "A/0 \U0001f600"),
+        Want("printer", count=ALL),
+    ),
+    yields=True,
+    priority=-9,
+    lease=12,
+    owner="\u00c1 job",
+    key_name="ci",
+    idempotency_key="f" * 64,
+    since=1_700_000_000_000,
+    granted=False,
+)
+UNIT = Card(frozenset({"a3", "\u00e9t\u00e9"}), "left \U0001f600 shelf\n", "cracked", 1_700_000_000_000)
+
+
+async def test_definitions_survive(any_backend: AnyBackend) -> None:
+    """All that a definition says is kept, and a change of one thing leaves the others as they are."""
+    store = await any_backend.store()
+    await lead(store)
+    printer = await store.create_resource("printer", 300, group="\u00c9tage 2", longest=900, slots=5)
+    assert printer == Resource(printer.id, "printer", 300, "\u00c9tage 2", 900, 5)
+    assert await (await any_backend.store()).find_resource("printer") == printer
+    changed = await store.change_resource("printer", {"longest": 0, "group": ""})
+    assert changed == Resource(printer.id, "printer", 300, "", 0, 5)
+    assert await store.list_resources("", "", 9) == [changed]
+    assert await store.change_resource("printer", {"timeout": 1, "slots": 0}) == Resource(printer.id, "printer", 1)
+
+
+async def test_joint_requests_survive(any_backend: AnyBackend) -> None:
+    """A joint request is known to the next daemon as it was, and so is which of its wants each place meets."""
+    store = await any_backend.store()
+    await lead(store)
+    other = JOINT._replace(seq=8, ticket="u" * 32)
+    await store.commit(Batch(0, joints=[other, JOINT]))
+    assert (await lead(await any_backend.store())).joints == (JOINT, other)
+    store = await any_backend.store()
+    await lead(store)
+    granted = JOINT._replace(granted=True)
+    units = [holder(seq, fence=seq)._replace(joint=7, want=seq - 10, lease=12, priority=-9) for seq in (10, 11)]
+    await store.commit(Batch(11, units, joints=[granted], joints_gone=[8]))
+    snapshot = await lead(await any_backend.store())
+    assert (snapshot.joints, snapshot.places) == ((granted,), units)
+
+
+async def test_cards_survive(any_backend: AnyBackend) -> None:
+    """Cards are known to the next daemon, with the resources of their units, until they are taken away."""
+    store = await any_backend.store()
+    await lead(store)
+    printer = await store.create_resource("printer", 300, group="office")
+    await store.create_resource("plotter", 0)
+    red, blue = Key("printer", "red \U0001f600"), Key("printer", "blue")
+    await store.commit(Batch(0, cards={red: UNIT, blue: Card()}))
+    snapshot = await lead(await any_backend.store())
+    assert snapshot.cards == {red: UNIT, blue: Card()}
+    assert snapshot.resources == {"printer": printer}
+    store = await any_backend.store()
+    await lead(store)
+    back = UNIT._replace(out=None, out_since=0)
+    await store.commit(Batch(0, cards={red: back, blue: None, Key("printer", "none"): None}))
+    assert (await lead(await any_backend.store())).cards == {red: back}
+
+
+async def test_removed_pool(any_backend: AnyBackend) -> None:
+    """The cards of a removed resource go with it: one of the same name has no units."""
+    store = await any_backend.store()
+    await lead(store)
+    printer = await store.create_resource("printer", 0)
+    red, other = Key("printer", "red"), Key("plotter", "red")
+    await store.commit(Batch(0, cards={red: UNIT, other: UNIT}))
+    await store.commit(Batch(0, removed=[printer]))
+    await store.create_resource("printer", 0)
+    assert (await lead(await any_backend.store())).cards == {other: UNIT}
+
+
+async def test_a_large_pool(any_backend: AnyBackend) -> None:
+    """A thousand units are granted in one batch."""
+    store = await any_backend.store()
+    await lead(store)
+    keys = [Key("printer", f"u{number}") for number in range(1, 1001)]
+    await store.commit(Batch(0, cards=dict.fromkeys(keys, UNIT)))
+    units = [
+        place(seq, key, fence=seq, standing=Standing.HOLDING)._replace(joint=1, want=2)
+        for seq, key in enumerate(keys, 2)
+    ]
+    await store.commit(Batch(1001, units, joints=[JOINT._replace(seq=1, granted=True)]))
+    snapshot = await lead(await any_backend.store())
+    assert (snapshot.places, len(snapshot.cards)) == (units, 1000)

@@ -32,11 +32,11 @@ def length(script: Sequence[Statement]) -> int:
     )
 
 
-def _literal(value: str | float) -> str | float:
+def _literal(value: str | float | None) -> str | float:
     if isinstance(value, str):
         # Letters and digits, of whatever script, stand for themselves, and most names are nothing else.
         return f"'{value if value.isalnum() else escape_string(value)}'"
     if isinstance(value, float) and "e" not in (text := repr(value)):
         # It would be taken for a decimal number.
         return f"{text}e0"
-    return value
+    return "NULL" if value is None else value
