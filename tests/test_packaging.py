@@ -89,18 +89,20 @@ def check_programs(programs, cwd):
 
 
 def test_wheel_contents(built):
-    """The wheel holds every module, the SQL files, the page, the marker of its types, and the plugin, but no part of Twisted."""
+    """The wheel holds every module, the SQL files, the API's description, the page, the marker of its types, and the plugin, but no part of Twisted."""
     with zipfile.ZipFile(built[0]) as wheel:
         held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     package = TREE / "resourced"
     needed = [
         *package.rglob("*.py"),
         *package.glob("schema/**/*.sql"),
+        *package.glob("api/*.yaml"),
         *package.glob("ui/*"),
         package / "py.typed",
     ]
     expected = {path.relative_to(TREE).as_posix() for path in needed}
     assert any(name.endswith(".sql") for name in expected)
+    assert any(name.endswith(".yaml") for name in expected)
     assert any(name.endswith(".js") for name in expected)
     assert held == expected | {"twisted/plugins/resourced_plugin.py"}
 
@@ -115,7 +117,7 @@ def test_sdist_contents(built):
     others = {
         *("Makefile", "LICENSE", "NEWS.rst", "README.rst", "CONTRIBUTING.rst", "setup.cfg", "setup.py"),
         *("pyproject.toml", "ruff.toml", ".ci/run", "etc/resourced.service", "etc/default/resourced"),
-        *("resourced/py.typed", "twisted/plugins/resourced_plugin.py"),
+        *("resourced/py.typed", "resourced/api/openapi.yaml", "twisted/plugins/resourced_plugin.py"),
     }
     assert (tests | schema | page | others) - held == set()
 
