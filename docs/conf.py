@@ -4,14 +4,14 @@ import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 project = "resourced"
 author = "resourced contributors"
 project_copyright = "resourced contributors"
 version = release = version_of("resourced")
 
-extensions = ["sphinx.ext.autodoc", "tables", "diagrams"]
+extensions = ["sphinx.ext.autodoc", "docs.tables", "docs.operations", "docs.diagrams"]
 exclude_patterns = ["_build"]
 # ``--option`` stays as it is to be typed.
 smartquotes = False

@@ -49,7 +49,7 @@ def _setting(setting: Setting) -> str:
     value = "" if setting.flag else " VALUE"
     return (
         f".. envvar:: {setting.variable}\n\n"
-        f"   {_escaped(setting.summary)}.\n\n"
+        f"   {escaped(setting.summary)}.\n\n"
         f"   Option ``--{setting.option}{value}``, default {default}.\n"
     )
 
@@ -76,7 +76,7 @@ def _sample_name(metric: Metric) -> str:
 def _metric(name: str, metric: Metric) -> str:
     labels = [f"``{label}``" for label in getattr(metric, "_labelnames", ())]
     by = f", by {', '.join(labels)}" if labels else ""
-    return f"``{name}`` ({metric.type}{by})\n   {_escaped(metric.documentation)}\n"
+    return f"``{name}`` ({metric.type}{by})\n   {escaped(metric.documentation)}\n"
 
 
 def errors_as_text() -> str:
@@ -94,7 +94,7 @@ def errors_as_text() -> str:
     lines += ["     - meaning"]
     first = {row[:2]: row for row in reversed(rows)}
     for status, code, meaning in sorted(first.values()):
-        lines += [f"   * - {status}", f"     - ``{code}``", f"     - {_escaped(' '.join(meaning.split()))}"]
+        lines += [f"   * - {status}", f"     - ``{code}``", f"     - {escaped(' '.join(meaning.split()))}"]
     return "\n".join(lines)
 
 
@@ -141,7 +141,7 @@ def _as_written(node: ast.expr) -> str:
     return str(node.value) if isinstance(node, ast.Constant) else "…"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Let nothing in a text that is not within double backquotes mean anything to reStructuredText."""
     parts = re.split(r"(``.+?``)", text)
     return "".join(part if part.startswith("``") else re.sub(r"([*_`|\\])", r"\\\1", part) for part in parts)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from docs.diagrams import imports, packages, reduced
+from docs.operations import operations_as_text
 from docs.tables import errors_as_text, settings_as_text
 from resourced.api.openapi import description
 from resourced.config import SETTINGS
@@ -73,6 +74,22 @@ def test_every_error():
     }
     assert len(expected) > 20
     assert expected - rows - {("429", "quota")} == set()
+
+
+def test_every_operation():
+    """The page of operations has each path once with each of its methods, and every parameter, schema and code of an error."""
+    document = description()
+    text = operations_as_text(document)
+    sections = dict(re.findall(r"^``(/[^`]*)``\n-+\n(.*?)(?=^\S+\n-+\n|\Z)", text, re.MULTILINE | re.DOTALL))
+    assert list(sections) == list(document["paths"])
+    for path, item in document["paths"].items():
+        methods = re.findall(r"^``([A-Z]+)``$", sections[path], re.MULTILINE)
+        assert set(methods) - {"HEAD"} == {method.upper() for method in item} - {"HEAD", "PARAMETERS"}
+        assert len(set(methods)) == len(methods)
+    names = {parameter["name"] for parameter in document["components"]["parameters"].values()}
+    assert {name for name in names if f"* ``{name}`` (" not in text} == set()
+    assert {name for name in document["components"]["schemas"] if f"\n{name}\n   " not in text} == set()
+    assert {code for code in codes(json.loads(json.dumps(document["paths"]))) if f"``{code}``" not in text} == set()
 
 
 def test_glossary():
