@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from twisted.internet.interfaces import IReactorTime
@@ -33,9 +34,14 @@ class Access(NamedTuple):
     notes: Mapping[str, object]
 
 
+#: What monitors ask for.
+_PROBES = ("/health", "/metrics")
+
+
 def _is_news(access: Access) -> bool:
     """Tell whether a request is more than that of a monitor which finds everything well."""
-    return access.status >= 400 or access.uri.partition("?")[0] not in {"/health", "/metrics"}
+    uri = access.uri
+    return not uri.startswith(_PROBES) or access.status >= 400 or uri.partition("?")[0] not in _PROBES
 
 
 #: Which requests are in the access log, by the setting of it.
@@ -103,17 +109,25 @@ def logged(method: bytes, uri: bytes) -> tuple[str, str]:
 def _said(access: Access) -> str:
     """Write the line about a request."""
     notes = access.notes
-    line = f"{access.method} {access.uri} {access.status} {access.ms:.1f} ms"
-    if "key" in notes:
-        # Before the owner: that is the client's own word, and may look like any field after it.
-        line += f" key={printable(str(notes['key']))}"
-    if "owner" in notes:
-        line += f" owner={printable(str(notes['owner']))}"
+    line = (
+        f"{access.method} {access.uri} {access.status} {access.ms:.1f} ms{_asker(notes.get('key'), notes.get('owner'))}"
+    )
     if "fence" in notes:
         line += f" fence={notes['fence']}"
     if access.status in REFUSED:
         line += f" peer={printable(access.peer)}"
     return line
+
+
+@lru_cache(256)
+def _asker(key: object, owner: object) -> str:
+    """
+    Write who has sent a request.
+
+    The key comes before the owner: that is the client's own word, and may look like any field after it.
+    """
+    said = "" if key is None else f" key={printable(str(key))}"
+    return said if owner is None else f"{said} owner={printable(str(owner))}"
 
 
 def _fields(access: Access) -> dict[str, Any]:
