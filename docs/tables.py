@@ -22,12 +22,13 @@ from sphinx.util.docutils import SphinxDirective
 
 import resourced
 from resourced.api.base import STATUSES, status_of
-from resourced.config import SETTINGS, Config, Setting
+from resourced.config import Config
 from resourced.errors import BadRequest, QuotaExceeded, ResourcedError
 from resourced.http import routing
 from resourced.metrics.collect import Metrics
 from resourced.metrics.gauges import gauges_of
 from resourced.quotas import MAX_PLACES, MAX_QUEUE, NAMES
+from resourced.settings import SETTINGS, Setting
 from resourced.storage.sql.health import Fault
 
 QUOTAS = (*NAMES, MAX_QUEUE, MAX_PLACES)

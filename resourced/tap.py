@@ -24,7 +24,7 @@ from resourced.assembly import Surroundings, assemble
 from resourced.auth.key_command import run as run_key_command
 from resourced.auth.key_file import KeyFile
 from resourced.clock import count_monotonically, elapsed
-from resourced.config import OPTION_FLAGS, OPTION_PARAMETERS, Config, MySQLSettings, SQLiteSettings, store_of
+from resourced.config import Config, MySQLSettings, SQLiteSettings, store_of
 from resourced.errors import ConfigurationError, ResourcedError
 from resourced.http.ciphers import require_forward_secrecy
 from resourced.metrics.collect import Metrics
@@ -40,6 +40,7 @@ from resourced.service.move import move
 from resourced.service.restoration import restore
 from resourced.service.retention import Retention
 from resourced.service.systemd import ServiceManager
+from resourced.settings import OPTION_FLAGS, OPTION_PARAMETERS
 from resourced.storage.sql.dialect import Dialect
 from resourced.storage.sql.executor import Database
 from resourced.storage.sql.mysql import MySQL

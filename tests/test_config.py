@@ -10,16 +10,10 @@ from hypothesis import strategies as st
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.config import (
-    OPTION_FLAGS,
-    OPTION_PARAMETERS,
-    SETTINGS,
-    Config,
-    MySQLSettings,
-    SQLiteSettings,
-)
+from resourced.config import Config, MySQLSettings, SQLiteSettings
 from resourced.errors import ConfigurationError
 from resourced.forwarded import TrustedProxies
+from resourced.settings import OPTION_FLAGS, OPTION_PARAMETERS, SETTINGS
 
 pytestmark = pytest.mark.trial
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.config import SETTINGS
+from resourced.settings import SETTINGS
 
 pytestmark = pytest.mark.trial
 

@@ -12,7 +12,7 @@ from docs.diagrams import imports, packages, reduced
 from docs.operations import operations_as_text
 from docs.tables import errors_as_text, settings_as_text
 from resourced.api.openapi import description
-from resourced.config import SETTINGS
+from resourced.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"

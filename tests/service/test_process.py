@@ -20,7 +20,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from resourced.config import SETTINGS
+from resourced.settings import SETTINGS
 from tests.clocks import Clocks
 from tests.daemon import KEYS, LOCK, PATIENCE, READ, RESOURCED, TWISTD, Answer, Daemon, eventually
 from tests.mariadb import MariaDB
