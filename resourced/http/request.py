@@ -57,7 +57,7 @@ class EdgeRequest(Request):
         if self.path in {b"/health", b"/metrics"}:
             # Whoever asks how the server does has to learn it above all when it does badly.
             return True
-        if site.busy >= site.limits.requests or not site.budget.has_room(0):
+        if site.busy >= site.limits.requests or site.budget.used > site.budget.most:
             # Before it costs anything: the more come, the less there is time for.
             self.setHeader(b"retry-after", b"1")
             self.answer(json_error(self, 503, "overloaded", "The server has too much to do. Try again later."))

@@ -71,7 +71,10 @@ class Link:
         transport = self._transport
         if not (self._direct and transport.connected and not transport.disconnecting):
             return False
-        self._sockets.gather(self, data)
+        if self._sockets.reading:
+            self._sockets.gather(self, data)
+        else:
+            self.pass_on(data)
         return True
 
     def leave(self) -> None:
@@ -126,10 +129,10 @@ class Sockets:
     # -- Answers
 
     def gather(self, link: Link, answer: bytes) -> None:
-        """Send an answer now, or when all connections are read that have something."""
+        """Send an answer when all connections are read that have something."""
         self._gathered.append((link, answer))
         self._size += len(answer)
-        if not self.reading or self._size > GATHERED:
+        if self._size > GATHERED:
             self.flush()
 
     def flush(self) -> None:
