@@ -1,4 +1,4 @@
-"""State machines as tables: from a state and what happens in it to the state that follows."""
+"""State machines as tables: a row for each state, and in it the state that follows each event. What is not there must not happen. Pure."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class IllegalTransition(Exception):
     """Something has happened that must not happen in this state: a bug."""
 
 
-def next_state(transitions: Mapping[tuple[State, Event], State], state: State, event: Event) -> State:
+def next_state(transitions: Mapping[State, Mapping[Event, State]], state: State, event: Event) -> State:
     """
     Return the state that follows.
 
     :raises IllegalTransition: the table does not allow this event in this state.
     """
     try:
-        return transitions[state, event]
+        return transitions[state][event]
     except KeyError:
         raise IllegalTransition(f"{event} must not happen in {state}.") from None

@@ -44,7 +44,7 @@ ONLY = {
     "client": {"model", "clock"},
     "cli": {"client", "model", "errors", "clock"},
     "pytest_plugin": {"client", "testing"},
-    "storage.sql.direct": {"storage.sql.mysql", "storage.sql.statement"},
+    "storage.sql.direct": {"storage.sql.mysql", "storage.sql.statement", "transitions"},
     "http.fast": {"http", "forwarded"},
 }
 

@@ -17,15 +17,33 @@ from twisted.web.http import Request
 
 from resourced.forwarded import UNIX
 from resourced.http.access_log import Access, logged
-from resourced.http.connection_state import TRANSITIONS, Event, State
+from resourced.http.connection_state import (
+    ANSWERED,
+    ANSWERING,
+    BEGIN,
+    BODY,
+    BODY_COMPLETE,
+    CLOSE,
+    CLOSED,
+    CLOSING,
+    FAST,
+    HEAD,
+    HEAD_COMPLETE,
+    IDLE,
+    LOST,
+    PLAIN,
+    REFUSE,
+    TRANSITIONS,
+    ConnectionEvent,
+    ConnectionState,
+)
 from resourced.http.deadline import Deadline
 from resourced.http.edge import Edge
 from resourced.http.json_errors import closing_answer, error_body
 from resourced.http.strict import REQUEST_LINE, StrictChannel
+from resourced.transitions import next_state
 
 #: To look a member up in its class each time takes ten times as long.
-IDLE, HEAD, BODY, ANSWERING, FAST, CLOSING, CLOSED = State
-BEGIN, HEAD_COMPLETE, BODY_COMPLETE, PLAIN, ANSWERED, REFUSE, CLOSE, LOST = Event
 _READING = (HEAD, BODY)
 _BUSY = (ANSWERING, FAST)
 _OVER = (CLOSING, CLOSED)
@@ -49,7 +67,7 @@ class Channel(StrictChannel):
     #: Whether the peer is a proxy that is believed when it says who its clients are.
     proxied = False
 
-    state: State = IDLE
+    state: ConnectionState = IDLE
     _deadline: Deadline
     _began = 0.0
 
@@ -78,9 +96,9 @@ class Channel(StrictChannel):
         """Whether a request has begun of which it is not known yet what it asks for."""
         return self.state is HEAD
 
-    def _move(self, event: Event) -> None:
+    def _move(self, event: ConnectionEvent) -> None:
         """Take the one step that the table has for an event."""
-        self.state = TRANSITIONS[self.state][event]
+        self.state = next_state(TRANSITIONS, self.state, event)
 
     # What Twisted tells about the connection.
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from resourced.locks.transitions import Named
 from resourced.model import GRANTED, HOLDING, WAITING, Standing
+from resourced.transitions import Named
 
 
 class EntryState(Named):
@@ -40,22 +40,14 @@ class EntryEvent(Named):
 NEW, QUEUED, OFFERED, UNCLAIMED, HELD, ENDED = EntryState
 QUEUE, OFFER, ASSIGN, LEAVE, USE, END = EntryEvent
 
-TRANSITIONS: Final[Mapping[tuple[EntryState, EntryEvent], EntryState]] = {
-    (NEW, QUEUE): QUEUED,
-    (NEW, OFFER): OFFERED,
-    # Only when it is read from the store.
-    (NEW, ASSIGN): UNCLAIMED,
-    (QUEUED, OFFER): OFFERED,
-    (QUEUED, ASSIGN): UNCLAIMED,
-    (QUEUED, END): ENDED,
-    (OFFERED, LEAVE): UNCLAIMED,
-    (OFFERED, USE): HELD,
-    (OFFERED, END): ENDED,
-    (UNCLAIMED, LEAVE): UNCLAIMED,
-    (UNCLAIMED, USE): HELD,
-    (UNCLAIMED, END): ENDED,
-    (HELD, USE): HELD,
-    (HELD, END): ENDED,
+TRANSITIONS: Final[Mapping[EntryState, Mapping[EntryEvent, EntryState]]] = {
+    # Only what is read from the store is assigned at once.
+    NEW: {QUEUE: QUEUED, OFFER: OFFERED, ASSIGN: UNCLAIMED},
+    QUEUED: {OFFER: OFFERED, ASSIGN: UNCLAIMED, END: ENDED},
+    OFFERED: {LEAVE: UNCLAIMED, USE: HELD, END: ENDED},
+    UNCLAIMED: {LEAVE: UNCLAIMED, USE: HELD, END: ENDED},
+    HELD: {USE: HELD, END: ENDED},
+    ENDED: {},
 }
 
 #: How the store keeps each state. An entry that is new or over is not kept.

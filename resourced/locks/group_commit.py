@@ -44,10 +44,10 @@ from resourced.locks.journal_states import (
     JournalEvent,
     JournalState,
 )
-from resourced.locks.transitions import next_state
 from resourced.model import WRITE, Batch, Event, Key, Loss, Snapshot, Step, Term
 from resourced.storage.interface import Store
 from resourced.storage.leader_lease import LeaderLease
+from resourced.transitions import next_state
 
 log = Logger()
 
@@ -197,7 +197,7 @@ class Journal:
     def begin_anew(self) -> None:
         """Begin a new term, in which nothing counts but what the store knows by then: it is another one, and may know less."""
         before = self._state
-        if (before, RESTART) not in TRANSITIONS:
+        if RESTART not in TRANSITIONS[before]:
             return
         self._happens(RESTART)
         if self.durable:

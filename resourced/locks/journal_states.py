@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from resourced.locks.transitions import Named
+from resourced.transitions import Named
 
 
 class JournalState(Named):
@@ -50,32 +50,21 @@ BEGIN, BEGUN, REFUSED, GATHER, SEND, EMPTY, COMMITTED, FAIL, RESTART, STEP_DOWN,
 #: The states in which decisions can be kept.
 LEADING: Final = frozenset({IDLE, GATHERING, COMMITTING})
 
-TRANSITIONS: Final[Mapping[tuple[JournalState, JournalEvent], JournalState]] = {
-    (NEW, BEGIN): OPENING,
-    (OPENING, BEGUN): IDLE,
-    (OPENING, REFUSED): NEW,
-    (IDLE, GATHER): GATHERING,
-    (IDLE, SEND): COMMITTING,
-    (IDLE, RESTART): FAILED,
-    (GATHERING, SEND): COMMITTING,
-    (GATHERING, EMPTY): IDLE,
-    (GATHERING, RESTART): FAILED,
-    (COMMITTING, COMMITTED): IDLE,
-    (COMMITTING, FAIL): FAILED,
-    (COMMITTING, RESTART): DISCARDING,
-    (DISCARDING, RESTART): DISCARDING,
-    (DISCARDING, COMMITTED): FAILED,
-    (DISCARDING, FAIL): FAILED,
-    (FAILED, BEGIN): RECOVERING,
-    (FAILED, RESTART): FAILED,
-    (RECOVERING, BEGUN): IDLE,
-    (RECOVERING, REFUSED): FAILED,
-    # What the store says of the term it was asked for does not count any more.
-    (RECOVERING, RESTART): FAILED,
+#: What ends the journal from most states.
+_ENDS: Final[Mapping[JournalEvent, JournalState]] = {STEP_DOWN: STEPPED_DOWN, CLOSE: CLOSED}
+
+TRANSITIONS: Final[Mapping[JournalState, Mapping[JournalEvent, JournalState]]] = {
+    NEW: {BEGIN: OPENING, **_ENDS},
+    OPENING: {BEGUN: IDLE, REFUSED: NEW, **_ENDS},
+    IDLE: {GATHER: GATHERING, SEND: COMMITTING, RESTART: FAILED, **_ENDS},
+    GATHERING: {SEND: COMMITTING, EMPTY: IDLE, RESTART: FAILED, **_ENDS},
+    # The end waits for the commit.
+    COMMITTING: {COMMITTED: IDLE, FAIL: FAILED, RESTART: DISCARDING, STEP_DOWN: STEPPED_DOWN},
+    DISCARDING: {RESTART: DISCARDING, COMMITTED: FAILED, FAIL: FAILED, STEP_DOWN: STEPPED_DOWN},
+    FAILED: {BEGIN: RECOVERING, RESTART: FAILED, **_ENDS},
+    # After a restart, what the store says of the term it was asked for does not count any more.
+    RECOVERING: {BEGUN: IDLE, REFUSED: FAILED, RESTART: FAILED, **_ENDS},
     # A commit may still be under way.
-    (STEPPED_DOWN, COMMITTED): STEPPED_DOWN,
-    (STEPPED_DOWN, FAIL): STEPPED_DOWN,
-    (STEPPED_DOWN, CLOSE): STEPPED_DOWN,
-    **{(state, STEP_DOWN): STEPPED_DOWN for state in JournalState},
-    **{(state, CLOSE): CLOSED for state in (NEW, OPENING, IDLE, GATHERING, FAILED, RECOVERING, CLOSED)},
+    STEPPED_DOWN: dict.fromkeys((COMMITTED, FAIL, CLOSE, STEP_DOWN), STEPPED_DOWN),
+    CLOSED: _ENDS,
 }

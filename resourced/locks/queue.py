@@ -13,9 +13,9 @@ from resourced.deferreds import waiter_in, wake
 from resourced.errors import StoreUnavailable
 from resourced.locks.entry_states import END, ENDED, HELD, NEW, QUEUE, STORED, TRANSITIONS, EntryEvent
 from resourced.locks.sorted_index import Index
-from resourced.locks.transitions import next_state
 from resourced.model import WAITING, Key, Place
 from resourced.quotas import Tenant
+from resourced.transitions import next_state
 
 
 class Ticket:
@@ -119,7 +119,7 @@ class Entry:
         """
         Change the state.
 
-        :raises resourced.locks.transitions.IllegalTransition: this must not happen in this state.
+        :raises resourced.transitions.IllegalTransition: this must not happen in this state.
         """
         state = self.state = next_state(TRANSITIONS, self.state, event)
         if state is not ENDED:

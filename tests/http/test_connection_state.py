@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from enum import Enum
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from twisted.internet.error import ConnectionDone
@@ -15,40 +13,32 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from resourced.http.channel import Channel
-from resourced.http.connection_state import TRANSITIONS, Event, State
+from resourced.http.connection_state import TRANSITIONS, ConnectionEvent, ConnectionState
 from resourced.http.fast.connection import FastSite
 from resourced.http.request import EdgeRequest
 from resourced.http.site import ResourcedSite
-
-
-def reached(table: Mapping[Any, Mapping[Any, Any]], first: Enum) -> set[Enum]:
-    """Return all states that a table leads to from the first one."""
-    known: set[Enum] = {first}
-    new = {first}
-    while new:
-        new = {after for state in new for after in table[state].values()} - known
-        known |= new
-    return known
+from resourced.transitions import IllegalTransition
+from tests.states import reached
 
 
 def test_every_state_can_come() -> None:
     """Each state has its row, and there is a way to it."""
-    assert set(TRANSITIONS) == set(State) == reached(TRANSITIONS, State.IDLE)
+    assert set(TRANSITIONS) == set(ConnectionState) == reached(TRANSITIONS, ConnectionState.IDLE)
 
 
 def test_the_end() -> None:
     """A connection can be lost in any state; what is closing or closed takes no request any more."""
-    assert {row[Event.LOST] for row in TRANSITIONS.values()} == {State.CLOSED}
-    assert reached(TRANSITIONS, State.CLOSING) == {State.CLOSING, State.CLOSED}
-    assert reached(TRANSITIONS, State.CLOSED) == {State.CLOSED}
+    assert {row[ConnectionEvent.LOST] for row in TRANSITIONS.values()} == {ConnectionState.CLOSED}
+    assert reached(TRANSITIONS, ConnectionState.CLOSING) == {ConnectionState.CLOSING, ConnectionState.CLOSED}
+    assert reached(TRANSITIONS, ConnectionState.CLOSED) == {ConnectionState.CLOSED}
 
 
 def test_an_answer_is_finished_before_the_connection_closes() -> None:
     """To close waits for an answer; only to refuse and to lose the connection do not."""
-    for state in (State.ANSWERING, State.FAST):
-        assert TRANSITIONS[state][Event.CLOSE] is state
-        assert Event.BEGIN not in TRANSITIONS[state]
-        assert Event.PLAIN not in TRANSITIONS[state]
+    for state in (ConnectionState.ANSWERING, ConnectionState.FAST):
+        assert TRANSITIONS[state][ConnectionEvent.CLOSE] is state
+        assert ConnectionEvent.BEGIN not in TRANSITIONS[state]
+        assert ConnectionEvent.PLAIN not in TRANSITIONS[state]
 
 
 class Waits(Resource):
@@ -71,7 +61,7 @@ def connection(request: pytest.FixtureRequest) -> Iterator[tuple[Channel, Waits]
     channel = request.param(leaf, Clock()).buildProtocol(None)
     channel.makeConnection(StringTransport(lenient=True))
     yield channel, leaf
-    if channel.state is not State.CLOSED:
+    if channel.state is not ConnectionState.CLOSED:
         channel.connectionLost(Failure(ConnectionDone()))
 
 
@@ -82,16 +72,16 @@ def test_a_request_in_pieces(connection: tuple[Channel, Waits]) -> None:
     for piece in (b"PUT /a HTTP/1.1\r\n", b"Host: a\r\nContent-Length: 2\r\n\r\n", b"{}"):
         channel.dataReceived(piece)
         states.append(channel.state)
-    assert states == [State.IDLE, State.HEAD, State.BODY, State.ANSWERING]
+    assert states == [ConnectionState.IDLE, ConnectionState.HEAD, ConnectionState.BODY, ConnectionState.ANSWERING]
     leaf.requests.pop().answer(b"")
-    assert channel.state is State.IDLE
+    assert channel.state is ConnectionState.IDLE
 
 
 def test_a_plain_request(connection: tuple[Channel, Waits]) -> None:
     """A request in one piece is answered, on the fast path if there is one; the next one waits."""
     channel, leaf = connection
     channel.dataReceived(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert channel.state is (State.FAST if isinstance(channel.site, FastSite) else State.ANSWERING)
+    assert channel.state is (ConnectionState.FAST if isinstance(channel.site, FastSite) else ConnectionState.ANSWERING)
     channel.dataReceived(b"GET /b HTTP/1.1\r\nHost: a\r\n\r\n")
     assert len(leaf.requests) == 1
     channel.loseConnection()
@@ -104,7 +94,7 @@ def test_a_refusal(connection: tuple[Channel, Waits]) -> None:
     """After a refusal nothing more is read."""
     channel, leaf = connection
     channel.dataReceived(b"GET\r\n\r\n")
-    assert channel.state is State.CLOSING
+    assert channel.state is ConnectionState.CLOSING
     channel.dataReceived(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
     assert not leaf.requests
 
@@ -112,5 +102,5 @@ def test_a_refusal(connection: tuple[Channel, Waits]) -> None:
 def test_what_is_impossible_is_an_error(connection: tuple[Channel, Waits]) -> None:
     """A step that is not in the table is never taken silently."""
     channel, _ = connection
-    with pytest.raises(KeyError):
-        channel._move(Event.HEAD_COMPLETE)
+    with pytest.raises(IllegalTransition):
+        channel._move(ConnectionEvent.HEAD_COMPLETE)

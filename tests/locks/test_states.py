@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,35 +11,22 @@ from twisted.trial.unittest import SynchronousTestCase
 from resourced.locks import entry_states, journal_states
 from resourced.locks.entry_states import EntryState
 from resourced.locks.journal_states import LEADING, JournalEvent, JournalState
-from resourced.locks.transitions import IllegalTransition, Named, next_state
 from resourced.model import Standing
+from resourced.transitions import IllegalTransition, next_state
+from tests.states import Event, State, reached
 
 pytestmark = pytest.mark.trial
 
 # Trial changes the directory before it runs the tests.
 CONTRIBUTING = Path(__file__).resolve().parents[2] / "CONTRIBUTING.rst"
 
-State = TypeVar("State", bound=Named)
-Event = TypeVar("Event", bound=Named)
 
-
-def reached(transitions: Mapping[tuple[State, Event], State], start: State) -> set[State]:
-    """Return all states that can follow, however many steps later."""
-    found, left = {start}, [start]
-    while left:
-        state = left.pop()
-        for (before, _), after in transitions.items():
-            if before is state and after not in found:
-                found.add(after)
-                left.append(after)
-    return found
-
-
-def drawn(transitions: Mapping[tuple[State, Event], State]) -> str:
+def drawn(transitions: Mapping[State, Mapping[Event, State]]) -> str:
     """Write a table as ``CONTRIBUTING.rst`` has it: a line for each pair of states, with what leads from the one to the other."""
     lines: dict[tuple[State, State], list[str]] = {}
-    for (before, event), after in transitions.items():
-        lines.setdefault((before, after), []).append(event.name)
+    for before, row in transitions.items():
+        for event, after in row.items():
+            lines.setdefault((before, after), []).append(event.name)
     return "".join(
         f"    {before.name:12} -> {after.name:12} {', '.join(events)}\n" for (before, after), events in lines.items()
     )
@@ -62,7 +48,7 @@ class EntryTests(SynchronousTestCase):
         """A ticket that has the lock is never queued again, and one that waits is not used as a holder."""
         for state in (entry_states.OFFERED, entry_states.UNCLAIMED, entry_states.HELD):
             self.assertNotIn(entry_states.QUEUED, reached(entry_states.TRANSITIONS, state))
-        self.assertNotIn((entry_states.QUEUED, entry_states.USE), entry_states.TRANSITIONS)
+        self.assertNotIn(entry_states.USE, entry_states.TRANSITIONS[entry_states.QUEUED])
 
     def test_what_is_stored_comes_back(self):
         """Each state that is kept is one of the stored ones; a new life makes of each stored one a state that is stored alike."""
@@ -91,12 +77,12 @@ class JournalTests(SynchronousTestCase):
 
     def test_a_failure_ends_leading(self):
         """After a commit whose outcome is not known nothing is decided before the store has begun a new term."""
-        for (_, event), after in journal_states.TRANSITIONS.items():
-            if event in {JournalEvent.FAIL, JournalEvent.RESTART}:
-                self.assertNotIn(after, LEADING)
-        for (before, event), after in journal_states.TRANSITIONS.items():
-            if after in LEADING and before not in LEADING:
-                self.assertIs(event, JournalEvent.BEGUN)
+        for before, row in journal_states.TRANSITIONS.items():
+            for event, after in row.items():
+                if event in {JournalEvent.FAIL, JournalEvent.RESTART}:
+                    self.assertNotIn(after, LEADING)
+                if after in LEADING and before not in LEADING:
+                    self.assertIs(event, JournalEvent.BEGUN)
 
     def test_one_commit_at_a_time(self):
         """No group is sent while another one is under way."""

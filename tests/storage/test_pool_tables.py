@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
-from enum import Enum
 from typing import Any
 
 import pytest
@@ -12,57 +10,49 @@ from twisted.internet import reactor
 
 from resourced.config import SQLiteSettings
 from resourced.errors import StoreUnavailable
-from resourced.storage.sql.attempts import NEXT, Attempt, Outcome
-from resourced.storage.sql.direct.state import TRANSITIONS, Event, State
+from resourced.storage.sql.attempts import TRANSITIONS, Attempt, Outcome
+from resourced.storage.sql.direct import state
+from resourced.storage.sql.direct.state import AWAY, CLOSE, CLOSED, COMMIT, LEAVING, READY, CommitterState
 from resourced.storage.sql.executor import Database
 from resourced.storage.sql.pool import Transaction
 from resourced.storage.sql.sqlite import SQLite
-
-
-def reached(table: Mapping[Any, Mapping[Any, Any]], first: Enum) -> set[Enum]:
-    """Return all states that a table leads to from the first one."""
-    known: set[Enum] = {first}
-    new = {first}
-    while new:
-        new = {after for state in new for after in table.get(state, {}).values()} - known
-        known |= new
-    return known
+from tests.states import reached
 
 
 def test_each_attempt_can_come() -> None:
-    """Each attempt has its row, but for the two that are the end; there is a way to each."""
-    assert reached(NEXT, Attempt.SCRIPT) == set(Attempt) == {*NEXT, Attempt.DONE, Attempt.FAILED}
+    """Each attempt has its row, and there is a way to it."""
+    assert reached(TRANSITIONS, Attempt.SCRIPT) == set(Attempt) == set(TRANSITIONS)
 
 
 def test_no_work_is_tried_for_ever() -> None:
     """No attempt comes twice, whatever comes of them."""
-    for attempt, row in NEXT.items():
+    for attempt, row in TRANSITIONS.items():
         for after in row.values():
-            assert attempt not in reached(NEXT, after)
+            assert attempt not in reached(TRANSITIONS, after)
 
 
 def test_what_may_be_committed_is_not_tried_again() -> None:
     """Only what has done nothing is followed by another attempt."""
-    for row in NEXT.values():
+    for row in filter(None, TRANSITIONS.values()):
         assert row[Outcome.FAILED] is Attempt.FAILED
         assert row[Outcome.DONE] is Attempt.DONE
 
 
 def test_each_state_of_the_committer_can_come() -> None:
     """Each state has its row, and there is a way to it."""
-    assert set(TRANSITIONS) == set(State) == reached(TRANSITIONS, State.AWAY)
+    assert set(state.TRANSITIONS) == set(CommitterState) == reached(state.TRANSITIONS, AWAY)
 
 
 def test_one_script_at_a_time() -> None:
     """A script is sent only where no other is under way."""
-    assert [state for state, row in TRANSITIONS.items() if Event.COMMIT in row] == [State.READY]
+    assert [one for one, row in state.TRANSITIONS.items() if COMMIT in row] == [READY]
 
 
 def test_the_end_of_the_committer() -> None:
     """It can end in any state, and opens nothing after it."""
-    for row in TRANSITIONS.values():
-        assert reached(TRANSITIONS, row[Event.CLOSE]) <= {State.LEAVING, State.CLOSED}
-    assert reached(TRANSITIONS, State.CLOSED) == {State.CLOSED}
+    for row in state.TRANSITIONS.values():
+        assert reached(state.TRANSITIONS, row[CLOSE]) <= {LEAVING, CLOSED}
+    assert reached(state.TRANSITIONS, CLOSED) == {CLOSED}
 
 
 class Fails(SQLite):
@@ -92,8 +82,8 @@ async def test_work_is_tried_as_the_table_says(tmp_path: Any, errors: list[str],
     attempt = Attempt.STEPS
     for error in [*errors, ""]:
         outcome = {"": Outcome.DONE, "again": Outcome.RETRYABLE, "other": Outcome.FAILED}[error]
-        if attempt in NEXT:
-            attempt = NEXT[attempt][outcome]
+        if TRANSITIONS[attempt]:
+            attempt = TRANSITIONS[attempt][outcome]
     try:
         if attempt is Attempt.DONE:
             assert await database.write(work) == 1

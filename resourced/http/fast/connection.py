@@ -16,7 +16,8 @@ from twisted.python.failure import Failure
 from twisted.web.http import Request
 from twisted.web.http_headers import Headers
 
-from resourced.http.channel import FAST, Channel
+from resourced.http.channel import Channel
+from resourced.http.connection_state import FAST
 from resourced.http.fast.internals import Link, Sockets, begin_request
 from resourced.http.fast.parser import Head, plain
 from resourced.http.flow import SLICE

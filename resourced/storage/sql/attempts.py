@@ -7,45 +7,31 @@ A script is all of it in one round trip. Where there is no script, or it came to
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum, auto
+from typing import Final
+
+from resourced.transitions import Named
 
 
-class Attempt(Enum):
-    """
-    How the work is tried.
+class Attempt(Named):
+    """How the work is tried; its value says what that means."""
 
-    * ``SCRIPT``: all statements at once.
-    * ``STEPS``: statement by statement.
-    * ``AGAIN``: statement by statement, for the second time.
-    * ``DONE``: it is committed.
-    * ``FAILED``: it is given up; nobody may know whether it was committed.
-    """
-
-    SCRIPT = auto()
-    STEPS = auto()
-    AGAIN = auto()
-    DONE = auto()
-    FAILED = auto()
+    SCRIPT = "all statements at once"
+    STEPS = "statement by statement"
+    AGAIN = "statement by statement, for the second time"
+    DONE = "it is committed"
+    FAILED = "it is given up; nobody may know whether it was committed"
 
 
-class Outcome(Enum):
-    """
-    What came of an attempt.
+class Outcome(Named):
+    """What came of an attempt; its value says how that comes."""
 
-    * ``DONE``: it is committed.
-    * ``UNFIT``: a script is too large, or a check in it has failed: the steps will tell why. Nothing was done.
-    * ``RETRYABLE``: the connection was lost, or a deadlock ended it, before the commit. Nothing was done.
-    * ``FAILED``: anything else.
-    """
-
-    DONE = auto()
-    UNFIT = auto()
-    RETRYABLE = auto()
-    FAILED = auto()
+    DONE = "it is committed"
+    UNFIT = "a script is too large, or a check in it has failed: the steps will tell why; nothing was done"
+    RETRYABLE = "the connection was lost, or a deadlock ended it, before the commit; nothing was done"
+    FAILED = "anything else"
 
 
-#: The next attempt, by this one and what came of it.
-NEXT: Mapping[Attempt, Mapping[Outcome, Attempt]] = {
+TRANSITIONS: Final[Mapping[Attempt, Mapping[Outcome, Attempt]]] = {
     Attempt.SCRIPT: {
         Outcome.DONE: Attempt.DONE,
         Outcome.UNFIT: Attempt.STEPS,
@@ -62,4 +48,6 @@ NEXT: Mapping[Attempt, Mapping[Outcome, Attempt]] = {
         Outcome.RETRYABLE: Attempt.FAILED,
         Outcome.FAILED: Attempt.FAILED,
     },
+    Attempt.DONE: {},
+    Attempt.FAILED: {},
 }

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from resourced.errors import UNDONE, StoreUnavailable
-from resourced.storage.sql.attempts import NEXT, Attempt, Outcome
+from resourced.storage.sql.attempts import TRANSITIONS, Attempt, Outcome
 from resourced.storage.sql.dialect import Dialect
 from resourced.storage.sql.direct.committer import DirectCommitter
 from resourced.storage.sql.health import Health
@@ -20,6 +20,7 @@ from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.session import Session
 from resourced.storage.sql.statement import Statement, length
 from resourced.storage.sql.threads import Threads
+from resourced.transitions import next_state
 
 T = TypeVar("T")
 
@@ -260,7 +261,7 @@ class Pool(adbapi.ConnectionPool):
             raise StoreUnavailable(AWAY)
 
     def _perform(self, session: Session, work: Work[T], script: Script | None, latest: float, term: int) -> T | None:
-        """Try the work as ``NEXT`` says, until it is done or has failed."""
+        """Try the work as ``TRANSITIONS`` says, until it is done or has failed."""
         if self._now() > latest:
             raise StoreUnavailable(BUSY)
         attempt = Attempt.STEPS if script is None or not isinstance(self.dialect, MySQL) else Attempt.SCRIPT
@@ -276,11 +277,11 @@ class Pool(adbapi.ConnectionPool):
                         self.dialect.catch_up(session.connection)
                     result = self._try_steps(session, work, term)
                     outcome = Outcome.DONE
-                attempt = NEXT[attempt][outcome]
+                attempt = next_state(TRANSITIONS, attempt, outcome)
             except self.dialect.error as error:
                 if self.dialect.is_lost(error):
                     session.end()
-                attempt = NEXT[attempt][self._outcome(attempt, error)]
+                attempt = next_state(TRANSITIONS, attempt, self._outcome(attempt, error))
                 if attempt is Attempt.FAILED:
                     raise self.failed(error, fresh=fresh) from None
                 session.rollback()

@@ -15,9 +15,24 @@ from twisted.python.failure import Failure
 
 from resourced.storage.sql.direct.handshake import KEEP_TIME, OpenConnection, open_connection, whole
 from resourced.storage.sql.direct.protocol import CommitProtocol, lost
-from resourced.storage.sql.direct.state import TRANSITIONS, Event, State
+from resourced.storage.sql.direct.state import (
+    ANSWERED,
+    AWAY,
+    CLOSE,
+    CLOSED,
+    COMMIT,
+    FAILED,
+    LOSE,
+    OPEN,
+    OPENED,
+    READY,
+    TRANSITIONS,
+    UNUSABLE,
+    CommitterEvent,
+)
 from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.statement import Statement
+from resourced.transitions import next_state
 
 #: Seconds without a try to connect after the last one: nobody waits for it.
 PAUSE: Final = 2.0
@@ -46,7 +61,7 @@ class DirectCommitter:
         self._reactor = reactor
         self._dialect = dialect
         self._now = now
-        self.state = State.AWAY
+        self.state = AWAY
         self._protocol: CommitProtocol | None = None
         self._compound = False
         # When the server had kept the time.
@@ -57,20 +72,20 @@ class DirectCommitter:
         # In which term the connection was made.
         self._term = 0
 
-    def _move(self, event: Event) -> None:
+    def _move(self, event: CommitterEvent) -> None:
         """Take the one step that the table has for an event."""
-        self.state = TRANSITIONS[self.state][event]
+        self.state = next_state(TRANSITIONS, self.state, event)
 
     @property
     def ready(self) -> bool:
         """Whether a script would be under way at once."""
-        return self.state is State.READY and self._dialect.one.holds(self._term)
+        return self.state is READY and self._dialect.one.holds(self._term)
 
     def open(self) -> None:
         """See to it that there is a connection before long, if there can be one."""
-        if self.state is not State.AWAY or self._now() < self._paused_until:
+        if self.state is not AWAY or self._now() < self._paused_until:
             return
-        self._move(Event.OPEN)
+        self._move(OPEN)
         opened = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), open_connection, self._dialect)
         self._opening = opened.addBoth(self._opened, self._dialect.one.term)
 
@@ -78,13 +93,13 @@ class DirectCommitter:
         self._paused_until = self._now() + PAUSE
         if opened is None:
             # The next one would be no better.
-            self._move(Event.UNUSABLE)
+            self._move(UNUSABLE)
         elif isinstance(opened, OpenConnection) and self._adopt(opened, term):
-            self._move(Event.OPENED)
-            if self.state is State.CLOSED:
+            self._move(OPENED)
+            if self.state is CLOSED:
                 self._leave()
         else:
-            self._move(Event.FAILED)
+            self._move(FAILED)
         self._opening = None
 
     def _adopt(self, opened: OpenConnection, term: int) -> bool:
@@ -107,7 +122,7 @@ class DirectCommitter:
 
     def _lost(self) -> None:
         self._protocol = None
-        self._move(Event.LOSE)
+        self._move(LOSE)
 
     async def commit(self, script: Sequence[Statement]) -> bool:
         """
@@ -117,9 +132,9 @@ class DirectCommitter:
         :raises pymysql.MySQLError: it was refused; or nobody knows what became of it.
         """
         protocol = self._protocol
-        if protocol is None or self.state is not State.READY:
+        if protocol is None or self.state is not READY:
             raise RuntimeError("There is no connection for it.")
-        self._move(Event.COMMIT)
+        self._move(COMMIT)
         until = self._now() + self._dialect.timeout
         timer = self._reactor.callLater(self._dialect.timeout, lambda: protocol.give_up(self._dialect.late()))
         try:
@@ -131,7 +146,7 @@ class DirectCommitter:
                 return True
             return await self._undo(protocol, error)
         finally:
-            self._move(Event.ANSWERED)
+            self._move(ANSWERED)
             if timer.active():
                 timer.cancel()
 
@@ -160,7 +175,7 @@ class DirectCommitter:
 
     async def close(self) -> None:
         """Let go of the connection."""
-        self._move(Event.CLOSE)
+        self._move(CLOSE)
         if self._opening is not None:
             await self._opening
         self._leave()

@@ -3,70 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum, auto
+from typing import Final
+
+from resourced.transitions import Named
 
 
-class State(Enum):
-    """
-    Where the direct committer stands.
+class CommitterState(Named):
+    """The state of the direct committer; its value says what that means."""
 
-    * ``AWAY``: it has no connection.
-    * ``OPENING``: a thread opens one.
-    * ``READY``: a script would be sent at once.
-    * ``BUSY``: a script is under way.
-    * ``LOST``: the connection ended while a script was under way, whose sender is not told yet.
-    * ``LEAVING``: it is to end, and a thread still opens a connection.
-    * ``CLOSED``: it has ended, or can have no connection that it could use.
-    """
-
-    AWAY = auto()
-    OPENING = auto()
-    READY = auto()
-    BUSY = auto()
-    LOST = auto()
-    LEAVING = auto()
-    CLOSED = auto()
+    AWAY = "it has no connection"
+    OPENING = "a thread opens a connection"
+    READY = "a script would be sent at once"
+    BUSY = "a script is under way"
+    LOST = "the connection ended while a script was under way, whose sender is not told yet"
+    LEAVING = "it is to end, and a thread still opens a connection"
+    CLOSED = "it has ended, or can have no connection that it could use"
 
 
-class Event(Enum):
-    """
-    What happens to it.
+class CommitterEvent(Named):
+    """What may happen to it; its value says how that comes."""
 
-    * ``OPEN``: a thread is asked for a connection.
-    * ``OPENED``, ``FAILED``, ``UNUSABLE``: there is one; there is none; there will never be one that can be used without the driver.
-    * ``COMMIT``: a script is sent.
-    * ``ANSWERED``: the sender knows what became of it.
-    * ``LOSE``: the connection has ended.
-    * ``CLOSE``: the committer is to end.
-    """
-
-    OPEN = auto()
-    OPENED = auto()
-    FAILED = auto()
-    UNUSABLE = auto()
-    COMMIT = auto()
-    ANSWERED = auto()
-    LOSE = auto()
-    CLOSE = auto()
+    OPEN = "a thread is asked for a connection"
+    OPENED = "there is a connection"
+    FAILED = "there is no connection"
+    UNUSABLE = "there will never be a connection that can be used without the driver"
+    COMMIT = "a script is sent"
+    ANSWERED = "the sender knows what became of the script"
+    LOSE = "the connection has ended"
+    CLOSE = "the committer is to end"
 
 
-#: The next state, by the state and the event. An event that is not there is impossible in that state.
-TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
-    State.AWAY: {Event.OPEN: State.OPENING, Event.CLOSE: State.CLOSED},
-    State.OPENING: {
-        Event.OPENED: State.READY,
-        Event.FAILED: State.AWAY,
-        Event.UNUSABLE: State.CLOSED,
-        Event.CLOSE: State.LEAVING,
-    },
-    State.READY: {Event.COMMIT: State.BUSY, Event.LOSE: State.AWAY, Event.CLOSE: State.CLOSED},
-    State.BUSY: {Event.ANSWERED: State.READY, Event.LOSE: State.LOST, Event.CLOSE: State.CLOSED},
-    State.LOST: {Event.ANSWERED: State.AWAY, Event.CLOSE: State.CLOSED},
-    State.LEAVING: {
-        Event.OPENED: State.CLOSED,
-        Event.FAILED: State.CLOSED,
-        Event.UNUSABLE: State.CLOSED,
-        Event.CLOSE: State.LEAVING,
-    },
-    State.CLOSED: {Event.ANSWERED: State.CLOSED, Event.LOSE: State.CLOSED, Event.CLOSE: State.CLOSED},
+AWAY, OPENING, READY, BUSY, LOST, LEAVING, CLOSED = CommitterState
+OPEN, OPENED, FAILED, UNUSABLE, COMMIT, ANSWERED, LOSE, CLOSE = CommitterEvent
+
+TRANSITIONS: Final[Mapping[CommitterState, Mapping[CommitterEvent, CommitterState]]] = {
+    AWAY: {OPEN: OPENING, CLOSE: CLOSED},
+    OPENING: {OPENED: READY, FAILED: AWAY, UNUSABLE: CLOSED, CLOSE: LEAVING},
+    READY: {COMMIT: BUSY, LOSE: AWAY, CLOSE: CLOSED},
+    BUSY: {ANSWERED: READY, LOSE: LOST, CLOSE: CLOSED},
+    LOST: {ANSWERED: AWAY, CLOSE: CLOSED},
+    LEAVING: {OPENED: CLOSED, FAILED: CLOSED, UNUSABLE: CLOSED, CLOSE: LEAVING},
+    CLOSED: {ANSWERED: CLOSED, LOSE: CLOSED, CLOSE: CLOSED},
 }
