@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar
 from tests import preloaded
 from tests.frozen import freeze, thaw
 from tests.ports import free_port
+from tests.preloaded import RESOURCED
 
 T = TypeVar("T")
 
@@ -32,7 +33,6 @@ KEYS: Mapping[str, str] = {"RESOURCE_READ": READ, "RESOURCE_READ_LOCK": LOCK, "R
 STOCK = os.environ.get("RESOURCED_REFERENCE_PATH") == "1"
 
 #: Beside the interpreter, so that no environment has to be activated.
-RESOURCED = (str(Path(sys.executable).with_name("resourced")),)
 TWISTD = (str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile=", "resourced")
 
 #: Seconds that anything may take that should be there at once. A machine that does much else is slow; what is wrong takes longer or for ever.

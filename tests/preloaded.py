@@ -1,5 +1,5 @@
 """
-Starts ``resourced`` and ``resourcectl`` as forks of a process that has imported them already.
+Starts ``resourced``, ``resourcectl`` and programs of the tests as forks of a process that has imported them already.
 
 What it is: a process of its own for each start, with a pid, signals, streams, an exit status and an end as any other. It runs the same
 function as the command does. It begins after the imports, which take most of the processor time of a short life.
@@ -31,10 +31,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-#: By the name of a command, the module with its ``main``, and others that this imports when it runs.
-COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "resourced": ("resourced.tap",),
-    "resourcectl": ("resourced.cli.start", "resourced.cli.app"),
+RESOURCED: Final = (str(Path(sys.executable).with_name("resourced")),)
+RESOURCECTL: Final = (str(Path(sys.executable).with_name("resourcectl")),)
+#: The daemon without some of its safeguards, which the next argument names.
+UNFENCED: Final = (sys.executable, str(Path(__file__).with_name("unfenced.py")))
+TORTURE_CLIENT: Final = (sys.executable, "-m", "tests.torture.client")
+#: By how a command begins, the module with its ``main``, and others that this imports when it runs.
+COMMANDS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
+    RESOURCED: ("resourced.tap",),
+    RESOURCECTL: ("resourced.cli.start", "resourced.cli.app"),
+    UNFENCED: ("tests.unfenced",),
+    TORTURE_CLIENT: ("tests.torture.client",),
 }
 #: More than any request or answer has: arguments and variables.
 LARGE: Final = 1 << 17
@@ -48,10 +55,9 @@ def start(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], **stream
 
     :param streams: ``stdin``, ``stdout``, ``stderr`` and whether they are ``text``; with anything else the command itself is started.
     """
-    program = Path(command[0])
+    beginning = next((known for known in COMMANDS if known == tuple(command[: len(known)])), ())
     forked = (
-        program.name in COMMANDS
-        and program.parent == Path(sys.executable).parent
+        beginning
         and not any(name.startswith("PYTHON") for name in env)
         and streams.keys() <= {"stdin", "stdout", "stderr", "text"}
         and os.environ.get("TESTS_EXEC", "0") in {"", "0"}
@@ -59,7 +65,7 @@ def start(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], **stream
     if not forked:
         return subprocess.Popen(command, cwd=cwd, env=env, **streams)
     locale = tuple((name, env[name]) for name in LOCALE if name in env)
-    return _Fork(_parent(str(program), locale), command, cwd=cwd, env=env, **streams)
+    return _Fork(_parent(beginning, locale), command, cwd=cwd, env=env, **streams)
 
 
 def run(
@@ -120,16 +126,16 @@ class _Parent:
     """
     The process that forks for this one, as seen from here.
 
-    :param program: the file of the command.
+    :param beginning: how the command begins, of ``COMMANDS``.
     :param locale: the variables of the locale.
     """
 
-    def __init__(self, program: str, locale: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, beginning: tuple[str, ...], locale: Sequence[tuple[str, str]]) -> None:
         self._lock = threading.Lock()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, program, str(theirs.fileno())],
+                [sys.executable, __file__, str(theirs.fileno()), *beginning],
                 stdin=subprocess.DEVNULL,
                 # The interpreter chooses a locale with UTF-8 where none is given, and adds that: it goes on to the children.
                 env=dict(locale),
@@ -161,17 +167,17 @@ class _Parent:
 
 
 @functools.cache
-def _parent(program: str, locale: tuple[tuple[str, str], ...]) -> _Parent:
-    return _Parent(program, locale)
+def _parent(beginning: tuple[str, ...], locale: tuple[tuple[str, str], ...]) -> _Parent:
+    return _Parent(beginning, locale)
 
 
 # -- What follows runs in the process that forks, which knows nothing of the tests.
 
 
-def _preload(name: str) -> ModuleType:
+def _preload(beginning: tuple[str, ...]) -> ModuleType:
     """Import a command, and choose no reactor: Klein asks for one already when it is imported."""
     sys.modules["twisted.internet.reactor"] = ModuleType("twisted.internet.reactor")
-    command, *_ = (import_module(module) for module in COMMANDS[name])
+    command, *_ = (import_module(module) for module in COMMANDS[beginning])
     del sys.modules["twisted.internet.reactor"]
     assert threading.active_count() == 1, threading.enumerate()
     return command
@@ -212,16 +218,17 @@ def _become(order: Mapping[str, Any], files: Sequence[int]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _main(program: str, number: str) -> None:
+def _main(number: str, *beginning: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # As if the command's own file were run.
-    sys.path[0] = str(Path(program).parent)
-    name = Path(program).name
-    command = _preload(name)
-    Path("/proc/self/comm").write_text(name)
+    sys.path[0] = str(Path(beginning[-1]).parent)
+    command = _preload(beginning)
+    Path("/proc/self/comm").write_text(Path(beginning[0]).name)
     gc.collect()
     gc.freeze()
     _await_order(socket.socket(fileno=int(number)))
+    # A program does not see the interpreter before it.
+    del sys.argv[: len(beginning) - 1]
     sys.exit(command.main())
 
 

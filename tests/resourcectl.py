@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from tests.daemon import PATIENCE, WRITE, Daemon, eventually
 
 _numbers = itertools.count(1)
 
-RESOURCECTL = str(Path(sys.executable).with_name("resourcectl"))
+[RESOURCECTL] = preloaded.RESOURCECTL
 
 
 @dataclass(frozen=True)

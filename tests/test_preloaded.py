@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests import preloaded
-from tests.daemon import PATIENCE, RESOURCED, Daemon, eventually
+from tests.daemon import PATIENCE, Daemon, eventually
+from tests.preloaded import RESOURCED, UNFENCED
 from tests.resourcectl import RESOURCECTL, Ctl
 
 WAYS = ("forked", "executed")
@@ -63,13 +64,14 @@ def known_of(process: int) -> dict[str, Any]:
     }
 
 
-def test_daemon(tmp_path, each_way):
+@pytest.mark.parametrize("command", [RESOURCED, (*UNFENCED, "one-server")], ids=["as it is", "unfenced"])
+def test_daemon(tmp_path, each_way, command):
     """A daemon has the same name, signals, limits and open files, and no more of them."""
     with ExitStack() as stack:
         daemons = []
         for way in each_way:
             (tmp_path / way).mkdir()
-            daemons.append(stack.enter_context(Daemon(tmp_path / way)))
+            daemons.append(stack.enter_context(Daemon(tmp_path / way, command=command)))
             assert forked(daemons[-1].pid) == (way == "forked")
             assert Path(f"/proc/{daemons[-1].pid}/cwd").readlink() == tmp_path / way
         # Connections that have been used may just be closed.

@@ -175,7 +175,8 @@ def test_without_guard(maimed, store):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_left_behind(number, tmp_path):
     """However it ends, all its processes and files go with it."""
-    environ = os.environ | {"TMPDIR": str(tmp_path)}
+    # A fork would show the arguments and variables of the process that forked it.
+    environ = os.environ | {"TMPDIR": str(tmp_path), "TESTS_EXEC": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.torture", "--clients", "4", "--store", "mysql"],
         cwd=ROOT,

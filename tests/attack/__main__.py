@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.attack.measure import Attack, Cost, cost_of
 from tests.attack.strangers import STRANGERS
 from tests.attack.tenants import TENANTS
-from tests.daemon import RESOURCED
+from tests.preloaded import RESOURCED
 
 
 def main() -> int:

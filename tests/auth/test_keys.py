@@ -15,8 +15,9 @@ import resourced.tap  # noqa: F401 - brings all groups of routes
 from resourced.api.base import Routes
 from resourced.auth.key_file import entry
 from resourced.auth.keys import digest_of
-from tests.daemon import LOCK, READ, RESOURCED, TWISTD, WRITE, Daemon, eventually
+from tests.daemon import LOCK, READ, TWISTD, WRITE, Daemon, eventually
 from tests.mariadb import MariaDB
+from tests.preloaded import RESOURCED
 
 A4 = "/resource/printer/A4"
 CI, QA, OPS = "the-key-of-ci", "the-key-of-qa", "the-key-of-ops"

@@ -14,7 +14,8 @@ import pytest
 
 from tests import preloaded
 from tests.beating import beating
-from tests.daemon import KEYS, PATIENCE, RESOURCED, TWISTD, Daemon, eventually
+from tests.daemon import KEYS, PATIENCE, TWISTD, Daemon, eventually
+from tests.preloaded import RESOURCED
 from tests.stores import MySQLBackend, mariadb_fixture, mysql_fixture  # noqa: F401 - fixtures
 
 

@@ -6,7 +6,6 @@ Each case is run once more without the safeguard that it is about, to show that 
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -31,13 +30,13 @@ from resourced.storage.sql_store import SQLStore
 from tests.daemon import Daemon, eventually
 from tests.galera import Galera, Node, require
 from tests.leading import lead
+from tests.preloaded import UNFENCED
 from tests.stores import place
 from tests.unfenced import claim_nothing
 
 require()
 
 A4 = "/resource/printer/A4"
-UNFENCED = str(Path(__file__).parent.with_name("unfenced.py"))
 #: Seconds that anything may take on a machine that does much else.
 LONG = 90.0
 NUMBERS = count(1)
@@ -125,7 +124,7 @@ class Pair:
     def without(self, safeguard: str) -> None:
         """Take a safeguard out of both."""
         for daemon in (self.here, self.there):
-            daemon.command = (sys.executable, UNFENCED, safeguard)
+            daemon.command = (*UNFENCED, safeguard)
 
 
 @pytest.fixture

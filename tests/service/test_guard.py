@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import secrets
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
@@ -38,9 +37,9 @@ from tests.daemon import Answer, Daemon, eventually
 from tests.faulty import FaultyStore
 from tests.leading import lead, open_journal
 from tests.mariadb import MariaDB
+from tests.preloaded import UNFENCED
 
 A4 = "/resource/printer/A4"
-UNFENCED = str(Path(__file__).parent.with_name("unfenced.py"))
 TIMEOUT = 1.0
 #: Longer than LEADER_LEASE, so that a lease that was told at its end outlives one that was told at its beginning.
 LEASE = 6
@@ -461,7 +460,7 @@ def pair(tmp_path: Path, kind: str, request: pytest.FixtureRequest, *, unguarded
         (tmp_path / name).mkdir()
         made = Daemon(tmp_path / name, environ)
         if unguarded:
-            made.command = (sys.executable, UNFENCED, "guard")
+            made.command = (*UNFENCED, "guard")
         return made
 
     return Pair(daemon("first"), daemon("second"), mariadb, database)
@@ -731,7 +730,7 @@ class TestWithoutFencing:
     def test_late_write_lands(self, remote):
         """What the store's checks save from: without them a daemon that wakes overwrites what was acknowledged meanwhile."""
         for daemon in (remote.first, remote.second):
-            daemon.command = (sys.executable, UNFENCED, "fencing")
+            daemon.command = (*UNFENCED, "fencing")
         with remote.first as old, ExitStack() as stack:
             stack.callback(remote.second.kill)
             old.create("printer")

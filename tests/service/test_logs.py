@@ -15,7 +15,8 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from resourced.service.logs import json_line
-from tests.daemon import KEYS, LOCK, RESOURCED, TWISTD, WRITE, Daemon, eventually
+from tests.daemon import KEYS, LOCK, TWISTD, WRITE, Daemon, eventually
+from tests.preloaded import RESOURCED
 
 A4 = "/resource/printer/A4"
 JSON = {"RESOURCED_LOG_FORMAT": "json", "RESOURCED_ACCESS_LOG": "all"}

@@ -21,9 +21,10 @@ from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.sqlite import SQLite
 from tests import preloaded
 from tests.beating import beating
-from tests.daemon import RESOURCED, Daemon
+from tests.daemon import Daemon
 from tests.documents import read_blocks
 from tests.mariadb import MariaDB
+from tests.preloaded import RESOURCED
 from tests.stores import mariadb_fixture  # noqa: F401 - a fixture
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "how-to" / "backup.rst"

@@ -22,8 +22,9 @@ import pytest
 
 from resourced.settings import SETTINGS
 from tests.clocks import Clocks
-from tests.daemon import KEYS, LOCK, PATIENCE, READ, RESOURCED, TWISTD, Answer, Daemon, eventually
+from tests.daemon import KEYS, LOCK, PATIENCE, READ, TWISTD, Answer, Daemon, eventually
 from tests.mariadb import MariaDB
+from tests.preloaded import RESOURCED
 
 STORES = ("sqlite", "mariadb")
 A4 = "/resource/printer/A4"

@@ -16,8 +16,9 @@ import pytest
 from twisted.internet.task import Clock
 
 from resourced.service.systemd import ServiceManager
-from tests.daemon import PATIENCE, RESOURCED, TWISTD, Daemon, eventually
+from tests.daemon import PATIENCE, TWISTD, Daemon, eventually
 from tests.mariadb import MariaDB
+from tests.preloaded import RESOURCED
 
 
 class Listener:

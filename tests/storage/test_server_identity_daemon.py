@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.daemon import LOCK, RESOURCED, Daemon, eventually
+from tests.daemon import LOCK, Daemon, eventually
 from tests.mariadb import MariaDB, program
+from tests.preloaded import RESOURCED, UNFENCED
 from tests.proxy import Proxy
 
 A4 = "/resource/printer/A4"
 #: The same daemon, which does not mind what server a connection reaches.
-CARELESS = (sys.executable, str(Path(__file__).parent.with_name("unfenced.py")), "one-server")
+CARELESS = (*UNFENCED, "one-server")
 DATABASE = "printers"
 
 

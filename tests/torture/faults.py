@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests import preloaded
 from tests.daemon import WRITE
 from tests.torture.board import Board, Phase
 from tests.torture.client import Settings
@@ -384,8 +384,10 @@ class ClientTormentor(Tormentor):
             str(self._folder / "board"),
         )
         with (self._folder / "clients.err").open("ab") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.torture.client", settings.spelled()],
+            process = preloaded.start(
+                [*preloaded.TORTURE_CLIENT, settings.spelled()],
+                cwd=Path.cwd(),
+                env={},
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,

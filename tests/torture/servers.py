@@ -9,7 +9,6 @@ import resource
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -21,12 +20,12 @@ from typing import Any, Final, Protocol
 
 import pymysql
 
+from tests import preloaded
 from tests.daemon import Daemon
 from tests.mariadb import MariaDB
 from tests.torture.guardian import Guardian
 from tests.torture.history import Value
 
-UNFENCED: Final = str(Path(__file__).parent.parent / "unfenced.py")
 DATABASE: Final = "torture"
 
 #: Seconds after which a daemon that has ended is started again, as systemd would.
@@ -56,7 +55,7 @@ class Supervised(Daemon):
     def launch(self) -> Supervised:
         self._expected = None
         # Not straight into a file, so that a full disk can be played without the log being full too.
-        self._process = subprocess.Popen(
+        self._process = preloaded.start(
             [*self.command, *self.arguments],
             cwd=self.folder,
             env=self.environment,
@@ -254,8 +253,8 @@ def limit_files(daemon: Supervised, size: int) -> None:
 def command(missing: list[str]) -> tuple[str, ...]:
     """Return what runs a daemon, whole or without some of its safeguards."""
     if missing:
-        return (sys.executable, UNFENCED, ",".join(missing))
-    return (sys.executable, "-c", "import resourced.tap; resourced.tap.main()")
+        return (*preloaded.UNFENCED, ",".join(missing))
+    return preloaded.RESOURCED
 
 
 def environ(lease: float, place: float, claim: float, timeout: float) -> dict[str, str]:
@@ -266,6 +265,5 @@ def environ(lease: float, place: float, claim: float, timeout: float) -> dict[st
         "RESOURCED_CLAIM": f"{claim:g}",
         "RESOURCED_STORE_TIMEOUT": f"{timeout:g}",
         "RESOURCED_GRACE": "2",
-        "PYTHONUNBUFFERED": "1",
         "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
     }
