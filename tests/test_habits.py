@@ -115,9 +115,11 @@ def test_hook(tmp_path):
     for name in filter(None, files.split("\0")):
         if (ROOT / name).exists():
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            # With its time, by which make tells that nothing has to be installed.
-            shutil.copy2(ROOT / name, clone / name)
-    (clone / ".venv").symlink_to(sys.prefix)
+            shutil.copy(ROOT / name, clone / name)
+    (clone / ".venv").mkdir()
+    (clone / ".venv/bin").symlink_to(f"{sys.prefix}/bin")
+    # Nothing has to be installed, however new the files are: that would change the environment in which this test runs.
+    (clone / ".venv/installed-dev").touch()
 
     def call(*command):
         ran = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
