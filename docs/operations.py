@@ -74,7 +74,7 @@ def _codes(answer: Part) -> list[str]:
 def _schema(schema: Part) -> Iterator[str]:
     yield from (_prose(schema.get("description", "What is sent.")), "")
     for name, field in schema.get("properties", {}).items():
-        optional = "" if name in schema["required"] else " (optional)"
+        optional = "" if name in schema.get("required", ()) else " (optional)"
         yield f"* ``{name}``{optional}: {_type(field)}. {_prose(field.get('description', ''))}"
     if "properties" not in schema:
         yield f"{_type(schema)}."

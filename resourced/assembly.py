@@ -22,6 +22,7 @@ from resourced.api.history import History
 from resourced.api.locking import Published
 from resourced.api.metrics import Scrape
 from resourced.api.openapi import Described
+from resourced.api.pools import Pooling
 from resourced.api.standby import Standby
 from resourced.api.ui import Displayed
 from resourced.auth.keys import Keys, Permission, key_of
@@ -178,6 +179,7 @@ def assemble(config: Config, around: Surroundings, store: Store, metrics: Metric
     scrape = Scrape(*parts, exposition, free=config.open_metrics)
     api = ResourceAPI(
         Published(*parts, longest_wait=config.max_wait, usual_wait=config.default_wait, fault=around.fault),
+        Pooling(*parts, longest_wait=config.max_wait, usual_wait=config.default_wait, usual_lease=config.lease),
         Steering(*parts),
         Described(),
         scrape,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 #: What a client has to make of a fault of the store.
@@ -14,13 +16,15 @@ class ResourcedError(Exception):
 
     :cvar code: a word for a program; it never changes for a given kind of error.
     :ivar sentence: a sentence for a person.
+    :ivar details: more for a program, by name.
     """
 
     code = "error"
 
-    def __init__(self, sentence: str) -> None:
+    def __init__(self, sentence: str, details: Mapping[str, object] = MappingProxyType({})) -> None:
         super().__init__(sentence)
         self.sentence = sentence
+        self.details = details
 
 
 class BadRequest(ResourcedError):
@@ -91,6 +95,30 @@ class Deadlock(ResourcedError):
     """To wait for this lock would close a circle of clients that wait for each other, so it is not waited for."""
 
     code = "deadlock"
+
+
+class TooFew(ResourcedError):
+    """There are fewer units than the request wants, even if all were free and in service."""
+
+    code = "too_few"
+
+
+class OtherGroup(ResourcedError):
+    """The request names resources of different groups."""
+
+    code = "other_group"
+
+
+class ForeignTicket(ResourcedError):
+    """The ticket holds or waits for something else than the request is about."""
+
+    code = "foreign_ticket"
+
+
+class CardNotFound(ResourcedError):
+    """The selector has no card, so it is no unit of its resource's pool."""
+
+    code = "no_card"
 
 
 class FenceMismatch(ResourcedError):

@@ -113,14 +113,24 @@ class Quotas:
             tenant = self._tenants[name] = Tenant(name, max(1.0, self._quota(name).rate), self._seconds())
         return tenant
 
-    def check_lock(self, tenant: Tenant) -> None:
+    def check_lock(self, tenant: Tenant, more: int = 1) -> None:
         """
-        Let a name have one more lock at once.
+        Let a name have one more lock at once, or several.
 
-        :raises resourced.errors.QuotaExceeded: it has as many as it may.
+        :raises resourced.errors.QuotaExceeded: it would have more than it may.
         """
-        if tenant.held >= self._quota(tenant.name).max_locks:
+        if tenant.held + more > self._quota(tenant.name).max_locks:
             raise self._exceeded(MAX_LOCKS, "This key holds as many locks as it may.")
+
+    def check_waiting(self, tenant: Tenant, waiting: int) -> None:
+        """
+        Let a name have one more ticket that waits, wherever that is.
+
+        :param waiting: how many wait without it.
+        :raises resourced.errors.QuotaExceeded: as many wait as may.
+        """
+        if waiting >= self._quota(tenant.name).max_waiting:
+            raise self._exceeded(MAX_WAITING, "As many tickets of this key wait as may.")
 
     def check_wait(self, tenant: Tenant, key: Key) -> None:
         """
@@ -128,8 +138,7 @@ class Quotas:
 
         :raises resourced.errors.QuotaExceeded: as many wait as may.
         """
-        if tenant.waiting >= self._quota(tenant.name).max_waiting:
-            raise self._exceeded(MAX_WAITING, "As many tickets of this key wait as may.")
+        self.check_waiting(tenant, tenant.waiting)
         if tenant.queues.get(key, 0) >= self._quota(tenant.name).max_queue:
             raise self._exceeded(MAX_QUEUE, "As many tickets of this key wait for this lock as may.")
 

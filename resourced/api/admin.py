@@ -23,11 +23,12 @@ from resourced.api.params import (
     whole,
     writing_of,
 )
-from resourced.api.responses import add_log_fields, answer, described, done, written
+from resourced.api.responses import add_log_fields, answer, card_shown, described, done, written
 from resourced.auth.keys import Identity, Permission
 from resourced.deferreds import shielded
 from resourced.locks.requests import Holder, LockCounts, Waiter
 from resourced.model import Breaker, Resource
+from resourced.wants import Card
 
 
 class Steering(Routes):
@@ -63,15 +64,16 @@ class Steering(Routes):
         # First the locks: whoever writes and lets go in between leaves data behind.
         locked = await self.locks.views.selectors(resource, page.prefix, page.after, page.limit + 1)
         written = await self.store.list_selectors(found, page.prefix, page.after, page.limit + 1)
+        cards = await self.locks.units.list(resource, page.prefix, page.after, page.limit + 1)
         (count,) = await self.locks.views.counts([resource])
-        names = sorted(locked.keys() | written)
+        names = sorted({*locked, *written, *cards})
         return answer(
             request,
             200,
             {
                 **described(found),
                 **asdict(count),
-                "selectors": _selectors(names[: page.limit], set(written), locked),
+                "selectors": _selectors(names[: page.limit], set(written), locked, cards),
                 "next": _next(names, page.limit),
             },
         )
@@ -159,7 +161,9 @@ def _next(names: Sequence[str], limit: int) -> str | None:
     return names[limit - 1] if len(names) > limit else None
 
 
-def _selectors(names: list[str], written: set[str], locked: dict[str, LockCounts]) -> list[dict[str, object]]:
+def _selectors(
+    names: list[str], written: set[str], locked: dict[str, LockCounts], cards: dict[str, Card]
+) -> list[dict[str, object]]:
     nobody = LockCounts(0, 0)
     return [
         {
@@ -167,6 +171,7 @@ def _selectors(names: list[str], written: set[str], locked: dict[str, LockCounts
             "data": name in written,
             "held": bool(locked.get(name, nobody).held),
             "waiting": locked.get(name, nobody).waiting,
+            **({"card": card_shown(cards[name])} if name in cards else {}),
         }
         for name in names
     ]

@@ -19,13 +19,16 @@ from resourced.auth.keys import Identity, Keys, Permission
 from resourced.errors import (
     BadRequest,
     BodyTooLarge,
+    CardNotFound,
     DataNotFound,
     Deadlock,
     EpochLost,
     FenceMismatch,
     Forbidden,
+    ForeignTicket,
     NotAuthorized,
     NotHolder,
+    OtherGroup,
     Overloaded,
     PreconditionFailed,
     QuotaExceeded,
@@ -36,6 +39,7 @@ from resourced.errors import (
     StoreUnavailable,
     TicketEnded,
     TicketRequired,
+    TooFew,
 )
 from resourced.http.routing import Segment
 from resourced.locks.manager import LockManager
@@ -55,7 +59,11 @@ STATUSES: tuple[tuple[type[ResourcedError], int], ...] = (
     (Forbidden, 403),
     (ResourceNotFound, 404),
     (DataNotFound, 404),
+    (CardNotFound, 404),
     (ResourceExists, 409),
+    (TooFew, 409),
+    (OtherGroup, 409),
+    (ForeignTicket, 409),
     (Deadlock, 409),
     (TicketEnded, 410),
     (FenceMismatch, 412),

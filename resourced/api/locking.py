@@ -26,6 +26,7 @@ from resourced.api.params import (
     wait_of,
     writing_of,
 )
+from resourced.api.pool_params import broken_of
 from resourced.api.responses import (
     add_log_fields,
     answer,
@@ -45,7 +46,7 @@ from resourced.deferreds import Shared
 from resourced.errors import DataNotFound, StoreUnavailable
 from resourced.locks.manager import LockManager, Reader
 from resourced.locks.requests import Acquired, LockRequest, Queued
-from resourced.model import Key, Resource, etag_of
+from resourced.model import Breaker, Key, Resource, etag_of
 from resourced.storage.interface import Store
 
 #: For how many seconds the server is not well after a write that the store did not take, if all else is as it should be.
@@ -155,12 +156,21 @@ class Published(Routes):
         identity = self.authorize(request, Permission.READ, resource)
         only(request)
         key = named(resource, selector)
-        released = await self.locks.unlock(key, needed_ticket(request), key_name=identity.name)
+        broken = self._broken(request, identity)
+        released = await self.locks.unlock(key, needed_ticket(request), key_name=identity.name, broken=broken)
         if not released:
             await self.find(resource)
         return sent(request, 200, UNLOCKED[released])
 
     # -- What the routes share
+
+    def _broken(self, request: Request, identity: Identity) -> Breaker | None:
+        """Return who gives a unit back as broken, and why, if it does."""
+        reason = broken_of(body_of(request))
+        if not reason:
+            return None
+        identity.allow(Permission.LOCK)
+        return Breaker(identity.name, owner_of(request) or identity.name, reason)
 
     async def _read(self, request: Request, key: Key, *, raw: bool) -> bytes:
         """Read without the lock."""

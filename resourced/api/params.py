@@ -294,7 +294,7 @@ def resource_named(name: str) -> str:
 
     :raises BadRequest: it cannot be one.
     """
-    return _checked("resource", name)
+    return checked_name("resource", name)
 
 
 @lru_cache(4096)
@@ -304,10 +304,15 @@ def named(resource: str, selector: str) -> Key:
 
     :raises BadRequest: one of the names cannot be one.
     """
-    return Key(_checked("resource", resource), _checked("selector", selector))
+    return Key(checked_name("resource", resource), checked_name("selector", selector))
 
 
-def _checked(kind: str, name: str) -> str:
+def checked_name(kind: str, name: str) -> str:
+    """
+    Return a name of a resource or a selector.
+
+    :raises BadRequest: it cannot be one.
+    """
     if why := valid_name(name):
         raise BadRequest(f"The name of the {kind} {why}.", "bad_name")
     return name
@@ -326,11 +331,11 @@ def definition(body: bytes) -> tuple[str, int]:
 
     :raises BadRequest: the body does not say them.
     """
-    fields = _fields(body, "name", "timeout")
+    fields = fields_of(body, "name", "timeout")
     name = fields.get("name")
     if not isinstance(name, str):
         raise BadRequest("The body has no name, or one that is not a string.", "bad_name")
-    return _checked("resource", name), _timeout(fields.get("timeout", 0))
+    return checked_name("resource", name), _timeout(fields.get("timeout", 0))
 
 
 def timeout_of(body: bytes) -> int:
@@ -339,10 +344,15 @@ def timeout_of(body: bytes) -> int:
 
     :raises BadRequest: the body does not say it.
     """
-    return _timeout(_fields(body, "timeout").get("timeout"))
+    return _timeout(fields_of(body, "timeout").get("timeout"))
 
 
-def _fields(body: bytes, *known: str) -> dict[str, object]:
+def fields_of(body: bytes, *known: str) -> dict[str, object]:
+    """
+    Return the fields of a body that is a JSON object.
+
+    :raises BadRequest: it is none, or has a field that is not known.
+    """
     fields = jsontext.read(body)
     if not isinstance(fields, dict):
         raise BadRequest("The body is not a JSON object.", "bad_body")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from twisted.web.iweb import IRequest
 
@@ -11,6 +12,7 @@ from resourced.errors import ResourcedError
 from resourced.http.json_errors import error_body
 from resourced.locks.requests import Acquired, Queued, Written
 from resourced.model import Document, Resource
+from resourced.wants import Card
 
 #: After how many seconds to try again: those who wait for a lock, and those whom the server could not serve.
 RETRY_AFTER = 1
@@ -70,7 +72,7 @@ def described(resource: Resource) -> dict[str, object]:
 
 def error(request: IRequest, status: int, reason: ResourcedError) -> bytes:
     """Answer with an error: a sentence for a person, and a word for a program."""
-    return sent(request, status, error_body(reason.code, reason.sentence))
+    return sent(request, status, error_body(reason.code, reason.sentence, reason.details))
 
 
 def document(request: IRequest, found: Document, *, raw: bool) -> bytes:
@@ -97,4 +99,14 @@ def queued(request: IRequest, outcome: Queued, body: dict[str, object]) -> bytes
     """Tell a client that someone else has the lock, and to come back."""
     request.setHeader(b"x-ticket", outcome.ticket.encode())
     request.setHeader(b"retry-after", b"%d" % RETRY_AFTER)
+    if outcome.out is not None:
+        body["out"] = outcome.out
     return answer(request, 202, body)
+
+
+def card_shown(card: Card) -> dict[str, object]:
+    """Say a card in JSON."""
+    since = None
+    if card.out is not None:
+        since = f"{datetime.fromtimestamp(card.out_since // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return {"tags": sorted(card.tags), "note": card.note, "out": card.out, "out_since": since}

@@ -23,7 +23,7 @@ from twisted.internet.task import deferLater
 from resourced import jsontext
 from resourced.auth.keys import Identity
 from resourced.errors import EventsForgotten, StoreUnavailable
-from resourced.model import BREAK, Event
+from resourced.model import BACK, BREAK, OUT, Event
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -45,7 +45,11 @@ REMEMBERED = 16
 def described(event: Event) -> dict[str, object]:
     """Say what has happened the way that clients are told."""
     at = datetime.fromtimestamp(event.at // 1000, UTC)
-    broken = {"by": event.by, "reason": event.reason} if event.kind is BREAK else {}
+    why: dict[str, object] = {}
+    if event.kind is BREAK:
+        why = {"by": event.by, "reason": event.reason}
+    elif event.kind is OUT or event.kind is BACK:
+        why = {"reason": event.reason}
     return {
         "id": event.id,
         "at": f"{at:%Y-%m-%dT%H:%M:%S}.{event.at % 1000:03d}Z",
@@ -56,7 +60,7 @@ def described(event: Event) -> dict[str, object]:
         "key": event.key_name,
         "fence": event.fence,
         "seconds": round(event.seconds, 3),
-        **broken,
+        **why,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 
 from twisted.web.http import datetimeToString
 from twisted.web.iweb import IRequest
@@ -20,14 +21,15 @@ CHALLENGE = b'Bearer realm="resourced"'
 PHRASES: Mapping[int, bytes] = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
 
 
-def error_body(code: str, sentence: str) -> bytes:
+def error_body(code: str, sentence: str, details: Mapping[str, object] = MappingProxyType({})) -> bytes:
     """
     Give the body of every answer that is an error.
 
     :param code: a word for a program.
     :param sentence: a sentence for a person.
+    :param details: more for a program, by name.
     """
-    return jsontext.write({"error": sentence, "code": code})
+    return jsontext.write({"error": sentence, "code": code, **details})
 
 
 def json_error(request: IRequest, status: int, code: str, sentence: str) -> bytes:

@@ -8,7 +8,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from resourced.errors import Deadlock, Overloaded, StoreUnavailable, TicketEnded
+from resourced.errors import Deadlock, ForeignTicket, Overloaded, StoreUnavailable, TicketEnded
 from resourced.locks.entry_states import OFFER
 from resourced.locks.journal import Journal
 from resourced.locks.limits import Limits
@@ -41,6 +41,7 @@ class Admission:
         self._deadlocks = places.deadlocks
         self._losses = places.losses
         self._record = places.record
+        self._units = places.units
         self._limits = limits
         self._quotas = quotas
         self.sealed: set[str] = set()
@@ -50,6 +51,7 @@ class Admission:
         Return the ticket of a request: the one that it has sent, the one that the same request got before, or a new one.
 
         :raises resourced.errors.TicketEnded: the ticket has no claim to this lock any more, or never was.
+        :raises resourced.errors.ForeignTicket: it is that of a request for several things, and this lock is none of them.
         """
         key, key_name = request.key, request.key_name
         if request.ticket:
@@ -65,13 +67,13 @@ class Admission:
         :raises resourced.errors.Deadlock: it would.
         """
         queue = self._queues.by_key.get(key)
-        if queue is None or (entry is not None and entry.holds):
+        if entry is not None and entry.holds:
             return
         if entry is not None:
             # What it said before does not count any more.
             self._deadlocks.over(entry)
-        if self._deadlocks.closes(queue, held):
-            if entry is not None:
+        if self._deadlocks.closes(self._units.blockers_of(key), held):
+            if entry is not None and queue is not None:
                 self._places.release(entry)
                 self._places.pass_on(queue)
                 self._record.commit()
@@ -101,19 +103,24 @@ class Admission:
             self._record.forgotten(self._losses.add(loss))
         if loss is not None and not self._losses.is_over(loss):
             raise TicketEnded("This ticket has lost its lock or its place here. Ask again without it.")
+        if ticket is not None and ticket.joint is not None:
+            raise ForeignTicket(
+                "This ticket is that of a request for several things. Ask without it, or with another one."
+            )
         return ticket or Ticket(name, key.resource, key_name=key_name)
 
-    def _check_room(self, queue: LockQueue | None, ticket: Ticket, tenant: Tenant) -> None:
+    def _check_room(self, queue: LockQueue | None, ticket: Ticket, tenant: Tenant, key: Key, *, waits: bool) -> None:
         """Let a ticket have one more place, if all, its key and itself do not have too many."""
         self._quotas.check_places(len(ticket.entries))
         if queue is None:
             if len(self._queues.by_key) >= self._limits.locks:
                 raise Overloaded("Too many locks are held already. Try again later.")
-            self._quotas.check_lock(tenant)
         elif len(queue.waiting) >= self._limits.queue or self._queues.waiting >= self._limits.waiting:
             raise Overloaded("Too many tickets wait already. Try again later.")
-        elif queue.holder is not None:
-            self._quotas.check_wait(tenant, queue.key)
+        if waits:
+            self._quotas.check_wait(tenant, key)
+        else:
+            self._quotas.check_lock(tenant)
 
     def join(self, key: Key, lease: float, ticket: Ticket, owner: str, origin: str) -> Entry:
         """
@@ -127,8 +134,10 @@ class Admission:
         queue = self._queues.by_key.get(key)
         left = None if queue is None else queue.left_behind(ticket.key_name, origin)
         tenant = self._quotas.tenant(ticket.key_name)
+        unit = self._units.unit(key)
         if left is None:
-            self._check_room(queue, ticket, tenant)
+            waits = not unit.idle if unit is not None else queue is not None and queue.holder is not None
+            self._check_room(queue, ticket, tenant, key, waits=waits)
         if queue is None:
             queue = self._queues.open(key, lease)
         queue.scope.lease = lease
@@ -142,8 +151,8 @@ class Admission:
             if queue.waiting:
                 # However often it passes on like this, the others wait for one claim window.
                 entry.until = left.deadline
-        if queue.holder is None:
-            # Nobody waits for a lock that nobody has, or only for one that is taken back here.
+        # But for units nobody waits for a lock that nobody has, or only for one that is taken back here.
+        if queue.holder is None and (unit is None or left is not None or self._units.ask(entry)):
             self._places.grant(entry, OFFER, now)
         else:
             self._places.wait(entry, now)

@@ -55,7 +55,7 @@ class Group:
 
     def keys(self) -> set[Key] | None:
         """Return the locks that it is about; nothing if it may be about any."""
-        if self.pooled:
+        if self.pooled or self.removed:
             return None
         return {place.key for place in self.places.values()} | set(self.gone.values()) | {w.key for w in self.writes}
 

@@ -7,24 +7,33 @@ only: after a restart it comes back with the next request of each client that wa
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
-from resourced.locks.queue import Entry, LockQueue
+from resourced.locks.joints import Joint
+from resourced.locks.queue import Entry
+
+#: Who waits: for one lock, or for several things.
+Waiter = Entry | Joint
 
 #: How many waiting places a search looks at, at most. A circle that is longer, or hidden behind more, is not found.
 MOST: Final = 1000
 
 
 class Deadlocks:
-    """Which places wait, and what their clients hold meanwhile."""
+    """
+    Which places wait, and what their clients hold meanwhile.
 
-    def __init__(self) -> None:
+    :param blockers: tells who has what somebody waits for.
+    """
+
+    def __init__(self, blockers: Callable[[Waiter], Iterable[Entry]]) -> None:
+        self._blockers = blockers
         # From a place that waits to the locks that its client holds, and from such a lock to the places that wait.
-        self._held: dict[Entry, tuple[Entry, ...]] = {}
-        self._waiting: dict[Entry, dict[Entry, None]] = {}
+        self._held: dict[Waiter, tuple[Entry, ...]] = {}
+        self._waiting: dict[Entry, dict[Waiter, None]] = {}
 
-    def closes(self, queue: LockQueue, held: Collection[Entry]) -> bool:
+    def closes(self, blockers: Iterable[Entry], held: Collection[Entry]) -> bool:
         """
         Return whether it would close a circle to wait for a lock.
 
@@ -32,28 +41,29 @@ class Deadlocks:
         that goes on to one of the locks that are held here, nobody of them would ever get on. Only those take part that have
         the same key name, because a ticket counts only for whom it was given to.
 
+        :param blockers: who has what it would wait for.
         :param held: what the client that is to wait holds meanwhile.
         """
         if not held:
             return False
         [key_name] = {entry.ticket.key_name for entry in held}
         ends, seen, left = set(held), set(), MOST
-        ahead = [queue.holder]
+        ahead = list(blockers)
         while ahead:
             holder = ahead.pop()
             if holder in ends:
                 return True
-            if holder is None or holder in seen or holder.ticket.key_name != key_name:
+            if holder in seen or holder.ticket.key_name != key_name:
                 continue
             seen.add(holder)
             for waiter in self._waiting.get(holder, ()):
                 if not left:
                     return False
                 left -= 1
-                ahead.append(waiter.queue.holder)
+                ahead.extend(self._blockers(waiter))
         return False
 
-    def waits(self, entry: Entry, held: Collection[Entry]) -> None:
+    def waits(self, entry: Waiter, held: Collection[Entry]) -> None:
         """Remember that a place waits, and which locks its client holds meanwhile; what was said of it before is forgotten."""
         self.over(entry)
         if held:
@@ -61,7 +71,7 @@ class Deadlocks:
         for lock in held:
             self._waiting.setdefault(lock, {})[entry] = None
 
-    def over(self, entry: Entry) -> None:
+    def over(self, entry: Waiter) -> None:
         """Forget a place that waits no more."""
         for lock in self._held.pop(entry, ()):
             waiting = self._waiting[lock]

@@ -78,7 +78,8 @@ class Grants:
         if self._clock.seconds() >= until or self._commits.closing:
             # For a request that waited, the last commit may have been long ago.
             self._journal.check_lease()
-            return Queued(entry.ticket.name, entry.queue.position(entry))
+            older, out = self._table.places.units.before(entry)
+            return Queued(entry.ticket.name, entry.queue.position(entry) + older, out)
         if entry.queue.in_doubt:
             raise store_in_doubt()
         return None

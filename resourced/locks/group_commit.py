@@ -411,7 +411,9 @@ class Journal:
         self._check_still(asking)
         self._lease.renew(sent)
         self._fence = max(self._fence, snapshot.fence)
-        self._seq = max(self._seq, max((place.seq for place in snapshot.places), default=0))
+        self._seq = max(
+            [self._seq, *(place.seq for place in snapshot.places), *(joint.seq for joint in snapshot.joints)]
+        )
         self._event = max(self._event, snapshot.event)
         if self.durable:
             return snapshot
@@ -424,12 +426,13 @@ class Journal:
             Batch(
                 self._reserved,
                 gone=[place.seq for place in snapshot.places],
+                joints_gone=[joint.seq for joint in snapshot.joints],
                 event=self._event,
                 losses=[Loss(next(ids), place.key, place.ticket, place.key_name) for place in snapshot.places],
             )
         )
         self._check_still(asking)
-        return snapshot._replace(places=[])
+        return snapshot._replace(places=[], joints=[])
 
     def _check_still(self, asking: JournalState) -> None:
         """Raise if what the store has said does not count any more."""

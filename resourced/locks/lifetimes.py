@@ -11,8 +11,11 @@ from resourced.locks.deadlines import Alarms
 from resourced.locks.journal import Journal
 from resourced.locks.limits import Times
 from resourced.locks.pauses import PATIENCE, Pauses
-from resourced.locks.queue import Entry
+from resourced.locks.queue import Entry, Together
 from resourced.model import Snapshot
+
+#: What has a deadline: a place, or a request for several things.
+Lasting = Entry | Together
 
 
 class Lifetimes:
@@ -35,7 +38,7 @@ class Lifetimes:
         times: Times,
         predecessor_lease: float,
         pauses: Pauses,
-        expired: Callable[[Entry], object],
+        expired: Callable[[Lasting], object],
     ) -> None:
         self._clock = clock
         self._journal = journal
@@ -43,33 +46,35 @@ class Lifetimes:
         self._predecessor_lease = predecessor_lease
         self._pauses = pauses
         self._expired = expired
-        self._alarms: Alarms[Entry] = Alarms(clock, self._due)
+        self._alarms: Alarms[Lasting] = Alarms(clock, self._due)
         # The highest place that an earlier daemon may know of, and when it has nothing to tell about it any more.
         self._inherited = 0
         self._alone = 0.0
         # By how much the clock of marks is ahead of the other.
         self._ahead = 0.0
 
-    def arm(self, entry: Entry, seconds: float, now: float) -> None:
-        """Let a place end in ``seconds`` unless it is used."""
+    def arm(self, entry: Lasting, seconds: float, now: float) -> None:
+        """Let a place end in ``seconds`` unless it is used, and with it all units that have one lease with it."""
+        entry = entry.joint or entry
         if entry.seq <= self._inherited:
             seconds += max(0.0, self._alone - now)
         entry.deadline = now + seconds
         entry.spared = 0
         self._alarms.set(entry, now)
 
-    def drop(self, entry: Entry) -> None:
+    def drop(self, entry: Lasting) -> None:
         """Let the deadline of a place pass."""
         self._alarms.drop(entry)
 
-    def look_again(self, entry: Entry) -> None:
+    def look_again(self, entry: Lasting) -> None:
         """Act on a deadline that came while the place was in use."""
-        if not entry.ended and not entry.queue.in_doubt and self._clock.seconds() >= entry.deadline:
+        entry = entry.joint or entry
+        if not entry.ended and not entry.in_doubt and self._clock.seconds() >= entry.deadline:
             self._due(entry)
 
     def inherit(self, snapshot: Snapshot) -> None:
         """Let no time pass for what an earlier daemon may still tell its clients of."""
-        self._inherited = max((place.seq for place in snapshot.places), default=0)
+        self._inherited = max([0, *(place.seq for place in snapshot.places), *(joint.seq for joint in snapshot.joints)])
         now = self._clock.seconds()
         self._alone = now + self._predecessor_lease
         self._ahead = snapshot.passed / 1000 - now
@@ -78,16 +83,16 @@ class Lifetimes:
         """Tell what the clock of marks shows, in milliseconds; never 0."""
         return round((now + self._ahead) * 1000) + 1
 
-    def _due(self, entry: Entry) -> None:
+    def _due(self, entry: Lasting) -> None:
         """Act on a deadline that may have come, be it that its alarm says so or that someone has looked before that could."""
         now = self._clock.seconds()
         if now < entry.deadline:
             self._alarms.set(entry, now)
             return
-        if (entry.holds and entry.queue.writes) or (not entry.holds and entry.requests):
+        if entry.in_use:
             # In use: what uses it sets the deadline anew, or looks at it again, when it ends.
             return
-        grace = min(self._times.claim, entry.queue.scope.lease)
+        grace = min(self._times.claim, entry.lease)
         try:
             self._journal.check()
         except StoreUnavailable:

@@ -28,11 +28,13 @@ class Limits:
     :ivar queue: how many tickets may wait at one selector.
     :ivar waiting: how many may wait in all.
     :ivar locks: how many locks may be held.
+    :ivar units: how many units a resource may have.
     """
 
     queue: int = 10_000
     waiting: int = 100_000
     locks: int = 200_000
+    units: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)

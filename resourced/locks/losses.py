@@ -43,6 +43,11 @@ class Losses:
         """Return what a ticket lost at a lock."""
         return self._losses.get((ticket, key))
 
+    def of_ticket(self, ticket: str, key_name: str) -> list[Loss]:
+        """Return what a ticket lost, but for what is over."""
+        lost = (self._losses[ticket, key] for key in self._of_ticket.get(ticket, ()))
+        return [loss for loss in lost if loss.key_name == key_name and not self.is_over(loss)]
+
     def strange(self, resource: str, ticket: str, key_name: str) -> bool:
         """Whether a ticket is known by what it lost, and was given to somebody else or for another resource."""
         for key in self._of_ticket.get(ticket, ()):

@@ -13,15 +13,17 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from resourced.deferreds import shielded
-from resourced.errors import DataNotFound, FenceMismatch, ResourceNotFound, StoreUnavailable, TicketEnded
+from resourced.errors import DataNotFound, FenceMismatch, NotHolder, ResourceNotFound, StoreUnavailable, TicketEnded
 from resourced.locks.commits import Commits
 from resourced.locks.grants import Grants
+from resourced.locks.joint_grants import JointGrants
 from resourced.locks.journal import Journal
 from resourced.locks.limits import Limits, Predecessor, Times
 from resourced.locks.pauses import Pauses
 from resourced.locks.queue import LockQueue
 from resourced.locks.requests import NOT_READ, Acquired, Check, Grant, LockRequest, Queued, WriteRequest, Written
 from resourced.locks.table import LockTable
+from resourced.locks.unit_cards import UnitCards
 from resourced.locks.views import LockViews
 from resourced.locks.writes import Writes
 from resourced.model import BREAK, Breaker, Document, Key, Resource
@@ -43,6 +45,8 @@ class LockManager:
     :ivar places: every holder, and everyone who waits.
     :ivar grants: the steps of ``acquire``.
     :ivar views: what people are shown.
+    :ivar several: what requests for several things at once ask for.
+    :ivar units: the cards of units.
     """
 
     def __init__(
@@ -77,6 +81,8 @@ class LockManager:
         self._writes = Writes(journal, self._table, self._commits)
         self.grants = Grants(clock, journal, self._table, self._commits)
         self.views = LockViews(clock, journal, self._table, self._commits)
+        self.several = JointGrants(clock, journal, self._table.joints, self.places, self._commits)
+        self.units = UnitCards(journal, self._table, self._commits)
 
     # -- What requests ask for
 
@@ -147,13 +153,16 @@ class LockManager:
             self._told_ended, key, ticket, key_name
         )
 
-    async def unlock(self, key: Key, ticket: str, *, key_name: str = "") -> bool:
+    async def unlock(self, key: Key, ticket: str, *, key_name: str = "", broken: Breaker | None = None) -> bool:
         """
         Release a lock, or give up a place in the queue.
 
         It is done at once, or after the writes of the holder; a client that goes away only does not learn of it.
 
+        :param broken: who gives a unit back as broken, and why. In the same step it goes out of service.
         :returns: whether there was anything to let go of.
+        :raises resourced.errors.NotHolder: the ticket still waits, so it cannot say that the unit is broken.
+        :raises resourced.errors.CardNotFound: it cannot be broken, because it is no unit.
         :raises resourced.errors.StoreUnavailable: it is not known whether the lock was released.
         """
         if self._commits.paused:
@@ -165,7 +174,11 @@ class LockManager:
             return False
         queue = entry.queue
         if queue.writes and entry.holds:
-            return await shielded(self._unlock_later(queue, key, ticket, key_name))
+            return await shielded(self._unlock_later(queue, key, ticket, key_name, broken))
+        if broken is not None:
+            if not entry.holds:
+                raise NotHolder("This ticket still waits for the lock.")
+            self._table.joints.withdraw(key, broken)
         self.places.release(entry)
         await self._commits.kept(self._table.settle(queue))
         return True
@@ -233,14 +246,14 @@ class LockManager:
     def stop_waiting(self) -> None:
         """Answer every request that waits, now, and let none wait from here on: its ticket keeps its place."""
         self._commits.closing = True
-        for entry in self.places:
+        for entry in (*self.places, *self._table.joints):
             entry.notify()
 
     # -- How it is done
 
-    async def _unlock_later(self, queue: LockQueue, key: Key, name: str, key_name: str) -> bool:
+    async def _unlock_later(self, queue: LockQueue, key: Key, name: str, key_name: str, broken: Breaker | None) -> bool:
         await queue.until_idle()
-        return await self.unlock(key, name, key_name=key_name)
+        return await self.unlock(key, name, key_name=key_name, broken=broken)
 
     async def _break(self, key: Key, fence: int, breaker: Breaker) -> None:
         if self._commits.paused:
@@ -263,6 +276,7 @@ class LockManager:
             await self._commits.recovered()
         self._journal.check()
         await self._commits.kept(self._table.seal(resource))
+        self._table.removed(resource.name)
         self._table.unseal(resource.name)
 
     def _told_ended(self, failure: Failure, key: Key, ticket: str, key_name: str) -> Failure:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.locks.deadlocks import Deadlocks
 from resourced.locks.entry_states import ASSIGN, OFFER, EntryEvent
+from resourced.locks.joints import Joint
 from resourced.locks.lifetimes import Lifetimes
 from resourced.locks.limits import Times
 from resourced.locks.losses import Losses
@@ -15,6 +16,7 @@ from resourced.locks.queue import Entry, LockQueue
 from resourced.locks.queues import Queues
 from resourced.locks.record import Record
 from resourced.locks.tickets import Tickets
+from resourced.locks.units import Units
 from resourced.model import GRANT, RELEASE, Breaker, EventKind, Loss
 
 
@@ -28,6 +30,7 @@ class Places:
     :ivar losses: which ones ended against their clients' wish.
     :ivar lifetimes: when they end by themselves.
     :ivar record: what is to be kept of them.
+    :ivar units: which of the locks are units of pools, and who waits for several at once.
     """
 
     def __init__(
@@ -42,15 +45,19 @@ class Places:
         self._times = times
         self.queues = Queues()
         self.tickets = Tickets(new_ticket)
-        self.deadlocks = Deadlocks()
+        self.deadlocks = Deadlocks(self._blockers)
         self.losses = Losses(clock.seconds)
         self.lifetimes = lifetimes
         self.record = record
+        self.units = Units(self, clock, times)
 
     def __iter__(self) -> Iterator[Entry]:
         """Every holder, and everyone who waits."""
         for queue in list(self.queues.by_key.values()):
             yield from list(queue)
+
+    def _blockers(self, waiter: Entry | Joint) -> Iterable[Entry]:
+        return self.units.blockers(waiter)
 
     # -- Steps of one place
 
@@ -59,6 +66,7 @@ class Places:
         entry.at = self.lifetimes.passed(now)
         entry.queue.join(entry)
         self.queues.waiting += 1
+        self.units.waits(entry.queue.key)
         self.lifetimes.arm(entry, self._times.place, now)
         self.record.changed(entry)
 
@@ -94,7 +102,9 @@ class Places:
         ticket = entry.ticket
         del ticket.entries[entry.queue.key.selector]
         self.record.gone(entry)
-        if not ticket.alive:
+        if entry.joint is not None:
+            self.units.detach(entry)
+        elif not ticket.alive:
             self.tickets.release(ticket)
 
     # -- Steps of a lock
@@ -103,10 +113,16 @@ class Places:
         """Give a free lock to the first in line; forget a queue that nobody is in."""
         if queue.holder is not None:
             return
-        if queue.waiting:
-            next_waiter = queue.next_waiter()
-            self.queues.waiting -= 1
-            self.deadlocks.over(next_waiter)
-            self.grant(next_waiter, OFFER if next_waiter.requests else ASSIGN, self._clock.seconds())
+        if self.units.covers(queue.key):
+            self.units.fell_free(queue)
+        elif queue.waiting:
+            self.grant_next(queue)
         elif not queue.in_doubt and self.queues.by_key.get(queue.key) is queue:
             self.queues.close(queue)
+
+    def grant_next(self, queue: LockQueue) -> None:
+        """Give a free lock to the first in line."""
+        next_waiter = queue.next_waiter()
+        self.queues.waiting -= 1
+        self.deadlocks.over(next_waiter)
+        self.grant(next_waiter, OFFER if next_waiter.requests else ASSIGN, self._clock.seconds())

@@ -154,6 +154,12 @@ class Pools:
             asked, had = asked + some[0], had + some[1]
         return asked, had
 
+    def matching(self, want: Want) -> int:
+        """Count the units that match a want, out of service or not."""
+        pool = self._pools.get(want.resource)
+        units = () if pool is None else pool.units.values()
+        return sum(unit.tags is not None and want.tags <= unit.tags for unit in units)
+
     def enter(self, request: Waiting) -> Grant | None:
         """
         Let a request have everything that it wants if it is its turn; else it waits from now on.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
 from math import inf
+from typing import Protocol
 
 from sortedcontainers import SortedDict
 from twisted.internet.defer import Deferred
@@ -18,10 +19,46 @@ from resourced.quotas import Tenant
 from resourced.transitions import next_state
 
 
+class Together(Protocol):
+    """
+    A request for several things as its units know it: they share its ticket, lease and deadline. It is a ``Joint``.
+
+    :ivar tickets: the ticket as each of its resources knows it.
+    :ivar entries: the units that it has.
+
+    The others are those of ``Entry``.
+    """
+
+    seq: int
+    deadline: float
+    spared: int
+    timer: IDelayedCall | None
+    tickets: dict[str, Ticket]
+    entries: dict[Key, Entry]
+
+    @property
+    def joint(self) -> Together: ...
+
+    @property
+    def lease(self) -> float: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    @property
+    def in_doubt(self) -> bool: ...
+
+    @property
+    def in_use(self) -> bool: ...
+
+    def __hash__(self) -> int: ...
+
+
 class Ticket:
     """
     A ticket of a resource, with every place that it has there.
 
+    :ivar joint: the request for several things that it was given to, if it was.
     :ivar entries: by selector.
     :ivar idempotency_key: what the request that made the ticket could be known by again, or empty.
     :ivar key_name: who it was given to, and works for.
@@ -29,7 +66,7 @@ class Ticket:
         once it has sent the ticket, and for all others.
     """
 
-    __slots__ = ("entries", "idempotency_key", "key_name", "name", "origin", "resource")
+    __slots__ = ("entries", "idempotency_key", "joint", "key_name", "name", "origin", "resource")
 
     def __init__(self, name: str, resource: str, idempotency_key: str = "", key_name: str = "") -> None:
         self.name = name
@@ -37,12 +74,13 @@ class Ticket:
         self.idempotency_key = idempotency_key
         self.key_name = key_name
         self.origin = ""
+        self.joint: Together | None = None
         self.entries: dict[str, Entry] = {}
 
     @property
     def alive(self) -> bool:
         """Whether it holds or waits anywhere."""
-        return bool(self.entries)
+        return bool(self.entries) or self.joint is not None
 
 
 class Entry:
@@ -62,6 +100,7 @@ class Entry:
     :ivar at: the same in milliseconds of the clock of marks, by which the next daemon knows it.
     :ivar tenant: what the name of its key takes, which it counts for.
     :ivar watchers: who wants to know when the lock falls to it or it ends.
+    :ivar joint: the request for several things that it belongs to, if it does; ``want`` is which of them it is.
     """
 
     __slots__ = (
@@ -69,6 +108,7 @@ class Entry:
         "deadline",
         "fence",
         "group",
+        "joint",
         "named",
         "owner",
         "queue",
@@ -82,6 +122,7 @@ class Entry:
         "ticket",
         "timer",
         "until",
+        "want",
         "watchers",
     )
 
@@ -104,6 +145,23 @@ class Entry:
         self.at = 0
         self.timer: IDelayedCall | None = None
         self.watchers: list[Deferred[None]] = []
+        self.joint: Together | None = None
+        self.want = 0
+
+    @property
+    def lease(self) -> float:
+        """How long its client may be silent while it holds, in seconds."""
+        return self.queue.scope.lease if self.joint is None else self.joint.lease
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the store may know better."""
+        return self.queue.in_doubt
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a request or a write keeps it alive."""
+        return self.queue.writes > 0 if self.holds else self.requests > 0
 
     @property
     def holds(self) -> bool:
@@ -132,7 +190,7 @@ class Entry:
     def place(self) -> Place:
         """Say it as the store keeps it."""
         ticket = self.ticket
-        return Place(
+        place = Place(
             self.seq,
             self.queue.key,
             ticket.name,
@@ -143,6 +201,7 @@ class Entry:
             ticket.key_name,
             self.at,
         )
+        return place if self.joint is None else place._replace(joint=self.joint.seq, want=self.want)
 
 
 class Scope:
@@ -207,6 +266,17 @@ class LockQueue:
         if self.holder is not None:
             yield self.holder
         yield from self.waiting.values()
+
+    @property
+    def first_rank(self) -> int | None:
+        """What sorts the first of those who wait among all requests; nothing if nobody waits."""
+        return next(iter(self.waiting), None)
+
+    def older(self, rank: int) -> int:
+        """Count those who wait and come before a rank."""
+        if isinstance(self.waiting, SortedDict):
+            return self.waiting.bisect_left(rank)
+        return sum(other < rank for other in self.waiting)
 
     def until_idle(self) -> Deferred[None]:
         """Wait until no write of the holder is under way."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from resourced.locks.joints import Joint
 from resourced.locks.journal import Journal
 from resourced.locks.queue import Entry
-from resourced.model import Breaker, Event, EventKind, Loss, Resource, Snapshot, Step, Write
+from resourced.model import Breaker, Event, EventKind, Key, Loss, Resource, Snapshot, Step, Write
+from resourced.wants import Card
 
 
 class Record:
@@ -28,6 +30,9 @@ class Record:
         self._events: list[Event] = []
         self._lost: list[Loss] = []
         self._forgotten: list[Loss] = []
+        self._joints: dict[Joint, None] = {}
+        self._joints_gone: list[Joint] = []
+        self._cards: dict[Key, Card | None] = {}
 
     # -- Numbers
 
@@ -47,9 +52,15 @@ class Record:
         self._event += by
         return self._fence, self._event
 
+    def now(self) -> int:
+        """Return the time as it is shown to people, in milliseconds of Unix time."""
+        return int(self._wall() * 1000)
+
     def go_on_from(self, snapshot: Snapshot) -> None:
         """Let all numbers go on above what the store knows."""
-        self._seq = max([self._seq, *[place.seq for place in snapshot.places]])
+        self._seq = max(
+            [self._seq, *(place.seq for place in snapshot.places), *(joint.seq for joint in snapshot.joints)]
+        )
         self._fence = max(self._fence, snapshot.fence)
         self._event = max(self._event, snapshot.event)
 
@@ -68,6 +79,19 @@ class Record:
         """Keep a place no more."""
         self._gone.append(entry)
 
+    def joint(self, joint: Joint) -> None:
+        """Keep a request for several things as it is at the end of this step."""
+        self._joints[joint] = None
+
+    def joint_gone(self, joint: Joint) -> None:
+        """Keep a request for several things no more."""
+        self._joints.pop(joint, None)
+        self._joints_gone.append(joint)
+
+    def card(self, key: Key, card: Card | None) -> None:
+        """Keep the card of a unit, or none any more."""
+        self._cards[key] = card
+
     def lost(self, loss: Loss) -> None:
         """Keep what a ticket has lost."""
         self._lost.append(loss)
@@ -78,12 +102,12 @@ class Record:
 
     def event(self, kind: EventKind, entry: Entry, now: float, breaker: Breaker | None = None) -> Event:
         """Keep what happens to a place, and who breaks its lock if somebody does."""
-        self._event += 1
         key_name, by, reason = breaker or (entry.ticket.key_name, "", "")
+        self._event += 1
         event = Event(
             self._event,
             kind,
-            int(self._wall() * 1000),
+            self.now(),
             entry.queue.key,
             entry.owner,
             entry.fence,
@@ -94,6 +118,11 @@ class Record:
         )
         self._events.append(event)
         return event
+
+    def unit_event(self, kind: EventKind, key: Key, who: Breaker) -> None:
+        """Keep what somebody does to a unit, and why."""
+        self._event += 1
+        self._events.append(Event(self._event, kind, self.now(), key, who.by, 0, 0.0, who.key_name, "", who.reason))
 
     # -- The journal
 
@@ -108,9 +137,9 @@ class Record:
         :param unannounced: a place that its client was not told of before, and will not be if this is not kept.
         :returns: the number of the journal's group that carries it, or of the newest there is.
         """
-        if not self._changed and not self._gone and write is None:
+        if not self._changed and not self._gone and write is None and not self._pooled:
             return self._journal.newest
-        concerned = [*self._changed, *self._gone]
+        concerned: list[Entry | Joint] = [*self._changed, *self._gone]
         step = Step(
             self._fence,
             [entry.place() for entry in self._changed] if self._journal.durable else (),
@@ -121,6 +150,9 @@ class Record:
             losses=self._lost,
             forgotten=[loss.event for loss in self._forgotten if loss.event],
         )
+        if self._pooled:
+            concerned += [*self._joints, *self._joints_gone]
+            step = self._with_pools(step)
         self._changed, self._gone, self._events, self._lost, self._forgotten = {}, [], [], [], []
         group = self._journal.append(step)
         for entry in concerned:
@@ -129,6 +161,20 @@ class Record:
             if entry.watchers:
                 entry.notify()
         return group
+
+    @property
+    def _pooled(self) -> bool:
+        return bool(self._joints or self._joints_gone or self._cards)
+
+    def _with_pools(self, step: Step) -> Step:
+        if self._journal.durable:
+            step = step._replace(
+                joints=[joint.request() for joint in self._joints],
+                joints_gone=[joint.seq for joint in self._joints_gone],
+            )
+        step = step._replace(cards=list(self._cards.items()))
+        self._joints, self._joints_gone, self._cards = {}, [], {}
+        return step
 
 
 def ids_from(at: int) -> int:

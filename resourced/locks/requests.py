@@ -73,10 +73,15 @@ class Acquired(NamedTuple):
 
 
 class Queued(NamedTuple):
-    """The ticket waits; position 1 is next."""
+    """
+    The ticket waits; position 1 is next.
+
+    :ivar out: why the unit is out of service, if it is.
+    """
 
     ticket: str
     position: int
+    out: str | None = None
 
 
 class WriteRequest(NamedTuple):

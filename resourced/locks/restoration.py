@@ -7,12 +7,14 @@ from collections.abc import Callable, Collection, Iterable
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.locks.entry_states import END, RESTORED
+from resourced.locks.joints import Joint
 from resourced.locks.journal import Journal
 from resourced.locks.limits import Times
 from resourced.locks.places import Places
 from resourced.locks.queue import Entry, LockQueue, Ticket
 from resourced.model import HOLDING, RELEASE, WAITING, Key, Place, Snapshot
 from resourced.quotas import Quotas
+from resourced.wants import JointRequest
 
 
 class Restoration:
@@ -37,6 +39,7 @@ class Restoration:
         self._journal = journal
         self._places = places
         self._queues = places.queues
+        self._units = places.units
         self._times = times
         self._quotas = quotas
         self._anew = anew
@@ -51,6 +54,9 @@ class Restoration:
             for entry in queue:
                 self._places.lifetimes.drop(entry)
             queue.distrust()
+            self._units.distrust(key)
+        if keys is None:
+            self._units.distrust_joints()
 
     def restore(self, snapshot: Snapshot, keys: Iterable[Key] | None, unannounced: Collection[int]) -> None:
         """Replace what is believed about ``keys``, or about everything, by what the store knows."""
@@ -58,10 +64,15 @@ class Restoration:
         replaced = set(queues.by_key if keys is None else keys)
         for key in replaced:
             self._drop(key)
+        self._units.loading = True
         places.record.go_on_from(snapshot)
         self._anew()
         if keys is None:
             places.lifetimes.inherit(snapshot)
+            self._units.clear()
+            self._units.load_cards(snapshot.cards)
+            for request in snapshot.joints:
+                self._load_joint(request, snapshot, unannounced)
         if keys is None or self._journal.remembers:
             places.losses.restore(snapshot.losses, None if keys is None else replaced)
         loaded: dict[Key, LockQueue] = {}
@@ -71,12 +82,17 @@ class Restoration:
                 queue = queues.by_key.get(place.key) or queues.open(place.key, self._times.lease)
                 queue.scope.lease = (resource and resource.timeout) or self._times.lease
                 loaded[place.key] = queue
-                if place.seq in unannounced:
+                # A request for several things is given up with all its units, or with none.
+                if (place.joint or place.seq) in unannounced:
                     self._give_up(queue, place)
                     continue
                 self._load(queue, place)
+        if keys is None:
+            self._units.all_loaded()
+        self._units.loading = False
         for queue in loaded.values():
             places.pass_on(queue)
+        self._units.offer(list(self._units.pools.units) if keys is None else replaced)
         places.record.commit()
 
     # -- How it is done
@@ -100,8 +116,24 @@ class Restoration:
             entry.happens(END)
             ticket = entry.ticket
             del ticket.entries[key.selector]
-            if not ticket.alive:
+            if entry.joint is not None:
+                del entry.joint.entries[key]
+            elif not ticket.alive:
                 self._places.tickets.release(ticket)
+
+    def _load_joint(self, request: JointRequest, snapshot: Snapshot, unannounced: Collection[int]) -> None:
+        """Believe what the store knows about a request for several things, unless no client knows of it."""
+        now = self._clock.seconds()
+        leases: dict[str, float] = {}
+        for want in request.wants:
+            resource = snapshot.resources.get(want.resource)
+            leases[want.resource] = (resource and resource.timeout) or self._times.lease
+        joint = Joint(request, leases, now, self._quotas.tenant(request.key_name))
+        joint.since, joint.at = self._since(request.since, now)
+        if request.seq in unannounced:
+            self._places.record.joint_gone(joint)
+        else:
+            self._units.load(joint, granted=request.granted)
 
     def _give_up(self, queue: LockQueue, place: Place) -> None:
         """End a place that the store knows of, and no client."""
@@ -115,18 +147,26 @@ class Restoration:
         """Let a place stand as the store says."""
         entry = Entry(queue, ticket, place.seq, place.owner, now, self._quotas.tenant(place.key_name))
         entry.fence = place.fence
-        entry.at = self._places.lifetimes.passed(now)
-        if place.since:
-            # So long at least: what passed after the last mark, and before this daemon took over, nobody knows.
-            entry.since -= max(0, entry.at - place.since) / 1000
-            entry.at = place.since
+        entry.since, entry.at = self._since(place.since, now)
         return entry
+
+    def _since(self, since: int, now: float) -> tuple[float, int]:
+        """Return since when something stands as it does, by this clock and by that of marks."""
+        at = self._places.lifetimes.passed(now)
+        if not since:
+            return now, at
+        # So long at least: what passed after the last mark, and before this daemon took over, nobody knows.
+        return now - max(0, at - since) / 1000, since
 
     def _load(self, queue: LockQueue, place: Place) -> None:
         """Believe what the store knows about a place, and give it its full time anew."""
         tickets, losses, lifetimes = self._places.tickets, self._places.losses, self._places.lifetimes
-        ticket = tickets.load(place.key.resource, place.ticket, place.idempotency_key, place.key_name)
-        tickets.revive(ticket)
+        joint = self._units.joints.of_seq(place.joint)
+        if joint is None:
+            ticket = tickets.load(place.key.resource, place.ticket, place.idempotency_key, place.key_name)
+            tickets.revive(ticket)
+        else:
+            ticket = self._units.ticket(joint, place.key.resource)
         if loss := losses.find(place.key, place.ticket):
             losses.remove(loss)
         now = self._clock.seconds()
@@ -137,4 +177,6 @@ class Restoration:
             lifetimes.arm(entry, self._times.place, now)
         else:
             queue.hold(entry, RESTORED[place.standing])
-            lifetimes.arm(entry, queue.scope.lease if place.standing is HOLDING else self._times.claim, now)
+            if joint is not None:
+                self._units.restore_unit(joint, entry, place.want)
+            lifetimes.arm(entry, entry.lease if place.standing is HOLDING else self._times.claim, now)

@@ -14,8 +14,9 @@ from twisted.internet.interfaces import IReactorTime
 from resourced.errors import NotHolder, ResourceInUse, StoreUnavailable, TicketEnded
 from resourced.locks.admission import Admission
 from resourced.locks.entry_states import LEAVE, UNCLAIMED, USE
+from resourced.locks.joint_table import Joints
 from resourced.locks.journal import Journal
-from resourced.locks.lifetimes import Lifetimes
+from resourced.locks.lifetimes import Lasting, Lifetimes
 from resourced.locks.limits import Limits, Predecessor, Times
 from resourced.locks.pauses import Pauses
 from resourced.locks.places import Places
@@ -37,6 +38,7 @@ class LockTable:
     :param pauses: knows when the process stood still.
     :param quotas: what each key name takes.
     :ivar places: every holder, and everyone who waits.
+    :ivar joints: requests for several things, and the cards of units.
     :ivar changes: how often a resource may have been removed, or was changed.
     """
 
@@ -68,6 +70,7 @@ class LockTable:
         self._admission = Admission(clock, journal, self.places, limits=limits, quotas=quotas)
         # Resources that are being removed.
         self._sealed = self._admission.sealed
+        self.joints = Joints(clock, self.places, times=times, limits=limits, quotas=quotas, sealed=self._sealed)
         self.changes = 0
         Restoration(clock, journal, self.places, times=times, quotas=quotas, anew=self._unseal_all)
 
@@ -172,8 +175,14 @@ class LockTable:
         """
         if resource.name in self._queues.scopes or resource.name in self._sealed:
             raise ResourceInUse("Something of this resource is locked or waited for.")
+        self.joints.check_unused(resource.name)
         self._sealed.add(resource.name)
         return self._record.remove(resource)
+
+    def removed(self, name: str) -> None:
+        """Forget the units of a resource that is removed for good."""
+        for selector in list(self.places.units.cards.since(name, "")):
+            self.places.units.forget_card(Key(name, selector))
 
     def unseal(self, name: str) -> None:
         """Let a resource of this name be locked again, now that an earlier one is removed for good."""
@@ -183,12 +192,17 @@ class LockTable:
     def redefine(self, resource: Resource) -> None:
         """Let the leases of a resource's locks be as it says now, each from its next renewal on."""
         scope = self._queues.scopes.get(resource.name)
+        lease = resource.timeout or self._times.lease
         if scope is not None:
-            scope.lease = resource.timeout or self._times.lease
+            scope.lease = lease
+        self.joints.redefine(resource.name, lease)
         self.changes += 1
 
     def claim(self, entry: Entry) -> None:
         """Count the use of a ticket that holds: from its first use on it has its lease."""
+        if entry.joint is not None:
+            self.joints.claim(entry.joint.seq)
+            return
         if entry.state is UNCLAIMED:
             self._record.changed(entry)
         entry.happens(USE)
@@ -200,7 +214,7 @@ class LockTable:
         if not self._record.empty:
             # Another request with the ticket has left the lock unclaimed.
             self._record.commit()
-        return entry.queue.scope.lease
+        return entry.lease
 
     def write(self, entry: Entry, resource_id: str, data: str | None) -> Write:
         """Use a lock to write; return what the journal is to carry."""
@@ -211,7 +225,7 @@ class LockTable:
     def end_all(self, breaker: Breaker) -> int:
         """End all places; return how many there were. Of tickets that nobody knows it is not known from here on what they lost."""
         self._losses.complete = False
-        ended = 0
+        ended = self.joints.end_waiting()
         for queue in list(self._queues.by_key.values()):
             # First those who wait: else the lock would be theirs for a moment.
             entries = sorted(queue, key=lambda entry: entry.holds)
@@ -232,10 +246,10 @@ class LockTable:
         if not entry.holds:
             seconds = self._times.place
         elif claimed:
-            seconds = entry.queue.scope.lease
+            seconds = entry.lease
         else:
             # Not longer than a lease: to use the ticket must never shorten what its client was told.
-            seconds = min(self._times.claim, entry.queue.scope.lease)
+            seconds = min(self._times.claim, entry.lease)
             seconds = min(seconds, max(0.0, entry.until - self._clock.seconds()))
         self._lifetimes.arm(entry, seconds, self._clock.seconds())
         return seconds
@@ -249,7 +263,10 @@ class LockTable:
         self.places.pass_on(queue)
         return self._record.commit(write)
 
-    def _expired(self, entry: Entry) -> None:
+    def _expired(self, entry: Lasting) -> None:
+        if not isinstance(entry, Entry):
+            self.joints.expire(entry.seq)
+            return
         self.places.end(entry, EXPIRY)
         self.settle(entry.queue)
 

@@ -59,11 +59,24 @@ class Tickets:
     def find(self, resource: str, name: str, key_name: str) -> Ticket | None:
         """Look a ticket of a resource up, whether it is alive or let go of. To others than whom it was given to it is unknown."""
         ticket = self._known.get(name)
-        return ticket if ticket is not None and ticket.resource == resource and ticket.key_name == key_name else None
+        if ticket is None or ticket.key_name != key_name:
+            return None
+        if ticket.resource == resource:
+            return ticket
+        return None if ticket.joint is None else ticket.joint.tickets.get(resource)
 
     def __contains__(self, name: str) -> bool:
         """Whether there is a ticket of this name, whoever it was given to."""
         return name in self._known
+
+    def new_name(self) -> str:
+        """Return the name of a ticket that is new."""
+        return self._new_name()
+
+    def at_work(self, name: str, key_name: str) -> bool:
+        """Whether a ticket holds or waits anywhere."""
+        ticket = self._known.get(name)
+        return ticket is not None and ticket.key_name == key_name and ticket.alive
 
     def holding(self, names: Iterable[str], key_name: str) -> list[Entry]:
         """
@@ -76,7 +89,8 @@ class Tickets:
             entry
             for ticket in tickets
             if ticket is not None and ticket.key_name == key_name
-            for entry in ticket.entries.values()
+            for part in ((ticket,) if ticket.joint is None else ticket.joint.tickets.values())
+            for entry in part.entries.values()
             if entry.holds
         )
         return list(islice(held, COUNTED))

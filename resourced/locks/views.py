@@ -85,7 +85,7 @@ def _state(queue: LockQueue, after: int, limit: int, now: float) -> LockState:
 
 
 def _holder(entry: Entry, now: float) -> Holder:
-    left = max(0.0, entry.deadline - now)
+    left = max(0.0, (entry.joint or entry).deadline - now)
     return Holder(
         entry.owner, entry.ticket.key_name, entry.fence, now - entry.since, left, entry.state is not UNCLAIMED
     )

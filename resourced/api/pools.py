@@ -1,0 +1,177 @@
+"""Pools: requests for several things at once, and the cards of units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.web.server import Request
+
+from resourced.api.base import Routes, route
+from resourced.api.params import (
+    body_of,
+    header,
+    holds_of,
+    idempotency_key_of,
+    named,
+    needed_ticket,
+    only,
+    owner_of,
+    wait_of,
+)
+from resourced.api.pool_params import card_change, joint_body
+from resourced.api.responses import RETRY_AFTER, add_log_fields, answer, card_shown, done, waits
+from resourced.auth.keys import Identity, Keys, Permission
+from resourced.errors import DataNotFound, OtherGroup
+from resourced.locks.joints import Got, JointAsk, JointQueued
+from resourced.locks.manager import LockManager
+from resourced.model import Breaker, Key, Resource
+from resourced.storage.interface import Store
+from resourced.wants import Want
+
+
+class Pooling(Routes):
+    """
+    Requests for several things at once, and cards.
+
+    :param longest_wait: the most that a request may wait, in seconds.
+    :param usual_wait: how long one waits that does not say, in seconds.
+    :param usual_lease: the lease of resources that say nothing else, in seconds.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        store: Store,
+        locks: LockManager,
+        *,
+        longest_wait: float,
+        usual_wait: float,
+        usual_lease: float,
+    ) -> None:
+        super().__init__(keys, store, locks)
+        self._longest_wait = longest_wait
+        self._usual_wait = usual_wait
+        self._usual_lease = usual_lease
+
+    @route("/lock", ["POST"])
+    async def lock_all(self, request: Request) -> bytes:
+        """Take several things at once, keep them, or keep the place in the order."""
+        identity = self.authorize(request, Permission.LOCK)
+        only(request, b"wait")
+        ticket = header(request, b"x-ticket")
+        wants, yields = joint_body(body_of(request), needed=not ticket)
+        resources = await self._resources(wants, identity)
+        outcome = await self.locks.several.acquire(
+            self._ask(request, identity, ticket, wants, resources, yields=yields),
+            lambda keys: self._read(resources, keys),
+        )
+        if isinstance(outcome, JointQueued):
+            request.setHeader(b"x-ticket", outcome.ticket.encode())
+            request.setHeader(b"retry-after", b"%d" % RETRY_AFTER)
+            return answer(request, 202, {"locked": False, "position": outcome.position})
+        got, data = outcome
+        request.setHeader(b"x-ticket", got.ticket.encode())
+        request.setHeader(b"x-lease", b"%d" % got.lease)
+        return answer(request, 200, {"locked": True, "got": _got(got, data)})
+
+    @route("/unlock", ["POST"])
+    async def unlock_all(self, request: Request) -> bytes:
+        """Give everything back that a ticket has, or give up its place."""
+        identity = self.authorize(request, Permission.READ)
+        only(request)
+        released = await self.locks.several.unlock(needed_ticket(request), identity.name)
+        return answer(request, 200, {"unlocked": released})
+
+    @route("/resource/<name:resource>/<name:selector>", ["PATCH"])
+    async def card(self, request: Request, resource: str, selector: str) -> bytes:
+        """Change the card of a selector, or give it one."""
+        identity = self.authorize(request, Permission.WRITE, resource)
+        only(request)
+        key = named(resource, selector)
+        change = card_change(body_of(request))
+        await self.find(resource)
+        return answer(request, 200, card_shown(await self.locks.units.change(key, change, _who(request, identity))))
+
+    @route("/resource/<name:resource>/<name:selector>/card", ["DELETE"])
+    async def remove_card(self, request: Request, resource: str, selector: str) -> bytes:
+        """Take the card of a selector away, so that it is no unit any more."""
+        identity = self.authorize(request, Permission.WRITE, resource)
+        only(request)
+        key = named(resource, selector)
+        await self.find(resource)
+        await self.locks.units.remove(key, _who(request, identity))
+        return done(request)
+
+    # -- How it is done
+
+    def _ask(
+        self,
+        request: Request,
+        identity: Identity,
+        ticket: str,
+        wants: tuple[Want, ...],
+        resources: dict[str, Resource],
+        *,
+        yields: bool,
+    ) -> JointAsk:
+        idempotency_key = idempotency_key_of(request)
+        owner = owner_of(request) or identity.name
+        add_log_fields(request, owner=owner)
+        wait = wait_of(request, self._longest_wait, self._usual_wait)
+        if wait:
+            waits(request)
+        return JointAsk(
+            wants,
+            {name: resource.timeout or self._usual_lease for name, resource in resources.items()},
+            ticket=ticket,
+            wait=wait,
+            owner=owner,
+            idempotency_key="" if ticket else idempotency_key,
+            key_name=identity.name,
+            holds=holds_of(request),
+            yields=yields,
+        )
+
+    async def _resources(self, wants: Sequence[Want], identity: Identity) -> dict[str, Resource]:
+        """Return the resources that are named, which are all of one group."""
+        found: dict[str, Resource] = {}
+        for want in wants:
+            if want.resource not in found:
+                identity.require(want.resource)
+                found[want.resource] = await self.find(want.resource)
+        groups = {resource.group or resource.name for resource in found.values()}
+        if len(groups) > 1:
+            raise OtherGroup(
+                "The resources are of different groups. Give them the same group first.", {"field": "group"}
+            )
+        return found
+
+    async def _read(self, resources: dict[str, Resource], keys: Sequence[Key]) -> list[str | None]:
+        """Read what is kept at some selectors, in their order."""
+        known = dict(resources)
+        for key in keys:
+            if key.resource not in known:
+                known[key.resource] = await self.find(key.resource)
+        return await gatherResults(
+            [Deferred.fromCoroutine(self._data(known[key.resource], key.selector)) for key in keys], consumeErrors=True
+        )
+
+    async def _data(self, resource: Resource, selector: str) -> str | None:
+        try:
+            return (await self.store.read(resource, selector)).data
+        except DataNotFound:
+            return None
+
+
+def _got(got: Got, data: Sequence[str | None]) -> list[dict[str, object]]:
+    return [
+        {"want": unit.want, **unit.key._asdict(), "fence": unit.fence, "data": text}
+        for unit, text in zip(got.units, data, strict=True)
+    ]
+
+
+def _who(request: Request, identity: Identity) -> Breaker:
+    owner = owner_of(request) or identity.name
+    add_log_fields(request, owner=owner)
+    return Breaker(identity.name, owner)

@@ -1,0 +1,42 @@
+"""The cards of all units, by selector and in the order of their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sortedcontainers import SortedSet
+
+from resourced.model import Key
+from resourced.wants import Card
+
+
+class Cards:
+    """What is known of units beside who has them."""
+
+    def __init__(self) -> None:
+        self._cards: dict[Key, Card] = {}
+        self._selectors: dict[str, SortedSet[str]] = {}
+
+    def get(self, key: Key) -> Card | None:
+        """Return the card of a selector, if it has one."""
+        return self._cards.get(key)
+
+    def put(self, key: Key, card: Card | None) -> None:
+        """Let a selector have a card, or none any more."""
+        if card is not None:
+            if key not in self._cards:
+                self._selectors.setdefault(key.resource, SortedSet()).add(key.selector)
+            self._cards[key] = card
+        elif self._cards.pop(key, None) is not None:
+            selectors = self._selectors[key.resource]
+            selectors.remove(key.selector)
+            if not selectors:
+                del self._selectors[key.resource]
+
+    def count(self, resource: str) -> int:
+        """Count the units of a resource."""
+        return len(self._selectors.get(resource, ()))
+
+    def since(self, resource: str, selector: str) -> Iterator[str]:
+        """Go through the selectors of a resource that have cards, from one on, which need not be there."""
+        return iter(self._selectors[resource].irange(selector)) if resource in self._selectors else iter(())

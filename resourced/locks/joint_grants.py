@@ -1,0 +1,122 @@
+"""From a request for several things to its grant, and to the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from twisted.internet.interfaces import IReactorTime
+
+from resourced.deferreds import shielded, waiting_for
+from resourced.errors import Deadlock, ForeignTicket, TicketEnded, TooFew
+from resourced.locks.commits import Commits
+from resourced.locks.joint_table import Joints
+from resourced.locks.joints import Got, Joint, JointAsk, JointQueued
+from resourced.locks.journal import Journal
+from resourced.locks.places import Places
+from resourced.locks.table import store_in_doubt
+from resourced.model import Key
+
+#: Reads what is kept at some selectors, in their order; nothing where there is no data.
+Readers = Callable[[Sequence[Key]], Awaitable[list[str | None]]]
+
+
+class JointGrants:
+    """Lets requests wait for several things, and ends them."""
+
+    def __init__(self, clock: IReactorTime, journal: Journal, joints: Joints, places: Places, commits: Commits) -> None:
+        self._clock = clock
+        self._journal = journal
+        self._joints = joints
+        self._places = places
+        self._commits = commits
+
+    async def acquire(self, ask: JointAsk, read: Readers) -> tuple[Got, list[str | None]] | JointQueued:
+        """
+        Take everything that is wanted, keep it, or keep the place in the order.
+
+        :returns: what it got, and the data of each unit; or its place.
+        :raises resourced.errors.TicketEnded: the ticket has ended, or a unit was taken from it; ``left`` says what it has.
+        :raises resourced.errors.ForeignTicket: the ticket holds or waits for something else.
+        :raises resourced.errors.TooFew: there are not as many units; ``have`` says how many.
+        :raises resourced.errors.Deadlock: it would have to wait for itself; it has no place then.
+        :raises resourced.errors.Overloaded: too many wait, or too many locks are held.
+        :raises resourced.errors.QuotaExceeded: its key has as much as it may have.
+        :raises resourced.errors.StoreUnavailable: the answer could not be committed; it must not be believed.
+        """
+        joint = await self._wait(ask)
+        if isinstance(joint, JointQueued):
+            return joint
+        data = await read([unit.key for unit in joint.got()])
+        if joint.in_doubt:
+            raise store_in_doubt()
+        if not joint.holds or len(data) != len(joint.entries):
+            raise TicketEnded("A unit was lost before it could be given. Ask again.")
+        self._journal.check()
+        return Got(joint.name, self._joints.confirm(joint), joint.got()), data
+
+    async def unlock(self, ticket: str, key_name: str) -> bool:
+        """
+        Give everything back, or give up the place; a client that goes away only does not learn of it.
+
+        :returns: whether there was anything to let go of.
+        :raises resourced.errors.StoreUnavailable: it is not known whether it was given back.
+        """
+        return await shielded(self._unlock(ticket, key_name))
+
+    async def _wait(self, ask: JointAsk) -> Joint | JointQueued:
+        if self._commits.paused:
+            await self._commits.recovered()
+        self._journal.check()
+        until = self._clock.seconds() + ask.wait
+        try:
+            joint = self._joints.enter(ask)
+        except (Deadlock, TicketEnded, ForeignTicket, TooFew):
+            await self._commits.all_kept()
+            self._joints.told_ended(ask.ticket, ask.key_name)
+            raise
+        joint.requests += 1
+        outcome: Joint | JointQueued | None = None
+        try:
+            while outcome is None:
+                while joint.group > self._journal.done:
+                    # Meanwhile it may change again, and go into a later group.
+                    await self._journal.committed(joint.group)
+                outcome = self._outcome(joint, until)
+                if outcome is None:
+                    await waiting_for(joint.watchers, until - self._clock.seconds(), self._clock)
+        finally:
+            joint.requests -= 1
+            if not joint.requests:
+                self._joints.request_over(joint, answered=outcome is not None)
+        return outcome
+
+    def _outcome(self, joint: Joint, until: float) -> Joint | JointQueued | None:
+        """Return what to answer, or nothing while there is time to wait."""
+        if joint.in_doubt:
+            raise store_in_doubt()
+        if joint.ended:
+            raise TicketEnded("This ticket has ended while it waited. Ask again without it.")
+        if joint.holds:
+            return joint
+        if self._clock.seconds() >= until or self._commits.closing:
+            # For a request that waited, the last commit may have been long ago.
+            self._journal.check_lease()
+            return JointQueued(joint.name, self._joints.position(joint))
+        return None
+
+    async def _unlock(self, ticket: str, key_name: str) -> bool:
+        while True:
+            if self._commits.paused:
+                await self._commits.recovered()
+            self._journal.check()
+            joint = self._joints.find(ticket, key_name)
+            if joint is None:
+                await self._commits.all_kept()
+                return False
+            if joint.in_doubt:
+                raise store_in_doubt()
+            busy = next((entry.queue for entry in joint.entries.values() if entry.queue.writes), None)
+            if busy is None:
+                await self._commits.kept(self._joints.leave(joint))
+                return True
+            await busy.until_idle()

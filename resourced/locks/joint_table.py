@@ -1,0 +1,280 @@
+"""Every decision about requests for several things: who may make one, and what becomes of its ticket."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from twisted.internet.interfaces import IReactorTime
+
+from resourced.errors import (
+    CardNotFound,
+    Deadlock,
+    ForeignTicket,
+    Overloaded,
+    QuotaExceeded,
+    ResourceInUse,
+    StoreUnavailable,
+    TicketEnded,
+    TooFew,
+)
+from resourced.locks.entry_states import HELD, QUEUED
+from resourced.locks.joints import Joint, JointAsk
+from resourced.locks.limits import Limits, Times
+from resourced.locks.places import Places
+from resourced.locks.queue import Entry
+from resourced.model import BACK, EXPIRY, OUT, Breaker, EventKind, Key
+from resourced.quotas import Quotas
+from resourced.wants import ALL, Card, JointRequest
+
+
+class Joints:
+    """
+    The requests for several things, and the cards of units.
+
+    :param sealed: resources that are being removed.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, places: Places, *, times: Times, limits: Limits, quotas: Quotas, sealed: set[str]
+    ) -> None:
+        self._clock = clock
+        self._places = places
+        self._units = places.units
+        self._times = times
+        self._limits = limits
+        self._quotas = quotas
+        self._sealed = sealed
+
+    def __iter__(self) -> Iterator[Joint]:
+        """Every request that waits or holds."""
+        return iter(self._units.joints)
+
+    def find(self, name: str, key_name: str) -> Joint | None:
+        """Return the request of a ticket, if it waits or holds. To others than whom it was given to it is unknown."""
+        return self._units.joints.of_ticket(name, key_name)
+
+    def position(self, joint: Joint) -> int:
+        """Count a request that waits, and those before it that could use something that it wants."""
+        return self._units.pools.position(joint.waiting)
+
+    def enter(self, ask: JointAsk) -> Joint:
+        """
+        Find the request of a ticket and renew it, or make one: it gets everything if it is its turn, and else waits.
+
+        :raises resourced.errors.TicketEnded: the ticket has ended, or a unit was taken from it; ``left`` says what it has.
+        :raises resourced.errors.ForeignTicket: the ticket holds or waits for something else.
+        :raises resourced.errors.TooFew: there are not as many units; ``have`` says how many.
+        :raises resourced.errors.Deadlock: it would have to wait for itself.
+        :raises resourced.errors.Overloaded: too many wait, or too many locks are held.
+        :raises resourced.errors.QuotaExceeded: its key has as much as it may have.
+        """
+        joint = self._sent(ask) if ask.ticket else self._repeated(ask)
+        held = self._places.tickets.holding(ask.holds, ask.key_name)
+        if joint is None:
+            joint = self._join(ask)
+        elif joint.holds:
+            self.claim(joint.seq)
+        else:
+            self._places.lifetimes.arm(joint, self._times.place, self._clock.seconds())
+        if joint.state is QUEUED and held:
+            self._refuse_deadlock(joint, held)
+        self._places.record.commit()
+        return joint
+
+    def claim(self, seq: int) -> None:
+        """Count the use of a ticket that holds: from its first use on it has its lease."""
+        joint = self._units.joints.of_seq(seq)
+        if joint is None:
+            return
+        if joint.state is not HELD:
+            self._units.claim(joint)
+        self._places.lifetimes.arm(joint, joint.lease, self._clock.seconds())
+
+    def confirm(self, joint: Joint) -> float:
+        """Count the client as told; return the lease, in seconds."""
+        self.claim(joint.seq)
+        self._places.record.commit()
+        return joint.lease
+
+    def leave(self, joint: Joint) -> int:
+        """End a request as its client wishes; return the number of the journal's group that carries it."""
+        if joint.holds:
+            self._end_all(joint, None)
+        else:
+            self._units.leave(joint)
+        return self._places.record.commit()
+
+    def expire(self, seq: int) -> None:
+        """End a request whose time is over, with all its units."""
+        joint = self._units.joints.of_seq(seq)
+        if joint is None:
+            return
+        if joint.holds:
+            self._end_all(joint, EXPIRY)
+        else:
+            self._units.leave(joint)
+        self._places.record.commit()
+
+    def end_waiting(self) -> int:
+        """End all requests that wait; return how many there were."""
+        waiting = [joint for joint in self._units.joints if joint.state is QUEUED]
+        for joint in waiting:
+            self._units.leave(joint)
+        return len(waiting)
+
+    def told_ended(self, ticket: str, key_name: str) -> None:
+        """Take note that a client is told what its ticket has lost."""
+        for loss in self._places.losses.of_ticket(ticket, key_name):
+            self._places.losses.told(loss.key, ticket, key_name)
+
+    def request_over(self, joint: Joint, *, answered: bool) -> None:
+        """Go on with the deadline of a request that waits after the last one with its ticket has been answered."""
+        if joint.state is not QUEUED or joint.in_doubt:
+            return
+        if answered:
+            self._places.lifetimes.arm(joint, self._times.place, self._clock.seconds())
+        else:
+            self._places.lifetimes.look_again(joint)
+
+    def put_card(self, key: Key, card: Card | None, who: Breaker) -> int:
+        """
+        Let a selector have a card that is new or changed, or none.
+
+        :param who: who does it, and why, if the unit goes out of service or comes back.
+        :returns: the number of the journal's group that carries it.
+        :raises resourced.errors.Overloaded: the resource has as many units as it may have.
+        """
+        if key.resource in self._sealed:
+            raise StoreUnavailable("This resource is being removed. Try again.")
+        if (
+            card is not None
+            and self._units.cards.get(key) is None
+            and self._units.cards.count(key.resource) >= self._limits.units
+        ):
+            raise Overloaded(f"A resource has at most {self._limits.units} units.")
+        self._change(key, card, who)
+        return self._places.record.commit()
+
+    def withdraw(self, key: Key, who: Breaker) -> None:
+        """
+        Take a unit out of service that its holder gives back as broken.
+
+        :raises resourced.errors.CardNotFound: it is no unit.
+        """
+        card = self._units.cards.get(key)
+        if card is None:
+            raise CardNotFound("This selector has no card, so it cannot go out of service.")
+        self._change(key, self.taken_out(card, who.reason), who)
+
+    def taken_out(self, card: Card, reason: str | None) -> Card:
+        """Return a card with its unit out of service for a reason; or in service, without one."""
+        if card.out is not None and reason is not None:
+            return card._replace(out=reason)
+        return card._replace(out=reason, out_since=0 if reason is None else self._places.record.now())
+
+    def check_unused(self, resource: str) -> None:
+        """
+        Return if no request names a resource.
+
+        :raises resourced.errors.ResourceInUse: one does.
+        """
+        if self._units.naming(resource):
+            raise ResourceInUse("A request for several things names this resource.")
+
+    def redefine(self, resource: str, lease: float) -> None:
+        """Let the leases of requests be as their resource says now, each from its next renewal on."""
+        for joint in self._units.joints:
+            if resource in joint.leases:
+                joint.leases[resource] = lease
+
+    # -- How it is done
+
+    def _change(self, key: Key, card: Card | None, who: Breaker) -> None:
+        before = self._units.out(key)
+        after = None if card is None else card.out
+        if after is not None and before is None:
+            self._places.record.unit_event(OUT, key, who._replace(reason=after))
+        elif after is None and before is not None:
+            self._places.record.unit_event(BACK, key, who)
+        self._units.put_card(key, card)
+
+    def _end_all(self, joint: Joint, why: EventKind | None) -> None:
+        entries = list(joint.entries.values())
+        for entry in entries:
+            if why is None:
+                self._places.release(entry)
+            else:
+                self._places.end(entry, why)
+        for entry in entries:
+            self._places.pass_on(entry.queue)
+
+    def _sent(self, ask: JointAsk) -> Joint:
+        """Return the request of the ticket that was sent."""
+        joint = self.find(ask.ticket, ask.key_name)
+        losses = self._places.losses.of_ticket(ask.ticket, ask.key_name)
+        if joint is None:
+            if not losses and self._places.tickets.at_work(ask.ticket, ask.key_name):
+                raise ForeignTicket("This ticket holds or waits for something else. Ask without it.")
+            raise TicketEnded("This ticket has ended. Ask again without it.")
+        if losses:
+            left = [{"resource": key.resource, "selector": key.selector} for _, key, _ in joint.got()]
+            raise TicketEnded("A unit was taken from this ticket. It keeps what is left.", {"left": left})
+        if ask.wants and ask.wants != joint.wants:
+            raise ForeignTicket("This ticket is that of a request for something else. Ask without it.")
+        return joint
+
+    def _repeated(self, ask: JointAsk) -> Joint | None:
+        """Return what the same request got before."""
+        return self._units.joints.repeated(ask.key_name, ask.idempotency_key) if ask.idempotency_key else None
+
+    def _join(self, ask: JointAsk) -> Joint:
+        for resource in ask.leases:
+            if resource in self._sealed:
+                raise StoreUnavailable("This resource is being removed. Try again.")
+        self._check_room(ask)
+        asked, have = self._units.pools.could_have(ask.wants)
+        if have < asked:
+            raise TooFew(f"This asks for {asked} units, and there are {have} that fit.", {"have": have})
+        tenant = self._quotas.tenant(ask.key_name)
+        now = self._clock.seconds()
+        request = JointRequest(
+            self._places.record.next_seq(),
+            self._places.tickets.new_name(),
+            ask.wants,
+            ask.yields,
+            ask.priority,
+            ask.lease,
+            ask.owner,
+            ask.key_name,
+            ask.idempotency_key,
+        )
+        joint = Joint(request, dict(ask.leases), now, tenant)
+        self._units.enter(joint, now)
+        if joint.state is QUEUED:
+            try:
+                self._quotas.check_waiting(tenant, tenant.waiting - 1)
+            except QuotaExceeded:
+                self.leave(joint)
+                raise
+        return joint
+
+    def _check_room(self, ask: JointAsk) -> None:
+        """Let there be one more request, if there are not too many and it does not want too much."""
+        tenant = self._quotas.tenant(ask.key_name)
+        queues = self._places.queues
+        asked = sum(self._units.pools.matching(want) if want.count == ALL else want.count for want in ask.wants)
+        self._quotas.check_places(asked - 1)
+        if len(queues.by_key) + asked > self._limits.locks or queues.waiting >= self._limits.waiting:
+            raise Overloaded("Too many locks are held, or too many tickets wait already. Try again later.")
+        self._quotas.check_lock(tenant, asked)
+
+    def _refuse_deadlock(self, joint: Joint, held: Collection[Entry]) -> None:
+        """Let nobody wait who would wait for itself, and give up the place that it may have already."""
+        deadlocks = self._places.deadlocks
+        deadlocks.over(joint)
+        if deadlocks.closes(self._units.blockers(joint), held):
+            self.leave(joint)
+            raise Deadlock(
+                "To wait for this would be a deadlock: it will not be free before this client lets go of another lock."
+            )
+        deadlocks.waits(joint, held)

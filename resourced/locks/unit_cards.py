@@ -1,0 +1,102 @@
+"""The cards of units: how they are shown, and how they are changed."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from twisted.internet.defer import Deferred
+
+from resourced.deferreds import shielded
+from resourced.errors import CardNotFound
+from resourced.locks.commits import Commits
+from resourced.locks.journal import Journal
+from resourced.locks.table import LockTable
+from resourced.model import Breaker, Key
+from resourced.wants import Card
+
+#: Why a slot is out of service that is to go when it is free.
+GOING: Final = "The number of slots was reduced."
+
+
+class CardChange(NamedTuple):
+    """
+    What is to become of a card; nothing leaves what is there.
+
+    :ivar out: a reason, or an empty one to bring the unit back.
+    """
+
+    tags: frozenset[str] | None = None
+    note: str | None = None
+    out: str | None = None
+
+
+class UnitCards:
+    """Changes cards. Nothing is told before it is committed."""
+
+    def __init__(self, journal: Journal, table: LockTable, commits: Commits) -> None:
+        self._journal = journal
+        self._table = table
+        self._commits = commits
+
+    def change(self, key: Key, change: CardChange, who: Breaker) -> Deferred[Card]:
+        """
+        Change the card of a selector, or give it one; once begun it goes on to its end.
+
+        :param who: who does it.
+        :raises resourced.errors.Overloaded: the resource has as many units as it may have.
+        :raises resourced.errors.StoreUnavailable: it is not known whether it was changed.
+        """
+        return shielded(self._change(key, change, who))
+
+    def remove(self, key: Key, who: Breaker) -> Deferred[None]:
+        """
+        Take the card of a selector away: it is no unit any more. A holder stays.
+
+        :raises resourced.errors.CardNotFound: it has none.
+        :raises resourced.errors.StoreUnavailable: it is not known whether it was taken away.
+        """
+        return shielded(self._remove(key, who))
+
+    async def list(self, resource: str, prefix: str, after: str, limit: int) -> dict[str, Card]:
+        """
+        Return the selectors of a resource that have cards, in their order.
+
+        :param prefix: what they begin with.
+        :param after: after which one to begin.
+        :raises resourced.errors.StoreUnavailable: they cannot be known at present.
+        """
+        await self._ready()
+        cards = self._table.places.units.cards
+        found: dict[str, Card] = {}
+        for selector in cards.since(resource, max(prefix, after)):
+            if not selector.startswith(prefix) or len(found) == limit:
+                break
+            if selector != after:
+                found[selector] = cards.get(Key(resource, selector)) or Card()
+        await self._commits.all_kept()
+        return found
+
+    async def _change(self, key: Key, change: CardChange, who: Breaker) -> Card:
+        await self._ready()
+        joints = self._table.joints
+        card = self._table.places.units.cards.get(key) or Card()
+        if change.tags is not None:
+            card = card._replace(tags=change.tags)
+        if change.note is not None:
+            card = card._replace(note=change.note)
+        if change.out is not None:
+            card = joints.taken_out(card, change.out or None)
+        await self._commits.kept(joints.put_card(key, card, who))
+        return card
+
+    async def _remove(self, key: Key, who: Breaker) -> None:
+        await self._ready()
+        if self._table.places.units.cards.get(key) is None:
+            await self._commits.all_kept()
+            raise CardNotFound("This selector has no card.")
+        await self._commits.kept(self._table.joints.put_card(key, None, who))
+
+    async def _ready(self) -> None:
+        if self._commits.paused:
+            await self._commits.recovered()
+        self._journal.check()
