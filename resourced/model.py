@@ -270,9 +270,8 @@ class Batch:
     """
     What goes into the store in one transaction: all of it or nothing.
 
-    It is applied in this order, whatever the order in which it came about: ``places``, the check that each of
-    ``writes`` comes from the holder, the data, then ``gone``, ``losses`` and ``forgotten``.  So a write may be followed by its own release in
-    the same batch.
+    The store applies ``places`` first, then checks that each of ``writes`` comes from the holder. The data follows, then ``gone``, ``losses`` and
+    ``forgotten``. So a write may be followed by its own release in the same batch.
 
     :ivar places: places to insert or to replace, by ``seq``; a ``seq`` occurs once.
     :ivar gone: the ``seq`` of places to forget.

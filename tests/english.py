@@ -57,6 +57,9 @@ _LOGS: Final = frozenset({"debug", "info", "warn", "error", "critical", "failure
 _UNCHECKED: Final = ("typography", "weasel_words", "lexical_illusions", "annotations")
 _PROSELINT: Final = Config(max_errors=1000, checks=DEFAULT["checks"] | dict.fromkeys(_UNCHECKED, False))
 
+#: How a statement of SQL begins, which is no sentence.
+_SQL: Final = re.compile(r"(SELECT|INSERT|UPDATE|DELETE|REPLACE|SET) ")
+
 #: Files that are not held to it yet.
 LATER: Final = frozenset((ROOT / "tests" / "english-later.txt").read_text().split())
 
@@ -132,7 +135,9 @@ def program_texts(tree: ast.Module) -> Iterator[Text]:
                 yield from (Text(line, part.text) for part in paragraphs(docstring))
         elif isinstance(node, ast.Call):
             for told in _told(node):
-                yield Text(told.lineno, _as_written(told))
+                text = _as_written(told)
+                if not _SQL.match(text):
+                    yield Text(told.lineno, text)
 
 
 def _told(call: ast.Call) -> Iterator[ast.expr]:

@@ -91,7 +91,7 @@ class Match(NamedTuple):
     """
     What a request is for.
 
-    :ivar notes: what is noted of it for the access log.
+    :ivar notes: what the access log says of it.
     """
 
     handler: Handler

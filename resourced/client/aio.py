@@ -106,8 +106,8 @@ class locked:  # noqa: N801 - it is called where a function might be, as context
     On loss of the lock the task is cancelled, once, and ``LockLost`` comes out of the block. If somebody else has cancelled the
     task too it is ``asyncio.CancelledError``, as it must be.
 
-    A generator that has such a block is to be closed by ``contextlib.aclosing``, or to be a context manager by
-    ``contextlib.asynccontextmanager``: so the task hears of a loss also while it is not in the generator.
+    Close a generator that has such a block by ``contextlib.aclosing``, or make it a context manager by
+    ``contextlib.asynccontextmanager``. Then the task hears of a loss also while it is not in the generator.
     """
 
     def __init__(self, lock: Lock) -> None:

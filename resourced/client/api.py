@@ -35,8 +35,8 @@ class Client(RunningClient):
     """
     A client of one store, which may have several servers.
 
-    A request is repeated, with growing pauses and at each of the servers in turn, until one of them gives a usable answer or
-    ``patience`` is at its end. Each method raises one of the errors of ``resourced.client.errors`` and no other; their names
+    A request is repeated until a server gives a usable answer, or ``patience`` is at its end. It goes to each of the servers in turn, with
+    growing pauses. Each method raises one of the errors of ``resourced.client.errors`` and no other; their names
     are given here only where they mean something particular.
     """
 

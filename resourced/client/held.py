@@ -36,8 +36,7 @@ class Held:
     """
     A lock that is held. Every method raises ``LockLost`` from the moment on when it is not, or cannot be known to be.
 
-    It is renewed for as long as somebody has this object, or if it is a block's, whoever will release it in the end: a lock that nobody
-    can release any more ends. In a process that is forked from the one that holds the lock it counts as lost, and nothing is done
+    It is renewed for as long as somebody can release it: whoever has this object, or the block that it belongs to. After that it ends. In a process that is forked from the one that holds the lock it counts as lost, and nothing is done
     about it there.
 
     :ivar resource: what is locked: the name of the resource,
@@ -136,7 +135,7 @@ class Held:
     # -- What is done with it
 
     def belong(self, block: object) -> None:
-        """Be released as soon as it is seen that somebody is not there any more, who would have released it at the end of a block."""
+        """Be released as soon as the object is gone that would have released it at the end of a block."""
         self._block = ref(block)
 
     async def write(self, value: Any, *, unlock: bool = False) -> None:

@@ -51,14 +51,14 @@ class Lock:
     While it waits it keeps its ticket, through lost connections, restarts of the server and the take-over by one that stood by.
     Whoever cancels the wait gives up the place.
 
-    With the ticket of a lock that a block of this process holds it is that lock once more, and the block that had it first releases it.
+    With the ticket of a lock that a block of this process holds, it is that lock once more. The block that had it first releases it.
 
     While the block runs the lock is renewed each third of its lease. If it is lost the block is cancelled where it awaits, once,
-    and ``LockLost`` comes out of the ``async with``. A block that awaits nothing, or goes on after the cancellation, gets it from
-    the next use of its ``Held`` and from the end of the block.
+    and ``LockLost`` comes out of the ``async with``. A block may await
+    nothing, or go on after the cancellation. Then the next use of its ``Held`` raises it, and so does the end of the block.
 
-    The end of the block releases the lock, and waits for that, also if it is cancelled meanwhile. Where nothing can be waited for,
-    because the coroutine or generator is closed within the block, the lock is released just after that; ``Client.close`` waits for it.
+    The end of the block releases the lock, and waits for that, also if it is cancelled meanwhile. If the coroutine or generator is closed
+    within the block, nothing can be waited for. Then the lock is released just after that, and ``Client.close`` waits for it.
 
     The lease counts from before the request was sent that the server answered, so it ends before the server's.
 

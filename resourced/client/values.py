@@ -196,8 +196,8 @@ class Waiting:
 
     :ivar position: 1 is first in the queue; 0 as long as no server has said anything.
     :ivar ticket: its place; empty as long as no server has given one. Keep it secret: whoever has it has the place.
-    :ivar rejoined: how often the place was lost, for instance because no server was reachable for longer than a place lasts,
-        and the client has joined again at the end of the queue.
+    :ivar rejoined: how often the client has lost its place and joined again at the end of the queue. It loses the place, for instance, if no
+        server is reachable for longer than a place lasts.
     :ivar trouble: why no server can be asked at present, as a sentence; empty if all is well.
     """
 

@@ -1,8 +1,8 @@
 """
-How much of a connection is in memory: what its client has not taken yet, what came too early, and the body that is being read.
+How much of a connection is in memory: answers that its client has not taken, requests that came too early, and the body being read.
 
-Twisted stops reading from a client that does not take its answers, but answers what it has read already; and while a request is being
-answered it keeps whatever comes behind it. Here no further request is begun as long as the transport is full, and all that is kept is counted.
+Twisted stops reading from a client that does not take its answers, but it answers what it has read already. While a request is being
+answered, it keeps whatever comes behind it. Here no further request is begun while the transport is full, and all that is kept is counted.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class FlowChannel(HTTPChannel):
     """
     A connection that keeps little.
 
-    The transport has one slice of an answer at a time, so each time that it asks for more is a sign of life of its client.
+    The transport has one slice of an answer at a time. Each time that it asks for more, its client has taken some.
 
     :ivar full: whether the transport has more than it can send at present.
     :ivar body: how many bytes of a body are in memory, or promised to be.

@@ -116,8 +116,8 @@ class ServerGuard:
     """
     A named lock of the MySQL server, for daemons on any machine.
 
-    It has a connection of its own, with which it lives and dies: should that be lost, the lock is anybody's, and whoever holds it
-    next finds out from the epoch in the store whether somebody else was there in between.
+    It lives as long as a connection of its own. If that is lost, any daemon may take the lock. The next holder learns from the epoch in the
+    store whether somebody else was there in between.
     """
 
     lag: ClassVar[float] = LEADER_LEASE

@@ -1,9 +1,9 @@
 """
 What is done once on a database that was restored from a backup, before anybody is served.
 
-What was given out after the backup was made is in no database any more: fences, which other things may have seen, ids of events,
-with which clients come back, and tickets. So the numbers go on far above all of that, and whoever holds or waits by the backup
-has no claim to it: others may have had the lock since.
+The database does not have what was given out after the backup was made. Those are fences, which other things may have seen, ids of events,
+with which clients come back, and tickets. So the numbers go on far above all of that. All places of the backup end, as others may have had
+the lock since.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ async def restore(store: Restored, locks: LockManager, word: str) -> None:
     """
     Let the numbers leap, and end all places, unless that was done for the same word before.
 
-    To let numbers leap hurts nobody, so it is done each time: a word that was said twice never leads to a fence that was given out.
+    The numbers leap each time, as that harms nobody. So no fence is given out twice, even if the same word is given again.
 
     :raises resourced.errors.StoreUnavailable: it is not known whether all was done. It is done again at the next start.
     :raises resourced.errors.EpochLost: another daemon has taken over.

@@ -1,8 +1,8 @@
 """
 How long events are kept: by how much time a daemon saw pass, never by what a clock on the wall says.
 
-Now and then it is marked up to which event everything had happened by then. The time of a mark is that of a clock of its own, which
-nobody can set: it goes by the monotonic clock of the daemon that serves the store, and the next daemon goes on from the last mark.
+A mark says now and then which event was the newest at a time. The time is that of a clock of the store's own, which nobody can set. It
+follows the monotonic clock of the daemon that serves the store, and the next daemon goes on from the last mark.
 While none runs it stands still. So an event is forgotten later than one might think, and never earlier.
 """
 

@@ -1,12 +1,13 @@
 """
 The definitions of resources that the store was asked for before, and need not be asked for again.
 
-Why nothing old is told: a definition changes only in a transaction that checks that this daemon is the leader, and only through here, where what
-is about to change is forgotten before and not remembered again until it is known what became of it. So as long as this daemon is the leader,
-memory is right. That it is the leader is never taken from here by what matters: a grant, a release and a write are told after a commit
-that fails if another daemon is the leader, and a read with ``lock=0`` always asks the store, for the resource as well as for its data.
-For the rest (that a lock is still held, and places in the queue) the leader's lease says for how long it may be told without proof. What
-is remembered here counts no longer than that either, and not after a failure, nor while the store does not answer.
+Why nothing old is told: a definition changes only through here, in a transaction that checks that this daemon is the leader. What is about to
+change is forgotten first. It is remembered again when the outcome is known. So as long as this daemon is the leader, memory is right.
+
+What matters never relies on memory alone. A grant, a release and a write are told after a commit, which fails if another daemon is the
+leader. A read with ``lock=0`` always asks the store, for the resource as well as for its data. The rest is that a lock is still held, and
+places in the queue. The leader's lease says for how long that may be told without proof. Memory counts no longer than the lease. It does not
+count after a failure, nor while the store does not answer.
 
 Documents are not remembered: nobody could read one without asking the store whether it is still so, and then it can as well give it.
 """

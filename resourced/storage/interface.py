@@ -132,8 +132,8 @@ class Store(Protocol):
         """
         Become the one writer: raise the epoch, and only then read what is there.
 
-        Raising the epoch waits for a transaction of an earlier term that is still under way and makes every later one fail,
-        so what is read here cannot change behind the reader's back.  The same daemon calls it again
+        Raising the epoch waits for a transaction of an earlier term that is still under way, and makes every later one fail.
+        So what is read here cannot change behind the reader's back.  The same daemon calls it again
         after a failure, to learn what became of a commit that was never answered.
 
         :param over: the term that is taken over, as it was seen: if anything was committed since, it is not. Without it this daemon's own term

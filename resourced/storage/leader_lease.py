@@ -17,8 +17,8 @@ class LeaderLease:
     """
     How long a daemon may act as the leader without asking.
 
-    Only a commit that changes the leader's own row renews it, and it counts from when that was *sent*: another daemon has seen that change at
-    the earliest then, and waits longer than this lease lasts before it takes over. That something can be read, or that a connection still
+    Only a commit that changes the leader's own row renews it. It counts from when the commit was *sent*, as no other daemon can have seen the
+    change before. Another daemon waits longer than this lease before it takes over. That something can be read, or that a connection still
     has a lock, says nothing: another server of a cluster may know better.
 
     :param now: a clock in seconds that nobody sets, and that goes on while the machine sleeps.

@@ -1,7 +1,7 @@
 """
-What the numbers mean with which servers of MySQL's kind say no: to a daemon it matters what may have been done, and what to do next.
+What the error codes of servers of MySQL's kind mean for a daemon: what may have been done, and what to do next.
 
-What is not in the table is a statement that the server refused: told as such, not repeated, and on a commit in doubt.
+A code that is not in the table is a statement that the server refused. It is told as such and not repeated; a commit is then in doubt.
 """
 
 from __future__ import annotations

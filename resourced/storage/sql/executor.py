@@ -39,8 +39,8 @@ class Database:
     """
     One database, with some connections that read, one that writes, and one that only asks whether it is there.
 
-    A piece of work is a function of a ``Transaction``.  It runs in a thread, and once more if the connection was lost
-    or a deadlock ended it before its commit, so it must change nothing but the database.
+    A piece of work is a function of a ``Transaction``.  It runs in a thread. If the connection was lost, or a deadlock ended it before its
+    commit, it runs once more. So it must change nothing but the database.
 
     :param reactor: runs the threads' answers; its threads close the connections.
     :param dialect: which database it is, and where.

@@ -1,4 +1,4 @@
-"""What is wrong with the database at present, in a word; and one line in the log when that changes."""
+"""What is wrong with the database at present, and one line in the log when that changes."""
 
 from __future__ import annotations
 

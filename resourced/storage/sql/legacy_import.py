@@ -49,8 +49,8 @@ def survey(connection: Any) -> list[str]:
     Look at everything that the original server has kept in a MySQL database, before anything is changed.
 
     :returns: what whoever takes it over should know, in sentences.
-    :raises resourced.errors.ConfigurationError: some names cannot be kept as exact names, or are there twice, now or when the
-        selectors are decoded; or the tables are not those of the original server.
+    :raises resourced.errors.ConfigurationError: the tables are not those of the original server, or some names cannot be kept as exact
+        names. Nor can names that are there twice, now or when the selectors are decoded.
     """
     faults: list[str] = []
     remarks: list[str] = []

@@ -315,7 +315,7 @@ def _migrate_to(connection: Any, cursor: Any, number: int, statements: list[str]
     Run what leads to one version from the one before.
 
     MySQL commits around every statement that changes a table.  So a daemon that is killed in between leaves the
-    statements up to there, and the next one runs the whole file again: each statement allows that.  What must not be done
+    statements up to there done. The next one runs the whole file again, which each statement allows.  What must not be done
     twice is done in one transaction with the new version.
     """
     for statement in statements:

@@ -105,7 +105,7 @@ class Pool(adbapi.ConnectionPool):
     """
     Connections of one kind, each with its thread.
 
-    Most of what ``adbapi`` does about lost connections is done here instead, because it makes noise and lets the first
+    It replaces most of what ``adbapi`` does about lost connections: that makes noise, and lets the first
     piece of work after the loss fail.
 
     :param writes: how it writes, if it does.
@@ -177,7 +177,7 @@ class Pool(adbapi.ConnectionPool):
     def _committed(
         self, committer: DirectCommitter, script: list[Statement], work: Work[T], latest: float, term: int
     ) -> Deferred[Any]:
-        """Give a script to the direct committer, if it is not too large for that; do the work step by step if nothing came of it."""
+        """Give a script to the direct committer, if it is not too large. If nothing came of it, do the work step by step."""
         if self._too_long(script):
             return self._in_thread(work, None, latest, term)
 

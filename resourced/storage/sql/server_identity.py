@@ -76,8 +76,8 @@ class OneServer:
     Holds all connections of a daemon to one server. Threads may call it at the same time.
 
     Data that is read from one server and written to another is lost sooner or later. So the first connection decides which server it
-    is, and one that reaches another server parts the daemon from both: nothing is done on any connection before the daemon begins a
-    new term, and the first connection after that decides again.
+    is. One that reaches another server parts the daemon from both: no connection is used before the daemon begins a
+    new term. Then the first connection decides again.
 
     :ivar term: counts how often that has happened; what was begun in one term must not be done in another.
     :ivar parted: whether a connection has reached another server in this term.
@@ -112,7 +112,7 @@ class OneServer:
         return self.term == term and not self.parted
 
     def begin_term(self) -> None:
-        """Begin anew if the connections were parted: none of those that were made before may be used after it."""
+        """Allow connections again if they were parted. None that was made before may be used after it."""
         with self._lock:
             if self.parted:
                 self.term += 1

@@ -42,14 +42,13 @@ FRESH: Final = 1.0
 
 class DirectCommitter:
     """
-    The fast path for commits: no thread has to be woken for one, nor the reactor after it, which takes as long as the commit itself.
+    The fast path for commits. It wakes no thread, and not the reactor after it, which would take as long as the commit itself.
 
-    It has a connection of its own, for which a thread logs in. Where it has none everything goes the way of all other work, so that it is
-    nobody's concern why.
+    It has a connection of its own, for which a thread logs in. Where it has none, the pool does the work.
 
-    A script travels in one packet, with its commit. A server that comes to it when nobody waits any more, because it was frozen, must not do
-    what was given up: so the last statement before the commit fails if it is too late by the server's own clock.
-    For that the server has kept the time at which it was last asked for it; its answer came later, and so what is left of the timeout after
+    A script travels in one packet, with its commit. A server may have been frozen, and come to the script when nobody waits any more. It must
+    not do then what was given up. So the last statement before the commit fails if it is too late by the server's own clock.
+    For that the server keeps the time at which it was last asked for it. Its answer comes later, so what is left of the timeout after
     that answer can only be too short.
 
     :param reactor: keeps the connection.

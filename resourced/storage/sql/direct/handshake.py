@@ -1,4 +1,4 @@
-"""A connection to a MySQL server that is logged in to by the driver and then used without it, and how a script is written for it."""
+"""A connection to a MySQL server, used without the driver after its login, and how a script is written for it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def open_connection(dialect: MySQL) -> OpenConnection | None:
     """
     Open a connection, as for the work of a pool that writes.
 
-    :returns: nothing if there is none to be had that can be used without the driver: it is encrypted, or the server does not take what ``whole`` returns.
+    :returns: nothing if none can be used without the driver: they are encrypted, or the server does not take what ``whole`` returns.
     :raises pymysql.MySQLError: the server cannot be reached.
     """
     used: list[socket.socket] = []
