@@ -82,6 +82,22 @@ def behind_a_stream(daemon: Daemon) -> None:
         others_are_served(daemon)
 
 
+def lines_to_remember(daemon: Daemon) -> None:
+    """A client sends thousands of request lines with many parameters each, and headers, none of them twice."""
+    names = [f"{number:02x}=" for number in range(256)]
+    requests = []
+    for number in range(5000):
+        query = "&".join(names[(number + step) % 256] for step in range(200))
+        requests.append(f"GET /nothing?{query}&{number} HTTP/1.1\r\n".encode() + HOST + b"\r\n")
+        filler = f"GET /nothing HTTP/1.1\r\nx-filler: {number:900}\r\n"
+        requests.append(filler.encode() + HOST + b"\r\n")
+    # One at a time, as requests that come together are not plain.
+    with closing(socket.create_connection(("127.0.0.1", daemon.port), 20)) as connection:
+        for request in requests:
+            connection.sendall(request)
+            assert b" 404 " in connection.recv(4096)
+
+
 STRANGERS = (
     Attack("answers that nobody reads", unread_answers, 8),
     Attack("bodies without keys", bodies_without_keys, 24),
@@ -89,4 +105,5 @@ STRANGERS = (
     Attack("a million chunks", tiny_chunks, 8),
     Attack("a large chunk", large_chunk, 8),
     Attack("bytes behind a stream", behind_a_stream, 8),
+    Attack("lines to remember", lines_to_remember, 24),
 )

@@ -27,6 +27,8 @@ _HEADERS = 50
 
 #: How many lines are remembered, of heads of at most so many bytes: what strangers send must not fill the memory.
 _LINES, _SHORT = 4096, 1024
+#: Of how many bytes and parameters a first line is at most that is remembered: each parameter takes fifty times its length.
+_SHORT_LINE, _FEW = 256, 8
 
 
 class Asked(NamedTuple):
@@ -72,7 +74,8 @@ def plain(data: bytes, most_head: int, most_body: int) -> Head | None:
     first, *lines = data[:end].split(b"\r\n")
     short = end <= _SHORT
     try:
-        asked = _remembered_asked(first) if short else _read_asked(first)
+        usual = len(first) <= _SHORT_LINE and first.count(b"=") <= _FEW
+        asked = _remembered_asked(first) if usual else _read_asked(first)
         headers = Fields(map(_remembered_field if short else _read_field, lines))
         length = int(headers[b"content-length"][0]) if b"content-length" in headers else 0
     except _NotPlainError:
