@@ -36,12 +36,15 @@ RESOURCECTL: Final = (str(Path(sys.executable).with_name("resourcectl")),)
 #: The daemon without some of its safeguards, which the next argument names.
 UNFENCED: Final = (sys.executable, str(Path(__file__).with_name("unfenced.py")))
 TORTURE_CLIENT: Final = (sys.executable, "-m", "tests.torture.client")
+#: A program for users of the client, whose text is the next argument.
+PROGRAM: Final = (sys.executable, str(Path(__file__).with_name("program.py")))
 #: By how a command begins, the module with its ``main``, and others that this imports when it runs.
 COMMANDS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     RESOURCED: ("resourced.tap",),
     RESOURCECTL: ("resourced.cli.start", "resourced.cli.app"),
     UNFENCED: ("tests.unfenced",),
     TORTURE_CLIENT: ("tests.torture.client",),
+    PROGRAM: ("tests.program", "resourced.client.blocking", "resourced.client.loop", "resourced.testing"),
 }
 #: More than any request or answer has: arguments and variables.
 LARGE: Final = 1 << 17

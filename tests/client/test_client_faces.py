@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import textwrap
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+
+from tests import preloaded
+from tests.preloaded import PROGRAM
 
 #: Seconds that a program may take.
 PATIENCE = 60
@@ -35,11 +37,9 @@ SERVER = """
 def run(program: str, *arguments: str, folder: Path | None = None, lease: float = 30.0) -> str:
     """Run a program to its end, which must be a good one, and return what it printed."""
     begin = textwrap.dedent(SERVER).replace("LEASE", str(lease)) if "url" in program else ""
-    command = [sys.executable, "-W", "error", *(arguments or ("-c", begin + textwrap.dedent(program)))]
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
-    outcome = subprocess.run(
-        command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=folder, env=environ
-    )
+    command = [sys.executable, "-W", "error", *arguments] if arguments else [*PROGRAM, begin + textwrap.dedent(program)]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    outcome = preloaded.run(command, cwd=folder or Path.cwd(), env=environ, timeout=PATIENCE)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     assert outcome.stderr == "", outcome.stderr
     return outcome.stdout
@@ -613,7 +613,7 @@ ASYNCIO = """
 def run_in_asyncio(body: str) -> list[str]:
     """Run a coroutine of asyncio's; the last line is how many tickets the server has left."""
     program = textwrap.dedent(ASYNCIO).replace("BODY", textwrap.indent(textwrap.dedent(body), "    ").strip("\n"))
-    return run("", "-c", program).splitlines()
+    return run(program).splitlines()
 
 
 def test_asyncio():
@@ -654,9 +654,10 @@ def test_asyncio_loss():
                 print("lost", lost.fence, asyncio.current_task().cancelling())
             await asyncio.sleep(0)
         try:
-            async with asyncio.timeout(0.2):
+            async with asyncio.timeout(None) as limit:
                 async with aio.locked(client.lock("printer", "A4")) as held:
-                    await asyncio.sleep(60)
+                    limit.reschedule(asyncio.get_running_loop().time() + 0.1)
+                    await asyncio.sleep(3600)
         except TimeoutError:
             print("out of time", held.reason)
     """)
@@ -768,9 +769,10 @@ def test_fixture_with_twisted(tmp_path):
 
 def test_plugin_is_light():
     """pytest loads the plugin at each start: it brings neither a reactor nor the server with it."""
-    run("""
+    program = """
         import sys
         import resourced.pytest_plugin
 
         assert not [name for name in sys.modules if name.startswith(("twisted", "treq", "klein"))]
-    """)
+    """
+    run("", "-c", textwrap.dedent(program))
