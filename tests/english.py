@@ -2,8 +2,7 @@
 Plain English, checked: ``python -m tests.english``, a part of ``make check``.
 
 It reads the pages, the docstrings, the log lines, the error sentences and ``--help``. It finds words that are out, sentences above
-25 words, and what ``proselint`` says. A file in ``english-later.txt`` is not held to it yet. If such a file passes, the check fails, so that
-the list only gets shorter.
+25 words, and what ``proselint`` says.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import ast
 import re
 import sys
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -59,9 +58,6 @@ _PROSELINT: Final = Config(max_errors=1000, checks=DEFAULT["checks"] | dict.from
 
 #: How a statement of SQL begins, which is no sentence.
 _SQL: Final = re.compile(r"(SELECT|INSERT|UPDATE|DELETE|REPLACE|SET) ")
-
-#: Files that are not held to it yet.
-LATER: Final = frozenset((ROOT / "tests" / "english-later.txt").read_text().split())
 
 
 class Text(NamedTuple):
@@ -200,19 +196,9 @@ def _in_place(found: re.Match[str]) -> str:
     return " " if found[0] == "\n" else "X"
 
 
-def judge(found: Mapping[str, list[str]], later: Collection[str]) -> list[str]:
-    """Return what fails the check: complaints about files that are held to it, and files on the list that have none."""
-    failures = [line for name, lines in found.items() if name not in later for line in lines]
-    passing = [
-        f"{name}: it passes, or is gone: take it out of english-later.txt" for name in later if not found.get(name)
-    ]
-    return failures + sorted(passing)
-
-
 def main() -> int:
     """Check all files, and print what is to be said."""
-    found = {str(path.relative_to(ROOT)): check(path) for path in (*pages(), *modules())}
-    failures = judge(found, LATER)
+    failures = [line for path in (*pages(), *modules()) for line in check(path)]
     sys.stdout.writelines(f"{line}\n" for line in failures)
     return bool(failures)
 

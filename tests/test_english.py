@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from tests.english import Text, complaints, judge, lint, paragraphs, program_texts
+from tests.english import Text, complaints, lint, paragraphs, program_texts
 
 LONG = "word " * 26
 
@@ -34,13 +34,6 @@ def test_prose_only():
 
 
 def test_program():
-    """Docstrings, log lines, error sentences and lines of help are judged."""
-    program = '''"""Doc."""\nlog.info("Logged.")\nraise WrongError("Wrong.")\noption("-x", help="Help.")\n'''
+    """Docstrings, log lines, error sentences and lines of help are judged; a statement of SQL is no sentence."""
+    program = '''"""Doc."""\nlog.info("Logged.")\nraise WrongError("Wrong.")\noption("-x", help="Help.")\nadd("UPDATE a", help="UPDATE a")\n'''
     assert {text.text for text in program_texts(ast.parse(program))} == {"Doc.", "Logged.", "Wrong.", "Help."}
-
-
-def test_later():
-    """A file on the list may fail; if it passes, or is gone, the check fails."""
-    assert judge({"a": ["bad"], "b": []}, {"a"}) == []
-    assert judge({"a": ["bad"], "b": []}, set()) == ["bad"]
-    assert [line.partition(":")[0] for line in judge({"a": []}, {"a", "gone"})] == ["a", "gone"]

@@ -30,10 +30,10 @@ S = TypeVar("S", bound=Sleeper)
 
 class Alarms(Generic[S]):
     """
-    Wakes everybody when his deadline comes, or earlier, if it was earlier before: so whoever is woken looks at it, and sets it again.
+    Calls ``wake`` at or before each deadline; the callback must check again and set it anew.
 
-    A timer of the reactor costs a microsecond to set and to cancel, and most locks are let go of long before theirs. So a new
-    one is only noted, and gets its timer if it still matters in a moment.
+    A timer of the reactor costs a microsecond to set and to cancel, and most locks are released long before theirs. So a new
+    deadline only gets a timer if it still matters in a moment.
 
     :param wake: called with whom to wake.
     """

@@ -37,9 +37,9 @@ class Deadlocks:
         """
         Return whether it would close a circle to wait for a lock.
 
-        The holder of that lock may have said that it waits for another one in turn, whose holder may wait for a third one; if
-        that goes on to one of the locks that are held here, nobody of them would ever get on. Only those take part that have
-        the same key name, because a ticket counts only for whom it was given to.
+        The holder of that lock may have said that it waits for another one in turn, whose holder may wait for a third one. If
+        that leads to one of the locks that are held here, none of them would ever get on. Only those of the same key name count, because a
+        ticket counts only for the key name that it was given to.
 
         :param blockers: who has what it would wait for.
         :param held: what the client that is to wait holds meanwhile.

@@ -1,8 +1,7 @@
 """
-The way of decisions about locks, and of data, into the store: committed in groups before anyone is told.
+Group commit: decisions about locks, and data, are committed in groups before anyone is told.
 
-While one group is being committed everything that comes up is gathered into the next, so the price of a commit is shared
-by all who need one at the time; databases know this as group commit.
+While one group is being committed, everything that comes up is gathered into the next. So all who need a commit at the time share its price.
 """
 
 from __future__ import annotations
@@ -77,8 +76,8 @@ class Journal:
     """
     Keeps what a follower decides, and has it look again after a failure.
 
-    A commit that fails may have been done all the same.  So after any failure the journal begins a new term, which
-    settles whatever was under way, reads what the store knows by then, and has its follower go on from there.
+    A commit that fails may have been done all the same.  So after any failure the journal begins a new term. That
+    settles whatever was under way, and reads what the store knows by then. The follower goes on from there.
 
     :param durable: whether places are kept; if not, they live in memory only, and only data and fences are kept.
     :param leadership_lost: called once when another daemon has taken over the store.

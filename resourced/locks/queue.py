@@ -62,8 +62,8 @@ class Ticket:
     :ivar entries: by selector.
     :ivar idempotency_key: what the request that made the ticket could be known by again, or empty.
     :ivar key_name: who it was given to, and works for.
-    :ivar origin: the address of the client that was given a lock with it in an answer that may have kept the ticket from it; empty
-        once it has sent the ticket, and for all others.
+    :ivar origin: the address of a client that may not have seen the ticket, as its lock came with a ``404``. It is empty once the client has sent the
+        ticket, and for all others.
     """
 
     __slots__ = ("entries", "idempotency_key", "joint", "key_name", "name", "origin", "resource")

@@ -14,8 +14,8 @@ class Index:
     """
     Some names in their order.
 
-    Most come and go without ever being listed. So that is only noted, and what of it still matters is put in order when
-    somebody lists, or when it has become so much that to catch up at once would hold everybody up.
+    Most come and go without ever being listed. So a change is only remembered. What still matters is put in order when somebody lists, or
+    before it becomes so much that it would hold everybody up.
 
     :param there: tells which names are there.
     """

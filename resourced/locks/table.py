@@ -134,7 +134,7 @@ class LockTable:
 
     def enter(self, request: LockRequest) -> Entry:
         """
-        Find the place of a ticket at a lock and renew it, or make one: it holds the lock if that is free, and else comes last.
+        Find the place of a ticket at a lock and renew it, or make one. It holds the lock if that is free, and else comes last.
 
         :raises resourced.errors.TicketEnded: the ticket has no claim to this lock any more, or never was.
         :raises resourced.errors.Deadlock: it would have to wait for itself; it has no place then.
@@ -168,7 +168,7 @@ class LockTable:
 
     def seal(self, resource: Resource) -> int:
         """
-        Remove a resource, and let nobody lock anything of it before that is kept and ``unseal`` is called, or the store says that it is not.
+        Remove a resource. Nobody may lock anything of it before that is kept and ``unseal`` is called, or the store says that it is not.
 
         :returns: the number of the journal's group that carries it.
         :raises resourced.errors.ResourceInUse: somebody holds or waits for something of it.

@@ -21,7 +21,7 @@ class Names:
     """
     Names for tickets, which nobody can guess.
 
-    The system is asked for the randomness of many at once. They are in memory before they are given out, so a process that has
+    The system is asked for the randomness of many at once. They are in memory before they are given out. So a process that has
     drawn any must not fork: its child would give out the same.
 
     :param random: returns as many random bytes as it is asked for, as ``os.urandom`` does.
@@ -43,8 +43,8 @@ class Tickets:
     """
     Every ticket by its name.
 
-    A ticket that holds and waits nowhere any more is remembered for a while: until then it works for nobody but whom it was given
-    to, and at no other resource.
+    A ticket that holds and waits nowhere any more is remembered for a while. Until then it works only for the key name that it was given to,
+    and at no other resource.
 
     :param new_name: makes the name of a ticket; nobody may be able to guess it.
     """
