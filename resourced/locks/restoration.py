@@ -174,6 +174,7 @@ class Restoration:
         if place.standing is WAITING:
             queue.join(entry)
             self._queues.waiting += 1
+            self._units.waits(place.key)
             lifetimes.arm(entry, self._times.place, now)
         else:
             queue.hold(entry, RESTORED[place.standing])
