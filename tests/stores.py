@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +19,7 @@ from resourced.storage.interface import Store
 from resourced.storage.sql.dialect import Dialect
 from resourced.storage.sql.direct.committer import DirectCommitter
 from resourced.storage.sql.executor import Database
+from resourced.storage.sql.migration import prepare
 from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.sqlite import SQLite
 from resourced.storage.sql_store import SQLStore
@@ -26,6 +28,8 @@ from tests.mariadb import MariaDB
 
 #: Seconds that the stores of tests wait for their database.
 TIMEOUT = 5.0
+#: The database of each server that the others are copied from.
+TEMPLATE = "template"
 
 
 @pytest.fixture(scope="session", name="mariadb")
@@ -91,9 +95,36 @@ class MySQLBackend(Backend):
     def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return self.server.run(statement, *parameters, database=self.name)
 
+    async def store(self, timeout: float = TIMEOUT, **options: Any) -> SQLStore:
+        if not self.server.run("SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", self.name):
+            self._copy_template()
+        return await super().store(timeout, **options)
+
+    def _copy_template(self) -> None:
+        """Make the database as migrations leave a new one, for a third of what they cost."""
+        database, tables = _template(self.server)
+        with closing(self.server.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(database.replace(TEMPLATE, self.name, 1))
+            cursor.execute(f"USE `{self.name}`")
+            # In any order.
+            cursor.execute("SET foreign_key_checks = 0")
+            for table in tables.values():
+                cursor.execute(table)
+            for name in tables:
+                cursor.execute(f"INSERT INTO `{name}` SELECT * FROM `{TEMPLATE}`.`{name}`")
+
     async def close(self) -> None:
         await super().close()
         self.server.run(f"DROP DATABASE IF EXISTS `{self.name}`")
+
+
+@functools.cache
+def _template(server: MariaDB) -> tuple[str, dict[str, str]]:
+    """Make the template; return the statement that made it, and by their names those that made its tables."""
+    prepare(MySQL(MySQLSettings("127.0.0.1", server.port, TEMPLATE, "root", ""), TIMEOUT), 1)
+    [(_, database)] = server.run(f"SHOW CREATE DATABASE `{TEMPLATE}`")
+    tables = server.run(f"SHOW TABLES FROM `{TEMPLATE}`")
+    return database, {name: server.run(f"SHOW CREATE TABLE `{TEMPLATE}`.`{name}`")[0][1] for (name,) in tables}
 
 
 class DirectBackend(MySQLBackend):
