@@ -35,9 +35,10 @@ from resourced.http.edge import Gate
 from resourced.http.fast.connection import FastSite
 from resourced.http.limits import Limits as SiteLimits
 from resourced.http.site import ResourcedSite
-from resourced.locks.group_commit import Journal, Listeners
+from resourced.locks.group_commit import Journal
 from resourced.locks.limits import Limits as LockLimits
 from resourced.locks.limits import Predecessor, Times
+from resourced.locks.listeners import Listeners
 from resourced.locks.manager import LockManager
 from resourced.locks.pauses import Pauses
 from resourced.locks.record import ids_from

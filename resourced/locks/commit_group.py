@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 
-from resourced.model import Batch, Event, Key, Loss, Place, Resource, Step, Write
+from resourced.model import WRITE, Batch, Event, Key, Loss, Place, Resource, Step, Write
 from resourced.wants import Card, JointRequest
 
 
@@ -59,14 +58,27 @@ class Group:
             return None
         return {place.key for place in self.places.values()} | set(self.gone.values()) | {w.key for w in self.writes}
 
-    def carry_places(self, step: Step, highest: int, ahead: Group | None) -> int:
+    def carry(self, step: Step, highest: int, ahead: Group | None, *, places: bool, losses: bool) -> int:
         """
-        Carry the places of a step.
+        Carry a step.
 
         :param highest: the highest place that was made before.
         :param ahead: the group whose commit is under way.
+        :param places: whether places are kept.
+        :param losses: whether losses are kept.
         :returns: the highest place that was ever made.
         """
+        self.events += step.events
+        if step.write is not None:
+            self.writes.append(step.write)
+        if step.removed is not None:
+            self.removed.append(step.removed)
+        self.cards.update(step.cards)
+        if losses:
+            self.losses += step.losses
+            self.forgotten += step.forgotten
+        if not places:
+            return highest
         for place in step.places:
             if place.seq > highest:
                 highest = place.seq
@@ -76,6 +88,12 @@ class Group:
                 self.fresh.add(place.seq)
             self.places[place.seq] = place
             self.gone.pop(place.seq, None)
+        if step.unannounced:
+            self.fresh.add(step.unannounced)
+        self.gone.update(step.gone)
+        return self._carry_joints(step, highest, ahead) if step.joints or step.joints_gone else highest
+
+    def _carry_joints(self, step: Step, highest: int, ahead: Group | None) -> int:
         for joint in step.joints:
             if joint.seq > highest:
                 highest = joint.seq
@@ -86,26 +104,30 @@ class Group:
         for seq in step.joints_gone:
             self.joints.pop(seq, None)
             self.joints_gone[seq] = None
-        if step.unannounced:
-            self.fresh.add(step.unannounced)
-        self.gone.update(step.gone)
         return highest
 
-    def batch(self, fence: int, event: int, events: Sequence[Event]) -> Batch:
+    def batch(self, fence: int, event: int, *, history: bool, durable: bool) -> Batch:
         """
         Return what the store is to commit.
 
         :param fence: the highest fence that may be given out after it.
         :param event: the highest id of an event that was ever given out.
-        :param events: those that are kept.
+        :param history: whether events are kept.
+        :param durable: whether places are kept. Where they are not, neither is what happens to them.
         """
+        if not history:
+            events = []
+        elif durable:
+            events = list(self.events)
+        else:
+            events = [one for one in self.events if one.kind is WRITE]
         return Batch(
             fence,
             list(self.places.values()),
             list(self.gone),
             self.writes,
             self.removed,
-            list(events),
+            events,
             event,
             self.losses,
             self.forgotten,
@@ -113,3 +135,30 @@ class Group:
             list(self.joints_gone),
             self.cards,
         )
+
+
+class Doubt:
+    """
+    What is in doubt after failed commits.
+
+    :ivar keys: the locks of which the store may know better; nothing stands for all.
+    :ivar unannounced: places of groups that failed, of which no client was told, until a group is committed that gives them up.
+    """
+
+    __slots__ = ("keys", "unannounced")
+
+    def __init__(self) -> None:
+        self.keys: set[Key] | None = None
+        self.unannounced: set[int] = set()
+
+    def add(self, failed: Group, gathered: Group) -> None:
+        """Doubt what was in a commit that failed, and in the group that was gathered meanwhile."""
+        self.unannounced |= failed.fresh | gathered.fresh
+        if self.keys is not None:
+            keys, later = failed.keys(), gathered.keys()
+            self.keys = None if keys is None or later is None else keys | later
+
+    def take(self) -> set[Key] | None:
+        """Return the locks that were in doubt, now that the store says what it knows."""
+        keys, self.keys = self.keys, set()
+        return keys

@@ -6,10 +6,8 @@ While one group is being committed, everything that comes up is gathered into th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from itertools import count
-from typing import NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -19,7 +17,7 @@ from twisted.python.failure import Failure
 
 from resourced.deferreds import waiter_in, wake
 from resourced.errors import EpochLost, StoreRefused, StoreUnavailable
-from resourced.locks.commit_group import Group
+from resourced.locks.commit_group import Doubt, Group
 from resourced.locks.journal import Follower
 from resourced.locks.journal_states import (
     BEGIN,
@@ -43,33 +41,17 @@ from resourced.locks.journal_states import (
     JournalEvent,
     JournalState,
 )
-from resourced.model import WRITE, Batch, Event, Key, Loss, Snapshot, Step, Term
+from resourced.locks.listeners import Listeners
+from resourced.locks.terms import Numbers, Terms
+from resourced.model import WRITE, Step, Term
 from resourced.storage.interface import Store
 from resourced.storage.leader_lease import LeaderLease
 from resourced.transitions import next_state
 
 log = Logger()
 
-#: How many fences are set aside at once where grants are not kept one by one.
-FENCES = 2**20
-
 #: How long to wait before the store is tried again, in seconds.
 PAUSE = 0.25
-
-
-class Listeners(NamedTuple):
-    """
-    Who is told of commits.
-
-    :ivar happened: called with the events of each group after it was committed, in their order. It has to be quick.
-    :ivar measure: called after each commit: how many changes it carried, its seconds, and whether it is known to be done.
-    :ivar resumed: called when a term has begun, with the highest id of an event that may have happened. The last events before the term may
-        not have been told.
-    """
-
-    happened: Callable[[Sequence[Event]], object] = lambda _: None
-    measure: Callable[[int, float, bool], object] = lambda _transitions, _seconds, _done: None
-    resumed: Callable[[int], object] = lambda _: None
 
 
 class Journal:
@@ -109,23 +91,16 @@ class Journal:
         self._state = NEW
         self._open = Group(1)
         self._committing: Group | None = None
-        # The locks of which the store may know better; nothing stands for all. What it knows of them counts when the next term begins.
-        self._doubtful: set[Key] | None = None
-        # The highest place, fence and event that were ever given out.
-        self._seq = 0
-        self._fence = 0
-        self._event = 0
-        # Where places are not kept: the fences that are reserved, and the group that says so.
-        self._reserved = 0
-        self._reserving = 0
+        self.numbers = Numbers()
+        self._terms = Terms(store, self._lease, self.numbers, durable=durable)
+        self._doubt = Doubt()
+        self._reserving = 0  # Where places are not kept: the group that reserves fences.
         self._recovery: Deferred[None] | None = None
         # How long to wait after a failure before the store is asked; nothing, unless nothing was committed since the last one.
         self._pause = 0.0
-        # Places of groups that failed, of which no client was told; until a group is committed that gives them up.
-        self._unannounced: set[int] = set()
         self._idle: list[Deferred[None]] = []
+        self.listeners = listeners or Listeners()
         self._history = history
-        self._happened, self._measure, self._resumed = listeners or Listeners()
         self._soon = soon
 
     @property
@@ -200,7 +175,7 @@ class Journal:
             return
         self._happens(RESTART)
         if self.durable:
-            self._doubtful = None
+            self._doubt.keys = None
         if before in {IDLE, GATHERING}:
             group, self._open = self._open, Group(self._open.number + 1)
             group.began = self._lease.now()
@@ -211,23 +186,13 @@ class Journal:
 
     def append(self, step: Step) -> int:
         """Keep all of a step in one transaction; return the number of the group that it goes into."""
-        group = self._open
-        group.events += step.events
+        group, numbers = self._open, self.numbers
+        numbers.seq = group.carry(step, numbers.seq, self._committing, places=self.durable, losses=self.remembers)
         if step.events:
-            self._event = step.events[-1].id
-        if step.write is not None:
-            group.writes.append(step.write)
-        if step.removed is not None:
-            group.removed.append(step.removed)
-        group.cards.update(step.cards)
-        self._fence = max(self._fence, step.fence)
-        if self.remembers:
-            group.losses += step.losses
-            group.forgotten += step.forgotten
-        if self.durable:
-            self._seq = group.carry_places(step, self._seq, self._committing)
-        elif self._fence > self._reserved:
-            self._reserve()
+            numbers.event = step.events[-1].id
+        numbers.fence = max(numbers.fence, step.fence)
+        if not self.durable and numbers.fence > numbers.reserved:
+            numbers.reserve()
             group.reserves = True
             self._reserving = group.number
         if self._state is IDLE:
@@ -259,9 +224,6 @@ class Journal:
             raise unavailable() from None
         self.check()
 
-    def _reserve(self) -> None:
-        self._reserved = self._fence + FENCES
-
     def _happens(self, event: JournalEvent) -> None:
         self._state = next_state(TRANSITIONS, self._state, event)
 
@@ -273,22 +235,19 @@ class Journal:
         if group.empty:
             if self._state is GATHERING:
                 self._happens(EMPTY)
-            self._tell_events()
+            # No commit carries these events; they are told after all that came before them.
+            events, group.events = group.events, []
+            self.listeners.tell(events)
             return
         self._happens(SEND)
         self._committing = group
         self._open = Group(group.number + 1)
         group.began = self._lease.now()
-        batch = group.batch(self._fence if self.durable else self._reserved, self._event, self._lasting(group.events))
+        fence = self.numbers.fence if self.durable else self.numbers.reserved
+        batch = group.batch(fence, self.numbers.event, history=self._history, durable=self.durable)
         Deferred.fromCoroutine(self._store.commit(batch)).addCallbacks(
             self._succeeded, self._failed, callbackArgs=(group,), errbackArgs=(group,)
         ).addErrback(self._broken)
-
-    def _lasting(self, events: list[Event]) -> list[Event]:
-        """Choose the events that are kept. Where places are not, neither is what happens to them."""
-        if not self._history:
-            return []
-        return events if self.durable else [event for event in events if event.kind is WRITE]
 
     def _succeeded(self, _: None, group: Group) -> None:
         self._happens(COMMITTED)
@@ -296,30 +255,18 @@ class Journal:
             # It was committed where nobody may look again.
             self._lose(group, unavailable())
             return
-        self._measure(group.transitions, self._lease.now() - group.began, True)
+        self.listeners.measure(group.transitions, self._lease.now() - group.began, True)
         self._lease.renew(group.began)
         self.done = group.number
         self._committing = None
         self._pause = 0.0
-        self._unannounced.clear()
-        self._tell(group.events)
+        self._doubt.unannounced.clear()
+        self.listeners.tell(group.events)
         # First the next commit, so that the store has work while those who waited are answered.
         self._commit()
         wake(group.waiters)
         if self._committing is None:
             wake(self._idle)
-
-    def _tell_events(self) -> None:
-        """Tell of events that no commit carries, after all that came before them."""
-        events, self._open.events = self._open.events, []
-        self._tell(events)
-
-    def _tell(self, events: list[Event]) -> None:
-        try:
-            if events:
-                self._happened(events)
-        except Exception:  # noqa: BLE001 - no lock waits for whoever looks on
-            log.failure("Whoever is told what has happened has a bug.")
 
     def _failed(self, failure: Failure, group: Group) -> None:
         if failure.check(StoreRefused) is not None:
@@ -333,19 +280,16 @@ class Journal:
 
     def _lose(self, group: Group, error: BaseException | None) -> None:
         """Tell all whose decisions may not have been committed, and find out what the store knows."""
-        self._measure(group.transitions, self._lease.now() - group.began, False)
+        self.listeners.measure(group.transitions, self._lease.now() - group.began, False)
         follows = self._open
         self._open = Group(follows.number + 1)
         self._committing = None
-        self._unannounced |= group.fresh | follows.fresh
         if self.durable:
-            if self._doubtful is not None:
-                keys, later = group.keys(), follows.keys()
-                self._doubtful = None if keys is None or later is None else keys | later
-            self._followed.distrust(self._doubtful)
+            self._doubt.add(group, follows)
+            self._followed.distrust(self._doubt.keys)
         else:
             # What has happened to locks in memory has happened all the same.
-            self._tell([event for event in (*group.events, *follows.events) if event.kind is not WRITE])
+            self.listeners.tell([event for event in (*group.events, *follows.events) if event.kind is not WRITE])
         wake(group.waiters, unavailable())
         wake(follows.waiters, unavailable())
         if isinstance(error, EpochLost):
@@ -382,56 +326,21 @@ class Journal:
                 return
 
     async def _begin_term(self, over: Term | None = None, guard: str = "") -> None:
-        """
-        Settle what may still be under way in the store, and go on from what it knows then.
-
-        :param over: the term that is taken over, if it is not this daemon's own that goes on.
-        """
+        """Settle what may still be under way in the store, and go on from what it knows then; ``over`` as for ``open``."""
         self._happens(BEGIN)
         asking = self._state
         try:
-            snapshot = await self._ask_for_term(over, guard)
+            snapshot = await self._terms.begin(over, guard, lambda: self._check_still(asking))
         except BaseException:
             if self._state is asking:
                 self._happens(REFUSED)
             raise
         self.done = self._open.number - 1
         self._happens(BEGUN)
-        doubtful, self._doubtful = self._doubtful, set()
         # Without places, what happened to them is only known here.
-        self._resumed(snapshot.event if self.durable else self._event)
-        self._followed.restore(snapshot, doubtful, self._unannounced)
-        # What was decided since the failure, if anything.
-        self._commit()
-
-    async def _ask_for_term(self, over: Term | None, guard: str) -> Snapshot:
-        asking, sent = self._state, self._lease.now()
-        snapshot = await self._store.begin_term(over, guard)
-        self._check_still(asking)
-        self._lease.renew(sent)
-        self._fence = max(self._fence, snapshot.fence)
-        self._seq = max(
-            [self._seq, *(place.seq for place in snapshot.places), *(joint.seq for joint in snapshot.joints)]
-        )
-        self._event = max(self._event, snapshot.event)
-        if self.durable:
-            return snapshot
-        self._reserve()
-        # No event tells of these losses, and none has an id below 1; other losses may have.
-        lowest = min((loss.event for loss in snapshot.losses), default=1)
-        ids = count(min(lowest, 1) - 1, -1)
-        # Places of a time in which they were kept must not come back to life some day.
-        await self._store.commit(
-            Batch(
-                self._reserved,
-                gone=[place.seq for place in snapshot.places],
-                joints_gone=[joint.seq for joint in snapshot.joints],
-                event=self._event,
-                losses=[Loss(next(ids), place.key, place.ticket, place.key_name) for place in snapshot.places],
-            )
-        )
-        self._check_still(asking)
-        return snapshot._replace(places=[], joints=[])
+        self.listeners.resumed(snapshot.event if self.durable else self.numbers.event)
+        self._followed.restore(snapshot, self._doubt.take(), self._doubt.unannounced)
+        self._commit()  # What was decided since the failure, if anything.
 
     def _check_still(self, asking: JournalState) -> None:
         """Raise if what the store has said does not count any more."""

@@ -15,6 +15,7 @@ from resourced.auth.keys import Identity, Permission
 from resourced.errors import EventsForgotten
 from resourced.events.feed import BYTES, MOMENT, PAGE, PAUSE, REST, SLICE, Feed, View, described
 from resourced.locks.group_commit import PAUSE as JOURNAL_PAUSE
+from resourced.locks.listeners import Listeners
 from resourced.locks.requests import LockRequest, Written
 from resourced.model import Batch, Event, EventKind, Key
 from resourced.testing import MemoryStore
@@ -438,9 +439,9 @@ class FailureTests(SynchronousTestCase):
         self.assertEqual(len(self.on_disk()), 2)
 
     def test_listener_that_fails(self):
-        """Whoever looks on and fails does not keep a lock from anyone."""
+        """A listener that fails keeps no lock from anyone."""
         self.life.feed.happened = lambda _: 1 / 0  # type: ignore[assignment,method-assign]
-        self.life.journal._happened = self.life.feed.happened
+        self.life.journal.listeners = Listeners(happened=self.life.feed.happened)
         self.successResultOf(self.lock())
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 

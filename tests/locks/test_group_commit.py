@@ -11,11 +11,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import EpochLost, NotHolder, StoreUnavailable, TicketEnded
-from resourced.locks.group_commit import FENCES, PAUSE
+from resourced.locks.group_commit import PAUSE
 from resourced.locks.limits import Times
+from resourced.locks.listeners import Listeners
 from resourced.locks.manager import LockManager
 from resourced.locks.requests import Grant, LockRequest, Queued, Written
 from resourced.locks.restoration import Restoration
+from resourced.locks.terms import FENCES
 from resourced.model import Event, EventKind, Key, Standing
 from resourced.testing import MemoryStore
 from tests.faulty import FaultyStore, Life, Outcome
@@ -1306,7 +1308,8 @@ class VolatileTests(JournalTestCase):
 
     def use_up(self, *, but: int) -> None:
         """Make it look as if nearly all the fences that were set aside had been given out."""
-        self.locks.places.record._fence = self.life.journal._fence = self.life.journal._reserved - but
+        numbers = self.life.journal.numbers
+        self.locks.places.record._fence = numbers.fence = numbers.reserved - but
 
     def test_fences_run_out(self):
         """When the fences that were set aside are used up the next ones are set aside before one of them is told."""
@@ -1403,7 +1406,7 @@ class VolatileTests(JournalTestCase):
         """What happens to other locks while a write fails is told all the same, before what comes later; the write is not."""
         held = self.lock()
         told: list[Event] = []
-        self.patch(self.life.journal, "_happened", told.extend)
+        self.life.journal.listeners = Listeners(happened=told.extend)
         self.store.slow = True
         writing = self.write(held.ticket, "1")
         other = self.lock(A5)
