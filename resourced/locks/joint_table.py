@@ -22,6 +22,7 @@ from resourced.locks.joints import Joint, JointAsk
 from resourced.locks.limits import Limits, Times
 from resourced.locks.places import Places
 from resourced.locks.queue import Entry
+from resourced.locks.units import GOING
 from resourced.model import BACK, EXPIRY, OUT, Breaker, EventKind, Key
 from resourced.quotas import Quotas
 from resourced.wants import ALL, Card, JointRequest
@@ -153,6 +154,24 @@ class Joints:
         ):
             raise Overloaded(f"A resource has at most {self._limits.units} units.")
         self._change(key, card, who)
+        return self._places.record.commit()
+
+    def set_slots(self, resource: str, before: int, after: int, who: Breaker) -> int:
+        """
+        Let a resource have the units ``1`` to ``after``. One that is held and has to go is out of service until it is free.
+
+        :param before: how many there were to be before.
+        :returns: the number of the journal's group that carries it.
+        """
+        for number in range(1, max(before, after) + 1):
+            key = Key(resource, str(number))
+            card = self._units.cards.get(key)
+            if number <= after and (card is None or card.out == GOING):
+                self._change(key, self.taken_out(card or Card(), None), who)
+            elif number > after and card is not None:
+                queue = self._places.queues.by_key.get(key)
+                held = queue is not None and queue.holder is not None
+                self._change(key, self.taken_out(card, GOING) if held else None, who)
         return self._places.record.commit()
 
     def withdraw(self, key: Key, who: Breaker) -> None:

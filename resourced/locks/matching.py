@@ -268,7 +268,8 @@ def _reach(need: Need, steps: _Steps) -> tuple[Filter | None, Need | None]:
             return filter_, None
         if filter_.filled:
             last = filter_.filled.peekitem(-1)[1]
-            if last.rank > need.rank and (later is None or last.order > later.order):
+            # It may be of the same request: what wants everything comes last there.
+            if last.order > need.order and (later is None or last.order > later.order):
                 later = last
         for other, units in filter_.joins.items():
             if other not in steps:

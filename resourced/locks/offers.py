@@ -127,12 +127,13 @@ class Offers:
             return self._grant(request), []
         units = self._withdraw(request)
         for need in lost:
-            fill(need, [])
+            if need.rank != request.rank:
+                fill(need, [])
         return None, units
 
     def _fill(self, request: Waiting, lost: list[Need]) -> None:
-        """Keep what there is for a request, first what it names."""
-        for need in sorted(request.needs, key=lambda need: not need.filter.selector):
+        """Keep what there is for a request."""
+        for need in sorted(request.needs, key=lambda need: need.order):
             while need.lacks and fill(need, lost):
                 pass
 

@@ -26,7 +26,7 @@ from resourced.locks.pool import Pool
 from resourced.locks.pool_requests import Grant, Waiting
 from resourced.locks.positions import Positions
 from resourced.model import Key
-from resourced.wants import Card, Want
+from resourced.wants import ALL, Card, Want
 
 
 class Pools:
@@ -187,8 +187,12 @@ class Pools:
             for filter_ in filters:
                 self._disuse(filter_)
             raise
+        # First what is named, and last what wants everything: it has what the others leave.
+        order = sorted(
+            range(len(filters)), key=lambda index: (request.wants[index].count == ALL, not filters[index].selector)
+        )
         request.needs = [
-            Need((request.rank, index), filter_, want.count)
+            Need((request.rank, order.index(index)), filter_, want.count)
             for index, (want, filter_) in enumerate(zip(request.wants, filters, strict=True))
         ]
         self._offers.add(request)

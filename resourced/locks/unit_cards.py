@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 
@@ -13,9 +13,6 @@ from resourced.locks.journal import Journal
 from resourced.locks.table import LockTable
 from resourced.model import Breaker, Key
 from resourced.wants import Card
-
-#: Why a slot is out of service that is to go when it is free.
-GOING: Final = "The number of slots was reduced."
 
 
 class CardChange(NamedTuple):
@@ -57,6 +54,17 @@ class UnitCards:
         """
         return shielded(self._remove(key, who))
 
+    def set_slots(self, resource: str, before: int, after: int, who: Breaker) -> Deferred[None]:
+        """
+        Let a resource have the units ``1`` to ``after``; once begun it goes on to its end.
+
+        One that is held and has to go is out of service until it is free.
+
+        :param before: how many there were to be before.
+        :raises resourced.errors.StoreUnavailable: it is not known whether it was done.
+        """
+        return shielded(self._set_slots(resource, before, after, who))
+
     async def list(self, resource: str, prefix: str, after: str, limit: int) -> dict[str, Card]:
         """
         Return the selectors of a resource that have cards, in their order.
@@ -95,6 +103,10 @@ class UnitCards:
             await self._commits.all_kept()
             raise CardNotFound("This selector has no card.")
         await self._commits.kept(self._table.joints.put_card(key, None, who))
+
+    async def _set_slots(self, resource: str, before: int, after: int, who: Breaker) -> None:
+        await self._ready()
+        await self._commits.kept(self._table.joints.set_slots(resource, before, after, who))
 
     async def _ready(self) -> None:
         if self._commits.paused:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -37,6 +37,9 @@ from resourced.locks.tickets import Tickets
 from resourced.model import Key
 from resourced.wants import Card
 
+#: Why a slot is out of service that goes when it is free.
+GOING: Final = "The number of slots was reduced."
+
 
 class Steps(Protocol):
     """What units need of the places. They are the ``Places``."""
@@ -52,6 +55,9 @@ class Steps(Protocol):
 
     def grant_next(self, queue: LockQueue) -> None:
         """Give a free lock to the first in line."""
+
+    def pass_on(self, queue: LockQueue) -> None:
+        """Give a free lock to the first in line; forget a queue that nobody is in."""
 
 
 class Units:
@@ -125,6 +131,11 @@ class Units:
     def fell_free(self, queue: LockQueue) -> None:
         """Pass a unit on that nobody holds any more; or forget that somebody waited for it by name."""
         key = queue.key
+        if self.out(key) == GOING:
+            self.put_card(key, None)
+            if key not in self.pools.units:
+                self._places.pass_on(queue)
+                return
         if self.pools.units[key].free:
             self.pools.forget(key)
         elif not queue.in_doubt:
@@ -204,9 +215,8 @@ class Units:
 
     def leave(self, joint: Joint) -> None:
         """Let a request wait no more, and what was kept for it go to others."""
+        self._waits_no_more(joint)
         self._over(joint)
-        self._places.queues.waiting -= 1
-        joint.tenant.waiting -= 1
         self.apply(self.pools.leave(joint.waiting))
 
     def detach(self, entry: Entry) -> None:
@@ -259,6 +269,8 @@ class Units:
     def clear(self) -> None:
         """Forget everything."""
         for joint in self.joints:
+            if joint.state is QUEUED:
+                self._waits_no_more(joint)
             self._places.lifetimes.drop(joint)
             joint.happens(END)
             for ticket in joint.tickets.values():
@@ -272,7 +284,11 @@ class Units:
         """Offer those of some units that nobody holds, as far as they are not free already."""
         for key in keys:
             unit = self.pools.units.get(key)
-            if unit is not None and not unit.free and not self._held(key):
+            if unit is None or unit.free or self._held(key):
+                continue
+            if self.out(key) == GOING:
+                self.put_card(key, None)
+            if key in self.pools.units:
                 self.apply(self.pools.freed(key))
 
     # -- How it is done
@@ -287,11 +303,14 @@ class Units:
                 self._forget(key)
                 continue
             joint = self.joints.of_rank(grant.request.rank)
-            self._places.queues.waiting -= 1
-            joint.tenant.waiting -= 1
-            self._places.deadlocks.over(joint)
+            self._waits_no_more(joint)
             self._grant(joint, grant, OFFER if joint.requests else ASSIGN, now)
             self._places.record.joint(joint)
+
+    def _waits_no_more(self, joint: Joint) -> None:
+        self._places.queues.waiting -= 1
+        joint.tenant.waiting -= 1
+        self._places.deadlocks.over(joint)
 
     def _forget(self, key: Key) -> None:
         if key in self.pools.units:
@@ -318,7 +337,6 @@ class Units:
     def _over(self, joint: Joint) -> None:
         joint.happens(END)
         self.joints.remove(joint)
-        self._places.deadlocks.over(joint)
         self._places.lifetimes.drop(joint)
         self._places.record.joint_gone(joint)
         ticket = next(iter(joint.tickets.values()))

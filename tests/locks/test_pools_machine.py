@@ -254,14 +254,25 @@ class PoolsMachine(RuleBasedStateMachine):
             every = [want for want in request.wants if want.count == ALL]
             if not every:
                 assert could < sum(want.count for want in request.wants), f"{request.wants} was not granted"
-            elif len(every) == len(request.wants):
-                needed = {key for want in every for key in self.units() if self.matches(want, key)}
-                needed = {key for key in needed if self.in_service(key)}
-                assert could < len(needed) or not all(
-                    any(self.matches(want, key) and self.in_service(key) for key in self.units()) for want in every
-                ), "not granted"
+            else:
+                assert not self.could_complete(request, free, slots), f"{request.wants} was not granted"
             if not request.yields:
                 slots += mine
+
+    def could_complete(self, request: Waiting, free: list[Key], older: list[list[Key]]) -> bool:
+        """Whether a request for everything of something, and perhaps more, could have all of it beside what is kept for older ones."""
+        everything = [
+            {key for key in self.units() if self.matches(want, key) and self.in_service(key)}
+            for want in request.wants
+            if want.count == ALL
+        ]
+        needed = set().union(*everything)
+        if not all(everything) or not needed <= set(free):
+            return False
+        rest = [[key for key in slot if key not in needed] for slot in older]
+        more = [[key for key in free if self.matches(want, key)] for want in request.wants for _ in range(want.count)]
+        kept = len(match(older))
+        return len(match(rest)) == kept and len(match(rest + more)) == kept + len(more)
 
     @invariant()
     def nobody_was_overtaken(self):
