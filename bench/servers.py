@@ -35,14 +35,17 @@ class Servers:
     The servers by their names.
 
     The daemon is ``volatile``, ``sqlite`` or ``mariadb``, for how it keeps its locks; ``plain-`` before it names the yardstick
-    that does the same; ``without`` and a part behind it, that this part of its fast path is taken out, see ``bench.without``.
+    that does the same; ``without`` and a part behind it, that this part of its fast path is taken out, see ``bench.without``;
+    ``other`` before it, that it is another version.
 
+    :param other: the program that starts the other version.
     :ivar pids: the processes of the daemons among them.
     """
 
-    def __init__(self, stack: ExitStack, options: tuple[str, ...] = ()) -> None:
+    def __init__(self, stack: ExitStack, options: tuple[str, ...] = (), other: str = "") -> None:
         self._stack = stack
         self._options = options
+        self._other = other
         self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         self._ports: dict[str, int] = {}
         self.pids: dict[str, int] = {}
@@ -83,14 +86,16 @@ class Servers:
             where = (str(self.mariadb.port), "plain") if of == "mariadb" else (str(folder / "store"),)
             return self._script("plain", port, *where, "volatile" if of == "volatile" else "durable")
         environ: dict[str, str] = {"RESOURCED_STORE": f"sqlite:{folder}/store"}
-        if name == "mariadb":
-            database = f"resourced_without_{part}" if without else "resourced"
+        if of == "mariadb":
+            database = f"resourced_without_{part}" if without else f"resourced_{kind}"
             environ = {"RESOURCED_STORE": "mysql", "MYSQL_PORT": str(self.mariadb.port), "MYSQL_DATABASE": database}
-        elif name == "volatile":
+        elif of == "volatile":
             environ["RESOURCED_VOLATILE_LOCKS"] = "1"
         daemon = Daemon(folder, environ, self._options, port=port)
         if without:
             daemon.command = (sys.executable, WITHOUT, part)
+        if kind == "other":
+            daemon.command = (self._other,)
         self._stack.enter_context(daemon).create("bench")
         self.pids[name + without + part] = daemon.pid
         return port
