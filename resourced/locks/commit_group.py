@@ -79,6 +79,8 @@ class Group:
             self.forgotten += step.forgotten
         if not places:
             return highest
+        # First, because a request has a lower number than what it got in the same step.
+        highest = self._carry_joints(step, highest, ahead) if step.joints or step.joints_gone else highest
         for place in step.places:
             if place.seq > highest:
                 highest = place.seq
@@ -91,7 +93,7 @@ class Group:
         if step.unannounced:
             self.fresh.add(step.unannounced)
         self.gone.update(step.gone)
-        return self._carry_joints(step, highest, ahead) if step.joints or step.joints_gone else highest
+        return highest
 
     def _carry_joints(self, step: Step, highest: int, ahead: Group | None) -> int:
         for joint in step.joints:

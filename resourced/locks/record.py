@@ -33,6 +33,8 @@ class Record:
         self._joints: dict[Joint, None] = {}
         self._joints_gone: list[Joint] = []
         self._cards: dict[Key, Card | None] = {}
+        # Whether anything was decided about requests for several things or cards.
+        self._pooled = False
 
     # -- Numbers
 
@@ -82,15 +84,18 @@ class Record:
     def joint(self, joint: Joint) -> None:
         """Keep a request for several things as it is at the end of this step."""
         self._joints[joint] = None
+        self._pooled = True
 
     def joint_gone(self, joint: Joint) -> None:
         """Keep a request for several things no more."""
         self._joints.pop(joint, None)
         self._joints_gone.append(joint)
+        self._pooled = True
 
     def card(self, key: Key, card: Card | None) -> None:
         """Keep the card of a unit, or none any more."""
         self._cards[key] = card
+        self._pooled = True
 
     def lost(self, loss: Loss) -> None:
         """Keep what a ticket has lost."""
@@ -137,23 +142,28 @@ class Record:
         :param unannounced: a place that its client was not told of before, and will not be if this is not kept.
         :returns: the number of the journal's group that carries it, or of the newest there is.
         """
-        if not self._changed and not self._gone and write is None and not self._pooled:
+        changed, gone = self._changed, self._gone
+        if not (changed or gone or write is not None or self._pooled):
             return self._journal.newest
-        concerned: list[Entry | Joint] = [*self._changed, *self._gone]
+        concerned: list[Entry | Joint] = [*changed, *gone]
+        durable = self._journal.durable
         step = Step(
             self._fence,
-            [entry.place() for entry in self._changed] if self._journal.durable else (),
-            [(entry.seq, entry.queue.key) for entry in self._gone] if self._journal.durable else (),
+            [entry.place() for entry in changed] if durable else (),
+            [(entry.seq, entry.queue.key) for entry in gone] if durable else (),
             self._events,
             write,
             unannounced.seq if unannounced is not None and not unannounced.named else 0,
-            losses=self._lost,
-            forgotten=[loss.event for loss in self._forgotten if loss.event],
+            None,
+            self._lost,
+            [loss.event for loss in self._forgotten if loss.event] if self._forgotten else (),
         )
         if self._pooled:
             concerned += [*self._joints, *self._joints_gone]
             step = self._with_pools(step)
-        self._changed, self._gone, self._events, self._lost, self._forgotten = {}, [], [], [], []
+        self._changed, self._gone, self._events = {}, [], []
+        if self._lost or self._forgotten:
+            self._lost, self._forgotten = [], []
         group = self._journal.append(step)
         for entry in concerned:
             entry.group = group
@@ -162,10 +172,6 @@ class Record:
                 entry.notify()
         return group
 
-    @property
-    def _pooled(self) -> bool:
-        return bool(self._joints or self._joints_gone or self._cards)
-
     def _with_pools(self, step: Step) -> Step:
         if self._journal.durable:
             step = step._replace(
@@ -173,7 +179,7 @@ class Record:
                 joints_gone=[joint.seq for joint in self._joints_gone],
             )
         step = step._replace(cards=list(self._cards.items()))
-        self._joints, self._joints_gone, self._cards = {}, [], {}
+        self._joints, self._joints_gone, self._cards, self._pooled = {}, [], {}, False
         return step
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from typing import Any, ClassVar
 
@@ -12,14 +13,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import EpochLost, NotHolder, StoreUnavailable, TicketEnded
 from resourced.locks.group_commit import PAUSE
+from resourced.locks.joints import JointAsk
 from resourced.locks.limits import Times
 from resourced.locks.listeners import Listeners
 from resourced.locks.manager import LockManager
 from resourced.locks.requests import Grant, LockRequest, Queued, Written
 from resourced.locks.restoration import Restoration
 from resourced.locks.terms import FENCES
-from resourced.model import Event, EventKind, Key, Standing
+from resourced.locks.unit_cards import CardChange
+from resourced.model import Breaker, Event, EventKind, Key, Standing
 from resourced.testing import MemoryStore
+from resourced.wants import Want
 from tests.faulty import FaultyStore, Life, Outcome
 from tests.leading import lead
 
@@ -725,6 +729,42 @@ class DoubtTests(JournalTestCase):
                 self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
                 self.assertEqual(len(life.leadership_lost), 1)
                 self.assertRaises(StoreUnavailable, self.locks.check)
+
+
+class JointTests(JournalTestCase):
+    """Requests for several things whose commits come to nothing, or whose answers are lost."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for selector in ("red", "blue"):
+            self.successResultOf(self.locks.units.change(Key("printer", selector), CardChange(), Breaker()))
+
+    def several(self, **more: Any) -> Deferred[Any]:
+        async def read(keys: Sequence[Key]) -> list[str | None]:
+            return [None] * len(keys)
+
+        asked = JointAsk((Want("printer", count=2),), {"printer": LEASE}, **more)
+        return self.life.heard(Deferred.fromCoroutine(self.locks.several.acquire(asked, read)))
+
+    def test_units_that_nobody_was_told_of(self):
+        """Units that were granted, and of which no client can know, are free at once when the store is back."""
+        self.store.outcome = Outcome.UNANSWERED
+        self.failureResultOf(self.several(), StoreUnavailable)
+        self.assertEqual(len(self.disk.places), 2)
+        self.store.heal()
+        self.clock.advance(PAUSE)
+        self.assertEqual((self.disk.places, self.disk.joints), ({}, {}))
+        self.assertEqual(len(self.successResultOf(self.several())[0].units), 2)
+
+    def test_units_that_their_client_can_ask_for(self):
+        """A client that can name its request has all of its units after a restart, with the same ticket."""
+        self.store.outcome = Outcome.UNANSWERED
+        self.failureResultOf(self.several(idempotency_key="k"), StoreUnavailable)
+        [joint] = self.disk.joints.values()
+        self.restart()
+        got, _ = self.successResultOf(self.several(idempotency_key="k"))
+        self.assertEqual((got.ticket, len(got.units)), (joint.ticket, 2))
+        self.assertNoResult(self.several(wait=1))
 
 
 class UsurpedTests(JournalTestCase):
