@@ -43,7 +43,7 @@ class TrustedProxies:
         """Tell whether an address is that of a proxy that is believed."""
         if peer == UNIX:
             return self.unix
-        address = _address(peer)
+        address = address_of(peer)
         return address is not None and any(address in network for network in self.networks)
 
     def client(self, peer: str, forwarded: Sequence[bytes], x_forwarded_for: Sequence[bytes]) -> str:
@@ -66,7 +66,7 @@ class TrustedProxies:
     def _nearest(self, peer: str, hops: Sequence[str]) -> str:
         for hop in reversed(hops):
             node = _NODE.fullmatch(hop)
-            address = _address(node[1] or node[2] or node[3]) if node else None
+            address = address_of(node[1] or node[2] or node[3]) if node else None
             if address is None:
                 break
             peer = str(address)
@@ -92,7 +92,8 @@ def _forwarded(values: Sequence[bytes]) -> list[str]:
     return hops
 
 
-def _address(text: str) -> IPv4Address | IPv6Address | None:
+def address_of(text: str) -> IPv4Address | IPv6Address | None:
+    """Return the address that a text is, if it is one."""
     try:
         address = ip_address(text)
     except ValueError:

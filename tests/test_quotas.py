@@ -13,6 +13,7 @@ from resourced.auth.key_file import entry, parse
 from resourced.auth.keys import Keys, digest_of
 from resourced.errors import QuotaExceeded
 from resourced.quotas import Quota, Quotas
+from tests.attack.measure import figure
 from tests.daemon import READ, WRITE, Answer, Connection, Daemon, eventually
 
 SMALL, FREE, SLOW = (name * 32 for name in ("small", "free", "slow"))
@@ -196,6 +197,8 @@ def test_connections(daemon: Daemon) -> None:
         assert proxied.recv(4096).startswith(b"HTTP/1.1 200 ")
         assert daemon.get("/health", key="").status == 200
         assert refused(daemon, "max_peer_connections") == 6
+        # That of the proxy is none of them.
+        assert figure(daemon, "resourced_addresses_full") == 1
 
     def served() -> bool:
         with ExitStack() as stack:

@@ -43,7 +43,7 @@ class Edge(Protocol):
         """Count a new connection in; false if there is no room for it."""
 
     def is_crowd(self, channel: Any) -> bool:
-        """Whether the address of a connection that was counted in has too many."""
+        """Count a connection for its address, too; true if that has as many as it may."""
 
     def left(self, channel: Any) -> None:
         """Count a connection out."""

@@ -17,7 +17,8 @@ class Limits:
     :ivar linger: how long what is left of a refused request is read and dropped, so that its client gets the answer.
     :ivar stall: how long a client may take nothing of an answer before its connection is cut.
     :ivar buffered: bytes that all connections together may have in memory, of bodies and of answers; beyond them bodies are refused.
-    :ivar peer_connections: open connections of one address, unless it is a trusted proxy's; the ones beyond are answered 429.
+    :ivar peer_connections: open connections of one address, or of one /64 network of IPv6, unless it is a
+        trusted proxy's; the ones beyond are answered 429.
     :ivar connections: open connections; the ones beyond are answered 503.
     :ivar requests: requests that are being answered at once, without those that wait for a lock; the ones beyond are answered 503.
     """

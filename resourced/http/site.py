@@ -8,7 +8,6 @@ Nothing here takes the time of day from the clock that it is given, because the 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from io import BytesIO
 from typing import Final
@@ -27,6 +26,7 @@ from resourced.http.channel import Channel
 from resourced.http.edge import Gate
 from resourced.http.flow import Budget
 from resourced.http.limits import Limits
+from resourced.http.peers import Peers
 from resourced.http.request import EdgeRequest
 from resourced.http.routing import Front
 
@@ -53,6 +53,7 @@ class ResourcedSite(Site):
     :ivar busy: how many requests are being answered, without those that stand aside.
     :ivar waiting: how many requests stand aside.
     :ivar access_log: where each request has a line.
+    :ivar peers: how many connections each address has, but for those of trusted proxies.
     :ivar budget: of the memory that bodies and answers take.
     """
 
@@ -93,8 +94,7 @@ class ResourcedSite(Site):
         self.access_log = AccessLog(clock, shown)
         self._date = (0, b"")
         self._served: set[Channel] = set()
-        # How many of them each address has.
-        self._peers: Counter[str] = Counter()
+        self.peers = Peers(limits.peer_connections)
         self._too_many = crowded
         self._refused: set[Channel] = set()
         self._crowded = False
@@ -140,31 +140,20 @@ class ResourcedSite(Site):
             self._crowded = True
             self._log.warn("There are {connections} connections; more are refused", connections=len(self._served))
         (self._served if room else self._refused).add(channel)
-        if room:
-            self._peers[channel.peer] += 1
         return room
 
     def is_crowd(self, channel: Channel) -> bool:
-        if channel.proxied or self._peers[channel.peer] <= self.limits.peer_connections:
+        if channel.proxied or self.peers.join(channel.peer):
             return False
         # It is one of those that are being refused.
-        self._refuse(channel)
+        self._served.discard(channel)
+        self._refused.add(channel)
         self._too_many()
         return True
 
-    def _refuse(self, channel: Channel) -> None:
-        self._served.discard(channel)
-        self._refused.add(channel)
-        self._leave_peer(channel)
-
-    def _leave_peer(self, channel: Channel) -> None:
-        self._peers[channel.peer] -= 1
-        if not self._peers[channel.peer]:
-            del self._peers[channel.peer]
-
     def left(self, channel: Channel) -> None:
-        if channel in self._served:
-            self._leave_peer(channel)
+        if channel in self._served and not channel.proxied:
+            self.peers.leave(channel.peer)
         self._served.discard(channel)
         self._refused.discard(channel)
         if len(self._served) <= self.limits.connections * 9 // 10:

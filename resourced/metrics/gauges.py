@@ -45,6 +45,11 @@ def gauges_of(
             "The most that there may be: RESOURCED_MAX_CONNECTIONS.",
             lambda: config.max_connections,
         ),
+        Gauge(
+            "resourced_addresses_full",
+            "Addresses, and /64 networks of IPv6, that have as many connections as they may: RESOURCED_MAX_PEER_CONNECTIONS.",
+            lambda: site.peers.full,
+        ),
         Gauge("resourced_requests_busy", "Requests that are being answered.", lambda: site.busy),
         Gauge(
             "resourced_requests_busy_limit",

@@ -157,7 +157,11 @@ class MemoryStore:
         found = [event for id_, event in sorted(self.events_kept.items()) if id_ > after][:limit]
         size = sum(
             EVENT_SIZE
-            + len("".join([*event.key, *event.key, event.owner, event.key_name, event.by, event.reason]).encode())
+            + len(
+                "".join(
+                    [*event.key, *event.key, *event.key, event.owner, event.key_name, event.by, event.reason]
+                ).encode()
+            )
             for event in found
         )
         return Weight(found[-1].id if found else after, len(found), size)

@@ -15,6 +15,7 @@ from tests.stores import (  # noqa: F401 - fixtures
     AnyBackend,
     Backend,
     MySQLBackend,
+    SQLiteBackend,
     any_backend_fixture,
     backend_fixture,
     mariadb_fixture,
@@ -152,7 +153,7 @@ async def test_little_by_little(backend: Backend) -> None:
 
 
 async def test_weight(any_backend: Backend) -> None:
-    """What events take grows by their text, in bytes, and for names twice; they are weighed from one on, the oldest first."""
+    """What events take grows by their text, in bytes, and for names three times; they are weighed from one on, the oldest first."""
     store = await reigning(any_backend)
     assert await store.weigh_events(0, 10) == (0, 0, 0)
     plain = event(3)
@@ -173,8 +174,36 @@ async def test_weight(any_backend: Backend) -> None:
             key_name=plain.key_name + "+",
         ),
     )
-    assert await store.weigh_events(500, 1) == (501, 1, size + 2 * (10 + 3))
+    assert await store.weigh_events(500, 1) == (501, 1, size + 3 * (10 + 3))
     assert await store.weigh_events(501, 1) == (502, 1, size + 2 + 2 + 6 + 1)
+
+
+@pytest.mark.parametrize("length", [1, 100])
+async def test_weight_of_tables(backend: Backend, length: int) -> None:
+    """What events weigh is what their table takes, more or less: not much less than that, and at most three times as much."""
+
+    def size() -> int:
+        if isinstance(backend, SQLiteBackend):
+            ((pages, page),) = backend.rows("SELECT page_count, page_size FROM pragma_page_count, pragma_page_size")
+            return int(pages * page)
+        backend.rows("ANALYZE TABLE event")
+        rows = backend.rows(
+            "SELECT data_length + index_length FROM information_schema.tables"
+            " WHERE table_schema = DATABASE() AND table_name = 'event'"
+        )
+        return int(rows[0][0])
+
+    store = await reigning(backend)
+    before, count = size(), 4000
+    for start in range(1, count, 500):
+        events = [
+            event(id_)._replace(key=Key("r" * length, "s" * length + f"{id_ % 100}"), owner="o" * length)
+            for id_ in range(start, start + 500)
+        ]
+        await keep(store, *events)
+    weight = await store.weigh_events(0, count)
+    assert weight.events == count
+    assert weight.size / 3 < size() - before < weight.size * 1.5
 
 
 STATEMENTS = {
