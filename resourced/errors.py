@@ -49,6 +49,12 @@ class Forbidden(ResourcedError):
     code = "forbidden_resource"
 
 
+class PriorityForbidden(ResourcedError):
+    """The key is known, but it may not ask for this priority."""
+
+    code = "forbidden_priority"
+
+
 class ResourceNotFound(ResourcedError):
     """There is no resource of this name."""
 

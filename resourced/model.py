@@ -174,6 +174,7 @@ class Event(NamedTuple):
         keep it.
     :ivar by: who broke the lock; empty if it was not broken.
     :ivar reason: why, if that was said.
+    :ivar priority: with which the ticket has waited, -9 to 9.
     """
 
     id: int
@@ -186,6 +187,7 @@ class Event(NamedTuple):
     key_name: str = ""
     by: str = ""
     reason: str = ""
+    priority: int = 0
 
 
 class Mark(NamedTuple):

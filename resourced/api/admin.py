@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from twisted.web.server import Request
 
 from resourced.api.base import Routes, route
+from resourced.api.definitions import changes_of, described
 from resourced.api.params import (
     Page,
     body_of,
@@ -19,11 +20,10 @@ from resourced.api.params import (
     page_of,
     reason_of,
     resource_named,
-    timeout_of,
     whole,
     writing_of,
 )
-from resourced.api.responses import add_log_fields, answer, card_shown, described, done, written
+from resourced.api.responses import add_log_fields, answer, card_shown, done, written
 from resourced.auth.keys import Identity, Permission
 from resourced.deferreds import shielded
 from resourced.locks.requests import Holder, LockCounts, Waiter
@@ -80,10 +80,10 @@ class Steering(Routes):
 
     @route("/resource/<name:resource>", ["PATCH"])
     async def change(self, request: Request, resource: str) -> bytes:
-        """Give a resource another timeout."""
+        """Change what a resource is."""
         self.authorize(request, Permission.WRITE, resource)
         name = resource_named(resource)
-        changed = await shielded(self._change(name, timeout_of(body_of(request))))
+        changed = await shielded(self._change(name, changes_of(body_of(request))))
         return answer(request, 200, described(changed))
 
     @route("/resource/<name:resource>", ["DELETE"])
@@ -140,9 +140,11 @@ class Steering(Routes):
 
     # -- How it is done
 
-    async def _change(self, name: str, timeout: int) -> Resource:
-        """Change a timeout in the store, and then for the locks; once begun it goes on to its end."""
-        changed = await self.store.change_resource(name, {"timeout": timeout})
+    async def _change(self, name: str, changes: Mapping[str, int | str]) -> Resource:
+        """Change a resource in the store, and then for the locks; once begun it goes on to its end."""
+        if "group" in changes and changes["group"] != (await self.find(name)).group:
+            self.locks.check_unused(name)
+        changed = await self.store.change_resource(name, changes)
         self.locks.redefine(changed)
         return changed
 
@@ -179,4 +181,6 @@ def _selectors(
 
 def _seconds(someone: Holder | Waiter) -> dict[str, object]:
     """Describe who holds or waits, in whole seconds rounded down."""
-    return {name: int(value) if isinstance(value, float) else value for name, value in asdict(someone).items()}
+    fields = {name: int(value) if isinstance(value, float) else value for name, value in asdict(someone).items()}
+    # As long as nobody asks for one, there is none.
+    return fields if fields["priority"] else {name: value for name, value in fields.items() if name != "priority"}

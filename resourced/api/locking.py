@@ -10,18 +10,20 @@ from twisted.web.server import Request
 
 from resourced import jsontext
 from resourced.api.base import Routes, route
+from resourced.api.definitions import definition, described
 from resourced.api.params import (
     address_of,
     body_of,
-    definition,
     flag,
     header,
     holds_of,
     idempotency_key_of,
+    lease_of,
     named,
     needed_ticket,
     only,
     owner_of,
+    priority_of,
     unless_of,
     wait_of,
     writing_of,
@@ -30,7 +32,6 @@ from resourced.api.pool_params import broken_of
 from resourced.api.responses import (
     add_log_fields,
     answer,
-    described,
     document,
     done,
     error,
@@ -100,10 +101,12 @@ class Published(Routes):
     async def create(self, request: Request) -> bytes:
         """Create a resource."""
         identity = self.authorize(request, Permission.WRITE)
-        name, timeout = definition(body_of(request))
-        identity.require(name)
-        resource = await self.store.create_resource(name, timeout)
-        request.setHeader(b"location", b"/resource/" + quote(name, safe="").encode())
+        new = definition(body_of(request))
+        identity.require(new.name)
+        resource = await self.store.create_resource(
+            new.name, new.timeout, group=new.group, longest=new.longest, slots=new.slots
+        )
+        request.setHeader(b"location", b"/resource/" + quote(new.name, safe="").encode())
         return answer(request, 201, described(resource))
 
     @route("/resource/<name:resource>/<name:selector>", ["GET"])
@@ -114,7 +117,7 @@ class Published(Routes):
         raw = flag(request, b"raw", default=False)
         if not lock:
             return await self._read(request, named(resource, selector), raw=raw)
-        only(request, b"lock", b"raw", b"wait")
+        only(request, b"lock", b"raw", b"wait", b"lease")
         identity.allow(Permission.LOCK)
         key = named(resource, selector)
         found = await self.find(resource)
@@ -130,7 +133,7 @@ class Published(Routes):
     async def lock(self, request: Request, resource: str, selector: str) -> bytes:
         """Take or keep the lock without reading."""
         identity = self.authorize(request, Permission.LOCK, resource)
-        only(request, b"wait")
+        only(request, b"wait", b"lease")
         key = named(resource, selector)
         outcome = await self._acquire(request, key, await self.find(resource), identity)
         if isinstance(outcome, Queued):
@@ -191,6 +194,11 @@ class Published(Routes):
         said = owner_of(request)
         owner = said or identity.name
         add_log_fields(request, owner=owner)
+        # Most requests have no query.
+        longest = resource.longest or resource.timeout or int(self.locks.usual_lease)
+        asked_lease = lease_of(request, longest) if b"?" in request.uri else 0
+        if priority := priority_of(request):
+            identity.allow_priority(priority)
         wait = wait_of(request, self._longest_wait, self._usual_wait)
         if wait:
             waits(request)
@@ -205,5 +213,7 @@ class Published(Routes):
             key_name=identity.name,
             holds=holds_of(request),
             origin="" if ticket or idempotency_key or said else address_of(request),
+            asked_lease=asked_lease,
+            priority=priority,
         )
         return self.locks.acquire(wanted, read)

@@ -16,8 +16,6 @@ from resourced.auth.keys import key_of
 from resourced.errors import BadRequest, TicketRequired
 from resourced.model import Key, valid_name
 
-#: The longest lease that fits into the store, in seconds.
-LONGEST = 2**31 - 1
 #: The highest number of any kind that the store can keep.
 HIGHEST = 2**63 - 1
 #: How long a page of a list is if nothing is said about it, and at most.
@@ -325,28 +323,6 @@ def body_of(request: Request) -> bytes:
     return content.read()
 
 
-def definition(body: bytes) -> tuple[str, int]:
-    """
-    Return the name and the timeout of a resource that is to be created.
-
-    :raises BadRequest: the body does not say them.
-    """
-    fields = fields_of(body, "name", "timeout")
-    name = fields.get("name")
-    if not isinstance(name, str):
-        raise BadRequest("The body has no name, or one that is not a string.", "bad_name")
-    return checked_name("resource", name), _timeout(fields.get("timeout", 0))
-
-
-def timeout_of(body: bytes) -> int:
-    """
-    Return the timeout that a resource is to have from now on.
-
-    :raises BadRequest: the body does not say it.
-    """
-    return _timeout(fields_of(body, "timeout").get("timeout"))
-
-
 def fields_of(body: bytes, *known: str) -> dict[str, object]:
     """
     Return the fields of a body that is a JSON object.
@@ -361,13 +337,36 @@ def fields_of(body: bytes, *known: str) -> dict[str, object]:
     return fields
 
 
-def _timeout(timeout: object) -> int:
-    if isinstance(timeout, float) and timeout.is_integer():
-        # JSON knows only one kind of number.
-        timeout = int(timeout)
-    if type(timeout) is not int or not 0 <= timeout <= LONGEST:
-        raise BadRequest(f"timeout is not a whole number of seconds from 0 to {LONGEST}.", "bad_timeout")
-    return timeout
+def lease_of(request: Request, longest: int) -> int:
+    """
+    Return the lease that the client asks for, in seconds; 0 if it does not.
+
+    :param longest: the longest that the resource grants.
+    :raises BadRequest: it is no whole number of seconds, or longer.
+    """
+    asked = argument(request, b"lease")
+    if asked is None:
+        return 0
+    if re.fullmatch("[0-9]{1,10}", asked) is None or not 1 <= int(asked) <= longest:
+        raise BadRequest(
+            f"lease in the query is not a whole number of seconds from 1 to {longest}, the longest of this resource.",
+            "bad_lease",
+        )
+    return int(asked)
+
+
+def priority_of(request: Request) -> int:
+    """
+    Return the priority that the client asks for; 0 if it does not.
+
+    :raises BadRequest: there is no such priority.
+    """
+    asked = header(request, b"x-priority")
+    if not asked:
+        return 0
+    if re.fullmatch("[+-]?[0-9]", asked) is None:
+        raise BadRequest("x-priority is not a whole number from -9 to 9.", "bad_priority")
+    return int(asked)
 
 
 def wait_of(request: Request, longest: float, usual: float = 0) -> float:

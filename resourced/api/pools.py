@@ -13,10 +13,12 @@ from resourced.api.params import (
     header,
     holds_of,
     idempotency_key_of,
+    lease_of,
     named,
     needed_ticket,
     only,
     owner_of,
+    priority_of,
     wait_of,
 )
 from resourced.api.pool_params import card_change, joint_body
@@ -58,9 +60,10 @@ class Pooling(Routes):
     async def lock_all(self, request: Request) -> bytes:
         """Take several things at once, keep them, or keep the place in the order."""
         identity = self.authorize(request, Permission.LOCK)
-        only(request, b"wait")
         ticket = header(request, b"x-ticket")
         wants, yields = joint_body(body_of(request), needed=not ticket)
+        # How long a lease may be is said by the resources that are named.
+        only(request, b"wait", *([b"lease"] if wants else []))
         resources = await self._resources(wants, identity)
         outcome = await self.locks.several.acquire(
             self._ask(request, identity, ticket, wants, resources, yields=yields),
@@ -121,6 +124,12 @@ class Pooling(Routes):
         wait = wait_of(request, self._longest_wait, self._usual_wait)
         if wait:
             waits(request)
+        longest = min(
+            (resource.longest or resource.timeout or int(self._usual_lease) for resource in resources.values()),
+            default=0,
+        )
+        priority = priority_of(request)
+        identity.allow_priority(priority)
         return JointAsk(
             wants,
             {name: resource.timeout or self._usual_lease for name, resource in resources.items()},
@@ -131,6 +140,8 @@ class Pooling(Routes):
             key_name=identity.name,
             holds=holds_of(request),
             yields=yields,
+            priority=priority,
+            lease=lease_of(request, longest),
         )
 
     async def _resources(self, wants: Sequence[Want], identity: Identity) -> dict[str, Resource]:

@@ -11,7 +11,7 @@ from resourced import jsontext
 from resourced.errors import ResourcedError
 from resourced.http.json_errors import error_body
 from resourced.locks.requests import Acquired, Queued, Written
-from resourced.model import Document, Resource
+from resourced.model import Document
 from resourced.wants import Card
 
 #: After how many seconds to try again: those who wait for a lock, and those whom the server could not serve.
@@ -63,11 +63,6 @@ def waits(request: IRequest) -> None:
     add_log_fields(request, waited=True)
     if (stand_aside := getattr(request, "stand_aside", None)) is not None:
         stand_aside()
-
-
-def described(resource: Resource) -> dict[str, object]:
-    """Describe a resource."""
-    return {"id": resource.id, "name": resource.name, "timeout": resource.timeout}
 
 
 def error(request: IRequest, status: int, reason: ResourcedError) -> bytes:

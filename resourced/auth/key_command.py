@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> None:
     """
     told = _parser().parse_args(arguments)
     key = _own_key() if told.stdin else "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
-    new = entry(told.name, told.role, digest_of(key.encode()), told.prefix, _quotas(told))
+    new = entry(told.name, told.role, digest_of(key.encode()), told.prefix, _quotas(told), told.priority)
     try:
         parse(new)
     except ValueError as error:
@@ -118,6 +118,13 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="what the names of the resources begin with that it may touch, if not all; may be given several times",
+    )
+    parser.add_argument(
+        "--priority",
+        metavar="N",
+        type=int,
+        default=0,
+        help="the highest priority that it may ask for, 0 to 9, if not 0",
     )
     for quota, about in QUOTAS.items():
         kind = float if quota == RATE else int

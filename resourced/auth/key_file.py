@@ -37,14 +37,22 @@ ROLES: Final[Mapping[str, Permission]] = {
     "write": Permission.READ | Permission.LOCK | Permission.WRITE,
 }
 
-FIELDS: Final = ("name", "role", "hash", "prefixes", *NAMES)
+FIELDS: Final = ("name", "role", "hash", "prefixes", "priority", *NAMES)
+
+#: The highest priority that there is.
+HIGHEST: Final = 9
 
 #: The most bytes of a key file: some 7000 keys, which are read within a fraction of a second.
 LARGEST: Final = 1 << 20
 
 
 def entry(
-    name: str, role: str, digest: bytes, prefixes: Sequence[str] = (), quotas: Mapping[str, float] | None = None
+    name: str,
+    role: str,
+    digest: bytes,
+    prefixes: Sequence[str] = (),
+    quotas: Mapping[str, float] | None = None,
+    priority: int = 0,
 ) -> str:
     """Write down a key, by its digest, as ``parse`` reads it; whether it is right is for ``parse`` to say."""
     # A string of JSON is one of TOML.
@@ -53,6 +61,7 @@ def entry(
         "role": role,
         "hash": f"sha256:{digest.hex()}",
         **({"prefixes": prefixes} if prefixes else {}),
+        **({"priority": priority} if priority else {}),
         **(quotas or {}),
     }
     return "[[key]]\n" + "".join(
@@ -108,8 +117,11 @@ def _key(where: str, fields: Mapping[str, Any]) -> tuple[bytes, Identity]:
     if digest is None:
         raise ValueError(f"{where} has no hash that is sha256: and 64 hexadecimal digits")
     quotas = tuple((quota, _quota(where, quota, fields[quota])) for quota in NAMES if quota in fields)
+    priority = fields.get("priority", 0)
+    if type(priority) is not int or not 0 <= priority <= HIGHEST:
+        raise ValueError(f"{where} has a priority that is no whole number from 0 to {HIGHEST}")
     if prefixes is None:
-        return bytes.fromhex(digest[1]), Identity(name, ROLES[role], (), quotas)
+        return bytes.fromhex(digest[1]), Identity(name, ROLES[role], (), quotas, priority)
     if not isinstance(prefixes, list) or not prefixes:
         raise ValueError(
             f"{where} has prefixes that are no list with something in it; to let it touch all, leave them out"
@@ -118,7 +130,7 @@ def _key(where: str, fields: Mapping[str, Any]) -> tuple[bytes, Identity]:
         why = valid_name(prefix) if isinstance(prefix, str) else "is not a string"
         if why and prefix not in (".", ".."):
             raise ValueError(f"{where} has prefixes of which number {number} {why}")
-    return bytes.fromhex(digest[1]), Identity(name, ROLES[role], tuple(prefixes), quotas)
+    return bytes.fromhex(digest[1]), Identity(name, ROLES[role], tuple(prefixes), quotas, priority)
 
 
 def _quota(where: str, quota: str, value: Any) -> float:

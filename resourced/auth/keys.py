@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Flag, auto
 
-from resourced.errors import Forbidden, NotAuthorized
+from resourced.errors import Forbidden, NotAuthorized, PriorityForbidden
 from resourced.quotas import Quota
 
 
@@ -36,12 +36,14 @@ class Identity:
     :ivar name: the name of the key, for people; a ticket works for the name that it was given to.
     :ivar quotas: what it may take, by the words of ``resourced.quotas``, as far as that is said.
     :ivar prefixes: with one of which the names of the resources that it may touch begin; without any it may touch all.
+    :ivar priority: the highest that it may ask for, 0 to 9.
     """
 
     name: str
     permission: Permission
     prefixes: tuple[str, ...] = ()
     quotas: tuple[tuple[str, float], ...] = ()
+    priority: int = 0
 
     def allow(self, needed: Permission) -> None:
         """
@@ -52,6 +54,15 @@ class Identity:
         if needed not in self.permission:
             missing = " and ".join(str(permission.name).lower() for permission in needed & ~self.permission)
             raise NotAuthorized(f"This key may not {missing}.")
+
+    def allow_priority(self, wanted: int) -> None:
+        """
+        Let pass what it may ask for.
+
+        :raises resourced.errors.PriorityForbidden: it may not.
+        """
+        if wanted > self.priority:
+            raise PriorityForbidden(f"This key may ask for a priority of {self.priority} at most.")
 
     def may_touch(self, resource: str) -> bool:
         """Tell whether it may know of a resource, and do there what it may do at all."""

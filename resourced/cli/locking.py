@@ -46,13 +46,22 @@ def ticket_of(options: CommonOptions, key: Key, given: str) -> str:
 
 
 async def acquire(
-    process: CliProcess, around: Around, key: Key, wait: float | None, ticket: str = "", *, creates: str = ""
+    process: CliProcess,
+    around: Around,
+    key: Key,
+    wait: float | None,
+    ticket: str = "",
+    *,
+    creates: str = "",
+    lease: int = 0,
+    priority: int = 0,
 ) -> Held:
     """
     Wait for a lock, and tell how that goes, unless that is not wanted.
 
     :param around: what is held meanwhile, so that the server can tell who would wait for itself.
     :param ticket: of a lock that is held already, so that there is nothing to wait for.
+    :param lease: the lease to ask for, in seconds; 0 to have the resource's.
     :param creates: what would create the resource if it is not there; without it, the command that does.
     :raises LockLost: that one is not held any more.
     """
@@ -65,7 +74,9 @@ async def acquire(
 
     with Waits(process.reactor, write_lock(*key), look) as waits:
         told = is_lost if ticket else None if process.quiet else waits.update
-        lock = process.client.lock(*key, wait=wait, ticket=ticket, holds=around.tickets, on_queued=told)
+        lock = process.client.lock(
+            *key, wait=wait, ticket=ticket, holds=around.tickets, lease=lease, priority=priority, on_queued=told
+        )
         try:
             return await lock.acquire()
         except NotAcquired as error:

@@ -70,10 +70,30 @@ class _WithCommand(click.Command):
     help="If the lock is lost: from SIGTERM to SIGKILL.",
 )
 @click.option("--create", is_flag=True, help="Create the resource if it is not there.")
+@click.option(
+    "--lease",
+    type=click.IntRange(0),
+    default=0,
+    metavar="SECONDS",
+    help="How long the server may hear nothing before it passes the lock on, up to the longest of the resource. [default: the timeout]",
+)
+@click.option(
+    "--priority",
+    type=click.IntRange(-9, 9),
+    default=0,
+    help="The highest comes first; above 0 only as far as the key may. [default: 0]",
+)
 @common_options
 @click.pass_obj
 def run(
-    options: CommonOptions, lock: Key, wait: float | None, grace: float, create: bool, command: tuple[str, ...]
+    options: CommonOptions,
+    lock: Key,
+    wait: float | None,
+    grace: float,
+    create: bool,
+    lease: int,
+    priority: int,
+    command: tuple[str, ...],
 ) -> NoReturn:
     """
     Run a command while a lock is held.
@@ -89,7 +109,7 @@ def run(
     async def work(process: CliProcess) -> int:
         around = await options.around.checked(process.client)
         entered = await _enter(process, around, lock)
-        held = entered or await _acquire(process, around, lock, wait, create=create)
+        held = entered or await _acquire(process, around, lock, wait, create=create, lease=lease, priority=priority)
         status = await _run(process, held, command, _environment(held, around.with_lock(held)), grace)
         if held.reason is not None:
             return status if _let_go(held.reason) or status == Status.GOES_ON else Status.LOST
@@ -139,16 +159,18 @@ async def _enter(process: CliProcess, around: Around, key: Key) -> Held | None:
         return None
 
 
-async def _acquire(process: CliProcess, around: Around, key: Key, wait: float | None, *, create: bool) -> Held:
+async def _acquire(
+    process: CliProcess, around: Around, key: Key, wait: float | None, *, create: bool, lease: int, priority: int
+) -> Held:
     try:
-        return await acquire(process, around, key, wait, creates="say --create.")
+        return await acquire(process, around, key, wait, creates="say --create.", lease=lease, priority=priority)
     except NotFound:
         if not create:
             raise
     # Somebody else may be quicker.
     with suppress(Conflict):
         await process.client.create(key.resource)
-    return await acquire(process, around, key, wait)
+    return await acquire(process, around, key, wait, lease=lease, priority=priority)
 
 
 async def _run(

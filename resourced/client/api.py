@@ -42,15 +42,23 @@ class Client(RunningClient):
 
     # -- Resources
 
-    async def create(self, name: str, timeout: int = 0) -> Definition:
+    async def create(
+        self, name: str, timeout: int = 0, *, group: str = "", longest: int = 0, slots: int = 0
+    ) -> Definition:
         """
         Create a resource.
 
         :param timeout: the lease of its locks in whole seconds; 0 means as the server likes it.
+        :param group: what it is decided together with; empty means its own name.
+        :param longest: the longest lease that a request may ask for, in whole seconds; 0 means the timeout.
+        :param slots: how many units the server makes of it.
         :raises Conflict: there is one of this name already (``code`` is ``resource_exists``).
         :raises Unreachable: with the code ``unclear`` if the resource may have been created all the same.
         """
-        body = json.dumps({"name": name, "timeout": timeout}).encode()
+        # A server of an earlier version knows no more than the timeout.
+        more = {"group": group, "longest": longest, "slots": slots}
+        told = {name: value for name, value in more.items() if value}
+        body = json.dumps({"name": name, "timeout": timeout, **told}).encode()
         answer = await self._servers.ask("POST", "/resource", body=body, repeatable=False)
         return take(Definition, answer.fields)
 
@@ -59,9 +67,23 @@ class Client(RunningClient):
         answer = await self._servers.ask("GET", path(name, limit=1))
         return take(Resource, answer.fields)
 
-    async def change(self, name: str, timeout: int) -> Definition:
-        """Change the lease of a resource's locks, in whole seconds; a lock that is held gets it when it is next renewed."""
-        body = json.dumps({"timeout": timeout}).encode()
+    async def change(
+        self,
+        name: str,
+        timeout: int | None = None,
+        *,
+        group: str | None = None,
+        longest: int | None = None,
+        slots: int | None = None,
+    ) -> Definition:
+        """
+        Change what a resource is, as far as that is said; else as ``create``.
+
+        :param timeout: the lease of its locks; a lock that is held gets it when it is next renewed.
+        :raises Conflict: the group is to change, and something of it is held or waited for (``code`` is ``in_use``).
+        """
+        fields = {"timeout": timeout, "group": group, "longest": longest, "slots": slots}
+        body = json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
         return take(Definition, (await self._servers.ask("PATCH", path(name), body=body)).fields)
 
     async def remove(self, name: str) -> None:
@@ -124,6 +146,8 @@ class Client(RunningClient):
         ticket: str = "",
         owner: str | None = None,
         holds: Sequence[str] = (),
+        lease: int = 0,
+        priority: int = 0,
         on_queued: Callable[[Waiting], object] | None = None,
         on_lost: Callable[[LockLost], object] | None = None,
     ) -> Lock:
@@ -137,6 +161,9 @@ class Client(RunningClient):
         :param owner: who this is, if not whom the client was told.
         :param holds: tickets of locks that are held meanwhile, at most 100. ``Conflict`` with the code ``deadlock`` is raised, at once,
             if that means to wait for oneself, by way of others who say what they hold.
+        :param lease: the lease to ask for, in whole seconds, up to the resource's ``longest``; 0 to have the resource's own. If it is too
+            long ``Rejected`` with the code ``bad_lease`` is raised.
+        :param priority: -9 to 9; the highest comes first. ``Refused`` with the code ``forbidden_priority`` is raised if the key may not.
         :param on_queued: told how the wait stands, whenever that changes; what it raises ends the wait.
         :param on_lost: told of the loss of the lock, if that comes.
         """
@@ -151,6 +178,8 @@ class Client(RunningClient):
             holds=holds,
             on_queued=on_queued,
             on_lost=on_lost,
+            lease=lease,
+            priority=priority,
         )
         return Lock(here.servers, here.reactor, request)
 

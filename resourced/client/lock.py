@@ -31,6 +31,7 @@ class LockRequest:
 
     :ivar wait: seconds to wait for it.
     :ivar poll: seconds that a server is asked to wait in one request.
+    :ivar lease: the lease to ask for, in whole seconds; 0 to have the resource's.
     """
 
     resource: str
@@ -42,6 +43,23 @@ class LockRequest:
     holds: Sequence[str]
     on_queued: Callable[[Waiting], object] | None
     on_lost: Callable[[LockLost], object] | None
+    lease: int = 0
+    priority: int = 0
+
+    @property
+    def path(self) -> str:
+        """Where to ask for it."""
+        return path(self.resource, self.selector, lease=self.lease or None)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What to say with each request for it."""
+        headers = {"x-owner": self.owner} if self.owner else {}
+        if self.holds:
+            headers["x-holds"] = ", ".join(self.holds)
+        if self.priority:
+            headers["x-priority"] = str(self.priority)
+        return headers
 
 
 class Lock:
@@ -168,20 +186,15 @@ class Lock:
     async def _ask(self, until: float, wait: float) -> Answer:
         """Ask for the lock, with the ticket or for one."""
         if self._ticket:
-            headers = as_holder(self._ticket, self._request.owner)
+            known = {"x-ticket": self._ticket}
         else:
             self._key = self._key or secrets.token_hex(16)
-            headers = {
-                "idempotency-key": self._key,
-                "prefer": "wait=0",
-                **({"x-owner": self._request.owner} if self._request.owner else {}),
-            }
-        if self._request.holds:
-            headers["x-holds"] = ", ".join(self._request.holds)
+            known = {"idempotency-key": self._key}
+        headers = {**known, "prefer": "wait=0", **self._request.headers}
         try:
             answer = await self._servers.ask(
                 "GET",
-                self._path,
+                self._request.path,
                 headers=headers,
                 accept=(404, 410),
                 wait=wait,

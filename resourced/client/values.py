@@ -18,11 +18,17 @@ class Definition:
     A resource as it was created.
 
     :ivar timeout: the lease of its locks in whole seconds; 0 means as the server likes it.
+    :ivar group: what it is decided together with; empty means its own name.
+    :ivar longest: the longest lease that a request may ask for, in whole seconds; 0 means the timeout.
+    :ivar slots: how many units the server makes of it.
     """
 
     id: str
     name: str
     timeout: int
+    group: str = ""
+    longest: int = 0
+    slots: int = 0
 
 
 @dataclass(frozen=True, slots=True)

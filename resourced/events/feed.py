@@ -60,6 +60,7 @@ def described(event: Event) -> dict[str, object]:
         "key": event.key_name,
         "fence": event.fence,
         "seconds": round(event.seconds, 3),
+        **({"priority": event.priority} if event.priority else {}),
         **why,
     }
 

@@ -122,17 +122,20 @@ class Admission:
         else:
             self._quotas.check_lock(tenant)
 
-    def join(self, key: Key, lease: float, ticket: Ticket, owner: str, origin: str) -> Entry:
+    def join(self, request: LockRequest, lease: float, ticket: Ticket) -> Entry:
         """
-        Make a place: it holds the lock if that is free, and else comes last.
+        Make a place: it holds the lock if that is free, and else comes last of its priority.
+
+        :param lease: the resource's, in seconds.
 
         :raises resourced.errors.Overloaded: too many wait, or too many locks are held.
         :raises resourced.errors.QuotaExceeded: its key has as much as it may have.
         """
+        key = request.key
         if key.resource in self.sealed:
             raise StoreUnavailable("This resource is being removed. Try again.")
         queue = self._queues.by_key.get(key)
-        left = None if queue is None else queue.left_behind(ticket.key_name, origin)
+        left = None if queue is None else queue.left_behind(ticket.key_name, request.origin)
         tenant = self._quotas.tenant(ticket.key_name)
         unit = self._units.unit(key)
         if left is None:
@@ -144,7 +147,9 @@ class Admission:
         if not ticket.alive:
             self._tickets.revive(ticket)
         now = self._clock.seconds()
-        entry = Entry(queue, ticket, self._record.next_seq(), owner, now, tenant)
+        entry = Entry(
+            queue, ticket, self._record.next_seq(), request.owner, now, tenant, request.asked_lease, request.priority
+        )
         ticket.entries[key.selector] = entry
         if left is not None:
             self._places.end(left, EXPIRY)

@@ -73,14 +73,21 @@ class Joints:
         held = self._places.tickets.holding(ask.holds, ask.key_name)
         if joint is None:
             joint = self._join(ask)
-        elif joint.holds:
-            self.claim(joint.seq)
         else:
-            self._places.lifetimes.arm(joint, self._times.place, self._clock.seconds())
+            self._renew(joint, ask.lease)
         if joint.state is QUEUED and held:
             self._refuse_deadlock(joint, held)
         self._places.record.commit()
         return joint
+
+    def _renew(self, joint: Joint, lease: int) -> None:
+        if lease and lease != joint.asked_lease:
+            joint.asked_lease = lease
+            self._places.record.joint(joint)
+        if joint.holds:
+            self.claim(joint.seq)
+        else:
+            self._places.lifetimes.arm(joint, self._times.place, self._clock.seconds())
 
     def claim(self, seq: int) -> None:
         """Count the use of a ticket that holds: from its first use on it has its lease."""

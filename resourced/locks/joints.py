@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall
 from resourced.deferreds import wake
 from resourced.locks.entry_states import ENDED, HELD, NEW, OFFERED, QUEUED, TRANSITIONS, UNCLAIMED, EntryEvent
 from resourced.locks.pool_requests import Waiting
-from resourced.locks.queue import Entry, Ticket
+from resourced.locks.queue import Entry, Ticket, rank_of
 from resourced.model import Key
 from resourced.quotas import Tenant
 from resourced.transitions import next_state
@@ -204,8 +204,3 @@ class Joint:
             self.at,
             self.holds,
         )
-
-
-def rank_of(seq: int, priority: int) -> int:
-    """Return what sorts requests: first by priority, the highest first, then by arrival."""
-    return seq - (priority << 48)

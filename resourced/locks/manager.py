@@ -42,6 +42,7 @@ class LockManager:
     :param wall: tells Unix time in seconds, for people; without it the clock does.
     :param pauses: knows when the process stood still.
     :ivar quotas: what each key name takes.
+    :ivar usual_lease: that of locks whose resource says nothing else, in seconds.
     :ivar places: every holder, and everyone who waits.
     :ivar grants: the steps of ``acquire``.
     :ivar views: what people are shown.
@@ -63,13 +64,15 @@ class LockManager:
         quotas: Quotas | None = None,
     ) -> None:
         self.quotas = quotas or Quotas()
+        times = times or Times()
+        self.usual_lease = times.lease
         self._journal = journal
         pauses = pauses or Pauses(clock.seconds)
         self._table = LockTable(
             clock,
             journal,
             new_ticket=new_ticket,
-            times=times or Times(),
+            times=times,
             limits=limits or Limits(),
             predecessor=predecessor or Predecessor(),
             wall=wall or clock.seconds,
@@ -215,6 +218,16 @@ class LockManager:
         :raises resourced.errors.StoreUnavailable: it is not known whether it was removed.
         """
         return shielded(self._remove(resource))
+
+    def check_unused(self, name: str) -> None:
+        """
+        Return if nobody holds or waits for anything of a resource.
+
+        :raises resourced.errors.ResourceInUse: somebody does.
+        :raises resourced.errors.StoreUnavailable: it cannot be known at present.
+        """
+        self._journal.check()
+        self._table.check_unused(name)
 
     def redefine(self, resource: Resource) -> None:
         """Let the leases of a resource's locks be as it says now, each from its next renewal on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
 from math import inf
-from typing import Protocol
+from typing import Final, Protocol
 
 from sortedcontainers import SortedDict
 from twisted.internet.defer import Deferred
@@ -54,6 +54,15 @@ class Together(Protocol):
     def __hash__(self) -> int: ...
 
 
+#: In a rank, one step of priority outweighs as many arrivals as there will ever be: 2 to this power.
+_PRIORITY: Final = 48
+
+
+def rank_of(seq: int, priority: int) -> int:
+    """Return what sorts requests: first by priority, the highest first, then by arrival."""
+    return seq - (priority << _PRIORITY)
+
+
 class Ticket:
     """
     A ticket of a resource, with every place that it has there.
@@ -101,9 +110,13 @@ class Entry:
     :ivar tenant: what the name of its key takes, which it counts for.
     :ivar watchers: who wants to know when the lock falls to it or it ends.
     :ivar joint: the request for several things that it belongs to, if it does; ``want`` is which of them it is.
+    :ivar asked_lease: the lease that its client has asked for, in seconds; 0 means that of the resource.
+    :ivar priority: -9 to 9; the higher comes first.
+    :ivar rank: what sorts all that wait: by priority, and then by arrival. The lower comes first.
     """
 
     __slots__ = (
+        "asked_lease",
         "at",
         "deadline",
         "fence",
@@ -111,7 +124,9 @@ class Entry:
         "joint",
         "named",
         "owner",
+        "priority",
         "queue",
+        "rank",
         "requests",
         "seq",
         "since",
@@ -126,7 +141,17 @@ class Entry:
         "watchers",
     )
 
-    def __init__(self, queue: LockQueue, ticket: Ticket, seq: int, owner: str, since: float, tenant: Tenant) -> None:
+    def __init__(
+        self,
+        queue: LockQueue,
+        ticket: Ticket,
+        seq: int,
+        owner: str,
+        since: float,
+        tenant: Tenant,
+        asked_lease: int = 0,
+        priority: int = 0,
+    ) -> None:
         self.queue = queue
         self.ticket = ticket
         self.tenant = tenant
@@ -147,11 +172,16 @@ class Entry:
         self.watchers: list[Deferred[None]] = []
         self.joint: Together | None = None
         self.want = 0
+        self.asked_lease = asked_lease
+        self.priority = priority
+        self.rank = rank_of(seq, priority) if priority else seq
 
     @property
     def lease(self) -> float:
         """How long its client may be silent while it holds, in seconds."""
-        return self.queue.scope.lease if self.joint is None else self.joint.lease
+        if self.joint is not None:
+            return self.joint.lease
+        return self.asked_lease or self.queue.scope.lease
 
     @property
     def in_doubt(self) -> bool:
@@ -200,6 +230,8 @@ class Entry:
             ticket.idempotency_key,
             ticket.key_name,
             self.at,
+            self.asked_lease,
+            self.priority,
         )
         return place if self.joint is None else place._replace(joint=self.joint.seq, want=self.want)
 
@@ -239,7 +271,7 @@ class Scope:
 
 class LockQueue:
     """
-    The holder of one lock and those who wait for it, first come first served.
+    The holder of one lock and those who wait for it: by priority, and among equals first come first served.
 
     :ivar writes: how many writes of the holder are under way; the lock does not change hands before they end.
     :ivar idle_waiters: who waits for those writes to end.
@@ -253,7 +285,7 @@ class LockQueue:
         self.key = key
         self.scope = scope
         self.holder: Entry | None = None
-        # By arrival.  A plain dict does for one, which is all that most locks ever see; for more there is one that is sorted and
+        # By rank.  A plain dict does for one, which is all that most locks ever see; for more there is one that is sorted and
         # knows the position of a ticket without counting those before it.
         self.waiting: MutableMapping[int, Entry] = {}
         self.writes = 0
@@ -297,11 +329,11 @@ class LockQueue:
         wake(self.idle_waiters, lost)
 
     def join(self, entry: Entry) -> None:
-        """Put a place where its number belongs: a new one has the highest and comes last."""
+        """Put a place where its rank belongs: a new one comes last of its priority."""
         entry.happens(QUEUE)
         if self.waiting and not isinstance(self.waiting, SortedDict):
             self.waiting = SortedDict(self.waiting)
-        self.waiting[entry.seq] = entry
+        self.waiting[entry.rank] = entry
         self.scope.waiting += 1
         entry.tenant.join(self.key)
 
@@ -320,7 +352,7 @@ class LockQueue:
 
     def position(self, entry: Entry) -> int:
         """Return the place in the line of one that waits; 1 is next."""
-        return self.waiting.index(entry.seq) + 1 if isinstance(self.waiting, SortedDict) else 1
+        return self.waiting.index(entry.rank) + 1 if isinstance(self.waiting, SortedDict) else 1
 
     def left_behind(self, key_name: str, origin: str) -> Entry | None:
         """
@@ -341,7 +373,7 @@ class LockQueue:
             self.scope.held -= 1
             entry.tenant.held -= 1
         else:
-            del self.waiting[entry.seq]
+            del self.waiting[entry.rank]
             self.scope.waiting -= 1
             entry.tenant.leave(self.key)
 

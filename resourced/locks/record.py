@@ -120,6 +120,7 @@ class Record:
             key_name,
             by,
             reason,
+            entry.priority,
         )
         self._events.append(event)
         return event

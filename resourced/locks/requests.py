@@ -17,7 +17,7 @@ class LockRequest(NamedTuple):
     """
     A request for a lock: to take it, to keep it, or to keep a place in the queue.
 
-    :ivar lease: how long a holder may be silent, in seconds; 0 means the server's default.
+    :ivar lease: how long a holder may be silent who asks for nothing else, in seconds; 0 means the server's default.
     :ivar ticket: the client's ticket; without one it gets a new one.
     :ivar wait: how long to wait for the lock, in seconds.
     :ivar owner: who the client says it is, for people.
@@ -26,6 +26,8 @@ class LockRequest(NamedTuple):
     :ivar holds: tickets that the client holds meanwhile; those of other keys are ignored.
     :ivar origin: the address of a client that has sent no ticket, owner or idempotency key. An unclaimed lock of such a client at the same
         address passes to it at once.
+    :ivar asked_lease: the lease that the client asks for, in seconds; 0 leaves what the ticket has, which is the resource's at first.
+    :ivar priority: -9 to 9, of a new place; the higher comes first. A place keeps the one that it began with.
     """
 
     key: Key
@@ -37,6 +39,8 @@ class LockRequest(NamedTuple):
     key_name: str = ""
     holds: Collection[str] = ()
     origin: str = ""
+    asked_lease: int = 0
+    priority: int = 0
 
 
 class Grant(NamedTuple):
@@ -124,6 +128,7 @@ class Holder:
     :ivar held: for how many seconds.
     :ivar left: in how many seconds it ends if the ticket is not used.
     :ivar claimed: whether its client has come for it.
+    :ivar priority: with which it has waited.
     """
 
     owner: str
@@ -132,6 +137,7 @@ class Holder:
     held: float
     left: float
     claimed: bool
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +156,7 @@ class Waiter:
     key: str
     waited: float
     left: float
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

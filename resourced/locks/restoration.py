@@ -145,7 +145,8 @@ class Restoration:
 
     def _recall(self, queue: LockQueue, ticket: Ticket, place: Place, now: float) -> Entry:
         """Let a place stand as the store says."""
-        entry = Entry(queue, ticket, place.seq, place.owner, now, self._quotas.tenant(place.key_name))
+        tenant = self._quotas.tenant(place.key_name)
+        entry = Entry(queue, ticket, place.seq, place.owner, now, tenant, place.lease, place.priority)
         entry.fence = place.fence
         entry.since, entry.at = self._since(place.since, now)
         return entry

@@ -134,7 +134,7 @@ class LockTable:
 
     def enter(self, request: LockRequest) -> Entry:
         """
-        Find the place of a ticket at a lock and renew it, or make one. It holds the lock if that is free, and else comes last.
+        Find the place of a ticket at a lock and renew it, or make one. It holds the lock if that is free, and else comes last of its priority.
 
         :raises resourced.errors.TicketEnded: the ticket has no claim to this lock any more, or never was.
         :raises resourced.errors.Deadlock: it would have to wait for itself; it has no place then.
@@ -151,12 +151,15 @@ class LockTable:
                 other.ticket.origin = ""
             self._admission.refuse_deadlock(key, entry, held)
         if entry is None:
-            entry = self._admission.join(key, lease, ticket, request.owner, request.origin)
+            entry = self._admission.join(request, lease, ticket)
             # Only now: a ticket that is refused a place has still lost the one before.
             if loss := self._losses.find(key, ticket.name):
                 self._record.forgotten([self._losses.remove(loss)])
         else:
             entry.queue.scope.lease = lease
+            if request.asked_lease and request.asked_lease != entry.asked_lease:
+                entry.asked_lease = request.asked_lease
+                self._record.changed(entry)
             if entry.holds:
                 self.claim(entry)
             else:
@@ -173,11 +176,19 @@ class LockTable:
         :returns: the number of the journal's group that carries it.
         :raises resourced.errors.ResourceInUse: somebody holds or waits for something of it.
         """
-        if resource.name in self._queues.scopes or resource.name in self._sealed:
-            raise ResourceInUse("Something of this resource is locked or waited for.")
-        self.joints.check_unused(resource.name)
+        self.check_unused(resource.name)
         self._sealed.add(resource.name)
         return self._record.remove(resource)
+
+    def check_unused(self, name: str) -> None:
+        """
+        Return if nobody holds or waits for anything of a resource.
+
+        :raises resourced.errors.ResourceInUse: somebody does, or it is being removed.
+        """
+        if name in self._queues.scopes or name in self._sealed:
+            raise ResourceInUse("Something of this resource is locked or waited for.")
+        self.joints.check_unused(name)
 
     def removed(self, name: str) -> None:
         """Forget the units of a resource that is removed for good."""
@@ -198,23 +209,25 @@ class LockTable:
         self.joints.redefine(resource.name, lease)
         self.changes += 1
 
-    def claim(self, entry: Entry) -> None:
-        """Count the use of a ticket that holds: from its first use on it has its lease."""
+    def claim(self, entry: Entry) -> float:
+        """Count the use of a ticket that holds. From its first use on it has its lease, which is returned, in seconds."""
         if entry.joint is not None:
             self.joints.claim(entry.joint.seq)
-            return
+            return entry.joint.lease
         if entry.state is UNCLAIMED:
             self._record.changed(entry)
         entry.happens(USE)
-        self._lifetimes.arm(entry, entry.queue.scope.lease, self._clock.seconds())
+        lease = entry.asked_lease or entry.queue.scope.lease
+        self._lifetimes.arm(entry, lease, self._clock.seconds())
+        return lease
 
     def confirm(self, entry: Entry) -> float:
         """Count a holder as told; return its lease, in seconds."""
-        self.claim(entry)
+        lease = self.claim(entry)
         if not self._record.empty:
             # Another request with the ticket has left the lock unclaimed.
             self._record.commit()
-        return entry.lease
+        return lease
 
     def write(self, entry: Entry, resource_id: str, data: str | None) -> Write:
         """Use a lock to write; return what the journal is to carry."""

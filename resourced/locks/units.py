@@ -91,7 +91,7 @@ class Units:
 
     def ask(self, entry: Entry) -> bool:
         """Let a new request by name have a unit that nobody holds, if it is its turn."""
-        return self.pools.ask(entry.queue.key, entry.seq)
+        return self.pools.ask(entry.queue.key, entry.rank)
 
     def waits(self, key: Key) -> None:
         """Take note that somebody waits for a lock by name."""
@@ -121,7 +121,7 @@ class Units:
         key = entry.queue.key
         if key not in self.pools.units:
             return 0, None
-        return self.pools.older(key, entry.seq), self.out(key)
+        return self.pools.older(key, entry.rank), self.out(key)
 
     def out(self, key: Key) -> str | None:
         """Say why a unit is out of service, if it is."""
@@ -323,7 +323,9 @@ class Units:
         for key, want in grant.units:
             queue = places.queues.by_key.get(key) or places.queues.open(key, joint.leases[key.resource])
             ticket = self.ticket(joint, key.resource)
-            entry = Entry(queue, ticket, places.record.next_seq(), joint.owner, joint.since, joint.tenant)
+            entry = Entry(
+                queue, ticket, places.record.next_seq(), joint.owner, joint.since, joint.tenant, 0, joint.priority
+            )
             ticket.entries[key.selector] = entry
             self._attach(joint, entry, want)
             places.grant(entry, event, now)

@@ -78,7 +78,14 @@ class LockViews:
 
 def _state(queue: LockQueue, after: int, limit: int, now: float) -> LockState:
     waiters = [
-        Waiter(position, entry.owner, entry.ticket.key_name, now - entry.since, max(0.0, entry.deadline - now))
+        Waiter(
+            position,
+            entry.owner,
+            entry.ticket.key_name,
+            now - entry.since,
+            max(0.0, entry.deadline - now),
+            entry.priority,
+        )
         for position, entry in enumerate(queue.page(after, after + limit), start=after + 1)
     ]
     return LockState(None if queue.holder is None else _holder(queue.holder, now), len(queue.waiting), waiters)
@@ -87,5 +94,11 @@ def _state(queue: LockQueue, after: int, limit: int, now: float) -> LockState:
 def _holder(entry: Entry, now: float) -> Holder:
     left = max(0.0, (entry.joint or entry).deadline - now)
     return Holder(
-        entry.owner, entry.ticket.key_name, entry.fence, now - entry.since, left, entry.state is not UNCLAIMED
+        entry.owner,
+        entry.ticket.key_name,
+        entry.fence,
+        now - entry.since,
+        left,
+        entry.state is not UNCLAIMED,
+        entry.priority,
     )

@@ -64,7 +64,9 @@ TABLES: Final = (
     Table("card", CARD_COLUMNS.split(", "), named=2),
 )
 _EVENT, _LOSS = TABLES[2], TABLES[4]
-_PLACE: Final = Table("place", ("seq", "resource", "selector", "ticket", "standing", "fence", "owner", "key_name"))
+_PLACE: Final = Table(
+    "place", ("seq", "resource", "selector", "ticket", "standing", "fence", "owner", "key_name", "priority")
+)
 _JOINT: Final = Table("joint_request", ("seq",))
 
 
@@ -261,10 +263,10 @@ def _end_places(source: _Side, target: _Side, event: int) -> tuple[int, int]:
     first = event
     for rows in source.each(_PLACE):
         events, losses = [], []
-        for _, resource, selector, ticket, standing, fence, owner, key_name in rows:
+        for _, resource, selector, ticket, standing, fence, owner, key_name, priority in rows:
             event += 1
             held = 0 if standing == WAITING else fence
-            events.append((event, int(BREAK), now, resource, selector, owner, held, 0.0, "", BY, REASON))
+            events.append((event, int(BREAK), now, resource, selector, owner, held, 0.0, "", BY, REASON, priority))
             losses.append((event, resource, selector, ticket, key_name))
         target.insert(_EVENT, events)
         target.insert(_LOSS, losses)

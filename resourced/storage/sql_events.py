@@ -121,6 +121,7 @@ def _events(rows: list[tuple[Any, ...]]) -> list[Event]:
             text(key_name),
             text(by),
             text(reason),
+            priority,
         )
-        for id_, kind, at, name, part, owner, fence, seconds, key_name, by, reason in rows
+        for id_, kind, at, name, part, owner, fence, seconds, key_name, by, reason, priority in rows
     ]

@@ -31,7 +31,7 @@ _PLACE: Final = f"REPLACE INTO place ({PLACE_COLUMNS}) VALUES "
 _JOINT: Final = f"REPLACE INTO joint_request ({JOINT_COLUMNS}) VALUES "
 _CARD: Final = f"REPLACE INTO card ({CARD_COLUMNS}) VALUES "
 #: The columns of an event, in the order of its fields.
-EVENT_COLUMNS: Final = "id, kind, at, resource, selector, owner, fence, seconds, key_name, broken_by, reason"
+EVENT_COLUMNS: Final = "id, kind, at, resource, selector, owner, fence, seconds, key_name, broken_by, reason, priority"
 
 _EVENT: Final = f"INSERT INTO event ({EVENT_COLUMNS}) VALUES "
 _LOSS: Final = "INSERT INTO loss (event, resource, selector, ticket, key_name) VALUES "

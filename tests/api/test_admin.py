@@ -291,7 +291,7 @@ class PatchTests(SteeringTests):
             (b"{", "bad_json"),
             (b"[]", "bad_body"),
             (b"5", "bad_body"),
-            ({}, "bad_timeout"),
+            ({}, "bad_body"),
             ({"timeout": 5, "name": "x"}, "unknown_field"),
             ({"Timeout": 5}, "unknown_field"),
         ):

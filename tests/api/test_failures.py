@@ -338,7 +338,7 @@ class MisspeltTests(WebTests):
                         self.assertNamed(argument, self.ask(method, f"{path}?wait=0;{spelled}"))
         for argument in ("lock", "raw", "unlock"):
             self.assertNamed(argument, self.ask("POST", f"{A4}/lock?{argument}=0"))
-        self.assertIn("'x': it takes lock, raw, wait.", self.ask("GET", f"{A4}?x=1").json["error"])
+        self.assertIn("'x': it takes lock, raw, wait, lease.", self.ask("GET", f"{A4}?x=1").json["error"])
         self.assertEqual(self.store.places, {})
         # A key that may not lock is told the same.
         self.assertNamed("LOCK", self.ask("GET", f"{A4}?LOCK=0", key=READ))

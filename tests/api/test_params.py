@@ -17,11 +17,10 @@ from twisted.web.server import Request
 from twisted.web.test.requesthelper import DummyChannel
 
 from resourced import jsontext
+from resourced.api.definitions import LONGEST, NewResource, changes_of, definition
 from resourced.api.params import (
-    LONGEST,
     argument,
     body_of,
-    definition,
     flag,
     header,
     idempotency_key_of,
@@ -438,14 +437,38 @@ class JSONTests(RefusalTests):
 class DefinitionTests(RefusalTests):
     def test_definition(self):
         """A resource has a name and may have a timeout."""
-        self.assertEqual(definition(b'{"name": "printer", "timeout": 300}'), ("printer", 300))
-        self.assertEqual(definition(b'{"name": "printer"}'), ("printer", 0))
-        self.assertEqual(definition(b'{"name": "\\u00e9"}'), ("é", 0))
+        self.assertEqual(definition(b'{"name": "printer", "timeout": 300}'), NewResource("printer", 300))
+        self.assertEqual(definition(b'{"name": "printer"}'), NewResource("printer"))
+        self.assertEqual(definition(b'{"name": "\\u00e9"}'), NewResource("é"))
+
+    def test_more(self):
+        """A resource may have a group, a longest lease and a number of slots, and each may be changed alone."""
+        more = {"group": "lab", "longest": 900, "slots": 5}
+        self.assertEqual(
+            definition(jsontext.write({"name": "licence", **more})), NewResource("licence", 0, "lab", 900, 5)
+        )
+        for name, value in more.items():
+            self.assertEqual(changes_of(jsontext.write({name: value})), {name: value})
+        self.assertEqual(
+            changes_of(b'{"slots": 10000, "longest": 0, "group": ""}'), {"slots": 10000, "longest": 0, "group": ""}
+        )
+
+    def test_bad_more(self):
+        """What none of them can be is refused, by the name of the field."""
+        bad: dict[str, tuple[Any, ...]] = {
+            "group": (1, None, [], ".", "a\nb", "x" * 256),
+            "longest": (-1, 0.5, None, "5", True, LONGEST + 1),
+            "slots": (-1, 0.5, None, "5", True, 10_001),
+        }
+        for name, values in bad.items():
+            for value in values:
+                self.assertRefused(f"bad_{name}", changes_of, json.dumps({name: value}).encode())
+                self.assertRefused(f"bad_{name}", definition, json.dumps({"name": "x", name: value}).encode())
 
     @given(st.sampled_from((0, 1, LONGEST)) | st.integers(0, LONGEST))
     def test_any_timeout(self, timeout: int):
         """Any whole number of seconds will do that a store can keep."""
-        self.assertEqual(definition(jsontext.write({"name": "x", "timeout": timeout})), ("x", timeout))
+        self.assertEqual(definition(jsontext.write({"name": "x", "timeout": timeout})), NewResource("x", timeout))
 
     @given(VALUES | st.integers(max_value=-1) | st.integers(min_value=LONGEST + 1))
     @example(True)
@@ -467,7 +490,7 @@ class DefinitionTests(RefusalTests):
         body = json.dumps(value).encode()
         if not isinstance(value, dict):
             self.assertRefused("bad_body", definition, body)
-        elif not value.keys() <= {"name", "timeout"}:
+        elif not value.keys() <= {"name", "timeout", "group", "longest", "slots"}:
             self.assertRefused("unknown_field", definition, body)
         elif not isinstance(value.get("name"), str) or value["name"] == "\ud800":
             self.assertRefused("bad_name", definition, body)

@@ -72,6 +72,17 @@ SLEEP = "echo $$ > running; exec sleep 60"
 
 
 class TestCommand:
+    def test_lease_and_priority(self, daemon, ctl, place):
+        """The lock is asked for with the lease and the priority that are given."""
+        asked = ("run", "--lease=200", "--priority=-3", place)
+        running = ctl.start(*asked, "--", "sh", "-c", "read line", stdin=subprocess.PIPE)
+        eventually(lambda: ahead(daemon, place) == 1)
+        holder = daemon.request("GET", f"/resource/{place}/lock").json["holder"]
+        assert (holder["priority"], 0 < holder["left"] <= 200) == (-3, True)
+        assert running.wait(stdin=b"\n").status == 0
+        assert "may ask for a priority of 0 at most" in ctl("run", "--priority=1", place, "--", "true").err
+        assert ctl("run", "--priority=10", place, "--", "true").status == 64
+
     def test_has_the_lock(self, daemon, ctl, place):
         """The command has the lock, its ticket, its fence and its data; in the end the lock is free, and nothing was said."""
         ctl.ok("put", place, '{"é":\t1.0E+2}')

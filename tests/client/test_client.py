@@ -295,6 +295,26 @@ class LockTests(ClientTests):
         self.server.advance()
         self.assertEqual(self.holder(), [])
 
+    def test_lease_and_priority(self):
+        """They are asked for with each request for the lock, with a ticket and without, and what is held has that lease."""
+        self.now(self.client.change("printer", longest=900))
+        first = self.hold()
+        low, usual = self.hold(lease=900, priority=-3), self.hold()
+        asked = [(path, headers.get("x-priority")) for _, _, path, headers in self.network.asked if "lease=" in path]
+        self.assertEqual(set(asked), {("/resource/printer/A4?lease=900", "-3")})
+        self.assertGreater(len(asked), 1)
+        first.end()
+        self.server.advance()
+        self.assertIsNotNone(usual.held)
+        usual.end()
+        self.server.advance()
+        assert low.held is not None
+        self.assertEqual(low.held.lease, 900)
+        low.end()
+        self.server.advance()
+        self.assertEqual(self.fails(Refused, self.hold(priority=1).outcome).code, "forbidden_priority")
+        self.assertEqual(self.fails(Rejected, self.hold(lease=901).outcome).code, "bad_lease")
+
     def test_one_try_where_all_wait(self):
         """Who wants one try gets it also from a server where a request waits that does not say."""
         self.server = MemoryServer(self.clock, usual_wait=20.0)

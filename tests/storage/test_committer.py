@@ -318,7 +318,7 @@ def batches(draw: st.DrawFn) -> list[Batch]:
             if each.standing in {Standing.GRANTED, Standing.HOLDING} or draw(st.integers(0, 9)) == 0
         ]
         events = [
-            Event(number * 100 + at, draw(st.sampled_from(EventKind)), draw(MILLISECONDS), draw(KEYS), draw(NAMES), at, draw(st.floats(0, 1e9)), *[draw(NAMES) for _ in range(3)])
+            Event(number * 100 + at, draw(st.sampled_from(EventKind)), draw(MILLISECONDS), draw(KEYS), draw(NAMES), at, draw(st.floats(0, 1e9)), draw(NAMES), draw(NAMES), draw(NAMES), draw(st.integers(-9, 9)))
             for at in range(draw(st.integers(0, 4)))
         ]  # fmt: skip
         gone = draw(st.lists(st.integers(1, 6), max_size=3, unique=True))

@@ -46,7 +46,7 @@ async def test_as_they_were(any_backend: AnyBackend) -> None:
     store = await reigning(any_backend)
     key = Key("🖨 %s", "Á4 ")
     widest = "\U0010ffff" * 255
-    largest = Event(2**63 - 2, EventKind.BREAK, 2**62, key, widest, 2**63 - 1, 0.1 + 0.2, widest, "Á 'n", widest)
+    largest = Event(2**63 - 2, EventKind.BREAK, 2**62, key, widest, 2**63 - 1, 0.1 + 0.2, widest, "Á 'n", widest, -9)
     events = [*(event(int(kind), key, kind=int(kind)) for kind in EventKind), largest]
     await keep(store, *events)
     assert await store.events_since(0, 100) == events

@@ -162,6 +162,7 @@ async def test_lost_places(backend: Backend) -> None:
         "server": ("beat", "state", "guard", "restored"),
         "resource": ("resource_group", "longest", "slots"),
         "place": ("lease", "priority", "joint", "want"),
+        "event": ("priority",),
     }
     for table, columns in later.items():
         for column in columns:
