@@ -731,6 +731,8 @@ class TestWithoutFencing:
         """What the store's checks save from: without them a daemon that wakes overwrites what was acknowledged meanwhile."""
         for daemon in (remote.first, remote.second):
             daemon.command = (*UNFENCED, "fencing")
+            # Nothing here waits for that to be over.
+            daemon.environ = {**daemon.environ, "RESOURCED_STORE_TIMEOUT": "60"}
         with remote.first as old, ExitStack() as stack:
             stack.callback(remote.second.kill)
             old.create("printer")
