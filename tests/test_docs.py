@@ -178,7 +178,7 @@ def test_pages(tmp_path, daemon, pages):
     assert statuses[:3] == ["201", "200", "200"], seen
     assert statuses[3:11] == ["201", "404", "204", "202", "200", "200", "200", "200"], seen
     assert all(status < "400" for status in statuses[11:]), seen
-    assert seen.count('{"unlocked": true}') == 2, seen
+    assert seen.count('{"unlocked": true}') == 3, seen
     assert "scanning with fence " in seen
     assert "{'pages': 2}" in seen
     assert re.findall(r"^\d+ (\{.*\})$", seen, re.MULTILINE) == [
