@@ -170,7 +170,7 @@ class Event(NamedTuple):
     :ivar at: when, in milliseconds of Unix time.
     :ivar fence: the fence of the lock; 0 if it was about a ticket that waited.
     :ivar seconds: how long the ticket had waited when it got the lock, or when it stopped to wait; else how long it had held the lock.
-    :ivar key_name: the name of the key that acted: that of the ticket, or of whoever broke the lock. Empty in events of versions that did not
+    :ivar key_name: the name of the key that acted: that of the ticket, or for a break that of the client that broke the lock. Empty in events of versions that did not
         keep it.
     :ivar by: who broke the lock; empty if it was not broken.
     :ivar reason: why, if that was said.

@@ -69,7 +69,7 @@ def _print_definition(options: CommonOptions, resource: Definition) -> None:
     "--fence",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Only if it is held with this fence. [default: whoever holds it]",
+    help="Only if it is held with this fence. [default: that of the present holder]",
 )
 @click.option("--reason", default="", metavar="TEXT", help="Why, for the history.")
 @common_options

@@ -41,7 +41,7 @@ class Held:
 
     :ivar resource: what is locked: the name of the resource,
     :ivar selector: and of the selector.
-    :ivar ticket: what the server knows the holder by. Keep it secret: whoever has it has the lock.
+    :ivar ticket: what the server knows the holder by. Keep it secret: it is all that is needed to use the lock.
     :ivar fence: grows with every grant; hand it to whatever the lock protects.
     :ivar owner: who the holder said it is; empty if it left that to the server.
     """

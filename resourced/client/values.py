@@ -170,7 +170,7 @@ class Event:
     :ivar event: ``grant``, ``release``, ``expiry``, ``break`` or ``write``.
     :ivar fence: of the lock; 0 for a place in the queue that was given up or lapsed.
     :ivar seconds: how long it waited (``grant``, and where ``fence`` is 0), else how long the lock was held.
-    :ivar key: the name of the key that acted: that of the ticket, or of whoever broke the lock.
+    :ivar key: the name of the key that acted: that of the ticket, or for a break that of the client that broke the lock.
     :ivar by: who broke the lock; empty if it was not broken.
     :ivar reason: why, if that was said.
     """
@@ -201,7 +201,7 @@ class Waiting:
     How a client that waits for a lock stands; given to the callback ``on_queued`` whenever it changes.
 
     :ivar position: 1 is first in the queue; 0 as long as no server has said anything.
-    :ivar ticket: its place; empty as long as no server has given one. Keep it secret: whoever has it has the place.
+    :ivar ticket: its place; empty as long as no server has given one. Keep it secret: it is all that is needed to take the place.
     :ivar rejoined: how often the client has lost its place and joined again at the end of the queue. It loses the place, for instance, if no
         server is reachable for longer than a place lasts.
     :ivar trouble: why no server can be asked at present, as a sentence; empty if all is well.

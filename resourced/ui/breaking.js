@@ -34,7 +34,7 @@ export class Breaking {
       el(
         "p",
         {},
-        "Whoever is next in line has it at once. The server refuses what the old holder still writes here, but what it does elsewhere goes on.",
+        "The next waiter has it at once. The server refuses what the old holder still writes here, but what it does elsewhere goes on.",
       ),
     );
     this.#reason.value = "";
