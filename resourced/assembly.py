@@ -33,11 +33,10 @@ from resourced.events.push import Streams
 from resourced.http.access_log import SHOWN
 from resourced.http.edge import Gate
 from resourced.http.fast.connection import FastSite
-from resourced.http.limits import Limits as SiteLimits
+from resourced.http.limits import EdgeLimits
 from resourced.http.site import ResourcedSite
 from resourced.locks.group_commit import Journal
-from resourced.locks.limits import Limits as LockLimits
-from resourced.locks.limits import Predecessor, Times
+from resourced.locks.limits import Limits, Predecessor, Times
 from resourced.locks.listeners import Listeners
 from resourced.locks.manager import LockManager
 from resourced.locks.pauses import Pauses
@@ -147,7 +146,7 @@ def assemble_locking(config: Config, around: Surroundings, store: Store, metrics
         journal,
         new_ticket=around.new_ticket,
         times=Times(lease=config.lease, place=config.place, claim=config.claim),
-        limits=LockLimits(queue=config.max_queue, waiting=config.max_waiting, locks=config.max_locks),
+        limits=Limits(queue=config.max_queue, waiting=config.max_waiting, locks=config.max_locks),
         quotas=quotas,
         predecessor=Predecessor(around.predecessor_lease, since),
         wall=around.wall,
@@ -192,7 +191,7 @@ def assemble(config: Config, around: Surroundings, store: Store, metrics: Metric
     site = site_of(
         Standby(leaf_of(ResourceAPI(scrape))),
         around.edge_clock or around.clock,
-        SiteLimits(
+        EdgeLimits(
             max_body=config.max_body,
             request=config.request_deadline,
             connections=config.max_connections,

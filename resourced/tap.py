@@ -31,8 +31,8 @@ from resourced.metrics.collect import Metrics
 from resourced.metrics.gauges import gauges_of
 from resourced.metrics.reactor_lag import Lag
 from resourced.service.checkup import check
-from resourced.service.daemon import Back, Daemon, Front, Leadership, TwistdProcess
-from resourced.service.guard import Watch, guard_of
+from resourced.service.daemon import Back, ClientPort, Daemon, Leadership, TwistdProcess
+from resourced.service.guard import Heartbeat, guard_of
 from resourced.service.housekeeping import Housekeeping
 from resourced.service.leadership import Election, TakeOver
 from resourced.service.logs import Logged, json_observer
@@ -168,7 +168,7 @@ def makeService(options: Options) -> IService:
     server = assemble(config, around, in_sql, metrics)
     locking = server.locking
     locking.pauses.alive()
-    watch = Watch(reactor, guard, locking.store, locking.journal, locking.lease)
+    watch = Heartbeat(reactor, guard, locking.store, locking.journal, locking.lease)
     retention = Retention(reactor, locking.store, config.events_keep, config.events_max, config.events_max_bytes)
     jobs = [locking.store.sweep, retention.mark, retention.forget, retention.forget_beyond]
     require_forward_secrecy()
@@ -184,7 +184,7 @@ def makeService(options: Options) -> IService:
         reactor,
         process,
         ServiceManager.of(reactor, os.environ, os.getpid()),
-        Front(
+        ClientPort(
             endpoint=endpoint,
             site=server.site,
             leaf=server.leaf,

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, _ChunkedTransferDecoder
 from twisted.web.resource import Resource
 
-from resourced.http.limits import Limits
+from resourced.http.limits import EdgeLimits
 from resourced.http.site import ResourcedSite
 from resourced.http.strict import StrictChannel
 from resourced.storage.sql import driver
@@ -84,7 +84,7 @@ def test_twisted_answers_every_bad_request_by_one_method() -> None:
 
 def test_twisted_knows_how_long_a_chunk_is() -> None:
     """A chunk that is too long is refused when its length is known; without it, when too much has arrived."""
-    channel: Any = ResourcedSite(Resource(), Clock(), Limits(max_body=100)).buildProtocol(None)
+    channel: Any = ResourcedSite(Resource(), Clock(), EdgeLimits(max_body=100)).buildProtocol(None)
     transport = StringTransport()
     channel.makeConnection(transport)
     channel.dataReceived(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")

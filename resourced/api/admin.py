@@ -10,7 +10,7 @@ from twisted.web.server import Request
 from resourced.api.base import Routes, route
 from resourced.api.definitions import changes_of, described
 from resourced.api.params import (
-    Page,
+    PageRequest,
     body_of,
     fence_of,
     limit_of,
@@ -148,7 +148,7 @@ class Steering(Routes):
         self.locks.redefine(changed)
         return changed
 
-    async def _list(self, identity: Identity, page: Page) -> list[Resource]:
+    async def _list(self, identity: Identity, page: PageRequest) -> list[Resource]:
         """Return one resource more than a page of them has, if there are so many; look at none that the key may not touch."""
         found: list[Resource] = []
         for prefix in identity.within(page.prefix):

@@ -136,7 +136,7 @@ class Dispatch(Resource):
         except Exception as error:  # noqa: BLE001 - one table for all of them
             request.answer(_failed(self._api, request, error))
         else:
-            Waiting(self._api, request, handling, waited)
+            PendingResponse(self._api, request, handling, waited)
         return NOT_DONE_YET
 
     def _judge(self, request: Request) -> MapAdapter:
@@ -206,7 +206,7 @@ def _authority(request: Request) -> str:
     return host if port in {0, 443 if request.isSecure() else 80} else f"{host}:{port}"
 
 
-class Waiting:
+class PendingResponse:
     """A handler that waits, until its answer is there or its client gone: then what it waits for is cancelled."""
 
     __slots__ = ("_api", "_gone", "_request", "_running")

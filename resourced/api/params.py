@@ -24,7 +24,7 @@ USUAL, MOST = 100, 1000
 HELD = 100
 
 
-class Page(NamedTuple):
+class PageRequest(NamedTuple):
     """
     Which part of a list is wanted.
 
@@ -148,13 +148,13 @@ def limit_of(request: Request) -> int:
     return whole(request, b"limit", USUAL, least=1, most=MOST)
 
 
-def page_of(request: Request) -> Page:
+def page_of(request: Request) -> PageRequest:
     """
     Return which part of a list of names is wanted.
 
     :raises BadRequest: the query does not say it clearly.
     """
-    return Page(argument(request, b"prefix") or "", argument(request, b"after") or "", limit_of(request))
+    return PageRequest(argument(request, b"prefix") or "", argument(request, b"after") or "", limit_of(request))
 
 
 def fence_of(request: Request) -> int:

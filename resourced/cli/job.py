@@ -73,7 +73,7 @@ class Terminal:
             return -1
 
 
-class Reached(Enum):
+class Delivery(Enum):
     """Who got a signal: some of the processes; none, because all belong to other users; or nobody was there."""
 
     SOME = auto()
@@ -129,7 +129,7 @@ class Job:
             return
         if number == Signals.SIGCONT:
             self._resume()
-        elif self._signal(number) is Reached.NONE_OF_OURS:
+        elif self._signal(number) is Delivery.NONE_OF_OURS:
             say(f"{name(number)} cannot be passed on: the command runs as another user.")
 
     def look(self) -> None:
@@ -154,29 +154,29 @@ class Job:
         self._signal(Signals.SIGTERM)
         # What is stopped would not hear of it.
         self._signal(Signals.SIGCONT)
-        while self._signal(0) is Reached.SOME and self._reactor.seconds() < until:
+        while self._signal(0) is Delivery.SOME and self._reactor.seconds() < until:
             await deferLater(self._reactor, _LOOK_AGAIN)
         # A run within it has a group of its own, which nobody would look after any more.
         for process in _descendants(self._group):
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(process, Signals.SIGKILL)
         self._signal(Signals.SIGKILL)
-        if self._signal(0) is Reached.NONE_OF_OURS:
+        if self._signal(0) is Delivery.NONE_OF_OURS:
             self._terminal.take_back(self._group)
             return False
         if not self.ended.called:
             await self.ended
         return True
 
-    def _signal(self, number: int) -> Reached:
+    def _signal(self, number: int) -> Delivery:
         """Send a signal to all of it."""
         try:
             os.killpg(self._group, number)
         except ProcessLookupError:
-            return Reached.NOBODY
+            return Delivery.NOBODY
         except PermissionError:
-            return Reached.NONE_OF_OURS
-        return Reached.SOME
+            return Delivery.NONE_OF_OURS
+        return Delivery.SOME
 
     def _was_stopped(self, by: Signals) -> None:
         if by in _WANTS_TERMINAL:

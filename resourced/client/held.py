@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from resourced.client.errors import ClientError, LockLost, Unreachable
 from resourced.client.holder import HolderRequests
 from resourced.client.lease import Lease
-from resourced.client.loss import Loss, once_more
+from resourced.client.loss import LockLoss, once_more
 from resourced.client.process import HELD_LOCKS
 from resourced.client.servers import Servers
 from resourced.client.values import Grant, decoded
@@ -68,7 +68,7 @@ class Held:
         self._data: tuple[Any, ...] = ()
         self._lease = Lease(reactor, servers.seconds, renew=self._renew, lapse=self._lapse)
         self._requests = HolderRequests(servers, grant, self._lease)
-        self._loss = Loss(grant)
+        self._loss = LockLoss(grant)
         self._over = False
         self._renewing: Deferred[None] = succeed(None)
         # What the server is told about the lock is told one after the other: a renewal that overtook a release would queue anew.

@@ -15,7 +15,7 @@ from resourced.client.values import Event, Grant, take
 ENDS: Final = frozenset({"release", "expiry", "break"})
 
 
-class Loss:
+class LockLoss:
     """
     The loss of a lock, which may never come.
 

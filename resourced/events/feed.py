@@ -90,7 +90,7 @@ def framed(event: Event) -> bytes:
 _id = attrgetter("id")
 
 
-class Page(NamedTuple):
+class EventPage(NamedTuple):
     """
     Some events, in their order.
 
@@ -139,7 +139,7 @@ class Feed:
         self._gathered = -MOMENT
         self._called = False
         self._reading = DeferredLock()
-        self._pages: OrderedDict[int, Page] = OrderedDict()
+        self._pages: OrderedDict[int, EventPage] = OrderedDict()
         self._spelled: OrderedDict[tuple[int, View], tuple[bytes, int]] = OrderedDict()
         # Many who see different things, or are not equally far, come for the same event.
         self._frame = lru_cache(room)(framed)
@@ -234,14 +234,14 @@ class Feed:
 
     # -- Events
 
-    async def _page(self, after: int) -> Page:
+    async def _page(self, after: int) -> EventPage:
         if after < self._floor:
             return await self._page_of_past(after)
         start, end = (bisect_right(self._recent, id_, key=_id) for id_ in (after, self._until))
         events = self._recent[start : min(start + PAGE, end)]
-        return Page(events, events[-1].id if events else after)
+        return EventPage(events, events[-1].id if events else after)
 
-    async def _page_of_past(self, after: int) -> Page:
+    async def _page_of_past(self, after: int) -> EventPage:
         if not self._kept:
             raise EventsForgotten("What has happened since was not kept.")
         # One at a time: the readers of the database are there for others too.
@@ -253,9 +253,9 @@ class Feed:
             page = await self._shared_page(after, after)
         finally:
             self._reading.release()
-        return Page(page.events[bisect_right(page.events, after, key=_id) :], page.reached)
+        return EventPage(page.events[bisect_right(page.events, after, key=_id) :], page.reached)
 
-    async def _shared_page(self, start: int, after: int) -> Page:
+    async def _shared_page(self, start: int, after: int) -> EventPage:
         """Return what came after one event, at least up to after another."""
         page = self._pages.get(start)
         if page is None or page.reached <= after:
@@ -263,7 +263,7 @@ class Feed:
             _remember(self._pages, start, page)
         return page
 
-    async def _read_past(self, after: int) -> Page:
+    async def _read_past(self, after: int) -> EventPage:
         wait = IDLE_DELAY
         while True:
             await deferLater(self._clock, wait)
@@ -275,9 +275,9 @@ class Feed:
                 continue
             # What is newer is in memory, or has not been told yet.
             told = [event for event in events if event.id <= floor]
-            return Page(told, told[-1].id if len(told) == PAGE else floor)
+            return EventPage(told, told[-1].id if len(told) == PAGE else floor)
 
-    def _spell(self, page: Page, view: View) -> tuple[bytes, int]:
+    def _spell(self, page: EventPage, view: View) -> tuple[bytes, int]:
         """Spell what of a page is to be seen, as far as it fits; say where to go on."""
         frames: list[bytes] = []
         size = 0

@@ -16,7 +16,7 @@ REFUSED = frozenset({401, 403, 429})
 SINGLE, GATHER = 200, 0.1
 
 
-class Access(NamedTuple):
+class AccessRecord(NamedTuple):
     """
     One line of the access log.
 
@@ -38,14 +38,14 @@ class Access(NamedTuple):
 _PROBES = ("/health", "/metrics")
 
 
-def _is_news(access: Access) -> bool:
+def _is_news(access: AccessRecord) -> bool:
     """Tell whether a request is more than that of a monitor which finds everything well."""
     uri = access.uri
     return not uri.startswith(_PROBES) or access.status >= 400 or uri.partition("?")[0] not in _PROBES
 
 
 #: Which requests are in the access log, by the setting of it.
-SHOWN: Mapping[str, Callable[[Access], bool]] = {
+SHOWN: Mapping[str, Callable[[AccessRecord], bool]] = {
     "all": lambda _: True,
     "quiet": _is_news,
     "none": lambda _: False,
@@ -62,7 +62,7 @@ class AccessLog:
     :ivar gathered: the requests whose lines wait.
     """
 
-    def __init__(self, clock: IReactorTime, shown: Callable[[Access], bool]) -> None:
+    def __init__(self, clock: IReactorTime, shown: Callable[[AccessRecord], bool]) -> None:
         self._clock = clock
         self._shown = shown
         # As an attribute of the class it would be named after the class.
@@ -70,9 +70,9 @@ class AccessLog:
         # Since when lines are counted, how many there were, and those that wait.
         self._window = 0.0
         self._lines = 0
-        self.gathered: list[Access] = []
+        self.gathered: list[AccessRecord] = []
 
-    def add(self, access: Access, *, at_once: bool) -> None:
+    def add(self, access: AccessRecord, *, at_once: bool) -> None:
         """
         Put one request into the log.
 
@@ -106,7 +106,7 @@ def logged(method: bytes, uri: bytes) -> tuple[str, str]:
     return method.decode("ascii"), printable(uri.decode("ascii", "backslashreplace"))
 
 
-def _said(access: Access) -> str:
+def _said(access: AccessRecord) -> str:
     """Write the line about a request."""
     notes = access.notes
     line = (
@@ -130,7 +130,7 @@ def _asker(key: object, owner: object) -> str:
     return said if owner is None else f"{said} owner={printable(str(owner))}"
 
 
-def _fields(access: Access) -> dict[str, Any]:
+def _fields(access: AccessRecord) -> dict[str, Any]:
     """Return all that is known of a request, by field."""
     return {
         **{name: printable(value) if isinstance(value, str) else value for name, value in access.notes.items()},

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import Request
 
 from resourced.forwarded import UNIX
-from resourced.http.access_log import Access, logged
+from resourced.http.access_log import AccessRecord, logged
 from resourced.http.connection_state import (
     ANSWERED,
     ANSWERING,
@@ -262,7 +262,7 @@ class Channel(StrictChannel):
     def tell(self, method: str, uri: str, status: int, length: int, notes: Mapping[str, object]) -> None:
         """Put the request that has just ended into the access log."""
         ms = (self.site.reactor.seconds() - self._began) * 1000
-        self.site.access(Access(method, uri, status, ms, self.client, length, notes))
+        self.site.access(AccessRecord(method, uri, status, ms, self.client, length, notes))
 
     # The time that a request may take.
 

@@ -9,9 +9,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from resourced.errors import NotAuthorized
 from resourced.forwarded import TrustedProxies
-from resourced.http.access_log import Access
+from resourced.http.access_log import AccessRecord
 from resourced.http.flow import Budget
-from resourced.http.limits import Limits
+from resourced.http.limits import EdgeLimits
 
 #: Says of a request why its body is not to be read, if it is not, from all values of its headers ``x-api-key`` and ``Authorization``.
 Gate = Callable[[Sequence[bytes], Sequence[bytes]], NotAuthorized | None]
@@ -20,7 +20,7 @@ Gate = Callable[[Sequence[bytes], Sequence[bytes]], NotAuthorized | None]
 class Edge(Protocol):
     """What a connection needs of the site that it belongs to."""
 
-    limits: Limits
+    limits: EdgeLimits
     reactor: IReactorTime
     draining: bool
     busy: int
@@ -48,5 +48,5 @@ class Edge(Protocol):
     def left(self, channel: Any) -> None:
         """Count a connection out."""
 
-    def access(self, access: Access) -> None:
+    def access(self, access: AccessRecord) -> None:
         """Put one request into the access log."""

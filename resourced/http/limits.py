@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class EdgeLimits:
     """
     The limits of the HTTP edge. Times are in seconds.
 

@@ -86,7 +86,7 @@ class Segment(BaseConverter):
         return quote(value, safe="")
 
 
-class Front(Resource):
+class RootResource(Resource):
     """
     The root of the site: makes a request fit for Klein, and JSON of what Klein refuses before it asks its error handlers.
 

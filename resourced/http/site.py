@@ -21,19 +21,19 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site
 
 from resourced.forwarded import TrustedProxies
-from resourced.http.access_log import SHOWN, Access, AccessLog, logged
+from resourced.http.access_log import SHOWN, AccessLog, AccessRecord, logged
 from resourced.http.channel import Channel
 from resourced.http.edge import Gate
 from resourced.http.flow import Budget
-from resourced.http.limits import Limits
+from resourced.http.limits import EdgeLimits
 from resourced.http.peers import Peers
 from resourced.http.request import EdgeRequest
-from resourced.http.routing import Front
+from resourced.http.routing import RootResource
 
 #: How long the head of a request may still take when a drain begins, in seconds.
 LAST_CALL = 1.0
 
-DEFAULT: Final = Limits()
+DEFAULT: Final = EdgeLimits()
 NO_PROXIES: Final = TrustedProxies()
 
 
@@ -67,15 +67,15 @@ class ResourcedSite(Site):
         self,
         resource: IResource,
         clock: IReactorTime,
-        limits: Limits = DEFAULT,
-        measure: Callable[[Access], object] = lambda _: None,
+        limits: EdgeLimits = DEFAULT,
+        measure: Callable[[AccessRecord], object] = lambda _: None,
         *,
         gate: Gate = lambda _key, _authorization: None,
         proxies: TrustedProxies = NO_PROXIES,
         crowded: Callable[[], object] = lambda: None,
-        shown: Callable[[Access], bool] = SHOWN["all"],
+        shown: Callable[[AccessRecord], bool] = SHOWN["all"],
     ) -> None:
-        self.front = Front(resource)
+        self.front = RootResource(resource)
         super().__init__(
             self.front,
             requestFactory=EdgeRequest,
@@ -202,7 +202,7 @@ class ResourcedSite(Site):
         """Log an answer that is complete; Twisted calls this."""
         request.channel.tell(*logged(request.method, request.uri), request.code, request.sentLength, request.notes)
 
-    def access(self, access: Access) -> None:
+    def access(self, access: AccessRecord) -> None:
         """Count one request, and put it into the access log."""
         self._measure(access)
         self.access_log.add(access, at_once=self.draining)

@@ -11,7 +11,7 @@ from resourced.wants import Card, JointRequest
 
 
 @dataclass(slots=True)
-class Group:
+class CommitGroup:
     """
     What goes into one commit.
 
@@ -58,7 +58,7 @@ class Group:
             return None
         return {place.key for place in self.places.values()} | set(self.gone.values()) | {w.key for w in self.writes}
 
-    def carry(self, step: Step, highest: int, ahead: Group | None, *, places: bool, losses: bool) -> int:
+    def carry(self, step: Step, highest: int, ahead: CommitGroup | None, *, places: bool, losses: bool) -> int:
         """
         Carry a step.
 
@@ -95,7 +95,7 @@ class Group:
         self.gone.update(step.gone)
         return highest
 
-    def _carry_joints(self, step: Step, highest: int, ahead: Group | None) -> int:
+    def _carry_joints(self, step: Step, highest: int, ahead: CommitGroup | None) -> int:
         for joint in step.joints:
             if joint.seq > highest:
                 highest = joint.seq
@@ -153,7 +153,7 @@ class Doubt:
         self.keys: set[Key] | None = None
         self.unannounced: set[int] = set()
 
-    def add(self, failed: Group, gathered: Group) -> None:
+    def add(self, failed: CommitGroup, gathered: CommitGroup) -> None:
         """Doubt what was in a commit that failed, and in the group that was gathered meanwhile."""
         self.unannounced |= failed.fresh | gathered.fresh
         if self.keys is not None:

@@ -1,5 +1,5 @@
 """
-Group commit: decisions about locks, and data, are committed in groups before anyone is told.
+CommitGroup commit: decisions about locks, and data, are committed in groups before anyone is told.
 
 While one group is being committed, everything that comes up is gathered into the next. So all who need a commit at the time share its price.
 """
@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from resourced.deferreds import waiter_in, wake
 from resourced.errors import EpochLost, StoreRefused, StoreUnavailable
-from resourced.locks.commit_group import Doubt, Group
+from resourced.locks.commit_group import CommitGroup, Doubt
 from resourced.locks.journal import Follower
 from resourced.locks.journal_states import (
     BEGIN,
@@ -89,8 +89,8 @@ class Journal:
         self._lease = LeaderLease(clock.seconds) if lease is None else lease
         self._follower: Follower | None = None
         self._state = NEW
-        self._open = Group(1)
-        self._committing: Group | None = None
+        self._open = CommitGroup(1)
+        self._committing: CommitGroup | None = None
         self.numbers = Numbers()
         self._terms = Terms(store, self._lease, self.numbers, durable=durable)
         self._doubt = Doubt()
@@ -177,7 +177,7 @@ class Journal:
         if self.durable:
             self._doubt.keys = None
         if before in {IDLE, GATHERING}:
-            group, self._open = self._open, Group(self._open.number + 1)
+            group, self._open = self._open, CommitGroup(self._open.number + 1)
             group.began = self._lease.now()
             self._lose(group, unavailable())
         elif self._committing is None and self.durable:
@@ -241,7 +241,7 @@ class Journal:
             return
         self._happens(SEND)
         self._committing = group
-        self._open = Group(group.number + 1)
+        self._open = CommitGroup(group.number + 1)
         group.began = self._lease.now()
         fence = self.numbers.fence if self.durable else self.numbers.reserved
         batch = group.batch(fence, self.numbers.event, history=self._history, durable=self.durable)
@@ -249,7 +249,7 @@ class Journal:
             self._succeeded, self._failed, callbackArgs=(group,), errbackArgs=(group,)
         ).addErrback(self._broken)
 
-    def _succeeded(self, _: None, group: Group) -> None:
+    def _succeeded(self, _: None, group: CommitGroup) -> None:
         self._happens(COMMITTED)
         if self._state is FAILED:
             # It was committed where nobody may look again.
@@ -268,7 +268,7 @@ class Journal:
         if self._committing is None:
             wake(self._idle)
 
-    def _failed(self, failure: Failure, group: Group) -> None:
+    def _failed(self, failure: Failure, group: CommitGroup) -> None:
         if failure.check(StoreRefused) is not None:
             log.warn(
                 "The store did not know the holder of a lock, so memory was wrong: {why}", why=failure.getErrorMessage()
@@ -278,11 +278,11 @@ class Journal:
         self._happens(FAIL)
         self._lose(group, failure.value)
 
-    def _lose(self, group: Group, error: BaseException | None) -> None:
+    def _lose(self, group: CommitGroup, error: BaseException | None) -> None:
         """Tell all whose decisions may not have been committed, and find out what the store knows."""
         self.listeners.measure(group.transitions, self._lease.now() - group.began, False)
         follows = self._open
-        self._open = Group(follows.number + 1)
+        self._open = CommitGroup(follows.number + 1)
         self._committing = None
         if self.durable:
             self._doubt.add(group, follows)

@@ -22,7 +22,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from resourced.http.access_log import Access
+from resourced.http.access_log import AccessRecord
 from resourced.model import BREAK, EXPIRY, GRANT, WRITE, Event, EventKind
 from resourced.quotas import CONNECTIONS, MAX_PLACES, MAX_QUEUE, NAMES
 
@@ -133,7 +133,7 @@ class Metrics(Collector):
         """Count something that was refused because of a quota."""
         self._refused[quota] += 1
 
-    def request(self, access: Access) -> None:
+    def request(self, access: AccessRecord) -> None:
         """Count a request that has ended."""
         notes = access.notes
         route: Any = notes.get("route", OTHER)

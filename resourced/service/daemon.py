@@ -29,7 +29,7 @@ from resourced.events.push import Streams
 from resourced.http.site import ResourcedSite
 from resourced.locks.group_commit import Journal
 from resourced.locks.manager import LockManager
-from resourced.service.guard import PERIOD, Guard, Watch
+from resourced.service.guard import PERIOD, Guard, Heartbeat
 from resourced.service.housekeeping import Housekeeping
 from resourced.service.leadership import Election, Verdict
 from resourced.service.systemd import ServiceManager
@@ -56,7 +56,7 @@ class Process(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Front:
+class ClientPort:
     """
     Where clients come in.
 
@@ -94,7 +94,7 @@ class Leadership:
 
     guard: Guard
     election: Election
-    watch: Watch
+    watch: Heartbeat
     standby: bool
     store_wait: bool
 
@@ -113,7 +113,7 @@ class Daemon(Service):
         clock: IReactorTime,
         process: Process,
         manager: ServiceManager,
-        front: Front,
+        front: ClientPort,
         back: Back,
         leadership: Leadership,
         key_file: KeyFile,

@@ -287,7 +287,7 @@ def is_served(dialect: Dialect) -> bool:
     return False
 
 
-class Watch:
+class Heartbeat:
     """
     Keeps the leader's lease: commits a heartbeat whenever nothing else was committed for a while. And keeps the guard, and has the store say
     where it is held.

@@ -35,7 +35,7 @@ from resourced.wants import Card, JointRequest
 
 
 @dataclass(slots=True)
-class Server:
+class SharedState:
     """What all daemons share beside the tables: who the leader is, and the highest numbers that were given out."""
 
     epoch: int = 0
@@ -64,7 +64,7 @@ class MemoryStore:
         self.losses: dict[int, Loss] = {}
         self.joints: dict[int, JointRequest] = {}
         self.cards: dict[Key, Card] = {}
-        self.server = Server()
+        self.server = SharedState()
         # Under which epoch this daemon is the leader, and as whom.
         self._epoch = 0
         self._owner = object()

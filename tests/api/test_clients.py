@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from treq.testing import RequestTraversalAgent, StubTreq
 from twisted.web.http_headers import Headers
 
-from resourced.http.routing import Front
+from resourced.http.routing import RootResource
 from tests.assembled import LOCK, READ, WRITE
 from tests.examples import examples
 from tests.wire import (
@@ -128,8 +128,8 @@ class TreqTests(WebTests):
     def setUp(self):
         super().setUp()
         self.create()
-        self.agent = RequestTraversalAgent(Front(self.api.app.resource()))
-        self.treq: Any = StubTreq(Front(self.api.app.resource()))
+        self.agent = RequestTraversalAgent(RootResource(self.api.app.resource()))
+        self.treq: Any = StubTreq(RootResource(self.api.app.resource()))
 
     def test_walk(self):
         """Two clients take turns."""

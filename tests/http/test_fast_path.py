@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 import resourced.testing.store
-from resourced.http.access_log import Access
+from resourced.http.access_log import AccessRecord
 from resourced.http.fast.parser import plain
 from resourced.testing import MemoryStore
 from tests.assembled import configured, serve, surroundings
@@ -54,7 +54,7 @@ class Server:
         locking, self.site = self.server.locking, self.server.site
         self.site.limits = replace(self.site.limits, max_headers=1000)
         case.successResultOf(Deferred.fromCoroutine(open_journal(locking.journal, locking.store)))
-        self.told: list[Access] = []
+        self.told: list[AccessRecord] = []
         self.site.access = self.told.append  # type: ignore[assignment, method-assign]
         self.open: dict[int, tuple[StringTransport, Any]] = {}
         self.gone: list[bytes] = []

@@ -46,7 +46,7 @@ from resourced.http.channel import Channel
 from resourced.http.deadline import LATE
 from resourced.http.fast.connection import FastSite
 from resourced.http.json_errors import error_body, json_error
-from resourced.http.limits import Limits
+from resourced.http.limits import EdgeLimits
 from resourced.http.request import EdgeRequest
 from resourced.http.routing import Segment
 from resourced.http.site import ResourcedSite
@@ -257,7 +257,7 @@ class Edge:
         self.clock = Clock()
         self.clock.advance(12)
         self.api = API()
-        self.site = (ResourcedSite if STOCK else FastSite)(self.api.app.resource(), self.clock, Limits(**limits))
+        self.site = (ResourcedSite if STOCK else FastSite)(self.api.app.resource(), self.clock, EdgeLimits(**limits))
         self.lines: list[LogEvent] = []
         self.wires: list[Wire] = []
         self._description = description

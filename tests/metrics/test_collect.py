@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.assembly import assemble
 from resourced.errors import StoreUnavailable
-from resourced.http.access_log import Access
+from resourced.http.access_log import AccessRecord
 from resourced.http.site import ResourcedSite
 from resourced.locks.requests import LockRequest
 from resourced.metrics.collect import Gauge, Gauges, Histogram, Metrics
@@ -45,8 +45,8 @@ PROMETHEUS = (
 )
 
 
-def access(method: str = "GET", status: int = 200, ms: float = 1.0, **notes: object) -> Access:
-    return Access(method, "/resource/printer/A4", status, ms, "127.0.0.1", 10, notes)
+def access(method: str = "GET", status: int = 200, ms: float = 1.0, **notes: object) -> AccessRecord:
+    return AccessRecord(method, "/resource/printer/A4", status, ms, "127.0.0.1", 10, notes)
 
 
 def event(kind: EventKind, seconds: float = 1.0, *, fence: int = 1) -> Event:
@@ -143,7 +143,7 @@ class EventTests(SynchronousTestCase):
         metrics.happened([event(EventKind.WRITE), event(EventKind.GRANT), event(EventKind.WRITE)])
         told = samples(metrics)
         counts = {key[1]: value for key, value in told.items() if key[0] == "resourced_events_total"}
-        self.assertEqual(counts, {"grant": 1, "release": 0, "expiry": 0, "break": 0, "write": 2})
+        self.assertEqual(counts, {"grant": 1, "release": 0, "expiry": 0, "break": 0, "write": 2, "out": 0, "back": 0})
 
     def test_seconds(self):
         """Grants tell how long tickets waited; every end of a lock tells how long it was held; a write tells neither."""
@@ -467,7 +467,9 @@ class ScrapeTests(SynchronousTestCase):
             self.successResultOf(server.locks.break_lock(Key("printer", "A4"), 3))
             told = server.told()
             events = {key[1]: value for key, value in told.items() if key[0] == "resourced_events_total"}
-            self.assertEqual(events, {"grant": 3, "release": 1, "expiry": 1, "break": 1, "write": 0})
+            self.assertEqual(
+                events, {"grant": 3, "release": 1, "expiry": 1, "break": 1, "write": 0, "out": 0, "back": 0}
+            )
             self.assertEqual(told["resourced_lock_wait_seconds_sum",], 4)
             self.assertEqual(told["resourced_lock_held_seconds_sum",], 4 + 30)
             self.assertEqual(told["resourced_leases_expired_total",], 1)

@@ -28,7 +28,7 @@ from resourced.locks.limits import Predecessor, Times
 from resourced.locks.manager import LockManager
 from resourced.locks.requests import Grant, LockRequest, Queued
 from resourced.model import Key
-from resourced.service.guard import PERIOD, FileGuard, ServerGuard, Watch, guard_of
+from resourced.service.guard import PERIOD, FileGuard, Heartbeat, ServerGuard, guard_of
 from resourced.storage.leader_lease import LEADER_LEASE, LeaderLease
 from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.sqlite import SQLite
@@ -198,7 +198,7 @@ class Snapshot:
             times=Times(lease=300),
             predecessor=Predecessor(LEADER_LEASE),
         )
-        self.watch = Watch(self.clock, self.guard, self.store, self.journal, self.lease)
+        self.watch = Heartbeat(self.clock, self.guard, self.store, self.journal, self.lease)
         now(open_journal(self.journal, self.store))
         self.watch.start()
 

@@ -23,7 +23,7 @@ from resourced.storage.sql.durability import Durability, durability
 from resourced.storage.sql.health import Health
 from resourced.storage.sql.migration import PACKET_MARGIN, look, may_be_led, prepare
 from resourced.storage.sql.mysql import MySQL
-from resourced.storage.sql.pool import BUSY, Measure, Pool, Script, Work, Writes
+from resourced.storage.sql.pool import BUSY, Measure, Script, SessionPool, Work, WriteSettings
 from resourced.storage.sql.server_identity import ServerIdentity
 
 T = TypeVar("T")
@@ -73,12 +73,12 @@ class Database:
         self._max_body = max_body
         self._max_pending = max_pending
         self._health = Health(dialect.describe(), now)
-        pool = partial(Pool, reactor, dialect, self._health, now=now, measure=measure)
+        pool = partial(SessionPool, reactor, dialect, self._health, now=now, measure=measure)
         self._reads = pool("reads", size=dialect.readers)
         self._committer = DirectCommitter(reactor, dialect, now) if direct and isinstance(dialect, MySQL) else None
         # No character has more than four bytes in a packet, whether it is escaped or not.
         longest = min(LONGEST, (2 * max_body + PACKET_MARGIN) // 4)
-        self._writes = pool("writes", writes=Writes(longest, self._committer))
+        self._writes = pool("writes", writes=WriteSettings(longest, self._committer))
         self._probes = pool("probes")
         self.pending = 0
         self._said: Durability | None = None

@@ -30,7 +30,7 @@ SHORT: Final = 60
 TOGETHER: Final = 50
 
 
-class Selector(NamedTuple):
+class EncodedSelector(NamedTuple):
     """
     A row of the original server whose selector is percent-encoded.
 
@@ -98,7 +98,7 @@ def decode_selectors(connection: Any) -> None:
             )
 
 
-def _encoded(connection: Any) -> tuple[list[Selector], list[str]]:
+def _encoded(connection: Any) -> tuple[list[EncodedSelector], list[str]]:
     """
     Find the selectors that are percent-encoded.
 
@@ -118,11 +118,11 @@ def _encoded(connection: Any) -> tuple[list[Selector], list[str]]:
                 f"Ask for it as {quote(stored, safe='')}."
             )
         else:
-            encoded.append(Selector(row, resource, stored, decoded.decode()))
+            encoded.append(EncodedSelector(row, resource, stored, decoded.decode()))
     return encoded, kept
 
 
-def _colliding(connection: Any, encoded: list[Selector]) -> list[str]:
+def _colliding(connection: Any, encoded: list[EncodedSelector]) -> list[str]:
     """Find the rows that would have one selector when they are decoded."""
     faults = []
     decoded = {selector.row for selector in encoded}

@@ -76,7 +76,7 @@ Measure = Callable[[str, float, bool], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Writes:
+class WriteSettings:
     """
     How a pool writes.
 
@@ -89,7 +89,7 @@ class Writes:
 
 
 @dataclass(slots=True)
-class Link:
+class ThreadConnection:
     """
     What is known of a thread's connection.
 
@@ -101,7 +101,7 @@ class Link:
     used: float
 
 
-class Pool(adbapi.ConnectionPool):
+class SessionPool(adbapi.ConnectionPool):
     """
     Connections of one kind, each with its thread.
 
@@ -121,7 +121,7 @@ class Pool(adbapi.ConnectionPool):
         now: Callable[[], float],
         measure: Measure,
         size: int = 1,
-        writes: Writes | None = None,
+        writes: WriteSettings | None = None,
     ) -> None:
         # None of the threads that it would have of its own.
         super().__init__(dialect.driver, cp_reactor=reactor, cp_min=0, cp_max=size)
@@ -134,7 +134,7 @@ class Pool(adbapi.ConnectionPool):
         self._name = name
         self._now = now
         self._measure = measure
-        self._links: dict[int, Link] = {}
+        self._links: dict[int, ThreadConnection] = {}
         self._paused_until = now()
         # How much work is with the threads.
         self._queued = 0
@@ -248,7 +248,7 @@ class Pool(adbapi.ConnectionPool):
             self._health.found(self._name, self.dialect.fault(error), self.dialect.code(error))
             raise StoreUnavailable(AWAY) from None
         self.connections[self.threadID()] = connection
-        self._links[self.threadID()] = Link(term, self._now())
+        self._links[self.threadID()] = ThreadConnection(term, self._now())
         return connection
 
     def _hold_to(self, term: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from resourced.storage.sql.dialect import Dialect
 
 
-class Connections(Protocol):
+class SessionOwner(Protocol):
     """What a session needs of its pool."""
 
     dialect: Dialect
@@ -31,7 +31,7 @@ class Session:
 
     def __init__(
         self,
-        pool: Connections,
+        pool: SessionOwner,
         *,
         writes: bool,
         succeeded: Callable[[], object],
