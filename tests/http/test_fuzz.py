@@ -503,6 +503,9 @@ def complaints_about(world: World, drawn: Drawn, route: str, *, locking: bool) -
         complaints.add(400)
     if route in {"create", "update", "change"}:
         complaints |= drawn.body.complaints
+    if route == "unlock" and drawn.body.text.lstrip().startswith(b"{") and drawn.body.text.strip() != b"{}":
+        # No field that is drawn is one that it takes.
+        complaints.add(400)
     if route == "break" and not any(argument.text.startswith("fence=") for argument in drawn.query):
         complaints.add(400)
     if route not in {"health", "create", "list"}:
