@@ -1,4 +1,4 @@
-"""Alarms for very many, of whom most will not need theirs."""
+"""Timers for very many deadlines, most of which never come."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: For how many seconds an alarm may be wanted before it is really set, if it is to ring later than that; and how many are set in one turn.
+#: For how many seconds a deadline may be known before it gets a timer, if it comes later than that; and how many get one in one turn.
 SOON, SLICE = 1.0, 1000
 
 
-class Sleeper(Protocol):
+class HasDeadline(Protocol):
     """
-    Who wants to be woken.
+    Something with a deadline.
 
     :ivar deadline: when, by the clock.
     :ivar timer: what will do it; nobody else has anything to do with it.
@@ -25,10 +25,10 @@ class Sleeper(Protocol):
     def __hash__(self) -> int: ...
 
 
-S = TypeVar("S", bound=Sleeper)
+S = TypeVar("S", bound=HasDeadline)
 
 
-class Alarms(Generic[S]):
+class DeadlineTimers(Generic[S]):
     """
     Calls ``wake`` at or before each deadline; the callback must check again and set it anew.
 

@@ -1,4 +1,4 @@
-"""Alarms, which ring in time although most are never really set."""
+"""Timers for deadlines, which fire in time although most are never really set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.locks.deadlines import SLICE, SOON, Alarms
+from resourced.locks.deadlines import SLICE, SOON, DeadlineTimers
 
 pytestmark = pytest.mark.trial
 
@@ -29,7 +29,7 @@ class Sleeper:
 class AlarmsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.alarms: Alarms[Sleeper] = Alarms(self.clock, self.wake)
+        self.alarms: DeadlineTimers[Sleeper] = DeadlineTimers(self.clock, self.wake)
         #: Who was woken at which time, at his deadline or later.
         self.woken: list[tuple[Sleeper, float]] = []
 
