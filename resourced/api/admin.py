@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from twisted.web.server import Request
 
-from resourced.api.base import Routes, route
+from resourced.api.base import Routes, route, who_of
 from resourced.api.definitions import changes_of, described
 from resourced.api.params import (
     PageRequest,
@@ -81,9 +81,9 @@ class Steering(Routes):
     @route("/resource/<name:resource>", ["PATCH"])
     async def change(self, request: Request, resource: str) -> bytes:
         """Change what a resource is."""
-        self.authorize(request, Permission.WRITE, resource)
+        identity = self.authorize(request, Permission.WRITE, resource)
         name = resource_named(resource)
-        changed = await shielded(self._change(name, changes_of(body_of(request))))
+        changed = await shielded(self._change(name, changes_of(body_of(request)), who_of(request, identity)))
         return answer(request, 200, described(changed))
 
     @route("/resource/<name:resource>", ["DELETE"])
@@ -140,12 +140,15 @@ class Steering(Routes):
 
     # -- How it is done
 
-    async def _change(self, name: str, changes: Mapping[str, int | str]) -> Resource:
+    async def _change(self, name: str, changes: Mapping[str, int | str], who: Breaker) -> Resource:
         """Change a resource in the store, and then for the locks; once begun it goes on to its end."""
-        if "group" in changes and changes["group"] != (await self.find(name)).group:
+        before = await self.find(name)
+        if changes.get("group", before.group) != before.group:
             self.locks.check_unused(name)
         changed = await self.store.change_resource(name, changes)
         self.locks.redefine(changed)
+        if "slots" in changes:
+            await self.locks.units.set_slots(name, before.slots, changed.slots, who)
         return changed
 
     async def _list(self, identity: Identity, page: PageRequest) -> list[Resource]:

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from resourced.api.params import Writing, presented_key
+from resourced.api.params import Writing, owner_of, presented_key
 from resourced.api.responses import RETRY_AFTER, add_log_fields, error
 from resourced.auth.keys import Identity, Keys, Permission
 from resourced.errors import (
@@ -45,7 +45,7 @@ from resourced.errors import (
 from resourced.http.routing import Segment
 from resourced.locks.manager import LockManager
 from resourced.locks.requests import Written
-from resourced.model import Key, Resource
+from resourced.model import Breaker, Key, Resource
 from resourced.storage.interface import Store
 
 Handling = Callable[..., Coroutine[Any, Any, bytes]]
@@ -260,3 +260,10 @@ def _unrouted(request: Request, reason: HTTPException) -> bytes:
         refusal.code = "unknown_path"
         return error(request, 404, refusal)
     return error(request, 400, BadRequest("The path is not percent-encoded UTF-8.", "bad_path"))
+
+
+def who_of(request: Request, identity: Identity) -> Breaker:
+    """Return who changes something, for the history."""
+    owner = owner_of(request) or identity.name
+    add_log_fields(request, owner=owner)
+    return Breaker(identity.name, owner)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from twisted.web.server import Request
 
 from resourced import jsontext
-from resourced.api.base import Routes, route
+from resourced.api.base import Routes, route, who_of
 from resourced.api.definitions import definition, described
 from resourced.api.params import (
     address_of,
@@ -106,6 +106,8 @@ class Published(Routes):
         resource = await self.store.create_resource(
             new.name, new.timeout, group=new.group, longest=new.longest, slots=new.slots
         )
+        if new.slots:
+            await self.locks.units.set_slots(new.name, 0, new.slots, who_of(request, identity))
         request.setHeader(b"location", b"/resource/" + quote(new.name, safe="").encode())
         return answer(request, 201, described(resource))
 

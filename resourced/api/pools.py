@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.web.server import Request
 
-from resourced.api.base import Routes, route
+from resourced.api.base import Routes, route, who_of
 from resourced.api.params import (
     body_of,
     header,
@@ -27,7 +27,7 @@ from resourced.auth.keys import Identity, Keys, Permission
 from resourced.errors import DataNotFound, OtherGroup
 from resourced.locks.joints import Got, JointAsk, JointQueued
 from resourced.locks.manager import LockManager
-from resourced.model import Breaker, Key, Resource
+from resourced.model import Key, Resource
 from resourced.storage.interface import Store
 from resourced.wants import Want
 
@@ -94,7 +94,7 @@ class Pooling(Routes):
         key = named(resource, selector)
         change = card_change(body_of(request))
         await self.find(resource)
-        return answer(request, 200, card_shown(await self.locks.units.change(key, change, _who(request, identity))))
+        return answer(request, 200, card_shown(await self.locks.units.change(key, change, who_of(request, identity))))
 
     @route("/resource/<name:resource>/<name:selector>/card", ["DELETE"])
     async def remove_card(self, request: Request, resource: str, selector: str) -> bytes:
@@ -103,7 +103,7 @@ class Pooling(Routes):
         only(request)
         key = named(resource, selector)
         await self.find(resource)
-        await self.locks.units.remove(key, _who(request, identity))
+        await self.locks.units.remove(key, who_of(request, identity))
         return done(request)
 
     # -- How it is done
@@ -180,9 +180,3 @@ def _got(got: Got, data: Sequence[str | None]) -> list[dict[str, object]]:
         {"want": unit.want, **unit.key._asdict(), "fence": unit.fence, "data": text}
         for unit, text in zip(got.units, data, strict=True)
     ]
-
-
-def _who(request: Request, identity: Identity) -> Breaker:
-    owner = owner_of(request) or identity.name
-    add_log_fields(request, owner=owner)
-    return Breaker(identity.name, owner)

@@ -132,7 +132,7 @@ class CreateTests(WebTests):
         for name, value in (("Name", '"printer"'), ("timeuot", "5"), ("id", "1"), ("big", "9" * 5000), ("", "null")):
             answer = self.ask("POST", "/resource", f'{{"name": "printer", "{name}": {value}}}')
             self.assertRefused(400, "unknown_field", answer)
-            self.assertIn(f"{name!r}: it takes name, timeout.", answer.json["error"])
+            self.assertIn(f"{name!r}: it takes name, timeout, group, longest, slots.", answer.json["error"])
         self.assertLess(len(self.ask("POST", "/resource", json.dumps({"x" * 5000: 1})).body), 300)
         self.assertEqual(self.store.resources, {})
 

@@ -435,6 +435,117 @@ class SeveralTests(PoolTests):
         self.assertRefused(409, "deadlock", self.several(want(selector="yours"), headers=[("x-holds", mine)]))
 
 
+class SlotTests(WebTests):
+    """A resource that is a number of equal permits."""
+
+    def slots(self) -> str:
+        listed = self.ask("GET", "/resource/licence").json["selectors"]
+        return " ".join(each["selector"] for each in listed if "card" in each)
+
+    def take(self, count: int) -> Answer:
+        return self.ask("POST", "/lock", json.dumps({"want": [{"resource": "licence", "count": count}]}))
+
+    def change(self, slots: int) -> None:
+        self.assertEqual(self.ask("PATCH", "/resource/licence", json.dumps({"slots": slots})).status, 200)
+
+    def setUp(self):
+        super().setUp()
+        body = json.dumps({"name": "licence", "slots": 9})
+        self.assertEqual(self.ask("POST", "/resource", body).status, 201)
+
+    def test_made(self):
+        """Of nine permits two jobs have four each, and the third waits."""
+        self.assertEqual(self.slots(), "1 2 3 4 5 6 7 8 9")
+        first = self.take(4)
+        self.assertEqual([first.status, self.take(4).status], [200, 200])
+        third = self.take(4)
+        self.assertEqual(third.status, 202)
+        self.ask("POST", "/unlock", ticket=first.ticket)
+        self.assertEqual(self.ask("POST", "/lock", ticket=third.ticket).status, 200)
+
+    def test_changed(self):
+        """More are there at once; of fewer those that are free go at once, and those that are held when they are free."""
+        self.change(11)
+        self.assertEqual(self.slots(), "1 10 11 2 3 4 5 6 7 8 9")
+        self.change(2)
+        self.assertEqual(self.slots(), "1 2")
+        ticket = self.take(2).ticket
+        waiting = self.take(1)
+        self.change(1)
+        self.assertEqual(self.slots(), "1 2")
+        self.assertEqual(self.ask("PUT", "/resource/licence/2", "5", ticket=ticket).status, 204)
+        self.unlock(ticket, "/resource/licence/2")
+        self.assertEqual(self.slots(), "1")
+        self.assertEqual(self.ask("POST", "/lock", ticket=waiting.ticket).status, 202)
+        self.unlock(ticket, "/resource/licence/1")
+        self.assertEqual(self.ask("POST", "/lock", ticket=waiting.ticket).status, 200)
+
+    def test_back_before_it_went(self):
+        """A slot that was to go stays if there are to be more again."""
+        ticket = self.take(9).ticket
+        self.change(1)
+        self.change(9)
+        self.ask("POST", "/unlock", ticket=ticket)
+        self.assertEqual(len(self.slots().split()), 9)
+        self.assertEqual(self.take(9).status, 200)
+
+    def test_gone_after_a_restart(self):
+        """A slot that was to go goes after a restart too."""
+        ticket = self.take(9).ticket
+        self.change(1)
+        self.restart()
+        self.ask("POST", "/unlock", ticket=ticket)
+        self.assertEqual(self.slots(), "1")
+
+
+class LeaseTests(PoolTests):
+    """Lease and priority of a request for several things."""
+
+    def setUp(self):
+        super().setUp()
+        self.card("a")
+        self.card("b")
+
+    def ask_for(self, query: str = "", priority: str = "0") -> Answer:
+        body = json.dumps({"want": [want(count=2)]})
+        return self.ask("POST", f"/lock{query}", body, key=LOCK, headers=[("x-priority", priority)])
+
+    def test_lease(self):
+        """It is that of the request, at every renewal and after a restart; longer than a resource allows it is refused."""
+        self.assertRefused(400, "bad_lease", self.ask_for("?lease=301"))
+        answer = self.ask_for("?lease=20")
+        self.assertEqual(answer.headers["X-Lease"], "20")
+        self.clock.advance(19)
+        self.assertEqual(self.ask("PUT", f"{PHONES}/a", "5", ticket=answer.ticket).headers["X-Lease"], "20")
+        self.clock.advance(21)
+        self.assertFree(f"{PHONES}/b")
+        answer = self.ask_for("?lease=20")
+        self.restart()
+        self.assertEqual(self.again(answer.ticket).headers["X-Lease"], "20")
+
+    def test_priority(self):
+        """The lower one waits for the higher one, though it came first; above 0 the key must allow it."""
+        self.assertRefused(403, "forbidden_priority", self.ask_for(priority="1"))
+        held = self.ask_for().ticket
+        low = self.ask_for(priority="-1").ticket
+        usual = self.ask_for()
+        self.waits_at(usual, 1)
+        self.restart()
+        self.waits_at(self.again(low), 2)
+        self.give_back(held)
+        self.assertEqual(self.got(self.again(usual.ticket)), "a b")
+
+    def test_group(self):
+        """Resources of one group can be had at once; the group cannot change while a request names the resource."""
+        self.create("bench")
+        for name in ("phones", "bench"):
+            self.assertEqual(self.ask("PATCH", f"/resource/{name}", '{"group": "lab"}').status, 200)
+        held = self.several(want(count=2), want("bench", selector="1"))
+        self.assertEqual(self.got(held), "a b 1")
+        self.waits_at(self.several(want()), 1)
+        self.assertEqual(self.ask("PATCH", PHONES, '{"group": "other"}').status, 423)
+
+
 class RestartTests(PoolTests):
     """What is kept over a restart."""
 
