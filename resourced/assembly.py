@@ -25,6 +25,7 @@ from resourced.api.openapi import Described
 from resourced.api.pools import Pooling
 from resourced.api.standby import Standby
 from resourced.api.ui import Displayed
+from resourced.api.usage import Used
 from resourced.auth.keys import Keys, Permission, key_of
 from resourced.config import Config
 from resourced.errors import EpochLost, NotAuthorized, StoreUnavailable
@@ -184,6 +185,7 @@ def assemble(config: Config, around: Surroundings, store: Store, metrics: Metric
         Described(),
         scrape,
         History(*parts, feed=locking.feed, streams=locking.streams, clock=around.clock),
+        Used(*parts),
         Displayed(),
         fault=around.fault,
     )

@@ -40,6 +40,7 @@ from resourced.service.move import move
 from resourced.service.restoration import restore
 from resourced.service.retention import Retention
 from resourced.service.systemd import ServiceManager
+from resourced.service.use_counting import UseCounting
 from resourced.settings import OPTION_FLAGS, OPTION_PARAMETERS
 from resourced.storage.sql.dialect import Dialect
 from resourced.storage.sql.executor import Database
@@ -169,8 +170,11 @@ def makeService(options: Options) -> IService:
     locking = server.locking
     locking.pauses.alive()
     watch = Heartbeat(reactor, guard, locking.store, locking.journal, locking.lease)
-    retention = Retention(reactor, locking.store, config.events_keep, config.events_max, config.events_max_bytes)
-    jobs = [locking.store.sweep, retention.mark, retention.forget, retention.forget_beyond]
+    use = UseCounting(locking.store)
+    retention = Retention(
+        reactor, locking.store, config.events_keep, config.events_max, config.events_max_bytes, lambda: use.reached
+    )
+    jobs = [locking.store.sweep, use.count, use.forget, retention.mark, retention.forget, retention.forget_beyond]
     require_forward_secrecy()
     endpoint = serverFromString(reactor, with_backlog(config.listen))
     log.info("resourced {version}.", version=version("resourced"))

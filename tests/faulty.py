@@ -18,6 +18,7 @@ from resourced.locks.limits import Limits, Times
 from resourced.metrics.collect import Metrics
 from resourced.model import Batch, Document, Event, Key, Mark, Place, Resource, Snapshot, Standing, Term, Weight
 from resourced.testing import MemoryStore
+from resourced.usage import By, Use
 from tests.assembled import configured, surroundings
 from tests.leading import open_journal
 
@@ -169,6 +170,18 @@ class FaultyStore:
             await self.disk.mark(mark, first, last)
         if self.outcome is not Outcome.DONE:
             raise StoreUnavailable("The store did not answer.")
+
+    async def roll_up(self, limit: int) -> int:
+        self._reach()
+        return await self.disk.roll_up(limit)
+
+    async def usage(self, resource: str, by: By, since: int, limit: int) -> dict[str, Use]:
+        self._reach()
+        return await self.disk.usage(resource, by, since, limit)
+
+    async def forget_usage(self, days: int) -> bool:
+        self._reach()
+        return await self.disk.forget_usage(days)
 
     async def forget_events(self, last: int) -> bool:
         self._reach()

@@ -21,6 +21,7 @@ from resourced.storage.spelling import RESOURCE_COLUMNS
 from resourced.storage.sql.dialect import Dialect
 from resourced.storage.sql.migration import UNFINISHED, look, prepare
 from resourced.storage.sql.mysql import MySQL
+from resourced.storage.sql_usage import USAGE_COLUMNS
 from resourced.storage.statements import CARD_COLUMNS, EVENT_COLUMNS, marks
 
 Row = tuple[Any, ...]
@@ -61,6 +62,7 @@ TABLES: Final = (
     Table("event", EVENT_COLUMNS.split(", ")),
     Table("event_mark", ("passed", "event")),
     Table("loss", ("event", "resource", "selector", "ticket", "key_name")),
+    Table("usage_day", USAGE_COLUMNS, named=4),
     Table("card", CARD_COLUMNS.split(", "), named=2),
 )
 _EVENT, _LOSS = TABLES[2], TABLES[4]
@@ -191,6 +193,8 @@ def _move(source: _Side, led: Row, target: _Side, version: int, say: Callable[[s
         raise ConfigurationError(
             "A daemon has served one of the two meanwhile, so this was for nothing. Delete the target."
         )
+    [(counted,)] = source.query("SELECT event FROM usage_mark WHERE id = 1")
+    target.execute("UPDATE usage_mark SET event = %s WHERE id = 1", (counted,))
     [(fence, event, restored)] = source.query("SELECT fence, event, restored FROM server WHERE id = 1")
     ended, event = _end_places(source, target, event)
     target.execute("UPDATE server SET fence = %s, event = %s, restored = %s WHERE id = 1", (fence, event, restored))

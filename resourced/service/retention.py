@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Callable
 from math import ceil, floor
 
 from twisted.internet.interfaces import IReactorTime
@@ -21,6 +22,8 @@ from resourced.storage.interface import Store
 MARKS = 100
 #: How many events are weighed at once, and forgotten together if they are too many: at most this part of those that are kept.
 WEIGHED, PART = 1000, 20
+#: More than the id of any event.
+HIGHEST = 2**63
 
 
 class Retention:
@@ -31,14 +34,24 @@ class Retention:
     :param keep: for how many seconds events are kept.
     :param most: how many events are kept.
     :param most_bytes: how many bytes they may take; many more than ``WEIGHED`` events do.
+    :param counted: tells up to which event their use is counted; those after it are kept until it is.
     """
 
-    def __init__(self, clock: IReactorTime, store: Store, keep: float, most: int, most_bytes: int) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        store: Store,
+        keep: float,
+        most: int,
+        most_bytes: int,
+        counted: Callable[[], int] = lambda: HIGHEST,
+    ) -> None:
         self._clock = clock
         self._store = store
         self._keep = keep * 1000
         self._most = most
         self._most_bytes = most_bytes
+        self._counted = counted
         self._together = min(WEIGHED, max(1, most // PART))
         # What all events take, as far as they have been weighed, the oldest first; and the sums of it.
         self._weights: deque[Weight] = deque()
@@ -80,9 +93,9 @@ class Retention:
         if self._begun is None:
             return False
         old = bisect_right(self._marks, floor(self._passed() - self._keep), key=lambda mark: mark.passed)
-        if not old or self._marks[old - 1].event <= self._forgotten:
+        last = min(self._marks[old - 1].event, self._counted()) if old else 0
+        if last <= self._forgotten:
             return False
-        last = self._marks[old - 1].event
         if await self._store.forget_events(last) or await self._store.forget_losses(last):
             return True
         self._forgotten = last
@@ -100,9 +113,11 @@ class Retention:
         more = await self._weigh()
         while self._events > self._most or self._size > self._most_bytes:
             self._beyond = self._drop_oldest()
-        if self._beyond and await self._store.forget_events(self._beyond):
+        last = min(self._beyond, self._counted())
+        if last and await self._store.forget_events(last):
             return True
-        self._beyond = 0
+        if last == self._beyond:
+            self._beyond = 0
         return more
 
     async def _weigh(self) -> bool:

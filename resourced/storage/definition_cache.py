@@ -24,6 +24,7 @@ from resourced.errors import EpochLost, ResourceNotFound, StoreUnavailable
 from resourced.model import Batch, Document, Event, Key, Mark, Resource, Snapshot, Term, Weight
 from resourced.storage.interface import Store
 from resourced.storage.leader_lease import LeaderLease
+from resourced.usage import By, Use
 
 #: How many definitions are kept in memory.
 DEFINITIONS = 65_536
@@ -113,6 +114,15 @@ class CachedStore:
 
     async def forget_losses(self, last: int) -> bool:
         return await self._store.forget_losses(last)
+
+    async def roll_up(self, limit: int) -> int:
+        return await self._store.roll_up(limit)
+
+    async def usage(self, resource: str, by: By, since: int, limit: int) -> dict[str, Use]:
+        return await self._store.usage(resource, by, since, limit)
+
+    async def forget_usage(self, days: int) -> bool:
+        return await self._store.forget_usage(days)
 
     async def ping(self) -> None:
         with self._asking():

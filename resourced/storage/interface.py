@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from resourced.model import Batch, Document, Event, Key, Mark, Resource, Snapshot, Term, Weight
+from resourced.usage import By, Use
 
 
 class Store(Protocol):
@@ -115,6 +116,32 @@ class Store(Protocol):
 
         :param last: the id of the event that tells of the newest one that may be forgotten.
         :returns: whether there may be more of them.
+        :raises resourced.errors.EpochLost: another daemon is the leader.
+        """
+
+    async def roll_up(self, limit: int) -> int:
+        """
+        Count the use that some more events tell of, the oldest first, and each once.
+
+        :param limit: how many of them to count, at most.
+        :returns: the id of the newest event that is counted.
+        :raises resourced.errors.EpochLost: another daemon is the leader.
+        """
+
+    async def usage(self, resource: str, by: By, since: int, limit: int) -> dict[str, Use]:
+        """
+        Tell what was used of a resource, by the names of selectors or of owners. It starts with what was held longest.
+
+        :param since: from which day on, see ``resourced.usage.Of``.
+        :param limit: how many names to tell of, at most.
+        """
+
+    async def forget_usage(self, days: int) -> bool:
+        """
+        Forget the use of all but the last days on which anything was used.
+
+        :param days: how many of them stay.
+        :returns: whether there may be more to forget.
         :raises resourced.errors.EpochLost: another daemon is the leader.
         """
 

@@ -29,7 +29,7 @@ class SQLEvents(SQLTerms):
                 (*key, before or _ALL, limit),
             )
         )
-        return _events(rows)
+        return events_of(rows)
 
     async def events_since(self, after: int, limit: int) -> list[Event]:
         def read(transaction: Transaction) -> tuple[list[tuple[Any, ...]], int]:
@@ -46,7 +46,7 @@ class SQLEvents(SQLTerms):
         rows, oldest = await self._database.read(read)
         if after + 1 < oldest:
             raise EventsForgotten("What has happened since is not kept any more.")
-        return _events(rows)
+        return events_of(rows)
 
     async def newest_event(self) -> int:
         ((newest,),) = await self._database.read(lambda transaction: transaction.query("SELECT MAX(id) FROM event"))
@@ -108,7 +108,8 @@ class SQLEvents(SQLTerms):
         return self._spelling.along.format(index)
 
 
-def _events(rows: list[tuple[Any, ...]]) -> list[Event]:
+def events_of(rows: list[tuple[Any, ...]]) -> list[Event]:
+    """Return events by their rows of ``EVENT_COLUMNS``."""
     return [
         Event(
             id_,

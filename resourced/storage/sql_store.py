@@ -28,7 +28,7 @@ from resourced.storage.spelling import RESOURCE_COLUMNS, resource_of, text
 from resourced.storage.sql.executor import Database
 from resourced.storage.sql.pool import DuplicateKey, Transaction
 from resourced.storage.sql.statement import Statement
-from resourced.storage.sql_events import SQLEvents
+from resourced.storage.sql_usage import SQLUsage
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class _Row(NamedTuple):
     version: int
 
 
-class SQLStore(SQLEvents):
+class SQLStore(SQLUsage):
     """
     The ``Store`` in MySQL, MariaDB or SQLite.
 

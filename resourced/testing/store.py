@@ -31,6 +31,7 @@ from resourced.model import (
     Term,
     Weight,
 )
+from resourced.usage import By, Of, Use, used
 from resourced.wants import Card, JointRequest
 
 
@@ -45,6 +46,7 @@ class SharedState:
     guard: str = ""
     fence: int = 0
     event: int = 0
+    counted: int = 0
 
 
 class MemoryStore:
@@ -64,6 +66,7 @@ class MemoryStore:
         self.losses: dict[int, Loss] = {}
         self.joints: dict[int, JointRequest] = {}
         self.cards: dict[Key, Card] = {}
+        self.used: dict[Of, Use] = {}
         self.server = SharedState()
         # Under which epoch this daemon is the leader, and as whom.
         self._epoch = 0
@@ -76,6 +79,7 @@ class MemoryStore:
         other.places, other.events_kept, other.losses = self.places, self.events_kept, self.losses
         other.marks_kept = self.marks_kept
         other.joints, other.cards = self.joints, self.cards
+        other.used = self.used
         other.server = self.server
         return other
 
@@ -185,6 +189,30 @@ class MemoryStore:
         self._claim()
         for id_ in [id_ for id_ in self.losses if id_ <= last]:
             del self.losses[id_]
+        return False
+
+    async def roll_up(self, limit: int) -> int:
+        self._claim()
+        events = [event for id_, event in sorted(self.events_kept.items()) if id_ > self.server.counted][:limit]
+        for of, use in used(events).items():
+            self.used[of] = self.used.get(of, Use()).plus(use)
+        if events:
+            self.server.counted = events[-1].id
+        return self.server.counted
+
+    async def usage(self, resource: str, by: By, since: int, limit: int) -> dict[str, Use]:
+        found: dict[str, Use] = {}
+        for of, use in self.used.items():
+            if (of.resource, of.by) == (resource, by) and of.day >= since:
+                found[of.name] = found.get(of.name, Use()).plus(use)
+        order = sorted(found, key=lambda name: (-found[name].held, -found[name].grants, name))
+        return {name: found[name] for name in order[:limit]}
+
+    async def forget_usage(self, days: int) -> bool:
+        self._claim()
+        kept = sorted({of.day for of in self.used})[-days:]
+        for of in [of for of in self.used if of.day not in kept]:
+            del self.used[of]
         return False
 
     async def ping(self) -> None:

@@ -115,6 +115,22 @@ def test_as_agreed(tmp_path, store):
         assert "Traceback" not in daemon.log
 
 
+def test_use_is_counted_once(tmp_path, store):
+    """The use is counted by housekeeping, once, however often the daemon is killed meanwhile."""
+    with Daemon(tmp_path, store[0]) as daemon:
+        daemon.create("printer")
+
+        def grants() -> list[int]:
+            return [unit["grants"] for unit in daemon.get("/usage?resource=printer").json["units"]]
+
+        for times in (1, 2, 3):
+            ticket = daemon.post(f"{A4}/lock").ticket
+            assert daemon.post(f"{A4}/unlock", ticket=ticket).status == 200
+            daemon.kill()
+            daemon.start()
+            eventually(lambda: grants() == [times])  # noqa: B023 - it is asked at once
+
+
 def test_what_outlives_the_daemon(tmp_path, store):
     """After a crash the lists, timeouts and tags are what they were; a broken lock stays broken, and what was removed is gone."""
     with Daemon(tmp_path, store[0]) as daemon:

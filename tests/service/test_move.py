@@ -90,6 +90,15 @@ def give_cards(path: Path) -> None:
                 )
 
 
+def count_use(path: Path) -> None:
+    """Let some use be counted, as housekeeping does."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for name in ("A4", "Größe"):
+            row = ("printer", 20_000, int(name != "A4"), name, 1, 0.1 + 0.2, 0, 0, 0.5, 1, *[0] * 11)
+            connection.execute(f"INSERT INTO usage_day VALUES ({', '.join('?' * len(row))})", row)
+        connection.execute("UPDATE usage_mark SET event = 1")
+
+
 def test_there_and_back(tmp_path, mariadb, environ):
     """All but running locks is the same in MySQL, and in SQLite again; fences and ids go on, and whoever had a lock is told that it is lost."""
     path = tmp_path / "resourced.sqlite"
@@ -101,6 +110,7 @@ def test_there_and_back(tmp_path, mariadb, environ):
         assert outcome.stderr.startswith("resourced move: A daemon serves SQLite")
         daemon.kill()
         give_cards(path)
+        count_use(path)
         before = picture(sqlite(path))
         assert all(before.values())
 
@@ -108,6 +118,8 @@ def test_there_and_back(tmp_path, mariadb, environ):
         assert outcome.returncode == 0, outcome.stderr
         assert "2 locks and places in queues were left behind" in outcome.stdout
         after = picture(mysql(mariadb))
+        # Nothing is counted again.
+        assert mariadb.run("SELECT event FROM moved.usage_mark") == [(1,)]
         assert {
             name: rows[: len(before[name])] if name in {"event", "loss"} else rows for name, rows in after.items()
         } == before
@@ -246,7 +258,7 @@ def test_every_column_is_moved(tmp_path, mariadb, environ):
     for dialect in (lite, big):
         prepare(dialect, 1 << 20)
     moved = {table.name: set(table.columns) for table in moving.TABLES}
-    own = {"server", "place", "joint_request", "schema_version"}
+    own = {"server", "place", "joint_request", "schema_version", "usage_mark"}
     connection = lite.connect(writes=False)
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     columns = {name: {row[1] for row in connection.execute(f"PRAGMA table_info({name})")} for name in tables}

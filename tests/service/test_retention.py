@@ -391,3 +391,30 @@ class TooManyTests(SynchronousTestCase):
         while result(self.retention.forget_beyond()):
             pass
         return sorted(self.disk.events_kept)
+
+
+class UseTests(SynchronousTestCase):
+    def test_kept_until_counted(self) -> None:
+        """An event that is old enough, or too much, stays until its use is counted."""
+        clock, store = Clock(), MemoryStore()
+        result(lead(store))
+        counted = 3
+        retention = Retention(clock, store, KEEP, 4, 1 << 30, lambda: counted)
+        result(
+            store.commit(
+                Batch(0, events=[Event(number, GRANT, 0, A4, "ci", 1, 0.0) for number in range(1, 10)], event=9)
+            )
+        )
+        for _ in range(20):
+            result(retention.forget_beyond())
+        self.assertEqual(min(store.events_kept), 4)
+        result(retention.mark())
+        clock.advance(2 * KEEP)
+        result(retention.forget())
+        self.assertEqual(sorted(store.events_kept), [4, 5, 6, 7, 8, 9])
+        counted = 6
+        result(retention.forget())
+        self.assertEqual(sorted(store.events_kept), [7, 8, 9])
+        counted = 9
+        result(retention.forget())
+        self.assertEqual(store.events_kept, {})

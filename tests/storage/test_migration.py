@@ -133,7 +133,7 @@ async def test_new_database(backend: Backend) -> None:
     made = picture(backend)
     assert tables(backend) == [
         *("card", "event", "event_mark", "joint_request", "loss", "place"),
-        *("resource", "resource_data", "schema_version", "server"),
+        *("resource", "resource_data", "schema_version", "server", "usage_day", "usage_mark"),
     ]
     assert backend.rows("SELECT version FROM schema_version") == [(len(migrations(backend.kind)),)]
     await backend.database().prepare()
@@ -167,7 +167,7 @@ async def test_lost_places(backend: Backend) -> None:
     for table, columns in later.items():
         for column in columns:
             backend.rows(f"ALTER TABLE {table} DROP COLUMN {column}")
-    for table in ("card", "joint_request"):
+    for table in ("card", "joint_request", "usage_day", "usage_mark"):
         backend.rows(f"DROP TABLE {table}")
     backend.rows("UPDATE schema_version SET version = %s", number)
     for seq, selector, standing in ((1, "A4", 3), (2, "A5", 2), (3, "A6", 0)):

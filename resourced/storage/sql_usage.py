@@ -1,0 +1,114 @@
+"""What was used, by days, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Any, Final
+
+from resourced.errors import StoreUnavailable
+from resourced.storage import statements
+from resourced.storage.spelling import text
+from resourced.storage.sql.pool import Transaction
+from resourced.storage.sql_events import SQLEvents, events_of
+from resourced.usage import BOUNDS, NAMES, By, Of, Use, used
+
+_WAITS: Final = tuple(f"wait_{number}" for number in range(len(BOUNDS) + 1))
+#: How many rows a statement has at most: SQLite takes some thousands of values.
+_LOT: Final = 100
+_AMOUNTS: Final = ("grants", "held", "expiries", "breaks", "waited", *_WAITS)
+#: The columns of what is counted; the first four name a row.
+USAGE_COLUMNS: Final = ("resource", "day", "used_by", "name", *_AMOUNTS)
+_KEEP: Final = f"REPLACE INTO usage_day ({', '.join(USAGE_COLUMNS)}) VALUES "
+
+
+class SQLUsage(SQLEvents):
+    """The part of the ``Store`` that counts what was used."""
+
+    async def roll_up(self, limit: int) -> int:
+        # Nobody but the leader adds to what is counted, so all but the sums themselves is done before its row is taken.
+        counted, last, sums = await self._database.read(lambda transaction: _sums(transaction, limit))
+        if last > counted:
+            await self._write(lambda transaction: _keep(transaction, counted, last, sums))
+        return last
+
+    async def usage(self, resource: str, by: By, since: int, limit: int) -> dict[str, Use]:
+        sums = ", ".join(f"SUM({amount}) AS {amount}" for amount in _AMOUNTS)
+        rows = await self._database.read(
+            lambda transaction: transaction.query(
+                f"SELECT name, {sums} FROM usage_day WHERE resource = %s AND used_by = %s AND day >= %s "
+                "GROUP BY name ORDER BY held DESC, grants DESC, name LIMIT %s",
+                (resource, int(by), since, limit),
+            )
+        )
+        return {text(name): _use(amounts) for name, *amounts in rows}
+
+    async def forget_usage(self, days: int) -> bool:
+        found = await self._database.read(
+            lambda transaction: transaction.query(
+                "SELECT DISTINCT day FROM usage_day ORDER BY day DESC LIMIT 1 OFFSET %s", (days,)
+            )
+        )
+        if not found:
+            return False
+        ((day,),) = found
+        await self._write(lambda transaction: transaction.execute("DELETE FROM usage_day WHERE day <= %s", (day,)))
+        return False
+
+
+def _sums(transaction: Transaction, limit: int) -> tuple[int, int, dict[Of, Use]]:
+    """Return up to which event all are counted, up to which they can be, and the sums that change with that."""
+    ((counted,),) = transaction.query("SELECT event FROM usage_mark WHERE id = 1")
+    rows = transaction.query(
+        f"SELECT {statements.EVENT_COLUMNS} FROM event WHERE id > %s ORDER BY id LIMIT %s", (counted, limit)
+    )
+    events = events_of(rows)
+    counts, sums = used(events), dict[Of, Use]()
+    for of, group in groupby(sorted(counts), key=lambda of: of._replace(name="")):
+        sums |= _added(transaction, of, {one.name: counts[one] for one in group})
+    return counted, events[-1].id if events else counted, sums
+
+
+def _added(transaction: Transaction, others: Of, uses: Mapping[str, Use]) -> dict[Of, Use]:
+    """Add to what is counted of a day and a resource. Names for which there is no room count as others."""
+    where = "FROM usage_day WHERE resource = %s AND day = %s AND used_by = %s"
+    known = _known(transaction, where, others, [*uses, others.name])
+    new = [name for name in uses if name not in known]
+    if new:
+        ((count,),) = transaction.query(f"SELECT COUNT(*) {where}", _key(others)[:3])
+        new = new[: max(0, NAMES - count)]
+    kept = {*known, *new}
+    sums: dict[str, Use] = {}
+    for name, use in uses.items():
+        at = name if name in kept else others.name
+        sums[at] = sums.get(at, known.get(at, Use())).plus(use)
+    return {others._replace(name=name): use for name, use in sums.items()}
+
+
+def _keep(transaction: Transaction, counted: int, last: int, sums: Mapping[Of, Use]) -> None:
+    if not transaction.execute("UPDATE usage_mark SET event = %s WHERE id = 1 AND event = %s", (last, counted)):
+        # What was sent before, and not answered, has been done after all.
+        raise StoreUnavailable("The use was counted meanwhile; it is counted again.")
+    rows = [(*_key(of), *use[:5], *use.waits) for of, use in sums.items()]
+    for at in range(0, len(rows), _LOT):
+        lot = rows[at : at + _LOT]
+        each = ", ".join([f"({statements.marks(USAGE_COLUMNS)})"] * len(lot))
+        transaction.execute(_KEEP + each, [value for row in lot for value in row])
+
+
+def _known(transaction: Transaction, where: str, others: Of, names: list[str]) -> dict[str, Use]:
+    rows = transaction.query(
+        f"SELECT name, {', '.join(_AMOUNTS)} {where} AND name IN ({statements.marks(names)})",
+        (*_key(others)[:3], *names),
+    )
+    return {text(name): _use(amounts) for name, *amounts in rows}
+
+
+def _key(of: Of) -> tuple[Any, ...]:
+    return of.resource, of.day, int(of.by), of.name
+
+
+def _use(amounts: Iterable[Any]) -> Use:
+    grants, held, expiries, breaks, waited, *waits = amounts
+    # The sums of MySQL are decimals.
+    return Use(int(grants), float(held), int(expiries), int(breaks), float(waited), tuple(map(int, waits)))

@@ -1,0 +1,116 @@
+"""What was used, by days: counted once, whatever happens, and kept for longer than the events."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+import pytest
+
+from resourced.errors import StoreUnavailable
+from resourced.model import BREAK, EXPIRY, GRANT, RELEASE, WRITE, Batch, Event, EventKind, Key
+from resourced.storage import sql_usage
+from resourced.usage import By, Use, day_of, used
+from tests.leading import lead
+from tests.stores import (  # noqa: F401 - fixtures
+    AnyBackend,
+    Backend,
+    any_backend_fixture,
+    backend_fixture,
+    mariadb_fixture,
+    mysql_fixture,
+)
+
+DAY = 86_400_000
+A4, A5 = Key("printer", "A4"), Key("printer", "A5")
+
+
+def event(
+    id_: int, kind: EventKind, seconds: float = 1.0, key: Key = A4, owner: str = "ci", day: int = 0, fence: int = 1
+) -> Event:
+    return Event(id_, kind, day * DAY + id_, key, owner, fence, seconds)
+
+
+def waits(*classes: int) -> tuple[int, ...]:
+    return tuple(classes.count(number) for number in range(12))
+
+
+async def test_by_selector_and_owner(any_backend: AnyBackend) -> None:
+    """Grants, waits and what was held are summed by selector and by owner, over days, however few are counted at once."""
+    store = await any_backend.store()
+    await lead(store)
+    events = [
+        event(1, GRANT, 0.5),
+        event(2, WRITE),
+        event(3, RELEASE, 10),
+        event(4, GRANT, 40, owner="qa"),
+        event(5, EXPIRY, 300, owner="qa"),
+        event(6, GRANT, 99_999, A5, day=1),
+        event(7, BREAK, 7, A5, day=1),
+        event(8, EXPIRY, 60, A5, day=1, fence=0),
+        event(9, GRANT, 1, Key("scanner", "glass")),
+    ]
+    await store.commit(Batch(0, events=events, event=9))
+    reached = [await store.roll_up(2) for _ in range(6)]
+    assert reached == [2, 4, 6, 8, 9, 9]
+    a4 = Use(2, 310, 1, 0, 40.5, waits(0, 5))
+    a5 = Use(1, 7, 0, 1, 99_999, waits(11))
+    assert await store.usage("printer", By.UNIT, 0, 10) == {"A4": a4, "A5": a5}
+    assert await store.usage("printer", By.UNIT, 1, 10) == {"A5": a5}
+    assert list(await store.usage("printer", By.UNIT, 0, 1)) == ["A4"]
+    owners = await store.usage("printer", By.OWNER, 0, 10)
+    assert owners == {"qa": Use(1, 300, 1, 0, 40, waits(5)), "ci": Use(2, 17, 0, 1, 99_999.5, waits(0, 11))}
+    assert list(owners) == ["qa", "ci"]
+
+
+async def test_outlives_events(any_backend: AnyBackend) -> None:
+    """What is counted stays when the events go, and a day goes when there are too many after it."""
+    store = await any_backend.store()
+    await lead(store)
+    await store.commit(Batch(0, events=[event(number, GRANT, day=number) for number in range(1, 6)], event=5))
+    assert await store.roll_up(100) == 5
+    await store.forget_events(5)
+    assert (await store.usage("printer", By.UNIT, 0, 10))["A4"].grants == 5
+    await store.forget_usage(3)
+    assert (await store.usage("printer", By.UNIT, 0, 10))["A4"].grants == 3
+    assert await store.roll_up(100) == 5
+
+
+async def test_names_beyond(backend: Backend) -> None:
+    """Names beyond those that are counted one by one are counted together: clients cannot fill the store with them."""
+    store = await backend.store()
+    await lead(store)
+    events = [event(number, GRANT, owner=f"job {number:02}") for number in range(1, 11)]
+    with patch.object(sql_usage, "NAMES", 3):
+        await store.commit(Batch(0, events=events, event=10))
+        for _ in range(4):
+            await store.roll_up(3)
+    owners = await store.usage("printer", By.OWNER, 0, 100)
+    assert {name: use.grants for name, use in owners.items()} == {"": 7, "job 01": 1, "job 02": 1, "job 03": 1}
+
+
+async def test_once(backend: Backend) -> None:
+    """A commit that was done though it was not answered is not done again: what was counted before is counted once."""
+    store = await backend.store()
+    await lead(store)
+    await store.commit(Batch(0, events=[event(1, GRANT)], event=1))
+    sums = sql_usage._sums
+
+    def late(*arguments: object) -> object:
+        found = sums(*arguments)  # type: ignore[arg-type]
+        backend.rows("UPDATE usage_mark SET event = 1")
+        return found
+
+    with patch.object(sql_usage, "_sums", late), pytest.raises(StoreUnavailable):
+        await store.roll_up(100)
+    assert await store.usage("printer", By.UNIT, 0, 10) == {}
+
+
+def test_waits() -> None:
+    """The 95th percentile of the waits is the upper end of the class that it is in, and has none in the last class."""
+    (use,) = [use for of, use in used([event(1, GRANT, 1.0)]).items() if of.by is By.OWNER]
+    assert (use.p95, use.mean) == (1, 1.0)
+    assert (Use().p95, Use().mean) == (None, None)
+    assert Use(100, waits=(94, *waits(*[5] * 6)[1:])).p95 == 60
+    assert Use(100, waits=(95, *waits(*[5] * 5)[1:])).p95 == 1
+    assert Use(1, waits=waits(11)).p95 is None
+    assert day_of(DAY - 1) == 0
