@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from resourced.client.errors import LockLost, NotFound, Unreachable
 from resourced.client.held import Held
 from resourced.client.holder import as_holder
-from resourced.client.lock import Lock, LockRequest
+from resourced.client.lock import Lock, LockOptions
 from resourced.client.runtime import RunningClient
 from resourced.client.servers import arguments, error_of, path
 from resourced.client.values import (
@@ -168,7 +168,7 @@ class Client(RunningClient):
         :param on_lost: told of the loss of the lock, if that comes.
         """
         here = self._connect()
-        request = LockRequest(
+        request = LockOptions(
             resource,
             selector,
             wait=inf if wait is None else wait,

@@ -25,7 +25,7 @@ log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
-class LockRequest:
+class LockOptions:
     """
     What is asked of a lock, as ``Client.lock`` has it.
 
@@ -84,7 +84,7 @@ class Lock:
     :raises LockLost: it was lost in the block; an exception of the block's own is then its context.
     """
 
-    def __init__(self, servers: Servers, reactor: IReactorTime, request: LockRequest) -> None:
+    def __init__(self, servers: Servers, reactor: IReactorTime, request: LockOptions) -> None:
         self._servers = servers
         self._reactor = reactor
         self._request = request

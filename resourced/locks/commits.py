@@ -7,7 +7,7 @@ from twisted.internet.task import deferLater
 
 from resourced.errors import StoreUnavailable
 from resourced.locks.journal import Journal
-from resourced.locks.pauses import PATIENCE, Pauses
+from resourced.locks.pauses import LONGEST_PAUSE, Pauses
 
 #: How often to check after a pause whether decisions are possible again, in seconds.
 MOMENT = 0.02
@@ -30,7 +30,7 @@ class Commits:
     @property
     def paused(self) -> bool:
         """Whether the process stood still a short while ago, so that ``recovered`` has to be awaited first."""
-        return self._pauses.look() < PATIENCE
+        return self._pauses.look() < LONGEST_PAUSE
 
     async def recovered(self) -> None:
         """Wait for a short while after a pause until the journal is certain again that no other daemon decides."""

@@ -10,7 +10,7 @@ from resourced.errors import StoreUnavailable
 from resourced.locks.deadlines import DeadlineTimers
 from resourced.locks.journal import Journal
 from resourced.locks.limits import Times
-from resourced.locks.pauses import PATIENCE, Pauses
+from resourced.locks.pauses import LONGEST_PAUSE, Pauses
 from resourced.locks.queue import Entry, Together
 from resourced.model import Snapshot
 
@@ -102,11 +102,11 @@ class Lifetimes:
             return
         paused = self._pauses.look()
         # One pause after another must not keep from their turn those who wait: the second time there is only time to read, and no third.
-        patience = (grace, min(grace, PATIENCE), 0.0)[min(entry.spared, 2)]
-        if paused < patience:
+        allowed = (grace, min(grace, LONGEST_PAUSE), 0.0)[min(entry.spared, 2)]
+        if paused < allowed:
             # What its client sent before it was due may not have been read yet.
             spared = entry.spared + 1
-            self.arm(entry, patience - paused, now)
+            self.arm(entry, allowed - paused, now)
             entry.spared = spared
             return
         self._expired(entry)

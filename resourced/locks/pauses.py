@@ -9,7 +9,7 @@ from typing import Final
 #: How many seconds without a sign of life are a pause.
 PAUSE: Final = 1.0
 #: For how many seconds after a pause requests wait for what they need, rather than be refused.
-PATIENCE: Final = 5.0
+LONGEST_PAUSE: Final = 5.0
 
 
 class Pauses:

@@ -29,7 +29,7 @@ from resourced.usage import By, Use
 #: How many definitions are kept in memory.
 DEFINITIONS = 65_536
 #: Nothing is told from memory while the store has not answered something for so many seconds: it may be gone.
-PATIENCE = 0.1
+ANSWER_TIMEOUT = 0.1
 
 
 class CachedStore:
@@ -162,7 +162,7 @@ class CachedStore:
     def _sure(self) -> bool:
         """Whether no other daemon can be the leader, and the store does not seem to have gone."""
         now = self._clock.seconds()
-        return self._lease.held and (not self._owed or now - next(iter(self._owed.values())) <= PATIENCE)
+        return self._lease.held and (not self._owed or now - next(iter(self._owed.values())) <= ANSWER_TIMEOUT)
 
     @contextmanager
     def _asking(self) -> Iterator[None]:

@@ -45,7 +45,7 @@ _FIRST: Final = " "
 #: How many rows of removed data are deleted in one transaction, and for how many seconds: while it lasts no lock changes hands, and
 #: to delete a long text takes a while.
 _SWEPT: Final = 100
-_PATIENCE: Final = 0.01
+_CHECK_TIMEOUT: Final = 0.01
 
 
 #: The columns of what can be changed of a resource, by its fields.
@@ -174,7 +174,7 @@ class SQLStore(SQLUsage):
 
         def sweep(transaction: Transaction) -> None:
             rows = transaction.query("SELECT id FROM resource_data WHERE id_resource = %s LIMIT %s", (id_, _SWEPT))
-            until = self._now() + _PATIENCE
+            until = self._now() + _CHECK_TIMEOUT
             for row in rows:
                 transaction.execute("DELETE FROM resource_data WHERE id = %s", row)
                 if self._now() > until:

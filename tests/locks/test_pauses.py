@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from resourced.errors import StoreUnavailable
 from resourced.locks.group_commit import Journal
 from resourced.locks.manager import LockManager
-from resourced.locks.pauses import PATIENCE, PAUSE, Pauses
+from resourced.locks.pauses import LONGEST_PAUSE, PAUSE, Pauses
 from resourced.locks.requests import LockRequest
 from resourced.testing import MemoryStore
 from tests.leading import open_journal
@@ -185,7 +185,7 @@ class DoubtTests(SynchronousTestCase):
         self.clock.advance(PAUSE + 1)
         self.sure = False
         request = self.ask()
-        for _ in range(int(PATIENCE * 100) + 1):
+        for _ in range(int(LONGEST_PAUSE * 100) + 1):
             self.pauses.alive()
             self.clock.advance(0.01)
         self.failureResultOf(request, StoreUnavailable)

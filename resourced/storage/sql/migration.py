@@ -25,7 +25,7 @@ from resourced.storage.sql.sqlite import SQLite
 LEADER_ROW: Final = 9
 
 #: Seconds that one statement of a migration may take, or another daemon's whole migration: large tables are copied.
-PATIENCE: Final = 3600.0
+LONGEST_MIGRATION: Final = 3600.0
 #: What a row needs in a packet besides its data, twice as long when every character is escaped.
 PACKET_MARGIN: Final = 64 * 1024
 #: The version of the MySQL schema from which on all names are exact, and selectors are not percent-encoded as the original
@@ -213,7 +213,9 @@ def _prepare_mysql(dialect: MySQL, max_body: int, remark: Callable[[str], object
             return
     name = dialect.settings.database
     with (
-        closing(dialect.open(autocommit=True, database=name, patience=PATIENCE + dialect.timeout)) as connection,
+        closing(
+            dialect.open(autocommit=True, database=name, read_timeout=LONGEST_MIGRATION + dialect.timeout)
+        ) as connection,
         connection.cursor() as cursor,
     ):
         _wait_alone(cursor, name)
@@ -287,7 +289,7 @@ def _check_owner(cursor: Any, version: int) -> None:
 def _wait_alone(cursor: Any, database: str) -> None:
     """Keep every other daemon from migrating this database, until this connection ends, however it ends."""
     lock = f"resourced:migration:{hashlib.sha256(database.encode()).hexdigest()[:32]}"
-    cursor.execute("SELECT GET_LOCK(%s, %s)", (lock, int(PATIENCE)))
+    cursor.execute("SELECT GET_LOCK(%s, %s)", (lock, int(LONGEST_MIGRATION)))
     if cursor.fetchone()[0] != 1:
         raise StoreUnavailable("Another daemon has been bringing its schema up to date for too long.")
 

@@ -65,14 +65,14 @@ class MySQL:
         *,
         autocommit: bool,
         database: str | None,
-        patience: float = 0.0,
+        read_timeout: float = 0.0,
         several: bool = False,
         new_socket: Callable[[], socket.socket] | None = None,
     ) -> Any:
         """
         Open a connection to a database of the server, or to none.
 
-        :param patience: seconds that an answer may take, if longer than the timeout.
+        :param read_timeout: seconds that an answer may take, if longer than the timeout.
         :param several: let several statements be sent at once.
         :param new_socket: makes what it is opened on, if not the driver.
         :raises pymysql.MySQLError: it cannot be had.
@@ -93,7 +93,7 @@ class MySQL:
             # Without it, looking for a row that is not there would lock out inserts of other rows.
             "init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
             "connect_timeout": self.timeout,
-            "read_timeout": max(self.timeout, patience),
+            "read_timeout": max(self.timeout, read_timeout),
             "write_timeout": self.timeout,
             "defer_connect": True,
         }
