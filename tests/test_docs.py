@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -175,9 +176,13 @@ def test_pages(tmp_path, daemon, pages):
         seen = reader.seen(FIRST)
     # The one that waits is answered when the other one lets go, before or after that.
     statuses = re.findall(r"HTTP/1.1 (\d+)", seen)
-    assert statuses[:3] == ["201", "200", "200"], seen
-    assert statuses[3:11] == ["201", "404", "204", "202", "200", "200", "200", "200"], seen
-    assert all(status < "400" for status in statuses[11:]), seen
+    assert statuses[:4] == ["201", "200", "200", "200"], seen
+    assert [unit["selector"] for unit in json.loads(re.findall(r'\{"locked": true, "got": .*\}', seen)[0])["got"]] == [
+        "left",
+        "right",
+    ]
+    assert statuses[4:12] == ["201", "404", "204", "202", "200", "200", "200", "200"], seen
+    assert all(status < "400" for status in statuses[12:]), seen
     assert seen.count('{"unlocked": true}') == 3, seen
     assert "scanning with fence " in seen
     assert "{'pages': 2}" in seen

@@ -303,6 +303,7 @@ ROUTES = {
     ("selector", "HEAD"): "get",
     ("selector", "PUT"): "update",
     ("selector", "DELETE"): "delete",
+    ("selector", "PATCH"): "card",
     ("lock", "GET"): "state",
     ("lock", "HEAD"): "state",
     ("lock", "DELETE"): "break",
@@ -453,6 +454,9 @@ def expected(world: World, drawn: Drawn) -> set[int]:
     asked = {argument.text for argument in drawn.query}
     locking = route == "lock" or (route == "get" and drawn.method == "GET" and "lock=0" not in asked)
     complaints = complaints_about(world, drawn, route, locking=locking)
+    if route == "card":
+        # No body is made for it, but an empty object is a card.
+        return complaints | {400} if complaints else {200, 400}
     return complaints or right(world, drawn, route, locking=locking)
 
 
@@ -461,6 +465,7 @@ TAKEN = {
     "locking": {"lock", "raw", "wait"},
     "lock": {"wait"},
     "unlock": set[str](),
+    "card": set[str](),
     "update": {"unlock"},
     "delete": {"unlock"},
     "break": {"fence", "reason"},
@@ -519,7 +524,7 @@ def complaints_about(world: World, drawn: Drawn, route: str, *, locking: bool) -
 
 def needed(route: str, *, locking: bool) -> set[str]:
     """Name the permissions that a request needs."""
-    changes = ("create", "update", "delete", "change", "remove", "break")
+    changes = ("create", "update", "delete", "change", "remove", "break", "card")
     by_route = {"health": set[str](), "lock": {"lock"}}
     return ({"write"} if route in changes else by_route.get(route, {"read"})) | ({"lock"} if locking else set())
 
