@@ -171,7 +171,7 @@ class Published(Routes):
 
     def _broken(self, request: Request, identity: Identity) -> Breaker | None:
         """Return who gives a unit back as broken, and why, if it does."""
-        reason = broken_of(body_of(request))
+        reason = broken_of(request)
         if not reason:
             return None
         identity.allow(Permission.LOCK)

@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from resourced.api.params import checked_name, fields_of
+from twisted.web.server import Request
+
+from resourced.api.params import body_of, checked_name, fields_of, header
 from resourced.errors import BadRequest
 from resourced.locks.unit_cards import CardChange
 from resourced.wants import ALL, Want
@@ -95,14 +97,20 @@ def card_change(body: bytes) -> CardChange:
     )
 
 
-def broken_of(body: bytes) -> str:
+def broken_of(request: Request) -> str:
     """
     Return why a unit is given back as broken; empty if it is not.
 
     :raises BadRequest: the body does not say it clearly.
     """
-    # A body that is no JSON object says nothing: curl sends a form.
-    return _text(fields_of(body, "out"), "out") if body.lstrip().startswith(b"{") else ""
+    body = body_of(request).strip()
+    if body in {b"", b"null", b"[]"}:
+        # What libraries send that have nothing to say.
+        return ""
+    if body.startswith(b"{") or header(request, b"content-type").startswith("application/json"):
+        return _text(fields_of(body, "out"), "out")
+    # Any other body says nothing: curl sends a form.
+    return ""
 
 
 def _text(fields: Mapping[str, object], name: str) -> str:
