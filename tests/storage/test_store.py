@@ -759,10 +759,13 @@ COMMITS: Mapping[str, Callable[[Store, Resource], Coroutine[Any, Any, object]]] 
     "mark": lambda store, _: store.mark(Mark(1, 1), 0, 1),
     "forget_events": lambda store, _: store.forget_events(1),
     "forget_losses": lambda store, _: store.forget_losses(1),
+    "roll_up": lambda store, _: store.roll_up(10),
     "beat": lambda store, _: store.beat("here"),
     "begin_term": lambda store, _: store.begin_term(),
     "leave": lambda store, _: store.leave(),
 }
+#: What commits only if there is something to do.
+NEEDED_SELDOM = {"forget_usage", "sweep"}
 #: What only reads, and what lets go of the store.
 READS = {
     "list_resources",
@@ -773,6 +776,7 @@ READS = {
     "events_since",
     "newest_event",
     "weigh_events",
+    "usage",
     "marks",
     "look",
     "ping",
@@ -782,7 +786,7 @@ READS = {
 
 def test_every_way_to_commit_is_known() -> None:
     """What is added to the store is either known to write, and then tried below, or known to read."""
-    assert {name for name in vars(Store) if not name.startswith("_")} == {*COMMITS, *READS, "sweep"}
+    assert {name for name in vars(Store) if not name.startswith("_")} == {*COMMITS, *READS, *NEEDED_SELDOM}
 
 
 @pytest.mark.parametrize("name", COMMITS)
