@@ -230,6 +230,19 @@ class MariaDB:
             cursor.execute(statement, parameters or None)
             return list(cursor.fetchall())
 
+    def lock_waits(self, database: str) -> bool:
+        """
+        Tell whether a transaction of a database waits for another one.
+
+        The server looks at its transactions ten times a second at most, counted from when it was last asked, and else tells what it saw
+        then. So what was seen of an earlier test must not count.
+        """
+        statement = (
+            "SELECT 1 FROM information_schema.innodb_trx JOIN information_schema.processlist ON id = trx_mysql_thread_id "
+            "WHERE trx_state = 'LOCK WAIT' AND db = %s"
+        )
+        return bool(self.run(statement, database))
+
     def end_connection(self, number: int) -> None:
         """End a connection, if it has not ended by itself meanwhile."""
         try:

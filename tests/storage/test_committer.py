@@ -585,8 +585,7 @@ async def test_deadlock(backend: DirectBackend) -> None:
         under_way = ensureDeferred(store.commit(Batch(2, [place(1, fence=2), place(2)])))
 
         def meet() -> None:
-            waits = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
-            while not backend.rows(waits):
+            while not backend.server.lock_waits(backend.name):
                 time.sleep(0.15)
             cursor.execute("SELECT * FROM server FOR UPDATE")
             other.rollback()

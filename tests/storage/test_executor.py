@@ -486,9 +486,8 @@ async def test_deadlock(mysql: MySQLBackend) -> None:
             if len(runs) == 1:
                 threading.Thread(target=opposite).start()
                 end = time.monotonic() + PATIENCE
-                while not mysql.server.run("SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"):
+                while not mysql.server.lock_waits(mysql.name):
                     assert time.monotonic() < end
-                    # The server looks anew only if nobody has asked for a tenth of a second.
                     time.sleep(0.2)
             transaction.query("SELECT * FROM note WHERE number = 1 FOR UPDATE")
             note(3)(transaction)

@@ -954,9 +954,7 @@ async def test_reign_waits_for_a_script_under_way(each_mysql: MySQLBackend) -> N
         while not await deferToThread(each_mysql.rows, held_up, each_mysql.name):
             pass
         leading = ensureDeferred(lead(new))
-        waits = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
-        while not await deferToThread(each_mysql.rows, waits):
-            # The server looks no oftener than ten times a second, counted from when it was last asked.
+        while not await deferToThread(each_mysql.server.lock_waits, each_mysql.name):
             await deferToThread(time.sleep, 0.15)
         assert not leading.called
     await under_way
