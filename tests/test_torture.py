@@ -160,8 +160,10 @@ def test_without_fencing(maimed):
     assert BROKEN.search(table), table
 
 
-#: Found when several runs shared a machine. It has not been seen with the guard, which a daemon on SQLite always has.
-NOT_KNOWN = "two daemons on one SQLite file lose writes now and then if nothing keeps the second one away; the cause is not known"
+#: Found when several runs shared a machine, and once with the guard too.
+NOT_KNOWN = (
+    "on SQLite an acknowledged write is lost now and then when several runs share a machine; the cause is not known"
+)
 
 
 @pytest.mark.parametrize(
