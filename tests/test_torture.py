@@ -160,15 +160,7 @@ def test_without_fencing(maimed):
     assert BROKEN.search(table), table
 
 
-#: Found when several runs shared a machine, and once with the guard too.
-NOT_KNOWN = (
-    "on SQLite an acknowledged write is lost now and then when several runs share a machine; the cause is not known"
-)
-
-
-@pytest.mark.parametrize(
-    "store", [pytest.param("sqlite", marks=pytest.mark.xfail(reason=NOT_KNOWN, strict=False)), "mysql"]
-)
+@pytest.mark.parametrize("store", ["sqlite", "mysql"])
 def test_without_guard(maimed, store):
     """With the guard switched off instead, the store's checks are enough: two daemons take the store from each other in turn."""
     for number in range(RUNS):

@@ -7,18 +7,20 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.threads import deferToThread
 
-from resourced.config import MySQLSettings
+from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.errors import ConfigurationError, DataNotFound, ResourceExists
 from resourced.model import Batch, Key
 from resourced.storage.sql.executor import Database
 from resourced.storage.sql.migration import migrations, prepare, split
 from resourced.storage.sql.mysql import MySQL
+from resourced.storage.sql.sqlite import SQLite
 from resourced.storage.sql_store import SQLStore
 from tests.leading import lead
 from tests.stores import (  # noqa: F401 - fixtures
@@ -138,6 +140,27 @@ async def test_new_database(backend: Backend) -> None:
     assert backend.rows("SELECT version FROM schema_version") == [(len(migrations(backend.kind)),)]
     await backend.database().prepare()
     assert picture(backend) == made
+
+
+def test_prepared_beside_connections(tmp_path: Path) -> None:
+    """
+    A file that this process has open is prepared without giving up SQLite's locks on it.
+
+    Else another process that closes the file takes itself for the last one, and removes the log into which this one goes on to write.
+    """
+    path, log = tmp_path / "resourced.sqlite", tmp_path / "resourced.sqlite-wal"
+    dialect = SQLite(SQLiteSettings(str(path)), 5.0)
+    prepare(dialect, 1 << 20)
+    reader = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(*c.execute('SELECT fence FROM server')); c.close()"
+    with closing(dialect.connect(writes=True)) as connection:
+        connection.execute("UPDATE server SET fence = 1")
+        prepare(dialect, 1 << 20)
+        there = log.stat().st_ino
+        for fence in (2, 3):
+            connection.execute("UPDATE server SET fence = ?", (fence,))
+            seen = subprocess.run([sys.executable, "-c", reader, path], check=True, capture_output=True, timeout=60)
+            assert seen.stdout == b"(%d,)\n" % fence
+            assert log.stat().st_ino == there
 
 
 async def test_prepared_again_with_rows(backend: Backend) -> None:

@@ -185,10 +185,11 @@ def _look_mysql(dialect: MySQL, max_body: int) -> int:
 
 def _prepare_sqlite(dialect: SQLite) -> None:
     versions = migrations(dialect.name)
-    # For nobody else to read, and so are the files that SQLite makes beside it. One that is there already is left as it is; what is wrong
-    # with the path SQLite says.
+    # For nobody else to read, and so are the files that SQLite makes beside it. What is wrong with the path SQLite says. One that is there
+    # already is not even opened: to close it would give up the locks that SQLite has on it for the other connections of this process (POSIX),
+    # and the next process that closes the file would take itself for the last one, and remove the log of what was written.
     with suppress(OSError):
-        os.close(os.open(dialect.settings.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(dialect.settings.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     with closing(dialect.connect(writes=True)) as connection:
         # Two daemons that start at once wait for each other here; and here, unlike in MySQL, all of it is one transaction.
         dialect.begin(connection)
