@@ -79,8 +79,9 @@ def test_new_connections_reach_another_server(tmp_path: Path, pair: Pair, comman
         assert data(daemon) == "only on the first"
         before = daemon.get(A4, ticket=pair.ticket).fence
         assert daemon.get(A4, key=LOCK).json["position"] == 1
-        proxy.target = pair.second.port
+        # First what may fail: from here on any new connection, also one that the daemon opens by itself, reaches the second server.
         readers = reading(pair.first, daemon)
+        proxy.target = pair.second.port
         for number in readers:
             pair.first.end_connection(number)
         if command is CARELESS:
