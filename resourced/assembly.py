@@ -36,7 +36,7 @@ from resourced.http.edge import Gate
 from resourced.http.fast.connection import FastSite
 from resourced.http.limits import EdgeLimits
 from resourced.http.site import ResourcedSite
-from resourced.locks.group_commit import Journal
+from resourced.locks.group_commit import GroupCommitJournal
 from resourced.locks.limits import Limits, Predecessor, Times
 from resourced.locks.listeners import Listeners
 from resourced.locks.manager import LockManager
@@ -98,7 +98,7 @@ class Locking:
     quotas: Quotas
     lease: LeaderLease
     feed: Feed
-    journal: Journal
+    journal: GroupCommitJournal
     pauses: Pauses
     locks: LockManager
     streams: Streams
@@ -128,7 +128,7 @@ def assemble_locking(config: Config, around: Surroundings, store: Store, metrics
         store = CachedStore(store, clock, lease)
     since = 0 if durable else ids_from(int(around.wall() * 1000))
     feed = Feed(clock, store, kept=config.events_keep > 0 and durable, since=since)
-    journal = Journal(
+    journal = GroupCommitJournal(
         clock,
         store,
         leadership_lost=around.leadership_lost,

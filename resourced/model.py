@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from resourced.wants import Card, JointRequest
 
 
-class Key(NamedTuple):
+class LockKey(NamedTuple):
     """What a lock is on: a selector of a resource, both by their exact names."""
 
     resource: str
@@ -100,7 +100,7 @@ class Place(NamedTuple):
     """
 
     seq: int
-    key: Key
+    key: LockKey
     ticket: str
     standing: Standing
     fence: int
@@ -123,7 +123,7 @@ class Write(NamedTuple):
     :ivar version: the id of the event that tells of it.
     """
 
-    key: Key
+    key: LockKey
     resource_id: str
     seq: int
     ticket: str
@@ -180,7 +180,7 @@ class Event(NamedTuple):
     id: int
     kind: EventKind
     at: int
-    key: Key
+    key: LockKey
     owner: str
     fence: int
     seconds: float
@@ -229,7 +229,7 @@ class Loss(NamedTuple):
     """
 
     event: int
-    key: Key
+    key: LockKey
     ticket: str
     key_name: str
 
@@ -255,7 +255,7 @@ class Step(NamedTuple):
 
     fence: int
     places: Sequence[Place]
-    gone: Sequence[tuple[int, Key]]
+    gone: Sequence[tuple[int, LockKey]]
     events: Sequence[Event]
     write: Write | None = None
     unannounced: int = 0
@@ -264,7 +264,7 @@ class Step(NamedTuple):
     forgotten: Sequence[int] = ()
     joints: Sequence[JointRequest] = ()
     joints_gone: Sequence[int] = ()
-    cards: Sequence[tuple[Key, Card | None]] = ()
+    cards: Sequence[tuple[LockKey, Card | None]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +299,7 @@ class Batch:
     forgotten: list[int] = field(default_factory=list)
     joints: list[JointRequest] = field(default_factory=list)
     joints_gone: list[int] = field(default_factory=list)
-    cards: dict[Key, Card | None] = field(default_factory=dict)
+    cards: dict[LockKey, Card | None] = field(default_factory=dict)
 
 
 class Term(NamedTuple):
@@ -343,7 +343,7 @@ class Snapshot(NamedTuple):
     losses: Sequence[Loss] = ()
     passed: int = 0
     joints: Sequence[JointRequest] = ()
-    cards: Mapping[Key, Card] = MappingProxyType({})
+    cards: Mapping[LockKey, Card] = MappingProxyType({})
 
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")

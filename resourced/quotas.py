@@ -8,7 +8,7 @@ from math import inf
 from typing import Final
 
 from resourced.errors import QuotaExceeded
-from resourced.model import Key
+from resourced.model import LockKey
 
 #: The words for quotas, in the key file, in answers and in metrics.
 MAX_LOCKS: Final = "max_locks"
@@ -68,16 +68,16 @@ class Tenant:
     def __init__(self, name: str, left: float, at: float) -> None:
         self.name = name
         self.held = self.waiting = self.streams = 0
-        self.queues: dict[Key, int] = {}
+        self.queues: dict[LockKey, int] = {}
         self.left = left
         self.at = at
 
-    def join(self, key: Key) -> None:
+    def join(self, key: LockKey) -> None:
         """Count one more ticket that waits for a lock."""
         self.waiting += 1
         self.queues[key] = self.queues.get(key, 0) + 1
 
-    def leave(self, key: Key) -> None:
+    def leave(self, key: LockKey) -> None:
         """Count a ticket no more that waited for a lock."""
         self.waiting -= 1
         self.queues[key] -= 1
@@ -132,7 +132,7 @@ class Quotas:
         if waiting >= self._quota(tenant.name).max_waiting:
             raise self._exceeded(MAX_WAITING, "As many tickets of this key wait as may.")
 
-    def check_wait(self, tenant: Tenant, key: Key) -> None:
+    def check_wait(self, tenant: Tenant, key: LockKey) -> None:
         """
         Let one more ticket of a name wait for a lock.
 

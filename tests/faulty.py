@@ -16,7 +16,7 @@ from resourced.assembly import assemble_locking
 from resourced.errors import EpochLost, StoreUnavailable
 from resourced.locks.limits import Limits, Times
 from resourced.metrics.collect import Metrics
-from resourced.model import Batch, Document, Event, Key, Mark, Place, Resource, Snapshot, Standing, Term, Weight
+from resourced.model import Batch, Document, Event, LockKey, Mark, Place, Resource, Snapshot, Standing, Term, Weight
 from resourced.testing import MemoryStore
 from resourced.usage import By, Use
 from tests.assembled import configured, surroundings
@@ -144,7 +144,7 @@ class FaultyStore:
         self._reach()
         return await self.disk.read(resource, selector)
 
-    async def events(self, key: Key, before: int, limit: int) -> list[Event]:
+    async def events(self, key: LockKey, before: int, limit: int) -> list[Event]:
         self._reach()
         return await self.disk.events(key, before, limit)
 

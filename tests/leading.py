@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resourced.locks.group_commit import Journal
+from resourced.locks.group_commit import GroupCommitJournal
 from resourced.model import Snapshot
 from resourced.storage.interface import Store
 
@@ -12,6 +12,6 @@ async def lead(store: Store) -> Snapshot:
     return await store.begin_term(await store.look())
 
 
-async def open_journal(journal: Journal, store: Store) -> None:
+async def open_journal(journal: GroupCommitJournal, store: Store) -> None:
     """Let a journal begin a term of its own."""
     await journal.open(await store.look())

@@ -14,7 +14,7 @@ import pytest
 import pytest_twisted
 
 from resourced.config import MySQLSettings, SQLiteSettings
-from resourced.model import Batch, Event, EventKind, Key, Place, Standing, Write
+from resourced.model import Batch, Event, EventKind, LockKey, Place, Standing, Write
 from resourced.storage.interface import Store
 from resourced.storage.sql.dialect import Dialect
 from resourced.storage.sql.direct.committer import DirectCommitter
@@ -233,11 +233,11 @@ async def any_backend_fixture(request: pytest.FixtureRequest, tmp_path: Path) ->
     await backend.close()
 
 
-KEY = Key("printer", "A4")
+KEY = LockKey("printer", "A4")
 
 
 def place(
-    seq: int, key: Key = KEY, *, fence: int = 0, standing: Standing = Standing.WAITING, since: int = 0, **rest: str
+    seq: int, key: LockKey = KEY, *, fence: int = 0, standing: Standing = Standing.WAITING, since: int = 0, **rest: str
 ) -> Place:
     """A place as the journal would make it; its ticket is told apart by ``seq``."""
     words = {"ticket": f"{seq:032x}", "owner": "someone", "idempotency_key": "", "key_name": "default"} | rest
@@ -246,7 +246,7 @@ def place(
     )
 
 
-def holder(seq: int, key: Key = KEY, *, fence: int) -> Place:
+def holder(seq: int, key: LockKey = KEY, *, fence: int) -> Place:
     return place(seq, key, fence=fence, standing=Standing.HOLDING)
 
 
@@ -255,7 +255,7 @@ def write(held: Place, resource_id: str, data: str | None, version: int = 0) -> 
     return Write(held.key, resource_id, held.seq, held.ticket, held.fence, data, version)
 
 
-def event(id_: int, kind: EventKind = EventKind.GRANT, key: Key = KEY) -> Event:
+def event(id_: int, kind: EventKind = EventKind.GRANT, key: LockKey = KEY) -> Event:
     return Event(id_, kind, 1_700_000_000_000 + id_, key, "someone", id_, 0.125 * id_)
 
 

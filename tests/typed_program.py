@@ -67,7 +67,7 @@ async def under_asyncio(client: Client) -> None:
 
 
 def in_a_thread() -> None:
-    with blocking.Client(["http://one", "http://two"], "key", owner="me", patience=5) as client:
+    with blocking.Client(["http://one", "http://two"], "key", owner="me", retry_timeout=5) as client:
         assert_type(client.create("printer", timeout=30), Definition)
         assert_type(client.resources("print", page=10), Iterator[Resource])
         assert_type(client.state("printer", "A4", limit=5), LockState)

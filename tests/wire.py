@@ -23,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from resourced.auth.keys import Identity
 from resourced.errors import EpochLost
 from resourced.http.site import ResourcedSite
-from resourced.model import Batch, Document, Event, Key, Resource, Snapshot, Term
+from resourced.model import Batch, Document, Event, LockKey, Resource, Snapshot, Term
 from resourced.testing import MemoryStore
 from tests.assembled import WRITE, configured, serve, surroundings
 from tests.daemon import STOCK
@@ -170,7 +170,7 @@ class FaultyStore(MemoryStore):
         await self._work("read")
         return await super().read(resource, selector)
 
-    async def events(self, key: Key, before: int, limit: int) -> list[Event]:
+    async def events(self, key: LockKey, before: int, limit: int) -> list[Event]:
         await self._work("events")
         return await super().events(key, before, limit)
 

@@ -45,7 +45,7 @@ from resourced.errors import (
 from resourced.http.routing import Segment
 from resourced.locks.manager import LockManager
 from resourced.locks.requests import Written
-from resourced.model import Breaker, Key, Resource
+from resourced.model import Breaker, LockKey, Resource
 from resourced.storage.interface import Store
 
 Handling = Callable[..., Coroutine[Any, Any, bytes]]
@@ -97,7 +97,7 @@ class Group:
                 yield (*rule, getattr(self, name))
 
 
-class Endpoint(NamedTuple):
+class RouteEndpoint(NamedTuple):
     """
     What answers a route.
 
@@ -143,7 +143,7 @@ class Routes(Group):
             if changes == self.locks.changes:
                 return found
 
-    async def write(self, key: Key, writing: Writing, data: str | None, identity: Identity) -> Written:
+    async def write(self, key: LockKey, writing: Writing, data: str | None, identity: Identity) -> Written:
         """
         Replace what is kept at a selector, as the holder of its lock.
 
@@ -186,11 +186,11 @@ class ResourceAPI:
         self.app.url_map.converters["name"] = Segment
         # An empty segment is no name, and must not be mended by a redirect.
         self.app.url_map.merge_slashes = False
-        self.endpoints: dict[str, Endpoint] = {}
+        self.endpoints: dict[str, RouteEndpoint] = {}
         for group in groups:
             for pattern, methods, handler in group.rules():
                 name = f"{type(group).__name__}.{handler.__name__}"
-                endpoint = self.endpoints[name] = Endpoint(_label(pattern), handler)
+                endpoint = self.endpoints[name] = RouteEndpoint(_label(pattern), handler)
                 self.app.route(pattern, methods=methods, endpoint=name)(_noting(endpoint))
         self.app.handle_errors(Exception)(cast(Any, self.failed))
 
@@ -219,7 +219,7 @@ def route(pattern: str, methods: list[str]) -> Callable[[Handler], Handler]:
     return register
 
 
-def _noting(endpoint: Endpoint) -> Handling:
+def _noting(endpoint: RouteEndpoint) -> Handling:
     @wraps(endpoint.handler)
     def handle(request: Request, **names: str) -> Coroutine[Any, Any, bytes]:
         add_log_fields(request, route=endpoint.label, **names)

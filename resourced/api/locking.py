@@ -47,7 +47,7 @@ from resourced.deferreds import Shared
 from resourced.errors import DataNotFound, StoreUnavailable
 from resourced.locks.manager import LockManager, Reader
 from resourced.locks.requests import Acquired, LockRequest, Queued
-from resourced.model import Breaker, Key, Resource, etag_of
+from resourced.model import Breaker, LockKey, Resource, etag_of
 from resourced.storage.interface import Store
 
 #: For how many seconds the server is not well after a write that the store did not take, if all else is as it should be.
@@ -177,7 +177,7 @@ class Published(Routes):
         identity.allow(Permission.LOCK)
         return Breaker(identity.name, owner_of(request) or identity.name, reason)
 
-    async def _read(self, request: Request, key: Key, *, raw: bool) -> bytes:
+    async def _read(self, request: Request, key: LockKey, *, raw: bool) -> bytes:
         """Read without the lock."""
         unless = unless_of(request)
         read = await self.store.read(await self.find(key.resource), key.selector)
@@ -187,7 +187,7 @@ class Published(Routes):
         return done(request, 304)
 
     def _acquire(
-        self, request: Request, key: Key, resource: Resource, identity: Identity, read: Reader | None = None
+        self, request: Request, key: LockKey, resource: Resource, identity: Identity, read: Reader | None = None
     ) -> Awaitable[Acquired | Queued]:
         """Take or keep the lock as a request wishes."""
         ticket = header(request, b"x-ticket")

@@ -14,7 +14,7 @@ from resourced import jsontext
 from resourced.api.etags import Precondition, precondition
 from resourced.auth.keys import key_of
 from resourced.errors import BadRequest, TicketRequired
-from resourced.model import Key, valid_name
+from resourced.model import LockKey, valid_name
 
 #: The highest number of any kind that the store can keep.
 HIGHEST = 2**63 - 1
@@ -296,13 +296,13 @@ def resource_named(name: str) -> str:
 
 
 @lru_cache(4096)
-def named(resource: str, selector: str) -> Key:
+def named(resource: str, selector: str) -> LockKey:
     """
     Return what a path names.
 
     :raises BadRequest: one of the names cannot be one.
     """
-    return Key(checked_name("resource", resource), checked_name("selector", selector))
+    return LockKey(checked_name("resource", resource), checked_name("selector", selector))
 
 
 def checked_name(kind: str, name: str) -> str:

@@ -27,7 +27,7 @@ from resourced.auth.keys import Identity, Keys, Permission
 from resourced.errors import DataNotFound, OtherGroup
 from resourced.locks.joints import Got, JointAsk, JointQueued
 from resourced.locks.manager import LockManager
-from resourced.model import Key, Resource
+from resourced.model import LockKey, Resource
 from resourced.storage.interface import Store
 from resourced.wants import Want
 
@@ -158,7 +158,7 @@ class Pooling(Routes):
             )
         return found
 
-    async def _read(self, resources: dict[str, Resource], keys: Sequence[Key]) -> list[str | None]:
+    async def _read(self, resources: dict[str, Resource], keys: Sequence[LockKey]) -> list[str | None]:
         """Read what is kept at some selectors, in their order."""
         known = dict(resources)
         for key in keys:

@@ -12,7 +12,7 @@ from resourced.cli.output import emit_json, emit_table, say
 from resourced.cli.process import CliProcess
 from resourced.cli.status import Status
 from resourced.client import Definition
-from resourced.model import Key
+from resourced.model import LockKey
 
 
 @click.command()
@@ -74,7 +74,7 @@ def _print_definition(options: CommonOptions, resource: Definition) -> None:
 @click.option("--reason", default="", metavar="TEXT", help="Why, for the history.")
 @common_options
 @click.pass_obj
-def break_command(options: CommonOptions, lock: Key, fence: int | None, reason: str) -> NoReturn:
+def break_command(options: CommonOptions, lock: LockKey, fence: int | None, reason: str) -> NoReturn:
     """Take a lock from its holder; the next in the queue has it then."""
 
     async def work(process: CliProcess) -> int:

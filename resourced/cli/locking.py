@@ -20,10 +20,10 @@ from resourced.cli.process import CliProcess
 from resourced.cli.status import Status
 from resourced.cli.waiting import Waits
 from resourced.client import Held, Holder, LockLost, NotAcquired, NotFound, Waiting
-from resourced.model import Key
+from resourced.model import LockKey
 
 #: Seconds to go on trying while no server answers, for what may wait for long anyway.
-PATIENT = 60.0
+RETRY_TIMEOUT = 60.0
 
 wait_option = click.option(
     "--wait", type=SECONDS, metavar="SECONDS", help="How long to wait for the lock; 0 to try once. [default: forever]"
@@ -35,7 +35,7 @@ ticket_option = click.option(
 )
 
 
-def ticket_of(options: CommonOptions, key: Key, given: str) -> str:
+def ticket_of(options: CommonOptions, key: LockKey, given: str) -> str:
     """Return the ticket that is to be used: the one that was given, or that of a ``run`` which this is part of."""
     if given:
         return given
@@ -48,7 +48,7 @@ def ticket_of(options: CommonOptions, key: Key, given: str) -> str:
 async def acquire(
     process: CliProcess,
     around: Around,
-    key: Key,
+    key: LockKey,
     wait: float | None,
     ticket: str = "",
     *,
@@ -95,7 +95,7 @@ async def acquire(
 @click.option("--ticket", default="", help="A lock that you have, to renew it.")
 @common_options
 @click.pass_obj
-def lock_command(options: CommonOptions, lock: Key, wait: float | None, ticket: str) -> NoReturn:
+def lock_command(options: CommonOptions, lock: LockKey, wait: float | None, ticket: str) -> NoReturn:
     """
     Take a lock and keep it.
 
@@ -125,7 +125,7 @@ def lock_command(options: CommonOptions, lock: Key, wait: float | None, ticket: 
             raise
         return Status.OK
 
-    options.perform(work, PATIENT)
+    options.perform(work, RETRY_TIMEOUT)
 
 
 @click.command()
@@ -133,7 +133,7 @@ def lock_command(options: CommonOptions, lock: Key, wait: float | None, ticket: 
 @ticket_option
 @common_options
 @click.pass_obj
-def unlock(options: CommonOptions, lock: Key, ticket: str) -> NoReturn:
+def unlock(options: CommonOptions, lock: LockKey, ticket: str) -> NoReturn:
     """Let go of a lock. That it was lost before is status 79."""
     used = ticket_of(options, lock, ticket)
     if not used:
@@ -172,7 +172,7 @@ class _WithValue(click.Command):
 @common_options
 @click.pass_obj
 def put(
-    options: CommonOptions, lock: Key, value: str | None, file: str | None, wait: float | None, ticket: str
+    options: CommonOptions, lock: LockKey, value: str | None, file: str | None, wait: float | None, ticket: str
 ) -> NoReturn:
     """
     Write a JSON text: VALUE, or what a file has in it, or else stdin.
@@ -217,7 +217,7 @@ def put(
 @ticket_option
 @common_options
 @click.pass_obj
-def rm(options: CommonOptions, what: Key, wait: float | None, ticket: str) -> NoReturn:
+def rm(options: CommonOptions, what: LockKey, wait: float | None, ticket: str) -> NoReturn:
     """
     Delete the data of a selector, or a whole resource that nobody holds anything of.
 

@@ -16,7 +16,7 @@ from resourced.cli.output import clock_time, emit, emit_json, emit_table, escape
 from resourced.cli.process import CliProcess
 from resourced.cli.status import Status
 from resourced.client import Client, Event, Gap, LockState
-from resourced.model import Key
+from resourced.model import LockKey
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ async def first(found: AsyncIterator[T], limit: int | None) -> list[T]:
     return taken
 
 
-async def whole_state(client: Client, lock: Key, limit: int | None, page: int = PAGE) -> LockState:
+async def whole_state(client: Client, lock: LockKey, limit: int | None, page: int = PAGE) -> LockState:
     """
     Tell how a lock stands, with all who wait for it, or so many of them.
 
@@ -57,7 +57,7 @@ async def whole_state(client: Client, lock: Key, limit: int | None, page: int = 
 @click.argument("lock", type=LOCK)
 @common_options
 @click.pass_obj
-def get(options: CommonOptions, lock: Key) -> NoReturn:
+def get(options: CommonOptions, lock: LockKey) -> NoReturn:
     """Print the JSON text of a selector, without locking it."""
 
     async def work(process: CliProcess) -> int:
@@ -109,7 +109,7 @@ def ls(options: CommonOptions, resource: str | None, prefix: str, limit: int | N
 @limit_option
 @common_options
 @click.pass_obj
-def show(options: CommonOptions, lock: Key, limit: int | None) -> NoReturn:
+def show(options: CommonOptions, lock: LockKey, limit: int | None) -> NoReturn:
     """Show who holds a lock and who waits for it."""
 
     async def work(process: CliProcess) -> int:
@@ -138,7 +138,7 @@ def show(options: CommonOptions, lock: Key, limit: int | None) -> NoReturn:
 )
 @common_options
 @click.pass_obj
-def events(options: CommonOptions, lock: Key, before: int | None, limit: int) -> NoReturn:
+def events(options: CommonOptions, lock: LockKey, before: int | None, limit: int) -> NoReturn:
     """Tell what happened to a lock and its data, the latest first."""
 
     async def work(process: CliProcess) -> int:
@@ -159,7 +159,7 @@ def events(options: CommonOptions, lock: Key, before: int | None, limit: int) ->
 @click.option("--after", type=int, metavar="ID", help="Begin after this event. [default: now]")
 @common_options
 @click.pass_obj
-def watch(options: CommonOptions, what: Key | None, prefix: str, after: int | None) -> NoReturn:
+def watch(options: CommonOptions, what: LockKey | None, prefix: str, after: int | None) -> NoReturn:
     """Follow what happens: everywhere, to a resource, or to one lock; with -o json in a line for each event."""
     if what and prefix:
         raise click.UsageError("It takes a resource or a --prefix, not both.")
@@ -176,7 +176,7 @@ def watch(options: CommonOptions, what: Key | None, prefix: str, after: int | No
     options.perform(work)
 
 
-def _is_of(event: Event, what: Key) -> bool:
+def _is_of(event: Event, what: LockKey) -> bool:
     return event.resource == what.resource and what.selector in {"", event.selector}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote
 
-from resourced.model import Key, valid_name
+from resourced.model import LockKey, valid_name
 
 
 def parse_name(argument: str) -> str:
@@ -31,7 +31,7 @@ def parse_name(argument: str) -> str:
     return name
 
 
-def parse_lock(argument: str) -> Key:
+def parse_lock(argument: str) -> LockKey:
     """
     Return what a lock is on.
 
@@ -40,16 +40,16 @@ def parse_lock(argument: str) -> Key:
     resource, slash, selector = argument.partition("/")
     if not slash:
         raise ValueError("It takes RESOURCE/SELECTOR, such as printer/A4.")
-    return Key(parse_name(resource), parse_name(selector))
+    return LockKey(parse_name(resource), parse_name(selector))
 
 
-def parse_either(argument: str) -> Key:
+def parse_either(argument: str) -> LockKey:
     """
     Return what a lock is on, or only a resource, with an empty selector.
 
     :raises ValueError: the argument is neither; with a sentence.
     """
-    return parse_lock(argument) if "/" in argument else Key(parse_name(argument), "")
+    return parse_lock(argument) if "/" in argument else LockKey(parse_name(argument), "")
 
 
 def write_name(name: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Final
 
 from resourced.client import Client, ClientError, Held, NotFound
-from resourced.model import Key
+from resourced.model import LockKey
 
 VARIABLE: Final = "RESOURCED_LOCKS"
 
@@ -35,9 +35,9 @@ class Outer:
     fence: int
 
     @property
-    def key(self) -> Key:
+    def key(self) -> LockKey:
         """What is locked."""
-        return Key(self.resource, self.selector)
+        return LockKey(self.resource, self.selector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Around:
     urls: tuple[str, ...]
     locks: tuple[Outer, ...] = ()
 
-    def at(self, key: Key) -> Outer | None:
+    def at(self, key: LockKey) -> Outer | None:
         """Return the innermost lock on something at these servers."""
         return next((outer for outer in reversed(self._here) if outer.key == key), None)
 

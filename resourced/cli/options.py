@@ -27,14 +27,14 @@ class CommonOptions:
     """
     The common options, as they were given before the command or after it.
 
-    :ivar patience: seconds, or None for what suits the command.
+    :ivar retry_timeout: seconds, or None for what suits the command.
     """
 
     url: tuple[str, ...] = ()
     key: str = ""
     owner: str = ""
     config: str = ""
-    patience: float | None = None
+    retry_timeout: float | None = None
     output: str = "table"
     quiet: bool = False
 
@@ -43,11 +43,11 @@ class CommonOptions:
         """Whether the results are to be JSON."""
         return self.output == "json"
 
-    def perform(self, work: Callable[[CliProcess], Coroutine[Any, Any, int]], patience: float = 5.0) -> NoReturn:
+    def perform(self, work: Callable[[CliProcess], Coroutine[Any, Any, int]], retry_timeout: float = 5.0) -> NoReturn:
         """
         Do work with a client, and end with its status.
 
-        :param patience: seconds to go on trying while no server answers, if the user does not say.
+        :param retry_timeout: seconds to go on trying while no server answers, if the user does not say.
         :raises ConfigurationError: something in the settings is missing or wrong.
         """
         settings = self._settings
@@ -55,7 +55,7 @@ class CommonOptions:
             say(settings.warning)
         if not settings.owner:
             settings = replace(settings, owner=_who())
-        perform(settings, patience if self.patience is None else self.patience, work, quiet=self.quiet)
+        perform(settings, retry_timeout if self.retry_timeout is None else self.retry_timeout, work, quiet=self.quiet)
 
     @cached_property
     def around(self) -> Around:
@@ -97,7 +97,7 @@ def _parse_seconds(argument: str) -> float:
     return float(argument)
 
 
-#: The types of arguments: a name; a ``Key``; either, as a ``Key`` whose selector may be empty; and seconds, also in parts.
+#: The types of arguments: a name; a ``LockKey``; either, as a ``LockKey`` whose selector may be empty; and seconds, also in parts.
 RESOURCE: Final = _Argument("resource", names.parse_name)
 LOCK: Final = _Argument("resource/selector", names.parse_lock)
 RESOURCE_OR_LOCK: Final = _Argument("resource[/selector]", names.parse_either)
@@ -127,7 +127,7 @@ _COMMON: Final = (
     _option("--key", help="The API key. ps shows it: prefer the variable, or the file. [RESOURCED_KEY]"),
     _option("--owner", metavar="TEXT", help="Who you are, for people who look at locks. [RESOURCED_OWNER]"),
     _option("--config", metavar="FILE", help="The file of settings, if not ~/.config/resourced/ctl.toml."),
-    _option("--patience", type=SECONDS, metavar="SECONDS", help="How long to go on trying if no server answers."),
+    _option("--retry-timeout", type=SECONDS, metavar="SECONDS", help="How long to go on trying if no server answers."),
     _option("-q", "--quiet", is_flag=True, default=None, help="Say nothing of a wait, nor that it was in vain."),
     _option("-o", "--output", type=click.Choice(["table", "json"]), help="How results are printed."),
 )

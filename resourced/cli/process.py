@@ -88,12 +88,12 @@ class CliProcess:
 
 
 def perform(
-    settings: Settings, patience: float, work: Callable[[CliProcess], Coroutine[Any, Any, int]], *, quiet: bool
+    settings: Settings, retry_timeout: float, work: Callable[[CliProcess], Coroutine[Any, Any, int]], *, quiet: bool
 ) -> NoReturn:
     """
     Do work in the reactor, and end the process with the status that it returns, or that its error stands for.
 
-    :param patience: seconds to go on trying while no server answers.
+    :param retry_timeout: seconds to go on trying while no server answers.
     :param quiet: tell nothing of a wait.
     """
     ignored = frozenset(int(n) for n in signal.valid_signals() if signal.getsignal(n) is signal.SIG_IGN)
@@ -107,7 +107,7 @@ def perform(
         # The reactor sets handlers of its own when it starts.
         await running
         poll = _POLL_SEEN if os.isatty(2) else _POLL
-        client = Client(settings.urls, settings.key, owner=settings.owner, patience=patience, poll=poll)
+        client = Client(settings.urls, settings.key, owner=settings.owner, retry_timeout=retry_timeout, poll=poll)
         async with client.using(reactor=reactor):
             raise SystemExit(await CliProcess(reactor, client, ignored, quiet=quiet).finish(work))
 

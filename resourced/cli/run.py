@@ -15,7 +15,7 @@ import click
 from twisted.internet.defer import Deferred, DeferredList
 
 from resourced.cli.job import Job
-from resourced.cli.locking import PATIENT, acquire, wait_option
+from resourced.cli.locking import RETRY_TIMEOUT, acquire, wait_option
 from resourced.cli.names import write_lock
 from resourced.cli.nesting import Around
 from resourced.cli.options import LOCK, SECONDS, CommonOptions, common_options
@@ -27,7 +27,7 @@ from resourced.cli.suspend import Wakes
 from resourced.client import ClientError, Conflict, Held, LockLost, NotFound
 from resourced.client.held import RELEASED
 from resourced.clock import elapsed
-from resourced.model import Key
+from resourced.model import LockKey
 
 #: The longest variable that Linux gives to a program, with its name and its end.
 _LONGEST_VARIABLE: Final = 128 * 1024
@@ -87,7 +87,7 @@ class _WithCommand(click.Command):
 @click.pass_obj
 def run(
     options: CommonOptions,
-    lock: Key,
+    lock: LockKey,
     wait: float | None,
     grace: float,
     create: bool,
@@ -125,7 +125,7 @@ def run(
             say(f"{write_lock(*lock)} could not be let go of, and ends with its lease. {error.sentence}")
         return status
 
-    options.perform(work, PATIENT)
+    options.perform(work, RETRY_TIMEOUT)
 
 
 def why_not(name: str) -> OSError | None:
@@ -148,7 +148,7 @@ def _cannot_run(name: str, why: OSError) -> Status:
     return Status.CANNOT_RUN
 
 
-async def _enter(process: CliProcess, around: Around, key: Key) -> Held | None:
+async def _enter(process: CliProcess, around: Around, key: LockKey) -> Held | None:
     """Return the lock if it is held around this process already, and goes on to be so afterwards; else nothing."""
     outer = around.at(key)
     if outer is None:
@@ -160,7 +160,7 @@ async def _enter(process: CliProcess, around: Around, key: Key) -> Held | None:
 
 
 async def _acquire(
-    process: CliProcess, around: Around, key: Key, wait: float | None, *, create: bool, lease: int, priority: int
+    process: CliProcess, around: Around, key: LockKey, wait: float | None, *, create: bool, lease: int, priority: int
 ) -> Held:
     try:
         return await acquire(process, around, key, wait, creates="say --create.", lease=lease, priority=priority)

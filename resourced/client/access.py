@@ -18,7 +18,7 @@ class Access:
         *,
         owner: str = "",
         timeout: float = 10.0,
-        patience: float = 60.0,
+        retry_timeout: float = 60.0,
         poll: float = 25.0,
     ) -> None:
         """
@@ -28,7 +28,7 @@ class Access:
         :param key: the API key.
         :param owner: who this is, for people who look at locks: at most 255 printable characters. Without it, the name of the key.
         :param timeout: seconds that a server may take to answer, beside what it was asked to wait.
-        :param patience: seconds to go on trying while no server answers.
+        :param retry_timeout: seconds to go on trying while no server answers.
         :param poll: seconds that a server is asked to wait for a lock in one request; it may let a request wait less.
         :raises ValueError: it is no URL of a server.
         """
@@ -38,7 +38,7 @@ class Access:
         self._key = key
         self._owner = owner
         self._timeout = timeout
-        self._patience = patience
+        self._retry_timeout = retry_timeout
         self._poll = poll
         # What a client has in each place where it is used, such as a thread.
         self._places: dict[Any, Any] = {}

@@ -35,7 +35,7 @@ class Client(RunningClient):
     """
     A client of one store, which may have several servers.
 
-    A request is repeated until a server gives a usable answer, or ``patience`` is at its end. It goes to each of the servers in turn, with
+    A request is repeated until a server gives a usable answer, or ``retry_timeout`` is at its end. It goes to each of the servers in turn, with
     growing pauses. Each method raises one of the errors of ``resourced.client.errors`` and no other; their names
     are given here only where they mean something particular.
     """

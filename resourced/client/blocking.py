@@ -249,7 +249,7 @@ class Client(Access):
             self._key,
             owner=self._owner,
             timeout=self._timeout,
-            patience=self._patience,
+            retry_timeout=self._retry_timeout,
             poll=self._poll,
         ).using(reactor=thread.reactor)
         return thread, self._places.setdefault(thread, made)

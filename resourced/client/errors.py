@@ -25,7 +25,7 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """No server gave a usable answer for as long as the client had patience; what was asked may have been done or not."""
+    """No server gave a usable answer until ``retry_timeout`` was over; what was asked may have been done or not."""
 
     code = "unreachable"
 

@@ -179,7 +179,7 @@ class Held:
             answer = await self._requests.say("POST", "/unlock")
             # After a try whose answer was lost it may have been let go of already.
             if not answer.repeated and answer.fields.get("unlocked") is not True:
-                if await self._requests.was_released(patience=0):
+                if await self._requests.was_released(retry_timeout=0):
                     raise self._released()
                 raise self._lose("was not held any more when it was to be let go of.")
 
@@ -305,7 +305,7 @@ class Held:
             return
         # Somebody has let go of the lock with its ticket, which this request has put into the queue again.
         self._requests.let_go()
-        if await self._requests.was_released(patience=0):
+        if await self._requests.was_released(retry_timeout=0):
             self._released()
         else:
             self._lose(_refused(answer), answer.code)

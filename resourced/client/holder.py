@@ -69,13 +69,13 @@ class HolderRequests:
     def let_go(self, timeout: float = inf) -> None:
         """Give the lock up, without waiting for that; each server is asked once."""
         asking = self._servers.ask(
-            "POST", f"{self.path}/unlock", headers={"x-ticket": self._grant.ticket}, patience=0, timeout=timeout
+            "POST", f"{self.path}/unlock", headers={"x-ticket": self._grant.ticket}, retry_timeout=0, timeout=timeout
         )
         self._servers.aside(self.path, asking)
 
-    async def was_released(self, patience: float = inf) -> bool:
+    async def was_released(self, retry_timeout: float = inf) -> bool:
         """Tell from the history whether the lock was let go of with its ticket."""
-        return await was_released(self._servers, self._grant, patience)
+        return await was_released(self._servers, self._grant, retry_timeout)
 
     def hurry(self) -> None:
         self.hurrying = True

@@ -275,11 +275,13 @@ class Lock:
                     f"{self._path}/lock",
                     headers={"idempotency-key": self._key, "prefer": "wait=0"},
                     accept=(410,),
-                    patience=0,
+                    retry_timeout=0,
                 )
                 self._ticket = answer.header("x-ticket")
             if self._ticket:
-                await self._servers.ask("POST", f"{self._path}/unlock", headers={"x-ticket": self._ticket}, patience=0)
+                await self._servers.ask(
+                    "POST", f"{self._path}/unlock", headers={"x-ticket": self._ticket}, retry_timeout=0
+                )
         except ClientError:
             # It lapses by itself.
             return

@@ -57,13 +57,13 @@ def once_more(reason: LockLost) -> LockLost:
     return LockLost(reason.sentence, reason.code, reason.resource, reason.selector, reason.fence)
 
 
-async def was_released(servers: Servers, grant: Grant, patience: float = inf) -> bool:
+async def was_released(servers: Servers, grant: Grant, retry_timeout: float = inf) -> bool:
     """Tell from the history whether a lock was let go of with its ticket; if it does not say, it was not."""
     before: int | None = None
     while True:
         try:
             target = path(grant.resource, grant.selector, end="events", before=before)
-            page = await servers.ask("GET", target, patience=patience)
+            page = await servers.ask("GET", target, retry_timeout=retry_timeout)
             events = [take(Event, fields) for fields in page.items("events")]
         except ClientError:
             return False

@@ -78,7 +78,9 @@ class RunningClient(Access):
             sender = means.treq or connections
             assert sender is not None  # noqa: S101 - it is one or the other
             wire = Wire(reactor, sender, {"x-api-key": self._key, "accept": "application/json"}, means.seconds)
-            servers = Servers(self._urls, wire, reactor, means.seconds, timeout=self._timeout, patience=self._patience)
+            servers = Servers(
+                self._urls, wire, reactor, means.seconds, timeout=self._timeout, retry_timeout=self._retry_timeout
+            )
             here = _Here(reactor, servers, connections)
             self._places = {place: here}
         return here

@@ -132,7 +132,7 @@ class Servers:
 
     :param urls: at least one, as ``base`` returns it.
     :param timeout: seconds that one may take to answer, beside what it was asked to wait.
-    :param patience: seconds to go on trying while none answers.
+    :param retry_timeout: seconds to go on trying while none answers.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Servers:
         seconds: Callable[[], float],
         *,
         timeout: float,
-        patience: float,
+        retry_timeout: float,
     ) -> None:
         self._urls = list(urls)
         self._current = 0
@@ -151,7 +151,7 @@ class Servers:
         self._reactor = reactor
         self.seconds = seconds
         self.timeout = timeout
-        self.patience = patience
+        self.retry_timeout = retry_timeout
         # What is done aside, each with the path that it is about.
         self._errands: dict[Deferred[object], str] = {}
 
@@ -216,7 +216,7 @@ class Servers:
         repeatable: bool = True,
         wait: float = 0.0,
         timeout: float = inf,
-        patience: float = inf,
+        retry_timeout: float = inf,
         pause: float = LONGEST_PAUSE,
         until: float = inf,
         trouble: Callable[[str], object] = lambda _: None,
@@ -227,13 +227,13 @@ class Servers:
         :param accept: statuses, beside those below 300, that are no errors.
         :param repeatable: whether to ask again when an earlier try may have been done.
         :param wait: seconds that the server is to wait if there is nothing to tell.
-        :param timeout: seconds that it may take beside that, if less than it may anyway; the same for ``patience``.
+        :param timeout: seconds that it may take beside that, if less than it may anyway; the same for ``retry_timeout``.
         :param pause: the longest pause between tries, in seconds, if the server does not ask for a longer one.
         :param until: when to give up in any case, by ``seconds()``. Each server is asked once all the same.
         :param trouble: told in a sentence why there was no answer, each time.
         :raises ClientError: the one that the answer stands for, or ``Unreachable``.
         """
-        timeout, patience = min(timeout, self.timeout), min(patience, self.patience)
+        timeout, retry_timeout = min(timeout, self.timeout), min(retry_timeout, self.retry_timeout)
         repeated, tries, end, backoff, longest, strangers = False, 0, inf, self.backoff(pause), 0.0, 0
         while True:
             asked = self._current
@@ -252,7 +252,7 @@ class Servers:
                     raise Unreachable(f"{away.sentence} It may have been done all the same.", "unclear") from away
                 if self._current == asked:
                     self._current = (asked + 1) % len(self._urls)
-                end = min(end, self.seconds() + patience, until)
+                end = min(end, self.seconds() + retry_timeout, until)
                 trouble(away.sentence)
                 tries += 1
                 longest = max(longest, away.pause)

@@ -131,7 +131,7 @@ class Watch:
     A connection that is lost is made again, after the last event that was seen. Where the server cannot do that without
     leaving some out, there is a ``Gap`` in the place of these.
 
-    :raises Unreachable: no server had a stream for as long as the client has patience.
+    :raises Unreachable: no server had a stream until ``retry_timeout`` is over.
     """
 
     def __init__(self, servers: Servers, reactor: IReactorTime, prefix: str, after: int | None) -> None:
@@ -176,7 +176,7 @@ class Watch:
             try:
                 response = await self._servers.stream(self._target, headers)
             except Away as away:
-                end = min(end, self._servers.seconds() + self._servers.patience)
+                end = min(end, self._servers.seconds() + self._servers.retry_timeout)
                 left = end - self._servers.seconds()
                 if left <= 0:
                     raise Unreachable(away.sentence) from away

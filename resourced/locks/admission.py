@@ -15,7 +15,7 @@ from resourced.locks.limits import Limits
 from resourced.locks.places import Places
 from resourced.locks.queue import Entry, LockQueue, Ticket
 from resourced.locks.requests import LockRequest
-from resourced.model import EXPIRY, Key, Loss
+from resourced.model import EXPIRY, LockKey, Loss
 from resourced.quotas import Quotas, Tenant
 
 #: What the name of a ticket looks like.
@@ -60,7 +60,7 @@ class Admission:
             return ticket
         return self._tickets.issue(key, request.idempotency_key, key_name, lambda name: self._losses.find(key, name))
 
-    def refuse_deadlock(self, key: Key, entry: Entry | None, held: Collection[Entry]) -> None:
+    def refuse_deadlock(self, key: LockKey, entry: Entry | None, held: Collection[Entry]) -> None:
         """
         Let nobody wait who would wait for itself, and give up the place that it may have already.
 
@@ -81,7 +81,7 @@ class Admission:
                 "To wait for this lock would be a deadlock: it will not be free before this client lets go of another one."
             )
 
-    def _sent(self, key: Key, name: str, key_name: str) -> Ticket:
+    def _sent(self, key: LockKey, name: str, key_name: str) -> Ticket:
         """
         Find a ticket by the name that a client has sent; one that nobody knows may be used under that name.
 
@@ -109,7 +109,9 @@ class Admission:
             )
         return ticket or Ticket(name, key.resource, key_name=key_name)
 
-    def _check_room(self, queue: LockQueue | None, ticket: Ticket, tenant: Tenant, key: Key, *, waits: bool) -> None:
+    def _check_room(
+        self, queue: LockQueue | None, ticket: Ticket, tenant: Tenant, key: LockKey, *, waits: bool
+    ) -> None:
         """Let a ticket have one more place, if all, its key and itself do not have too many."""
         self._quotas.check_places(len(ticket.entries))
         if queue is None:
@@ -135,7 +137,7 @@ class Admission:
         if key.resource in self.sealed:
             raise StoreUnavailable("This resource is being removed. Try again.")
         queue = self._queues.by_key.get(key)
-        left = None if queue is None else queue.left_behind(ticket.key_name, request.origin)
+        left = None if queue is None else queue.unclaimed_by(ticket.key_name, request.origin)
         tenant = self._quotas.tenant(ticket.key_name)
         unit = self._units.unit(key)
         if left is None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sortedcontainers import SortedSet
 
-from resourced.model import Key
+from resourced.model import LockKey
 from resourced.wants import Card
 
 
@@ -14,14 +14,14 @@ class Cards:
     """What is known of units beside who has them."""
 
     def __init__(self) -> None:
-        self._cards: dict[Key, Card] = {}
+        self._cards: dict[LockKey, Card] = {}
         self._selectors: dict[str, SortedSet[str]] = {}
 
-    def get(self, key: Key) -> Card | None:
+    def get(self, key: LockKey) -> Card | None:
         """Return the card of a selector, if it has one."""
         return self._cards.get(key)
 
-    def put(self, key: Key, card: Card | None) -> None:
+    def put(self, key: LockKey, card: Card | None) -> None:
         """Let a selector have a card, or none any more."""
         if card is not None:
             if key not in self._cards:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 
-from resourced.model import WRITE, Batch, Event, Key, Loss, Place, Resource, Step, Write
+from resourced.model import WRITE, Batch, Event, LockKey, Loss, Place, Resource, Step, Write
 from resourced.wants import Card, JointRequest
 
 
@@ -22,7 +22,7 @@ class CommitGroup:
 
     number: int
     places: dict[int, Place] = field(default_factory=dict)
-    gone: dict[int, Key] = field(default_factory=dict)
+    gone: dict[int, LockKey] = field(default_factory=dict)
     writes: list[Write] = field(default_factory=list)
     removed: list[Resource] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -33,7 +33,7 @@ class CommitGroup:
     forgotten: list[int] = field(default_factory=list)
     joints: dict[int, JointRequest] = field(default_factory=dict)
     joints_gone: dict[int, None] = field(default_factory=dict)
-    cards: dict[Key, Card | None] = field(default_factory=dict)
+    cards: dict[LockKey, Card | None] = field(default_factory=dict)
     began: float = 0.0
 
     @property
@@ -52,7 +52,7 @@ class CommitGroup:
         singles = len(self.places) + len(self.gone) + len(self.writes) + len(self.removed)
         return singles + len(self.joints) + len(self.joints_gone) + len(self.cards)
 
-    def keys(self) -> set[Key] | None:
+    def keys(self) -> set[LockKey] | None:
         """Return the locks that it is about; nothing if it may be about any."""
         if self.pooled or self.removed:
             return None
@@ -150,7 +150,7 @@ class Doubt:
     __slots__ = ("keys", "unannounced")
 
     def __init__(self) -> None:
-        self.keys: set[Key] | None = None
+        self.keys: set[LockKey] | None = None
         self.unannounced: set[int] = set()
 
     def add(self, failed: CommitGroup, gathered: CommitGroup) -> None:
@@ -160,7 +160,7 @@ class Doubt:
             keys, later = failed.keys(), gathered.keys()
             self.keys = None if keys is None or later is None else keys | later
 
-    def take(self) -> set[Key] | None:
+    def take(self) -> set[LockKey] | None:
         """Return the locks that were in doubt, now that the store says what it knows."""
         keys, self.keys = self.keys, set()
         return keys

@@ -12,7 +12,7 @@ from resourced.locks.journal import Journal
 from resourced.locks.queue import Entry
 from resourced.locks.requests import Grant, LockRequest, Queued
 from resourced.locks.table import LockTable, store_in_doubt
-from resourced.model import Key
+from resourced.model import LockKey
 
 
 class Grants:
@@ -84,7 +84,7 @@ class Grants:
             raise store_in_doubt()
         return None
 
-    def confirm(self, key: Key, grant: Grant) -> float:
+    def confirm(self, key: LockKey, grant: Grant) -> float:
         """
         Start the lease of a lock anew, just before its client is told that it holds it.
 
@@ -95,7 +95,7 @@ class Grants:
         self._journal.check()
         return self._table.confirm(self._still_held(key, grant))
 
-    async def leave_unclaimed(self, key: Key, grant: Grant) -> float:
+    async def leave_unclaimed(self, key: LockKey, grant: Grant) -> float:
         """
         Keep a lock only until the claim window ends, unless its ticket is used by then, or its client asks again without it.
 
@@ -114,7 +114,7 @@ class Grants:
         entry.ticket.origin = grant.origin
         return self._table.renew(entry, claimed=False)
 
-    def _still_held(self, key: Key, grant: Grant) -> Entry:
+    def _still_held(self, key: LockKey, grant: Grant) -> Entry:
         entry = self._table.find(key, grant.ticket, grant.key_name)
         if entry is not None and entry.queue.in_doubt:
             raise store_in_doubt()

@@ -54,7 +54,7 @@ log = Logger()
 PAUSE = 0.25
 
 
-class Journal:
+class GroupCommitJournal:
     """
     Keeps what a follower decides, and has it look again after a failure.
 
@@ -181,7 +181,7 @@ class Journal:
             group.began = self._lease.now()
             self._lose(group, unavailable())
         elif self._committing is None and self.durable:
-            self._followed.distrust(None)
+            self._followed.invalidate(None)
         # The end of a commit under way matters, not what becomes of it.
 
     def append(self, step: Step) -> int:
@@ -286,7 +286,7 @@ class Journal:
         self._committing = None
         if self.durable:
             self._doubt.add(group, follows)
-            self._followed.distrust(self._doubt.keys)
+            self._followed.invalidate(self._doubt.keys)
         else:
             # What has happened to locks in memory has happened all the same.
             self.listeners.tell([event for event in (*group.events, *follows.events) if event.kind is not WRITE])

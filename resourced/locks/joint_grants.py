@@ -14,10 +14,10 @@ from resourced.locks.joints import Got, Joint, JointAsk, JointQueued
 from resourced.locks.journal import Journal
 from resourced.locks.places import Places
 from resourced.locks.table import store_in_doubt
-from resourced.model import Key
+from resourced.model import LockKey
 
 #: Reads what is kept at some selectors, in their order; nothing where there is no data.
-Readers = Callable[[Sequence[Key]], Awaitable[list[str | None]]]
+Readers = Callable[[Sequence[LockKey]], Awaitable[list[str | None]]]
 
 
 class JointGrants:

@@ -23,7 +23,7 @@ from resourced.locks.limits import Limits, Times
 from resourced.locks.places import Places
 from resourced.locks.queue import Entry
 from resourced.locks.units import GOING
-from resourced.model import BACK, EXPIRY, OUT, Breaker, EventKind, Key
+from resourced.model import BACK, EXPIRY, OUT, Breaker, EventKind, LockKey
 from resourced.quotas import Quotas
 from resourced.wants import ALL, Card, JointRequest
 
@@ -144,7 +144,7 @@ class Joints:
         else:
             self._places.lifetimes.look_again(joint)
 
-    def put_card(self, key: Key, card: Card | None, who: Breaker) -> int:
+    def put_card(self, key: LockKey, card: Card | None, who: Breaker) -> int:
         """
         Let a selector have a card that is new or changed, or none.
 
@@ -171,7 +171,7 @@ class Joints:
         :returns: the number of the journal's group that carries it.
         """
         for number in range(1, max(before, after) + 1):
-            key = Key(resource, str(number))
+            key = LockKey(resource, str(number))
             card = self._units.cards.get(key)
             if number <= after and (card is None or card.out == GOING):
                 self._change(key, self.taken_out(card or Card(), None), who)
@@ -181,7 +181,7 @@ class Joints:
                 self._change(key, self.taken_out(card, GOING) if held else None, who)
         return self._places.record.commit()
 
-    def withdraw(self, key: Key, who: Breaker) -> None:
+    def withdraw(self, key: LockKey, who: Breaker) -> None:
         """
         Take a unit out of service that its holder gives back as broken.
 
@@ -215,7 +215,7 @@ class Joints:
 
     # -- How it is done
 
-    def _change(self, key: Key, card: Card | None, who: Breaker) -> None:
+    def _change(self, key: LockKey, card: Card | None, who: Breaker) -> None:
         before = self._units.out(key)
         after = None if card is None else card.out
         if after is not None and before is None:

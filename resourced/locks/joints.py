@@ -11,9 +11,9 @@ from twisted.internet.interfaces import IDelayedCall
 
 from resourced.deferreds import wake
 from resourced.locks.entry_states import ENDED, HELD, NEW, OFFERED, QUEUED, TRANSITIONS, UNCLAIMED, EntryEvent
-from resourced.locks.pool_requests import Waiting
+from resourced.locks.pool_requests import PoolRequest
 from resourced.locks.queue import Entry, Ticket, rank_of
-from resourced.model import Key
+from resourced.model import LockKey
 from resourced.quotas import Tenant
 from resourced.transitions import next_state
 from resourced.wants import JointRequest, Want
@@ -48,7 +48,7 @@ class GotUnit(NamedTuple):
     """A unit that a request got, and for which of its wants."""
 
     want: int
-    key: Key
+    key: LockKey
     fence: int
 
 
@@ -121,12 +121,12 @@ class Joint:
         self.asked_lease = request.lease
         self.leases = leases
         self.at = request.since
-        self.waiting = Waiting(rank_of(request.seq, request.priority), request.wants, yields=request.yields)
+        self.waiting = PoolRequest(rank_of(request.seq, request.priority), request.wants, yields=request.yields)
         self.since = since
         self.tenant = tenant
         self.state = NEW
         self.tickets: dict[str, Ticket] = {}
-        self.entries: dict[Key, Entry] = {}
+        self.entries: dict[LockKey, Entry] = {}
         self.lost = False
         self.group = 0
         self.requests = 0

@@ -7,16 +7,16 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from resourced.model import Key, Snapshot, Step
+from resourced.model import LockKey, Snapshot, Step
 
 
 class Follower(Protocol):
     """Whose decisions a journal keeps, and who must learn when that failed."""
 
-    def distrust(self, keys: Iterable[Key] | None) -> None:
+    def invalidate(self, keys: Iterable[LockKey] | None) -> None:
         """Decide nothing more about ``keys``, or about anything, until told what the store knows."""
 
-    def restore(self, snapshot: Snapshot, keys: Iterable[Key] | None, unannounced: Collection[int]) -> None:
+    def restore(self, snapshot: Snapshot, keys: Iterable[LockKey] | None, unannounced: Collection[int]) -> None:
         """
         Replace what is believed about ``keys``, or about everything, by what the store knows.
 

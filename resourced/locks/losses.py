@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
 
-from resourced.model import Key, Loss
+from resourced.model import LockKey, Loss
 
 #: How many losses are remembered. Beyond that the key name with the most of them forgets its oldest, so that none makes the others forget.
 REMEMBERED = 65536
@@ -31,15 +31,15 @@ class Losses:
         self.complete = True
         self._seconds = seconds
         # In the order in which they came about.
-        self._losses: dict[tuple[str, Key], Loss] = {}
-        self._of_ticket: dict[str, set[Key]] = {}
+        self._losses: dict[tuple[str, LockKey], Loss] = {}
+        self._of_ticket: dict[str, set[LockKey]] = {}
         self._of_name = _ByName()
-        self._told: dict[tuple[str, Key], float] = {}
+        self._told: dict[tuple[str, LockKey], float] = {}
 
     def __iter__(self) -> Iterator[Loss]:
         return iter(self._losses.values())
 
-    def find(self, key: Key, ticket: str) -> Loss | None:
+    def find(self, key: LockKey, ticket: str) -> Loss | None:
         """Return what a ticket lost at a lock."""
         return self._losses.get((ticket, key))
 
@@ -79,7 +79,7 @@ class Losses:
             del self._of_ticket[loss.ticket]
         return loss
 
-    def told(self, key: Key, ticket: str, key_name: str) -> None:
+    def told(self, key: LockKey, ticket: str, key_name: str) -> None:
         """Take note that the client of a ticket is told what it lost at a lock; the first time counts."""
         loss = self._losses.get((ticket, key))
         if loss is not None and loss.key_name == key_name:
@@ -90,7 +90,7 @@ class Losses:
         told = self._told.get((loss.ticket, loss.key))
         return told is not None and self._seconds() - told >= TOLD_FOR
 
-    def restore(self, kept: Iterable[Loss], keys: Collection[Key] | None) -> None:
+    def restore(self, kept: Iterable[Loss], keys: Collection[LockKey] | None) -> None:
         """
         Replace what is remembered about some locks, or about all, by what the store knows.
 
@@ -114,7 +114,7 @@ class _ByName:
 
     def __init__(self) -> None:
         # By key name, each in the order in which they came about.
-        self._losses: dict[str, OrderedDict[tuple[str, Key], Loss]] = {}
+        self._losses: dict[str, OrderedDict[tuple[str, LockKey], Loss]] = {}
         # The names that have so many, by how many; and the largest such number.
         self._names: dict[int, dict[str, None]] = {}
         self._most = 0

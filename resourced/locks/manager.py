@@ -26,7 +26,7 @@ from resourced.locks.table import LockTable
 from resourced.locks.unit_cards import UnitCards
 from resourced.locks.views import LockViews
 from resourced.locks.writes import Writes
-from resourced.model import BREAK, Breaker, Document, Key, Resource
+from resourced.model import BREAK, Breaker, Document, LockKey, Resource
 from resourced.quotas import Quotas
 
 #: Reads the data under a lock.
@@ -121,7 +121,7 @@ class LockManager:
                 raise
         return Acquired(grant.ticket, grant.fence, self.grants.confirm(key, grant), found)
 
-    async def withdraw(self, key: Key, grant: Grant) -> None:
+    async def withdraw(self, key: LockKey, grant: Grant) -> None:
         """Take a lock back because its client gets no answer, unless the client can come for it all the same."""
         entry = self._table.find(key, grant.ticket, grant.key_name)
         if entry is not None and not entry.named:
@@ -129,7 +129,7 @@ class LockManager:
 
     def write(
         self,
-        key: Key,
+        key: LockKey,
         resource_id: str,
         ticket: str,
         data: str | None,
@@ -156,7 +156,7 @@ class LockManager:
             self._told_ended, key, ticket, key_name
         )
 
-    async def unlock(self, key: Key, ticket: str, *, key_name: str = "", broken: Breaker | None = None) -> bool:
+    async def unlock(self, key: LockKey, ticket: str, *, key_name: str = "", broken: Breaker | None = None) -> bool:
         """
         Release a lock, or give up a place in the queue.
 
@@ -186,7 +186,7 @@ class LockManager:
         await self._commits.kept(self._table.settle(queue))
         return True
 
-    def break_lock(self, key: Key, fence: int, breaker: Breaker = Breaker()) -> Deferred[None]:  # noqa: B008 - it is frozen
+    def break_lock(self, key: LockKey, fence: int, breaker: Breaker = Breaker()) -> Deferred[None]:  # noqa: B008 - it is frozen
         """
         Take a lock from its holder; once begun it goes on to its end. A write of the holder that is under way is waited for.
 
@@ -264,11 +264,13 @@ class LockManager:
 
     # -- How it is done
 
-    async def _unlock_later(self, queue: LockQueue, key: Key, name: str, key_name: str, broken: Breaker | None) -> bool:
+    async def _unlock_later(
+        self, queue: LockQueue, key: LockKey, name: str, key_name: str, broken: Breaker | None
+    ) -> bool:
         await queue.until_idle()
         return await self.unlock(key, name, key_name=key_name, broken=broken)
 
-    async def _break(self, key: Key, fence: int, breaker: Breaker) -> None:
+    async def _break(self, key: LockKey, fence: int, breaker: Breaker) -> None:
         if self._commits.paused:
             await self._commits.recovered()
         while True:
@@ -292,7 +294,7 @@ class LockManager:
         self._table.removed(resource.name)
         self._table.unseal(resource.name)
 
-    def _told_ended(self, failure: Failure, key: Key, ticket: str, key_name: str) -> Failure:
+    def _told_ended(self, failure: Failure, key: LockKey, ticket: str, key_name: str) -> Failure:
         if failure.check(TicketEnded):
             self._table.told_ended(key, ticket, key_name)
         return failure

@@ -15,7 +15,7 @@ from typing import Final
 
 from sortedcontainers import SortedDict
 
-from resourced.model import Key
+from resourced.model import LockKey
 
 #: The order of arrival, priority considered: the lower is first.
 Rank = int
@@ -23,7 +23,7 @@ Rank = int
 NeedOrder = tuple[Rank, int]
 
 #: Tells the rank of the first who waits for a lock by name; nothing if nobody does.
-FirstByName = Callable[[Key], "Rank | None"]
+FirstByName = Callable[[LockKey], "Rank | None"]
 
 BY_NAME: Final = -1
 
@@ -41,7 +41,7 @@ class Unit:
 
     __slots__ = ("filters", "free", "freed", "in_service", "key", "need", "tags")
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: LockKey) -> None:
         self.key = key
         self.tags: frozenset[str] | None = None
         self.in_service = True
@@ -195,7 +195,7 @@ def _first(filter_: Filter, first_by_name: FirstByName) -> NeedOrder | None:
     """Return what sorts the first who lacks something that a filter matches."""
     order: NeedOrder | None = filter_.lacking.peekitem(0)[0] if filter_.lacking else None
     if filter_.selector:
-        rank = first_by_name(Key(filter_.resource, filter_.selector))
+        rank = first_by_name(LockKey(filter_.resource, filter_.selector))
         if rank is not None and (order is None or rank < order[0]):
             return rank, BY_NAME
     return order

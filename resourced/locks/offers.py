@@ -22,7 +22,7 @@ from resourced.locks.matching import (
     serve,
     sort,
 )
-from resourced.locks.pool_requests import Grant, Waiting
+from resourced.locks.pool_requests import PoolGrant, PoolRequest
 from resourced.wants import ALL, Want
 
 
@@ -35,11 +35,11 @@ class Offers:
 
     def __init__(self, first_by_name: FirstByName) -> None:
         self._first_by_name = first_by_name
-        self._waiting: dict[Rank, Waiting] = {}
+        self._waiting: dict[Rank, PoolRequest] = {}
         # Those for whom nothing is kept.
-        self._yielding: dict[Filter, SortedDict[Rank, Waiting]] = {}
+        self._yielding: dict[Filter, SortedDict[Rank, PoolRequest]] = {}
 
-    def add(self, request: Waiting) -> None:
+    def add(self, request: PoolRequest) -> None:
         """Let a request wait, and keep nothing for it that is free already."""
         self._waiting[request.rank] = request
         if request.yields:
@@ -48,22 +48,22 @@ class Offers:
         else:
             self._lay_claim(request)
 
-    def begin(self, request: Waiting) -> Grant | None:
+    def begin(self, request: PoolRequest) -> PoolGrant | None:
         """Keep what there is for a request that was added just now, or grant it everything."""
         if request.yields:
             return self._try(request)[0]
         self._fill(request, [])
         return self._grant(request) if request.complete else None
 
-    def drop(self, request: Waiting) -> list[Unit]:
+    def drop(self, request: PoolRequest) -> list[Unit]:
         """Let a request wait no more; return what was kept for it."""
         units = self._withdraw(request)
         self._forget(request)
         return units
 
-    def offer(self, *units: Unit) -> list[Grant]:
+    def offer(self, *units: Unit) -> list[PoolGrant]:
         """Let the first in the order who can use them have free units, or keep them."""
-        granted: list[Grant] = []
+        granted: list[PoolGrant] = []
         for unit in units:
             if unit.idle:
                 become_idle(unit)
@@ -86,22 +86,22 @@ class Offers:
                 granted += self._give(reached, reached.first)
         return granted
 
-    def complete(self, needs: Iterable[Need]) -> list[Grant]:
+    def complete(self, needs: Iterable[Need]) -> list[PoolGrant]:
         """Grant those requests that have everything by now."""
         requests = {need.rank: self._waiting[need.rank] for need in needs}
         return [self._grant(request) for _, request in sorted(requests.items()) if request.complete]
 
-    def _give(self, reached: Reached, first: tuple[Filter, NeedOrder]) -> list[Grant]:
+    def _give(self, reached: Reached, first: tuple[Filter, NeedOrder]) -> list[PoolGrant]:
         served = give(reached, *first)
         if isinstance(served, Need):
             return self.complete([served])
         served.free = False
-        return [Grant(None, [(served.key, 0)])]
+        return [PoolGrant(None, [(served.key, 0)])]
 
-    def _first_to_yield(self, reached: Reached, tried: set[tuple[Want, ...]]) -> Waiting | None:
+    def _first_to_yield(self, reached: Reached, tried: set[tuple[Want, ...]]) -> PoolRequest | None:
         """Return the first request for which nothing is kept that comes before those who are reached, and that was not tried yet."""
         most = inf if reached.first is None else reached.first[1][0]
-        first: Waiting | None = None
+        first: PoolRequest | None = None
         for filter_ in reached.sources:
             for rank, request in self._yielding.get(filter_, {}).items():
                 if rank >= most:
@@ -112,7 +112,7 @@ class Offers:
                     break
         return first
 
-    def _try(self, request: Waiting) -> tuple[Grant | None, list[Unit]]:
+    def _try(self, request: PoolRequest) -> tuple[PoolGrant | None, list[Unit]]:
         """
         Let a request for which nothing is kept have everything at once, or nothing.
 
@@ -131,20 +131,20 @@ class Offers:
                 fill(need, [])
         return None, units
 
-    def _fill(self, request: Waiting, lost: list[Need]) -> None:
+    def _fill(self, request: PoolRequest, lost: list[Need]) -> None:
         """Keep what there is for a request."""
         for need in sorted(request.needs, key=lambda need: need.order):
             while need.lacks and fill(need, lost):
                 pass
 
-    def _lay_claim(self, request: Waiting) -> None:
+    def _lay_claim(self, request: PoolRequest) -> None:
         """Let a request be considered for what falls free."""
         for need in request.needs:
             if need.count == ALL:
                 need.filter.every[need] = None
             sort(need)
 
-    def _withdraw(self, request: Waiting) -> list[Unit]:
+    def _withdraw(self, request: PoolRequest) -> list[Unit]:
         """Consider a request no more; return what was kept for it, which is idle."""
         units = []
         for need in request.needs:
@@ -156,7 +156,7 @@ class Offers:
             need.filter.lacking.pop(need.order, None)
         return units
 
-    def _grant(self, request: Waiting) -> Grant:
+    def _grant(self, request: PoolRequest) -> PoolGrant:
         """Let a request that is complete have what is kept for it. For all others this changes nothing."""
         units = []
         for index, need in enumerate(request.needs):
@@ -167,9 +167,9 @@ class Offers:
             need.filter.every.pop(need, None)
             need.filter.lacking.pop(need.order, None)
         self._forget(request)
-        return Grant(request, units)
+        return PoolGrant(request, units)
 
-    def _forget(self, request: Waiting) -> None:
+    def _forget(self, request: PoolRequest) -> None:
         del self._waiting[request.rank]
         if request.yields:
             for filter_ in {need.filter for need in request.needs}:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from resourced.locks.matching import Need, Rank
-from resourced.model import Key
+from resourced.model import LockKey
 from resourced.wants import ALL, Want
 
 
-class Waiting:
+class PoolRequest:
     """
     A request for several things at once that waits.
 
@@ -40,7 +40,7 @@ class Waiting:
         return all(unit.need is not None and unit.need.rank == self.rank for unit in units)
 
 
-class Grant(NamedTuple):
+class PoolGrant(NamedTuple):
     """
     What is granted.
 
@@ -48,5 +48,5 @@ class Grant(NamedTuple):
     :ivar units: the units, and the index of the want that each is for.
     """
 
-    request: Waiting | None
-    units: list[tuple[Key, int]]
+    request: PoolRequest | None
+    units: list[tuple[LockKey, int]]

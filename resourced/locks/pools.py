@@ -23,9 +23,9 @@ from resourced.locks.matching import (
 )
 from resourced.locks.offers import Offers
 from resourced.locks.pool import Pool
-from resourced.locks.pool_requests import Grant, Waiting
+from resourced.locks.pool_requests import PoolGrant, PoolRequest
 from resourced.locks.positions import Positions
-from resourced.model import Key
+from resourced.model import LockKey
 from resourced.wants import ALL, Card, Want
 
 
@@ -44,11 +44,11 @@ class Pools:
 
     def __init__(
         self,
-        first_by_name: Callable[[Key], Rank | None],
-        older_by_name: Callable[[Key, Rank], int],
-        held: Callable[[Key], bool],
+        first_by_name: Callable[[LockKey], Rank | None],
+        older_by_name: Callable[[LockKey, Rank], int],
+        held: Callable[[LockKey], bool],
     ) -> None:
-        self.units: dict[Key, Unit] = {}
+        self.units: dict[LockKey, Unit] = {}
         self._first_by_name = first_by_name
         self._older_by_name = older_by_name
         self._held = held
@@ -59,7 +59,7 @@ class Pools:
 
     # -- Units
 
-    def put_card(self, key: Key, card: Card | None) -> list[Grant]:
+    def put_card(self, key: LockKey, card: Card | None) -> list[PoolGrant]:
         """Let a selector have a card that is new or changed; or none, so that it is no unit any more."""
         unit = self.units.get(key)
         if unit is None:
@@ -88,7 +88,7 @@ class Pools:
         self._tidy(unit)
         return self._done(granted)
 
-    def freed(self, key: Key) -> list[Grant]:
+    def freed(self, key: LockKey) -> list[PoolGrant]:
         """Let a unit be free that was held."""
         unit = self.units[key]
         unit.free = True
@@ -97,7 +97,7 @@ class Pools:
         self._tidy(unit)
         return self._done(granted)
 
-    def take(self, key: Key) -> None:
+    def take(self, key: LockKey) -> None:
         """Let a unit be held, whoever it was kept for: somebody has it, or nothing may be decided about it."""
         unit = self.units[key]
         if unit.free:
@@ -107,7 +107,7 @@ class Pools:
                 fill(need, [])
         self._tidy(unit)
 
-    def ask(self, key: Key, rank: Rank) -> bool:
+    def ask(self, key: LockKey, rank: Rank) -> bool:
         """
         Let a request by name have a unit if it is its turn.
 
@@ -131,11 +131,11 @@ class Pools:
         self._tidy(unit)
         return True
 
-    def wait(self, key: Key) -> None:
+    def wait(self, key: LockKey) -> None:
         """Let the unit be considered for those who wait for it by name, from now on."""
         self._pools[key.resource].by_name(key.selector)
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: LockKey) -> None:
         """Forget that somebody waited for a unit by name, if nobody does."""
         self._tidy(self.units[key])
 
@@ -160,7 +160,7 @@ class Pools:
         units = () if pool is None else pool.units.values()
         return sum(unit.tags is not None and want.tags <= unit.tags for unit in units)
 
-    def enter(self, request: Waiting) -> Grant | None:
+    def enter(self, request: PoolRequest) -> PoolGrant | None:
         """
         Let a request have everything that it wants if it is its turn; else it waits from now on.
 
@@ -172,7 +172,7 @@ class Pools:
             self._done([grant])
         return grant
 
-    def load(self, request: Waiting) -> None:
+    def load(self, request: PoolRequest) -> None:
         """
         Let a request wait, and keep nothing for it that is free already.
 
@@ -198,13 +198,13 @@ class Pools:
         self._offers.add(request)
         self._positions.add(request.rank, filters)
 
-    def leave(self, request: Waiting) -> list[Grant]:
+    def leave(self, request: PoolRequest) -> list[PoolGrant]:
         """Let a request wait no more; what was kept for it goes to others."""
         units = self._offers.drop(request)
         self._remove(request)
         return self._done(self._offers.offer(*units))
 
-    def position(self, request: Waiting) -> int:
+    def position(self, request: PoolRequest) -> int:
         """Count itself and whoever comes before it and could use something that it wants."""
         filters = {need.filter for need in request.needs}
         near = frozenset().union(*(self._pools[filter_.resource].overlapping(filter_) for filter_ in filters))
@@ -215,16 +215,18 @@ class Pools:
             if named in filters or any(not filters.isdisjoint(unit.filters) for unit in named.members)
         ]
         older = self._positions.older(near.union(filters, names), request.rank)
-        return 1 + older + sum(self._older_by_name(Key(name.resource, name.selector), request.rank) for name in names)
+        return (
+            1 + older + sum(self._older_by_name(LockKey(name.resource, name.selector), request.rank) for name in names)
+        )
 
-    def older(self, key: Key, rank: Rank) -> int:
+    def older(self, key: LockKey, rank: Rank) -> int:
         """Count the requests for several things that come before a rank and could use a unit."""
         unit = self.units.get(key)
         return 0 if unit is None else self._positions.older(unit.filters, rank)
 
     # -- How it is done
 
-    def _add(self, key: Key) -> Unit:
+    def _add(self, key: LockKey) -> Unit:
         pool = self._pools.get(key.resource)
         if pool is None:
             pool = self._pools[key.resource] = Pool(key.resource)
@@ -259,7 +261,7 @@ class Pools:
             if pool is None:
                 pool = self._pools[want.resource] = Pool(want.resource)
             return pool.by_tags(want.tags)
-        key = Key(want.resource, want.selector)
+        key = LockKey(want.resource, want.selector)
         if key not in self.units:
             self._add(key)
         return self._pools[key.resource].by_name(key.selector)
@@ -272,13 +274,13 @@ class Pools:
         else:
             self._tidy_pool(pool)
 
-    def _done(self, granted: list[Grant]) -> list[Grant]:
+    def _done(self, granted: list[PoolGrant]) -> list[PoolGrant]:
         for request, _ in granted:
             if request is not None:
                 self._remove(request)
         return granted
 
-    def _remove(self, request: Waiting) -> None:
+    def _remove(self, request: PoolRequest) -> None:
         self._positions.remove(request.rank, (need.filter for need in request.needs))
         for need in request.needs:
             self._disuse(need.filter)

@@ -14,7 +14,7 @@ from resourced.deferreds import waiter_in, wake
 from resourced.errors import StoreUnavailable
 from resourced.locks.entry_states import END, ENDED, HELD, NEW, QUEUE, STORED, TRANSITIONS, EntryEvent
 from resourced.locks.sorted_index import Index
-from resourced.model import WAITING, Key, Place
+from resourced.model import WAITING, LockKey, Place
 from resourced.quotas import Tenant
 from resourced.transitions import next_state
 
@@ -34,7 +34,7 @@ class Together(Protocol):
     spared: int
     timer: IDelayedCall | None
     tickets: dict[str, Ticket]
-    entries: dict[Key, Entry]
+    entries: dict[LockKey, Entry]
 
     @property
     def joint(self) -> Together: ...
@@ -281,7 +281,7 @@ class LockQueue:
 
     __slots__ = ("checking", "holder", "idle_waiters", "in_doubt", "key", "scope", "waiting", "writes")
 
-    def __init__(self, key: Key, scope: Scope) -> None:
+    def __init__(self, key: LockKey, scope: Scope) -> None:
         self.key = key
         self.scope = scope
         self.holder: Entry | None = None
@@ -320,7 +320,7 @@ class LockQueue:
         if not self.writes:
             wake(self.idle_waiters)
 
-    def distrust(self) -> None:
+    def invalidate(self) -> None:
         """Stop deciding anything here, and tell so whoever waits for a decision."""
         self.in_doubt = True
         lost = StoreUnavailable("The store was lost while the request waited. Try again.")
@@ -351,10 +351,10 @@ class LockQueue:
         return list(self.waiting.values())[start:end]
 
     def position(self, entry: Entry) -> int:
-        """Return the place in the line of one that waits; 1 is next."""
+        """Return the position of one that waits; 1 is next."""
         return self.waiting.index(entry.rank) + 1 if isinstance(self.waiting, SortedDict) else 1
 
-    def left_behind(self, key_name: str, origin: str) -> Entry | None:
+    def unclaimed_by(self, key_name: str, origin: str) -> Entry | None:
         """
         Return the holder if its client may not know of its ticket, and who asks now is likely to be that client.
 
@@ -378,7 +378,7 @@ class LockQueue:
             entry.tenant.leave(self.key)
 
     def next_waiter(self) -> Entry:
-        """Take the first in line out of it, who is to have the lock."""
+        """Take out the first waiter, which is to have the lock."""
         _, entry = self.waiting.popitem(0) if isinstance(self.waiting, SortedDict) else self.waiting.popitem()
         self.scope.waiting -= 1
         entry.tenant.leave(self.key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resourced.locks.queue import LockQueue, Scope
-from resourced.model import Key
+from resourced.model import LockKey
 
 
 class Queues:
@@ -16,11 +16,11 @@ class Queues:
     """
 
     def __init__(self) -> None:
-        self.by_key: dict[Key, LockQueue] = {}
+        self.by_key: dict[LockKey, LockQueue] = {}
         self.scopes: dict[str, Scope] = {}
         self.waiting = 0
 
-    def open(self, key: Key, lease: float) -> LockQueue:
+    def open(self, key: LockKey, lease: float) -> LockQueue:
         """Make the queue of a lock that has none."""
         scope = self.scopes.get(key.resource)
         if scope is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from resourced.locks.joints import Joint
 from resourced.locks.journal import Journal
 from resourced.locks.queue import Entry
-from resourced.model import Breaker, Event, EventKind, Key, Loss, Resource, Snapshot, Step, Write
+from resourced.model import Breaker, Event, EventKind, LockKey, Loss, Resource, Snapshot, Step, Write
 from resourced.wants import Card
 
 
@@ -32,7 +32,7 @@ class Record:
         self._forgotten: list[Loss] = []
         self._joints: dict[Joint, None] = {}
         self._joints_gone: list[Joint] = []
-        self._cards: dict[Key, Card | None] = {}
+        self._cards: dict[LockKey, Card | None] = {}
         # Whether anything was decided about requests for several things or cards.
         self._pooled = False
 
@@ -92,7 +92,7 @@ class Record:
         self._joints_gone.append(joint)
         self._pooled = True
 
-    def card(self, key: Key, card: Card | None) -> None:
+    def card(self, key: LockKey, card: Card | None) -> None:
         """Keep the card of a unit, or none any more."""
         self._cards[key] = card
         self._pooled = True
@@ -125,7 +125,7 @@ class Record:
         self._events.append(event)
         return event
 
-    def unit_event(self, kind: EventKind, key: Key, who: Breaker) -> None:
+    def unit_event(self, kind: EventKind, key: LockKey, who: Breaker) -> None:
         """Keep what somebody does to a unit, and why."""
         self._event += 1
         self._events.append(Event(self._event, kind, self.now(), key, who.by, 0, 0.0, who.key_name, "", who.reason))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from resourced.errors import DataNotFound
-from resourced.model import Document, Key
+from resourced.model import Document, LockKey
 
 #: Looks at the data that a write is to replace, and raises if it must stay.
 Check = Callable[[], Awaitable[None]]
@@ -30,7 +30,7 @@ class LockRequest(NamedTuple):
     :ivar priority: -9 to 9, of a new place; the higher comes first. A place keeps the one that it began with.
     """
 
-    key: Key
+    key: LockKey
     lease: float
     ticket: str = ""
     wait: float = 0.0
@@ -96,7 +96,7 @@ class WriteRequest(NamedTuple):
     :ivar check: looks at the data that is there, which cannot change meanwhile, and raises if it must stay.
     """
 
-    key: Key
+    key: LockKey
     resource_id: str
     ticket: str
     data: str | None

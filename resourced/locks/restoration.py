@@ -12,7 +12,7 @@ from resourced.locks.journal import Journal
 from resourced.locks.limits import Times
 from resourced.locks.places import Places
 from resourced.locks.queue import Entry, LockQueue, Ticket
-from resourced.model import HOLDING, RELEASE, WAITING, Key, Place, Snapshot
+from resourced.model import HOLDING, RELEASE, WAITING, LockKey, Place, Snapshot
 from resourced.quotas import Quotas
 from resourced.wants import JointRequest
 
@@ -47,18 +47,18 @@ class Restoration:
 
     # -- What the journal says
 
-    def distrust(self, keys: Iterable[Key] | None) -> None:
+    def invalidate(self, keys: Iterable[LockKey] | None) -> None:
         """Decide nothing more about ``keys``, or about anything: what was decided last may not have been kept."""
         for key in list(self._queues.by_key) if keys is None else keys:
             queue = self._queues.by_key.get(key) or self._queues.open(key, self._times.lease)
             for entry in queue:
                 self._places.lifetimes.drop(entry)
-            queue.distrust()
-            self._units.distrust(key)
+            queue.invalidate()
+            self._units.invalidate(key)
         if keys is None:
-            self._units.distrust_joints()
+            self._units.invalidate_joints()
 
-    def restore(self, snapshot: Snapshot, keys: Iterable[Key] | None, unannounced: Collection[int]) -> None:
+    def restore(self, snapshot: Snapshot, keys: Iterable[LockKey] | None, unannounced: Collection[int]) -> None:
         """Replace what is believed about ``keys``, or about everything, by what the store knows."""
         places, queues = self._places, self._queues
         replaced = set(queues.by_key if keys is None else keys)
@@ -75,7 +75,7 @@ class Restoration:
                 self._load_joint(request, snapshot, unannounced)
         if keys is None or self._journal.remembers:
             places.losses.restore(snapshot.losses, None if keys is None else replaced)
-        loaded: dict[Key, LockQueue] = {}
+        loaded: dict[LockKey, LockQueue] = {}
         for place in snapshot.places:
             if keys is None or place.key in replaced:
                 resource = snapshot.resources.get(place.key.resource)
@@ -97,7 +97,7 @@ class Restoration:
 
     # -- How it is done
 
-    def _drop(self, key: Key) -> None:
+    def _drop(self, key: LockKey) -> None:
         """Forget what is believed about a lock."""
         queue = self._queues.by_key.get(key)
         if queue is None:

@@ -24,7 +24,7 @@ from resourced.locks.queue import Entry, LockQueue, Scope
 from resourced.locks.record import Record
 from resourced.locks.requests import LockRequest
 from resourced.locks.restoration import Restoration
-from resourced.model import BREAK, EXPIRY, WRITE, Breaker, Key, Resource, Write
+from resourced.model import BREAK, EXPIRY, WRITE, Breaker, LockKey, Resource, Write
 from resourced.quotas import Quotas
 
 
@@ -82,7 +82,7 @@ class LockTable:
         # Nobody waits for a lock that nobody has.
         return len(self._queues.by_key)
 
-    def check(self, key: Key) -> None:
+    def check(self, key: LockKey) -> None:
         """
         Return if something can be decided about a lock.
 
@@ -93,7 +93,7 @@ class LockTable:
             raise store_in_doubt()
         self._journal.check()
 
-    def find(self, key: Key, name: str, key_name: str) -> Entry | None:
+    def find(self, key: LockKey, name: str, key_name: str) -> Entry | None:
         """Return where a ticket holds or waits, now that it was sent: so its client knows it."""
         ticket = self._tickets.find(key.resource, name, key_name)
         if ticket is None:
@@ -101,7 +101,7 @@ class LockTable:
         ticket.origin = ""
         return ticket.entries.get(key.selector)
 
-    def queue(self, key: Key) -> LockQueue | None:
+    def queue(self, key: LockKey) -> LockQueue | None:
         """Return who holds a lock and who waits for it, if anyone."""
         return self._queues.by_key.get(key)
 
@@ -109,7 +109,7 @@ class LockTable:
         """Return the locks of a resource that somebody holds or waits for."""
         return self._queues.scopes.get(resource) or Scope(self._times.lease)
 
-    def holder(self, key: Key, name: str, key_name: str) -> Entry:
+    def holder(self, key: LockKey, name: str, key_name: str) -> Entry:
         """
         Return the place of a ticket that must be the holder.
 
@@ -126,7 +126,7 @@ class LockTable:
             raise TicketEnded("This ticket has ended here. Lock again without it.")
         raise NotHolder("This ticket does not hold this lock. Lock with it first.")
 
-    def told_ended(self, key: Key, name: str, key_name: str) -> None:
+    def told_ended(self, key: LockKey, name: str, key_name: str) -> None:
         """Take note that a client is told that its ticket has ended at a lock."""
         self._losses.told(key, name, key_name)
 
@@ -193,7 +193,7 @@ class LockTable:
     def removed(self, name: str) -> None:
         """Forget the units of a resource that is removed for good."""
         for selector in list(self.places.units.cards.since(name, "")):
-            self.places.units.forget_card(Key(name, selector))
+            self.places.units.forget_card(LockKey(name, selector))
 
     def unseal(self, name: str) -> None:
         """Let a resource of this name be locked again, now that an earlier one is removed for good."""

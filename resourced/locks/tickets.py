@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 
 from resourced.locks.queue import Entry, Ticket
-from resourced.model import Key
+from resourced.model import LockKey
 
 #: How many tickets that have nothing any more are remembered; the one that had nothing first is forgotten first.
 REMEMBERED = 65536
@@ -95,7 +95,7 @@ class Tickets:
         )
         return list(islice(held, COUNTED))
 
-    def issue(self, key: Key, idempotency_key: str, key_name: str, lost: Callable[[str], object]) -> Ticket:
+    def issue(self, key: LockKey, idempotency_key: str, key_name: str, lost: Callable[[str], object]) -> Ticket:
         """
         Make a ticket, or find the one that the same request got before.
 

@@ -11,7 +11,7 @@ from resourced.errors import CardNotFound
 from resourced.locks.commits import Commits
 from resourced.locks.journal import Journal
 from resourced.locks.table import LockTable
-from resourced.model import Breaker, Key
+from resourced.model import Breaker, LockKey
 from resourced.wants import Card
 
 
@@ -35,7 +35,7 @@ class UnitCards:
         self._table = table
         self._commits = commits
 
-    def change(self, key: Key, change: CardChange, who: Breaker) -> Deferred[Card]:
+    def change(self, key: LockKey, change: CardChange, who: Breaker) -> Deferred[Card]:
         """
         Change the card of a selector, or give it one; once begun it goes on to its end.
 
@@ -45,7 +45,7 @@ class UnitCards:
         """
         return shielded(self._change(key, change, who))
 
-    def remove(self, key: Key, who: Breaker) -> Deferred[None]:
+    def remove(self, key: LockKey, who: Breaker) -> Deferred[None]:
         """
         Take the card of a selector away: it is no unit any more. A holder stays.
 
@@ -80,11 +80,11 @@ class UnitCards:
             if not selector.startswith(prefix) or len(found) == limit:
                 break
             if selector != after:
-                found[selector] = cards.get(Key(resource, selector)) or Card()
+                found[selector] = cards.get(LockKey(resource, selector)) or Card()
         await self._commits.all_kept()
         return found
 
-    async def _change(self, key: Key, change: CardChange, who: Breaker) -> Card:
+    async def _change(self, key: LockKey, change: CardChange, who: Breaker) -> Card:
         await self._ready()
         joints = self._table.joints
         card = self._table.places.units.cards.get(key) or Card()
@@ -97,7 +97,7 @@ class UnitCards:
         await self._commits.kept(joints.put_card(key, card, who))
         return card
 
-    async def _remove(self, key: Key, who: Breaker) -> None:
+    async def _remove(self, key: LockKey, who: Breaker) -> None:
         await self._ready()
         if self._table.places.units.cards.get(key) is None:
             await self._commits.all_kept()

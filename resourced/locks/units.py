@@ -28,13 +28,13 @@ from resourced.locks.joints import Joint
 from resourced.locks.lifetimes import Lifetimes
 from resourced.locks.limits import Times
 from resourced.locks.matching import Unit
-from resourced.locks.pool_requests import Grant
+from resourced.locks.pool_requests import PoolGrant
 from resourced.locks.pools import Pools
 from resourced.locks.queue import Entry, LockQueue, Ticket
 from resourced.locks.queues import Queues
 from resourced.locks.record import Record
 from resourced.locks.tickets import Tickets
-from resourced.model import Key
+from resourced.model import LockKey
 from resourced.wants import Card
 
 #: Why a slot is out of service that goes when it is free.
@@ -81,11 +81,11 @@ class Units:
 
     # -- By name
 
-    def covers(self, key: Key) -> bool:
+    def covers(self, key: LockKey) -> bool:
         """Whether a lock is a unit, or something that a waiting request names."""
         return key in self.pools.units
 
-    def unit(self, key: Key) -> Unit | None:
+    def unit(self, key: LockKey) -> Unit | None:
         """Return a lock as the pools know it, if they do."""
         return self.pools.units.get(key)
 
@@ -93,12 +93,12 @@ class Units:
         """Let a new request by name have a unit that nobody holds, if it is its turn."""
         return self.pools.ask(entry.queue.key, entry.rank)
 
-    def waits(self, key: Key) -> None:
+    def waits(self, key: LockKey) -> None:
         """Take note that somebody waits for a lock by name."""
         if key in self.pools.units:
             self.pools.wait(key)
 
-    def blockers_of(self, key: Key) -> list[Entry]:
+    def blockers_of(self, key: LockKey) -> list[Entry]:
         """Return the holder of a lock, or who has what a request waits for that it is kept for."""
         queue = self._places.queues.by_key.get(key)
         if queue is not None and queue.holder is not None:
@@ -112,7 +112,7 @@ class Units:
         """Return who has what somebody waits for by name."""
         if isinstance(waiter, Entry):
             return self.blockers_of(waiter.queue.key)
-        named = (Key(want.resource, want.selector) for want in waiter.wants if want.selector)
+        named = (LockKey(want.resource, want.selector) for want in waiter.wants if want.selector)
         queues = (self._places.queues.by_key.get(key) for key in named)
         return [queue.holder for queue in queues if queue is not None and queue.holder is not None]
 
@@ -123,7 +123,7 @@ class Units:
             return 0, None
         return self.pools.older(key, entry.rank), self.out(key)
 
-    def out(self, key: Key) -> str | None:
+    def out(self, key: LockKey) -> str | None:
         """Say why a unit is out of service, if it is."""
         card = self.cards.get(key)
         return None if card is None else card.out
@@ -234,31 +234,31 @@ class Units:
 
     # -- Cards
 
-    def put_card(self, key: Key, card: Card | None) -> None:
+    def put_card(self, key: LockKey, card: Card | None) -> None:
         """Let a selector have a card that is new or changed, or none any more; who waits may be served by it."""
         self.cards.put(key, card)
         self._places.record.card(key, card)
         self.apply(self.pools.put_card(key, card))
 
-    def load_cards(self, cards: Mapping[Key, Card]) -> None:
+    def load_cards(self, cards: Mapping[LockKey, Card]) -> None:
         """Let units be as the store knows them."""
         for key, card in cards.items():
             self.cards.put(key, card)
             self.pools.put_card(key, card)
 
-    def forget_card(self, key: Key) -> None:
+    def forget_card(self, key: LockKey) -> None:
         """Let a selector have no card, as the store knows already."""
         self.cards.put(key, None)
         self.pools.put_card(key, None)
 
     # -- What the journal says
 
-    def distrust(self, key: Key) -> None:
+    def invalidate(self, key: LockKey) -> None:
         """Let nobody have a unit about which the store may know better."""
         if key in self.pools.units:
             self.pools.take(key)
 
-    def distrust_joints(self) -> None:
+    def invalidate_joints(self) -> None:
         """Decide nothing more about requests for several things, and tell so whoever waits."""
         lost = StoreUnavailable("The store was lost while the request waited. Try again.")
         for joint in self.joints:
@@ -280,7 +280,7 @@ class Units:
         self.cards = Cards()
         self.pools = self._new_pools()
 
-    def offer(self, keys: Iterable[Key]) -> None:
+    def offer(self, keys: Iterable[LockKey]) -> None:
         """Offer those of some units that nobody holds, as far as they are not free already."""
         for key in keys:
             unit = self.pools.units.get(key)
@@ -293,7 +293,7 @@ class Units:
 
     # -- How it is done
 
-    def apply(self, grants: Iterable[Grant]) -> None:
+    def apply(self, grants: Iterable[PoolGrant]) -> None:
         """Grant what the pools have decided."""
         now = self._clock.seconds()
         for grant in grants:
@@ -312,11 +312,11 @@ class Units:
         joint.tenant.waiting -= 1
         self._places.deadlocks.over(joint)
 
-    def _forget(self, key: Key) -> None:
+    def _forget(self, key: LockKey) -> None:
         if key in self.pools.units:
             self.pools.forget(key)
 
-    def _grant(self, joint: Joint, grant: Grant, event: EntryEvent, now: float) -> None:
+    def _grant(self, joint: Joint, grant: PoolGrant, event: EntryEvent, now: float) -> None:
         places = self._places
         joint.happens(event)
         joint.at = places.lifetimes.passed(now)
@@ -345,17 +345,17 @@ class Units:
         ticket.joint = None
         self._places.tickets.release(ticket)
 
-    def _held(self, key: Key) -> bool:
+    def _held(self, key: LockKey) -> bool:
         queue = self._places.queues.by_key.get(key)
         return self.loading or (queue is not None and (queue.holder is not None or queue.in_doubt))
 
     def _new_pools(self) -> Pools:
         return Pools(self._first_by_name, self._older_by_name, self._held)
 
-    def _first_by_name(self, key: Key) -> int | None:
+    def _first_by_name(self, key: LockKey) -> int | None:
         queue = self._places.queues.by_key.get(key)
         return None if queue is None else queue.first_rank
 
-    def _older_by_name(self, key: Key, rank: int) -> int:
+    def _older_by_name(self, key: LockKey, rank: int) -> int:
         queue = self._places.queues.by_key.get(key)
         return 0 if queue is None else queue.older(rank)

@@ -12,7 +12,7 @@ from resourced.locks.journal import Journal
 from resourced.locks.queue import Entry, LockQueue
 from resourced.locks.requests import Holder, LockCounts, LockState, Waiter
 from resourced.locks.table import LockTable
-from resourced.model import Key
+from resourced.model import LockKey
 
 
 class LockViews:
@@ -24,7 +24,7 @@ class LockViews:
         self._table = table
         self._commits = commits
 
-    async def state(self, key: Key, after: int, limit: int) -> LockState:
+    async def state(self, key: LockKey, after: int, limit: int) -> LockState:
         """
         Return the holder of a lock, and a page of the tickets that wait for it.
 

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from resourced.errors import ConfigurationError, EpochLost, StoreUnavailable
-from resourced.locks.group_commit import Journal
+from resourced.locks.group_commit import GroupCommitJournal
 from resourced.storage.interface import Store
 from resourced.storage.leader_lease import LEADER_LEASE, MARGIN, LeaderLease
 from resourced.storage.sql.dialect import Dialect, refusal
@@ -293,7 +293,9 @@ class Heartbeat:
     where it is held.
     """
 
-    def __init__(self, clock: IReactorTime, guard: Guard, store: Store, journal: Journal, lease: LeaderLease) -> None:
+    def __init__(
+        self, clock: IReactorTime, guard: Guard, store: Store, journal: GroupCommitJournal, lease: LeaderLease
+    ) -> None:
         self._guard = guard
         self._store = store
         self._journal = journal

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from typing import Final
 
 from resourced.errors import EpochLost
-from resourced.locks.group_commit import Journal
+from resourced.locks.group_commit import GroupCommitJournal
 from resourced.model import Term
 from resourced.service.guard import Guard
 from resourced.storage.interface import Store
@@ -75,7 +75,7 @@ class Election:
         now: Callable[[], float],
         guard: Guard,
         store: Store,
-        journal: Journal,
+        journal: GroupCommitJournal,
         database: Database,
         take_over: TakeOver,
     ) -> None:

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.errors import EpochLost, ResourceNotFound, StoreUnavailable
-from resourced.model import Batch, Document, Event, Key, Mark, Resource, Snapshot, Term, Weight
+from resourced.model import Batch, Document, Event, LockKey, Mark, Resource, Snapshot, Term, Weight
 from resourced.storage.interface import Store
 from resourced.storage.leader_lease import LeaderLease
 from resourced.usage import By, Use
@@ -90,7 +90,7 @@ class CachedStore:
         with self._asking():
             return await self._store.read(resource, selector)
 
-    async def events(self, key: Key, before: int, limit: int) -> list[Event]:
+    async def events(self, key: LockKey, before: int, limit: int) -> list[Event]:
         return await self._store.events(key, before, limit)
 
     async def events_since(self, after: int, limit: int) -> list[Event]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from resourced.model import Batch, Document, Event, Key, Mark, Resource, Snapshot, Term, Weight
+from resourced.model import Batch, Document, Event, LockKey, Mark, Resource, Snapshot, Term, Weight
 from resourced.usage import By, Use
 
 
@@ -64,7 +64,7 @@ class Store(Protocol):
         :raises resourced.errors.DataNotFound: nothing was ever written there.
         """
 
-    async def events(self, key: Key, before: int, limit: int) -> list[Event]:
+    async def events(self, key: LockKey, before: int, limit: int) -> list[Event]:
         """
         Tell what has happened to a lock, the newest first.
 

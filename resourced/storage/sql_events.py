@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from resourced.errors import EventsForgotten
-from resourced.model import EVENT_SIZE, Event, EventKind, Key, Mark, Weight
+from resourced.model import EVENT_SIZE, Event, EventKind, LockKey, Mark, Weight
 from resourced.storage import statements
 from resourced.storage.spelling import text
 from resourced.storage.sql.pool import Transaction
@@ -21,7 +21,7 @@ _ALL: Final = 2**63 - 1
 class SQLEvents(SQLTerms):
     """The part of the ``Store`` that keeps what has happened."""
 
-    async def events(self, key: Key, before: int, limit: int) -> list[Event]:
+    async def events(self, key: LockKey, before: int, limit: int) -> list[Event]:
         rows = await self._database.read(
             lambda transaction: transaction.query(
                 f"SELECT {statements.EVENT_COLUMNS} FROM event{self._along('event_of_lock')} "
@@ -115,7 +115,7 @@ def events_of(rows: list[tuple[Any, ...]]) -> list[Event]:
             id_,
             EventKind(kind),
             at,
-            Key(text(name), text(part)),
+            LockKey(text(name), text(part)),
             text(owner),
             fence,
             seconds,

@@ -18,7 +18,7 @@ from resourced.errors import (
 from resourced.model import (
     Batch,
     Document,
-    Key,
+    LockKey,
     Resource,
     Standing,
     Write,
@@ -149,7 +149,7 @@ class SQLStore(SQLUsage):
         return resource_of(rows[0])
 
     async def read(self, resource: Resource, selector: str) -> Document:
-        found = await self._reads.get(Key(resource.name, selector))
+        found = await self._reads.get(LockKey(resource.name, selector))
         if found is None:
             raise _unknown(resource.name)
         if found.data is None:
@@ -185,7 +185,7 @@ class SQLStore(SQLUsage):
         await self._write(sweep)
         return True
 
-    async def _look_at(self, keys: list[Key]) -> dict[Key, _Row]:
+    async def _look_at(self, keys: list[LockKey]) -> dict[LockKey, _Row]:
         """Fetch what is kept at some selectors, as far as their resources exist, in one statement."""
         each = (
             "SELECT {} AS number, r.id, d.id, d.data, d.version FROM resource AS r "
@@ -224,7 +224,7 @@ class SQLStore(SQLUsage):
         ]
 
     def _check_holders(self, transaction: Transaction, writes: list[Write]) -> None:
-        holders: dict[int, tuple[Key, str, int]] = {}
+        holders: dict[int, tuple[LockKey, str, int]] = {}
         for chunk in _chunks(sorted({write.seq for write in writes})):
             rows = transaction.query(
                 "SELECT seq, resource, selector, ticket, fence, standing FROM place "
@@ -233,7 +233,7 @@ class SQLStore(SQLUsage):
             )
             for seq, name, part, ticket, fence, standing in rows:
                 if standing in {Standing.HOLDING, Standing.GRANTED}:
-                    holders[seq] = (Key(text(name), text(part)), text(ticket), fence)
+                    holders[seq] = (LockKey(text(name), text(part)), text(ticket), fence)
         for write in writes:
             if holders.get(write.seq) != (write.key, write.ticket, write.fence):
                 raise StoreRefused("In the store this ticket does not hold the lock, so nothing was written.")

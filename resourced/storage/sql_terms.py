@@ -6,7 +6,7 @@ import secrets
 from typing import Final, TypeVar
 
 from resourced.errors import UNDONE, ConfigurationError, EpochLost, StoreUnavailable
-from resourced.model import Key, Loss, Place, Snapshot, Standing, Term
+from resourced.model import LockKey, Loss, Place, Snapshot, Standing, Term
 from resourced.storage import statements
 from resourced.storage.spelling import RESOURCE_COLUMNS, SPELLINGS, resource_of, text
 from resourced.storage.sql.executor import Database
@@ -156,7 +156,7 @@ class SQLTerms:
             resources={resource.name: resource for resource in map(resource_of, resources)},
             event=event,
             losses=tuple(
-                Loss(id_, Key(text(name), text(part)), text(ticket), text(key_name))
+                Loss(id_, LockKey(text(name), text(part)), text(ticket), text(key_name))
                 for id_, name, part, ticket, key_name in losses
             ),
             passed=passed or 0,
@@ -193,7 +193,7 @@ def _place(
 ) -> Place:
     return Place(
         seq,
-        Key(text(name), text(part)),
+        LockKey(text(name), text(part)),
         text(ticket),
         Standing(standing),
         fence,
@@ -232,6 +232,6 @@ def _joint(
     )
 
 
-def _unit(name: str, part: str, tags: str, note: str, out: str | None, out_since: int) -> tuple[Key, Card]:
+def _unit(name: str, part: str, tags: str, note: str, out: str | None, out_since: int) -> tuple[LockKey, Card]:
     card = Card(frozenset(text(tags).split()), text(note), None if out is None else text(out), out_since)
-    return Key(text(name), text(part)), card
+    return LockKey(text(name), text(part)), card

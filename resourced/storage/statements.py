@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from resourced.model import Batch, Event, Key, Place, Standing, Write
+from resourced.model import Batch, Event, LockKey, Place, Standing, Write
 from resourced.storage.sql.statement import Statement
 from resourced.wants import Card, JointRequest, wants_text
 
@@ -117,7 +117,7 @@ def _joint(joint: JointRequest) -> tuple[Any, ...]:
     return (seq, ticket, wants_text(wants), int(yields), *rest, int(granted))
 
 
-def _card(key: Key, card: Card) -> tuple[Any, ...]:
+def _card(key: LockKey, card: Card) -> tuple[Any, ...]:
     return (*key, " ".join(sorted(card.tags)), *card[1:])
 
 

@@ -21,7 +21,7 @@ from resourced.model import (
     Batch,
     Document,
     Event,
-    Key,
+    LockKey,
     Loss,
     Mark,
     Place,
@@ -59,13 +59,13 @@ class MemoryStore:
     def __init__(self, *, judge: bool = True) -> None:
         self.judge = judge
         self.resources: dict[str, Resource] = {}
-        self.documents: dict[Key, Document] = {}
+        self.documents: dict[LockKey, Document] = {}
         self.places: dict[int, Place] = {}
         self.events_kept: dict[int, Event] = {}
         self.marks_kept: dict[int, Mark] = {}
         self.losses: dict[int, Loss] = {}
         self.joints: dict[int, JointRequest] = {}
-        self.cards: dict[Key, Card] = {}
+        self.cards: dict[LockKey, Card] = {}
         self.used: dict[Of, Use] = {}
         self.server = SharedState()
         # Under which epoch this daemon is the leader, and as whom.
@@ -140,12 +140,12 @@ class MemoryStore:
     async def read(self, resource: Resource, selector: str) -> Document:
         if resource.name not in self.resources:
             raise ResourceNotFound("There is no resource of this name any more.")
-        document = self.documents.get(Key(resource.name, selector))
+        document = self.documents.get(LockKey(resource.name, selector))
         if document is None:
             raise DataNotFound("Nothing was written at this selector yet.")
         return document
 
-    async def events(self, key: Key, before: int, limit: int) -> list[Event]:
+    async def events(self, key: LockKey, before: int, limit: int) -> list[Event]:
         found = (event for id_, event in sorted(self.events_kept.items(), reverse=True) if not before or id_ < before)
         return list(islice((event for event in found if event.key == key), limit))
 

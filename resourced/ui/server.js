@@ -3,7 +3,7 @@
 const ROOT = new URL(".", document.baseURI);
 
 /** Milliseconds after which a silent server counts as away. */
-const PATIENCE = 20_000;
+const TIMEOUT = 20_000;
 
 /** The server has understood, and says no. */
 export class Refused extends Error {
@@ -90,9 +90,9 @@ export class Server {
   }
 
   async #ask(method, where, query, signal) {
-    const patience = AbortSignal.timeout(PATIENCE);
+    const timeout = AbortSignal.timeout(TIMEOUT);
     try {
-      const response = await this.#send(method, where, query, signal ? AbortSignal.any([signal, patience]) : patience);
+      const response = await this.#send(method, where, query, signal ? AbortSignal.any([signal, timeout]) : timeout);
       this.skew = (Date.parse(response.headers.get("date")) || Date.now()) - Date.now();
       this.#heard(null);
       return response;

@@ -32,7 +32,7 @@ from resourced.api.params import (
 )
 from resourced.errors import BadRequest, TicketRequired
 from resourced.http.routing import BadPath, Segment
-from resourced.model import Key
+from resourced.model import LockKey
 
 pytestmark = pytest.mark.trial
 
@@ -236,7 +236,7 @@ class WaitTests(RefusalTests):
 class NameTests(RefusalTests):
     def test_named(self):
         """A path names a resource and a selector."""
-        self.assertEqual(named("printer", "A4"), Key("printer", "A4"))
+        self.assertEqual(named("printer", "A4"), LockKey("printer", "A4"))
 
     @given(st.text(max_size=300))
     @example("")

@@ -29,7 +29,7 @@ from resourced.cli.status import Status, exit_status
 from resourced.cli.suspend import Wakes
 from resourced.client import ClientError, Held, Holder, Lock, Refused, Waiting
 from resourced.errors import ConfigurationError
-from resourced.model import Key, valid_name
+from resourced.model import LockKey, valid_name
 from resourced.testing import MemoryServer
 
 pytestmark = pytest.mark.trial
@@ -42,14 +42,14 @@ TREE = Path(__file__).resolve().parent.parent.parent
 class NameTests(SynchronousTestCase):
     def test_written_as_it_is(self):
         """An ordinary name is written as it is, and a lock as its two names."""
-        self.assertEqual(parse_lock("printer/A4"), Key("printer", "A4"))
-        self.assertEqual(parse_lock("Bücher/A4 quer+"), Key("Bücher", "A4 quer+"))
-        self.assertEqual(parse_either("printer"), Key("printer", ""))
-        self.assertEqual(parse_either("printer/A4"), Key("printer", "A4"))
+        self.assertEqual(parse_lock("printer/A4"), LockKey("printer", "A4"))
+        self.assertEqual(parse_lock("Bücher/A4 quer+"), LockKey("Bücher", "A4 quer+"))
+        self.assertEqual(parse_either("printer"), LockKey("printer", ""))
+        self.assertEqual(parse_either("printer/A4"), LockKey("printer", "A4"))
 
     def test_percent(self):
         """A slash and a percent sign in a name are written with a percent sign, as anything else may be."""
-        self.assertEqual(parse_lock("a%2Fb/50%25"), Key("a/b", "50%"))
+        self.assertEqual(parse_lock("a%2Fb/50%25"), LockKey("a/b", "50%"))
         self.assertEqual(parse_name("%C3%A9%2e"), "é.")
 
     def test_what_is_no_name(self):
@@ -77,7 +77,7 @@ class NameTests(SynchronousTestCase):
         written = write_name(name)
         self.assertTrue(written.isprintable())
         self.assertEqual(parse_name(written), name)
-        self.assertEqual(parse_lock(write_lock(name, name)), Key(name, name))
+        self.assertEqual(parse_lock(write_lock(name, name)), LockKey(name, name))
 
 
 class SettingsTests(SynchronousTestCase):
@@ -198,7 +198,7 @@ class StateTests(SynchronousTestCase):
         server.advance()
         for limit, last, following in ((None, 5, None), (5, 5, None), (4, 4, 4), (3, 3, 3), (1, 1, 1)):
             state = self.successResultOf(
-                Deferred.fromCoroutine(whole_state(client, Key("printer", "A4"), limit, page=2))
+                Deferred.fromCoroutine(whole_state(client, LockKey("printer", "A4"), limit, page=2))
             )
             self.assertEqual([waiter.owner for waiter in state.queue], [f"ci-{n}" for n in range(1, last + 1)])
             self.assertEqual((state.waiting, state.next), (5, following))

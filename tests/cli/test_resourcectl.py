@@ -306,7 +306,7 @@ class TestOutside:
         for arguments, environ, status in (
             (("get", f"{name}/A4/B"), {}, 64),
             (("put", f"{name}/A4", "1", "--wait", "nan"), {}, 64),
-            (("get", f"{name}/A4", "--patience", "0.1"), nowhere, 69),
+            (("get", f"{name}/A4", "--retry-timeout", "0.1"), nowhere, 69),
             (("put", f"{name}/A4", "1"), {"RESOURCED_KEY": LOCK}, 77),
             (("ls",), {"RESOURCED_KEY": "wrong"}, 77),
             (("ls",), {"RESOURCED_KEY": ""}, 78),

@@ -231,7 +231,7 @@ class TestWait:
     def test_no_server(self, ctl, place):
         """If no server is there, that is status 69, and the command is not run."""
         nowhere = {"RESOURCED_URL": f"http://127.0.0.1:{free_port()}"}
-        outcome = ctl("run", "--patience", "0.3", place, "--", "touch", "ran", environ=nowhere)
+        outcome = ctl("run", "--retry-timeout", "0.3", place, "--", "touch", "ran", environ=nowhere)
         assert (outcome.status, outcome.out) == (69, "")
         assert nowhere["RESOURCED_URL"] in outcome.err
         assert not (ctl.folder / "ran").exists()

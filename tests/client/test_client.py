@@ -814,7 +814,7 @@ class LostAnswerTests(ClientTests):
         self.server.advance(30)
         self.assertEqual(self.waiting(), 0)
         self.assertIn("refused", second.told[-1].trouble)
-        third = self.hold(self.another(patience=1000.0))
+        third = self.hold(self.another(retry_timeout=1000.0))
         self.network.fate = lambda *_: PASS
         self.server.advance(10)
         self.assertEqual((second.told[-1].rejoined, second.told[-1].trouble), (1, ""))
@@ -849,9 +849,9 @@ class LostAnswerTests(ClientTests):
 
 class ServersTests(ClientTests):
     def test_patience(self):
-        """Without any answer it goes on for as long as it has patience, with pauses that grow and are not all the same."""
+        """Without any answer it goes on until ``retry_timeout`` is over, with pauses that grow and are not all the same."""
         self.network.fate = lambda *_: REFUSE
-        outcome = self.begin(self.another(patience=20.0).get("printer", "A4"))
+        outcome = self.begin(self.another(retry_timeout=20.0).get("printer", "A4"))
         self.server.advance(19)
         self.assertNoResult(outcome)
         self.server.advance(2)
@@ -1204,8 +1204,8 @@ class HistoryTests(ClientTests):
         self.stop(outcome)
 
     def test_nobody_there(self):
-        """Without a server it ends when the patience does."""
-        self.client = self.another(patience=8.0)
+        """Without a server it ends when ``retry_timeout`` is over."""
+        self.client = self.another(retry_timeout=8.0)
         _, outcome = self.follow()
         self.network.fate = lambda *_: REFUSE
         self.server.restart()
@@ -1266,7 +1266,7 @@ class StrangeServerTests(SynchronousTestCase):
         self.client = self.make("http://x")
 
     def make(self, *urls: str) -> Client:
-        client = Client(urls, "key", patience=10.0)
+        client = Client(urls, "key", retry_timeout=10.0)
         return client.using(reactor=self.clock, treq=self.treq, seconds=self.clock.seconds)
 
     def begin(self, *answers: tuple[int, dict[str, str], object]) -> Deferred[Any]:
@@ -1340,7 +1340,7 @@ class StrangeServerTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(outcome).text, "1")
 
     def test_retry_after_that_makes_no_sense(self):
-        """A pause that is no number, or longer than all patience, changes nothing."""
+        """A pause that is no number, or longer than ``retry_timeout``, changes nothing."""
         for pause in ("soon", "-1", "999999999999", "9" * 400):
             outcome = self.begin((503, {"retry-after": pause}, {}), (200, {}, {"data": "1"}))
             for _ in range(55):

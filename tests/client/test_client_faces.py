@@ -530,14 +530,14 @@ def test_tls(tmp_path):
             return len((await aio.wait(client.get("printer", "A4"))).data)
 
     for number, where in enumerate(urls()):
-        with Client(where, server.write_key, patience=0) as client:
+        with Client(where, server.write_key, retry_timeout=0) as client:
             if not number:
                 client.create("printer")
             with client.lock("printer", "A4") as held:
                 held.write([number] * 10000)
             print(asyncio.run(read(twisted.Client(where, server.write_key))))
     del os.environ["SSL_CERT_FILE"]
-    with Client(where, server.write_key, patience=0) as client:
+    with Client(where, server.write_key, retry_timeout=0) as client:
         try:
             client.get("printer", "A4")
         except Unreachable as error:
@@ -572,8 +572,8 @@ def test_ipv6(face: str):
 
         def ask(url):
             if FACE == "asyncio":
-                return asyncio.run(names(twisted.Client(url, server.write_key, patience=0)))
-            with Client(url, server.write_key, patience=0) as client:
+                return asyncio.run(names(twisted.Client(url, server.write_key, retry_timeout=0)))
+            with Client(url, server.write_key, retry_timeout=0) as client:
                 return [resource.name for resource in client.resources()]
 
         with Client(url, server.write_key) as client:

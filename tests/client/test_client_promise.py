@@ -433,7 +433,11 @@ class Promise(RuleBasedStateMachine):
         self.network = SlowNetwork(self.server, self.clock)
         self.ahead = 0.0
         self.client = self.server.client(
-            treq=self.network, seconds=lambda: self.clock.seconds() + self.ahead, timeout=3.0, patience=5.0, poll=4.0
+            treq=self.network,
+            seconds=lambda: self.clock.seconds() + self.ahead,
+            timeout=3.0,
+            retry_timeout=5.0,
+            poll=4.0,
         )
         self.blocking = BlockingClient(InlineThread(self), self.client)
         self.programs: list[Any] = []

@@ -17,20 +17,20 @@ from resourced.events.feed import BYTES, MOMENT, PAGE, PAUSE, REST, SLICE, Feed,
 from resourced.locks.group_commit import PAUSE as JOURNAL_PAUSE
 from resourced.locks.listeners import Listeners
 from resourced.locks.requests import LockRequest, Written
-from resourced.model import Batch, Event, EventKind, Key
+from resourced.model import Batch, Event, EventKind, LockKey
 from resourced.testing import MemoryStore
 from tests.faulty import FaultyStore, Life, Outcome
 from tests.leading import lead
 
 pytestmark = pytest.mark.trial
 
-A4 = Key("printer", "A4")
+A4 = LockKey("printer", "A4")
 READER = Identity("someone", Permission.READ)
 ALL = View(READER, "")
 
 
 def grant(id_: int, resource: str = "printer") -> Event:
-    return Event(id_, EventKind.GRANT, 1_700_000_000_123, Key(resource, "A4"), "ci-7", id_, 0.0)
+    return Event(id_, EventKind.GRANT, 1_700_000_000_123, LockKey(resource, "A4"), "ci-7", id_, 0.0)
 
 
 class Follower:
@@ -213,7 +213,7 @@ class LiveTests(FeedTestCase):
 class SpellingTests(SynchronousTestCase):
     def test_described(self):
         """An event is told with its time in UTC, to the millisecond, and its seconds to three places."""
-        event = Event(7, EventKind.EXPIRY, 1_763_917_800_007, Key("a b", "A4"), "ci", 3, 1.23456, "press")
+        event = Event(7, EventKind.EXPIRY, 1_763_917_800_007, LockKey("a b", "A4"), "ci", 3, 1.23456, "press")
         self.assertEqual(
             described(event),
             {
@@ -374,7 +374,7 @@ class FailureTests(SynchronousTestCase):
     def lock(self, selector: str = "A4", ticket: str = "") -> Deferred[Any]:
         locks = self.life.locks
         return self.life.heard(
-            Deferred.fromCoroutine(locks.grants.wait(LockRequest(Key("printer", selector), lease=0, ticket=ticket)))
+            Deferred.fromCoroutine(locks.grants.wait(LockRequest(LockKey("printer", selector), lease=0, ticket=ticket)))
         )
 
     def go_wrong(self, outcome: Outcome, do: Callable[[], Deferred[Any]]) -> None:

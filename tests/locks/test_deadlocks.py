@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from resourced.errors import Deadlock, ResourcedError, TicketEnded
 from resourced.locks.deadlocks import MOST
 from resourced.locks.requests import Grant, Queued
-from resourced.model import Key
+from resourced.model import LockKey
 from tests.examples import examples
 from tests.faulty import Life
 from tests.locks.test_manager import A4, A5, GLASS, LEASE, PLACE, LockTestCase
@@ -23,15 +23,15 @@ from tests.wire import PRINTER, WebTests
 
 pytestmark = [pytest.mark.trial, pytest.mark.reference_path]
 
-KEYS = [Key("printer", str(number)) for number in range(4)]
+KEYS = [LockKey("printer", str(number)) for number in range(4)]
 OWNERS = ("one", "other")
 
 
 class CircleTests(LockTestCase):
-    def waits(self, key: Key, *holds: Grant | Queued, ticket: str = "", **more: Any) -> Queued:
+    def waits(self, key: LockKey, *holds: Grant | Queued, ticket: str = "", **more: Any) -> Queued:
         return self.queue(key, ticket, holds=[held.ticket for held in holds], **more)
 
-    def refused(self, key: Key, *holds: Grant | Queued, ticket: str = "", **more: Any) -> None:
+    def refused(self, key: LockKey, *holds: Grant | Queued, ticket: str = "", **more: Any) -> None:
         """Ask for a lock that can never be had, which is told at once and leaves no place in the queue."""
         before = self.locks.waiting
         self.assert_refused(Deadlock, self.ask(key, ticket, wait=50, holds=[held.ticket for held in holds], **more))
@@ -135,8 +135,8 @@ class CircleTests(LockTestCase):
         held = self.lock(A4)
         last = self.lock(GLASS)
         for number in range(MOST):
-            self.lock(Key("printer", f"x{number}"))
-            self.waits(Key("printer", f"x{number}"), held)
+            self.lock(LockKey("printer", f"x{number}"))
+            self.waits(LockKey("printer", f"x{number}"), held)
         self.waits(GLASS, held)
         self.waits(A4, last)
 
@@ -227,21 +227,21 @@ class Model:
     """
 
     def __init__(self) -> None:
-        self.queues: dict[Key, list[str]] = {key: [] for key in KEYS}
-        self.held: dict[tuple[Key, str], set[tuple[Key, str]]] = {}
+        self.queues: dict[LockKey, list[str]] = {key: [] for key in KEYS}
+        self.held: dict[tuple[LockKey, str], set[tuple[LockKey, str]]] = {}
         self.owner: dict[str, str] = {}
 
-    def holding(self, owner: str, tickets: set[str]) -> set[tuple[Key, str]]:
+    def holding(self, owner: str, tickets: set[str]) -> set[tuple[LockKey, str]]:
         return {
             (key, queue[0])
             for key, queue in self.queues.items()
             if queue and queue[0] in tickets and self.owner[queue[0]] == owner
         }
 
-    def circle(self, place: tuple[Key, str]) -> bool:
+    def circle(self, place: tuple[LockKey, str]) -> bool:
         """Whether a place waits for itself, as it stands."""
         owner = self.owner[place[1]]
-        reached: set[tuple[Key, str]] = set()
+        reached: set[tuple[LockKey, str]] = set()
         ahead = {place}
         while ahead:
             key, _ = waiting = ahead.pop()
@@ -257,7 +257,7 @@ class Model:
     def settle(self) -> None:
         self.held = {(key, ticket): held for (key, ticket), held in self.held.items() if ticket in self.queues[key][1:]}
 
-    def leave(self, key: Key, ticket: str) -> None:
+    def leave(self, key: LockKey, ticket: str) -> None:
         self.queues[key].remove(ticket)
         self.settle()
 
@@ -288,7 +288,7 @@ class RandomTests(LockTestCase):
                 model.leave(key, holder.ticket.name)
         self.assertFalse(any(map(model.circle, model.held)))
 
-    def _ask(self, model: Model, key: Key, owner: str, ticket: str, holds: set[str]) -> None:
+    def _ask(self, model: Model, key: LockKey, owner: str, ticket: str, holds: set[str]) -> None:
         request = self.ask(key, ticket, key_name=owner, holds=sorted(holds))
         queue = model.queues[key]
         place = (key, ticket or "new")

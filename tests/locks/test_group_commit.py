@@ -21,7 +21,7 @@ from resourced.locks.requests import Grant, LockRequest, Queued, Written
 from resourced.locks.restoration import Restoration
 from resourced.locks.terms import FENCES
 from resourced.locks.unit_cards import CardChange
-from resourced.model import Breaker, Event, EventKind, Key, Standing
+from resourced.model import Breaker, Event, EventKind, LockKey, Standing
 from resourced.testing import MemoryStore
 from resourced.wants import Want
 from tests.faulty import FaultyStore, Life, Outcome
@@ -29,9 +29,9 @@ from tests.leading import lead
 
 pytestmark = pytest.mark.trial
 
-A4 = Key("printer", "A4")
-A5 = Key("printer", "A5")
-GLASS = Key("scanner", "glass")
+A4 = LockKey("printer", "A4")
+A5 = LockKey("printer", "A5")
+GLASS = LockKey("scanner", "glass")
 
 #: The scanner's own lease; the printer has the server's.
 SCANNER = 10
@@ -86,37 +86,37 @@ class JournalTestCase(SynchronousTestCase):
     def store(self) -> FaultyStore:
         return self.life.store
 
-    def ask(self, key: Key = A4, ticket: str = "", **more: Any) -> Deferred[Any]:
+    def ask(self, key: LockKey = A4, ticket: str = "", **more: Any) -> Deferred[Any]:
         lease = SCANNER if key.resource == "scanner" else 0
         return self.life.heard(
             Deferred.fromCoroutine(self.locks.grants.wait(LockRequest(key, lease=lease, ticket=ticket, **more)))
         )
 
-    def told(self, request: Deferred[Any], key: Key = A4) -> Grant:
+    def told(self, request: Deferred[Any], key: LockKey = A4) -> Grant:
         held = self.successResultOf(request)
         assert isinstance(held, Grant), held
         self.locks.grants.confirm(key, held)
         return held
 
-    def lock(self, key: Key = A4, ticket: str = "", **more: Any) -> Grant:
+    def lock(self, key: LockKey = A4, ticket: str = "", **more: Any) -> Grant:
         return self.told(self.ask(key, ticket, **more), key)
 
-    def queue(self, key: Key = A4, ticket: str = "", **more: Any) -> Queued:
+    def queue(self, key: LockKey = A4, ticket: str = "", **more: Any) -> Queued:
         queued = self.successResultOf(self.ask(key, ticket, **more))
         assert isinstance(queued, Queued), queued
         return queued
 
-    def write(self, ticket: str, data: str = "1", key: Key = A4, *, unlock: bool = False) -> Deferred[Written]:
+    def write(self, ticket: str, data: str = "1", key: LockKey = A4, *, unlock: bool = False) -> Deferred[Written]:
         return self.life.heard(self.locks.write(key, "id", ticket, data, unlock=unlock))
 
-    def release(self, ticket: str, key: Key = A4, **more: Any) -> Deferred[bool]:
+    def release(self, ticket: str, key: LockKey = A4, **more: Any) -> Deferred[bool]:
         """Send a request to let go of a lock."""
         return self.life.heard(Deferred.fromCoroutine(self.locks.unlock(key, ticket, **more)))
 
-    def unlock(self, ticket: str, key: Key = A4) -> bool:
+    def unlock(self, ticket: str, key: LockKey = A4) -> bool:
         return self.successResultOf(self.release(ticket, key))
 
-    def data(self, key: Key = A4) -> str | None:
+    def data(self, key: LockKey = A4) -> str | None:
         document = self.disk.documents.get(key)
         return None if document is None else document.data
 
@@ -125,7 +125,7 @@ class JournalTestCase(SynchronousTestCase):
         for request in requests:
             self.failureResultOf(request, StoreUnavailable)
 
-    def assert_ended(self, ticket: str, key: Key = A4) -> None:
+    def assert_ended(self, ticket: str, key: LockKey = A4) -> None:
         self.failureResultOf(self.ask(key, ticket), TicketEnded)
         self.failureResultOf(self.write(ticket, "0", key), TicketEnded)
         self.assertFalse(self.unlock(ticket, key))
@@ -242,11 +242,11 @@ class GroupCommitTests(JournalTestCase):
 
     def test_hundred_grants_at_once(self):
         """A hundred grants at once are two transactions: the first, and all that came up while it ran."""
-        requests = [self.ask(Key("printer", str(number))) for number in range(100)]
+        requests = [self.ask(LockKey("printer", str(number))) for number in range(100)]
         self.store.finish()
         self.store.finish()
         for number, request in enumerate(requests):
-            self.told(request, Key("printer", str(number)))
+            self.told(request, LockKey("printer", str(number)))
         self.assertEqual([len(batch.places) for batch in self.store.batches], [1, 99])
         self.assertFalse(self.store.busy)
 
@@ -254,7 +254,7 @@ class GroupCommitTests(JournalTestCase):
         """Those who share a commit are answered in the order in which they came."""
         order: list[int] = []
         for number in range(10):
-            request = self.ask(Key("printer", str(number)))
+            request = self.ask(LockKey("printer", str(number)))
             request.addCallback(lambda _, name: order.append(name), number)
         self.store.finish()
         self.store.finish()
@@ -263,7 +263,7 @@ class GroupCommitTests(JournalTestCase):
     def test_one_commit_at_a_time(self):
         """While a commit runs no other one begins; while none runs, none is put off."""
         for number in range(10):
-            self.ask(Key("printer", str(number)))
+            self.ask(LockKey("printer", str(number)))
             self.assertEqual(len(self.store.batches), 1)
         self.store.finish()
         self.assertEqual(len(self.store.batches), 2)
@@ -295,7 +295,7 @@ class GroupCommitTests(JournalTestCase):
         request = self.ask(A5)
         closing = Deferred.fromCoroutine(self.life.journal.close())
         self.assertNoResult(closing)
-        later = self.ask(Key("printer", "later"))
+        later = self.ask(LockKey("printer", "later"))
         self.store.finish()
         self.told(request, A5)
         self.assertNoResult(closing)
@@ -480,13 +480,13 @@ class FailureTests(JournalTestCase):
         """What was decided while the failing commit ran fails with it."""
         first = self.ask(A5)
         waiting = self.ask(ticket=self.line[0], wait=50)
-        later = [self.ask(Key("printer", "later")), self.ask(A5), self.ask(), self.release(self.line[1])]
+        later = [self.ask(LockKey("printer", "later")), self.ask(A5), self.ask(), self.release(self.line[1])]
         self.fail_commit()
         self.assert_away(first, *later)
         self.assert_away(waiting)
         self.come_back()
         self.assert_as_told()
-        self.assertTrue(self.lock(Key("printer", "later")).fresh)
+        self.assertTrue(self.lock(LockKey("printer", "later")).fresh)
         self.assertTrue(self.lock(A5).fresh)
 
     def test_giving_up_fails_too(self):
@@ -718,7 +718,7 @@ class DoubtTests(JournalTestCase):
         def fail(*_: object) -> None:
             raise ZeroDivisionError
 
-        for broken in ("distrust", "restore"):
+        for broken in ("invalidate", "restore"):
             with self.subTest(broken):
                 life = self.life = self.start()
                 self.patch(Restoration, broken, fail)
@@ -737,10 +737,10 @@ class JointTests(JournalTestCase):
     def setUp(self) -> None:
         super().setUp()
         for selector in ("red", "blue"):
-            self.successResultOf(self.locks.units.change(Key("printer", selector), CardChange(), Breaker()))
+            self.successResultOf(self.locks.units.change(LockKey("printer", selector), CardChange(), Breaker()))
 
     def several(self, **more: Any) -> Deferred[Any]:
-        async def read(keys: Sequence[Key]) -> list[str | None]:
+        async def read(keys: Sequence[LockKey]) -> list[str | None]:
             return [None] * len(keys)
 
         asked = JointAsk((Want("printer", count=2),), {"printer": LEASE}, **more)
@@ -890,7 +890,7 @@ class BeliefTests(JournalTestCase):
     def test_successor_waits(self):
         """A daemon that takes over ends nothing before its predecessor has stopped to believe in itself."""
         self.successResultOf(Deferred.fromCoroutine(self.disk.create_resource("short", 1)))
-        short = Key("short", "est")
+        short = LockKey("short", "est")
         ticket = self.successResultOf(
             Deferred.fromCoroutine(self.locks.grants.wait(LockRequest(short, lease=1)))
         ).ticket

@@ -24,7 +24,7 @@ from resourced.errors import DataNotFound, FenceMismatch, NotHolder, ResourceInU
 from resourced.locks.group_commit import PAUSE
 from resourced.locks.limits import Times
 from resourced.locks.requests import Acquired, LockRequest, Queued
-from resourced.model import Document, Key, Resource
+from resourced.model import Document, LockKey, Resource
 from resourced.testing import MemoryStore
 from tests.examples import examples
 from tests.faulty import Life, Outcome
@@ -36,7 +36,7 @@ EXAMPLES = int(os.environ.get("LOCK_MACHINE_EXAMPLES", str(examples(250))))
 STEPS = 60
 
 TIMES = Times(lease=40.0, place=60.0, claim=30.0)
-KEYS = [Key(resource, selector) for resource in ("printer", "scanner") for selector in ("A4", "A5")]
+KEYS = [LockKey(resource, selector) for resource in ("printer", "scanner") for selector in ("A4", "A5")]
 #: The scanner has a lease of its own.
 TIMEOUTS = {"printer": 0, "scanner": 20}
 
@@ -51,23 +51,23 @@ class Told:
 
     def __init__(self) -> None:
         self.number = 0
-        self.believed: dict[tuple[Key, str], float] = {}
-        self.staying: dict[tuple[Key, str], tuple[int, float]] = {}
-        self.asked: dict[tuple[Key, str], list[int]] = {}
+        self.believed: dict[tuple[LockKey, str], float] = {}
+        self.staying: dict[tuple[LockKey, str], tuple[int, float]] = {}
+        self.asked: dict[tuple[LockKey, str], list[int]] = {}
         self.words: dict[str, str] = {}
-        self.repeated: dict[tuple[Key, str], int] = {}
-        self.leaving: Counter[tuple[Key, str]] = Counter()
-        self.left: dict[tuple[Key, str], int] = {}
+        self.repeated: dict[tuple[LockKey, str], int] = {}
+        self.leaving: Counter[tuple[LockKey, str]] = Counter()
+        self.left: dict[tuple[LockKey, str], int] = {}
         self.once_left: set[str] = set()
         # Under which fence a ticket was told that it holds a lock, until it lets go or is told that it lost it.
-        self.had: dict[tuple[Key, str], int] = {}
+        self.had: dict[tuple[LockKey, str], int] = {}
         # Who was given a lock by an answer that may have kept the ticket from it, and from where it asked.
-        self.left_behind: dict[Key, tuple[str, str]] = {}
-        self.fences: dict[Key, tuple[int, str, int]] = {}
-        self.granted: dict[int, tuple[Key, str]] = {}
+        self.unclaimed_by: dict[LockKey, tuple[str, str]] = {}
+        self.fences: dict[LockKey, tuple[int, str, int]] = {}
+        self.granted: dict[int, tuple[LockKey, str]] = {}
         self.over: set[int] = set()
-        self.acknowledged: Counter[Key] = Counter()
-        self.open_writes: dict[Key, set[int]] = {key: {0} for key in KEYS}
+        self.acknowledged: Counter[LockKey] = Counter()
+        self.open_writes: dict[LockKey, set[int]] = {key: {0} for key in KEYS}
         # Those that leave nothing there, as there was nothing in the beginning.
         self.deletions = {0}
 
@@ -75,23 +75,23 @@ class Told:
         self.number += 1
         return self.number
 
-    def sure(self, key: Key, ticket: str, now: float) -> bool:
+    def sure(self, key: LockKey, ticket: str, now: float) -> bool:
         """Whether a ticket certainly holds or waits."""
         return self.believed.get((key, ticket), -inf) > now or self.stays(key, ticket, now)
 
-    def holders(self, now: float) -> list[tuple[Key, str]]:
+    def holders(self, now: float) -> list[tuple[LockKey, str]]:
         return [place for place, until in self.believed.items() if until > now]
 
-    def stays(self, key: Key, ticket: str, now: float) -> bool:
+    def stays(self, key: LockKey, ticket: str, now: float) -> bool:
         return now - self.staying.get((key, ticket), (0, -inf))[1] < TIMES.claim
 
-    def joined(self, key: Key, ticket: str) -> int:
+    def joined(self, key: LockKey, ticket: str) -> int:
         """The first request that can have given a ticket its place, be it by the word that is repeated to get the same ticket."""
         numbers = self.asked[key, ticket]
         word = self.words.get(ticket, "")
         return min([*numbers, self.repeated[key, word]] if (key, word) in self.repeated else numbers)
 
-    def lets_go(self, key: Key, ticket: str) -> None:
+    def lets_go(self, key: LockKey, ticket: str) -> None:
         """
         A client unlocks, or writes and unlocks: whatever comes of it, it claims nothing any more.
 
@@ -106,16 +106,16 @@ class Told:
         self.had.pop((key, ticket), None)
         self.uses(key, ticket)
 
-    def let_go(self, key: Key, ticket: str) -> None:
+    def let_go(self, key: LockKey, ticket: str) -> None:
         """A client that wished to let go has its answer."""
         self.leaving[key, ticket] -= 1
         self.left[key, ticket] = self.event()
 
-    def trusts(self, place: tuple[Key, str], sent: int) -> bool:
+    def trusts(self, place: tuple[LockKey, str], sent: int) -> bool:
         """Whether an answer says what a client has, and not just what it had before it let go, or while it did so."""
         return not self.leaving[place] and self.left.get(place, 0) < sent
 
-    def has_nothing(self, key: Key, ticket: str, sent: int) -> None:
+    def has_nothing(self, key: LockKey, ticket: str, sent: int) -> None:
         """A client was told that it has no place; what it asked for after ``sent`` may have given it another."""
         self.uses(key, ticket)
         self.believed.pop((key, ticket), None)
@@ -125,36 +125,36 @@ class Told:
         if holder == ticket and told < sent:
             self.over.add(fence)
 
-    def sends(self, key: Key, ticket: str, sent: int) -> None:
+    def sends(self, key: LockKey, ticket: str, sent: int) -> None:
         """A client asks for a lock with its ticket."""
         self.asked.setdefault((key, ticket), []).append(sent)
         for known in KEYS:
             self.uses(known, ticket)
 
-    def uses(self, key: Key, ticket: str) -> None:
+    def uses(self, key: LockKey, ticket: str) -> None:
         """A client sends its ticket: so it knows it."""
-        if self.left_behind.get(key, ("", ""))[0] == ticket:
-            del self.left_behind[key]
+        if self.unclaimed_by.get(key, ("", ""))[0] == ticket:
+            del self.unclaimed_by[key]
 
-    def leaves(self, key: Key, ticket: str, origin: str) -> None:
+    def leaves(self, key: LockKey, ticket: str, origin: str) -> None:
         """A lock was given, and if there is an ``origin``, the ticket was perhaps kept from its client."""
-        self.left_behind.pop(key, None)
+        self.unclaimed_by.pop(key, None)
         if origin:
-            self.left_behind[key] = ticket, origin
+            self.unclaimed_by[key] = ticket, origin
 
-    def inherits(self, key: Key, origin: str) -> int:
+    def inherits(self, key: LockKey, origin: str) -> int:
         """
         A client asks without anything by which it is known: it may get what was left behind for it, and then in the other's place.
 
         :returns: the request that can have given that one its place, or 0.
         """
-        ticket, address = self.left_behind.get(key, ("", ""))
+        ticket, address = self.unclaimed_by.get(key, ("", ""))
         if not origin or address != origin:
             return 0
         self.believed.pop((key, ticket), None)
         return self.joined(key, ticket)
 
-    def ended(self, key: Key, ticket: str, sent: int, now: float) -> None:
+    def ended(self, key: LockKey, ticket: str, sent: int, now: float) -> None:
         self.had.pop((key, ticket), None)
         if self.left.get((key, ticket), 0) > sent:
             # By its own wish; it may have come back since.
@@ -165,7 +165,7 @@ class Told:
         assert not self.sure(key, ticket, now), f"{ticket} was told that it has ended while it held or stayed"
         self.has_nothing(key, ticket, sent)
 
-    def queued(self, key: Key, queued: Queued, sent: int, now: float) -> None:
+    def queued(self, key: LockKey, queued: Queued, sent: int, now: float) -> None:
         place = key, queued.ticket
         assert self.believed.get(place, -inf) <= now, f"{place} was told to wait while it held"
         self.asked.setdefault(place, []).append(sent)
@@ -183,14 +183,14 @@ class Told:
         # To the first of them the lock may have fallen, and it does not know yet.
         assert queued.position >= len(ahead), f"{place} was told position {queued.position} behind {ahead}"
 
-    def holds(self, key: Key, ticket: str, lease: float, now: float) -> None:
+    def holds(self, key: LockKey, ticket: str, lease: float, now: float) -> None:
         for (other, another), until in self.believed.items():
             if other == key and another != ticket:
                 assert until <= now, f"{ticket} was told that it holds {key} while {another} does"
         self.believed[key, ticket] = now + lease
         self.staying.pop((key, ticket), None)
 
-    def held(self, key: Key, held: Acquired, lease: float, sent: int, now: float) -> None:
+    def held(self, key: LockKey, held: Acquired, lease: float, sent: int, now: float) -> None:
         place = key, held.ticket
         self.asked.setdefault(place, []).append(sent)
         fence, _, _ = self.fences.get(key, (0, "", 0))
@@ -211,7 +211,7 @@ class Told:
         if self.trusts(place, sent):
             self.holds(key, held.ticket, lease, now)
 
-    def wrote(self, key: Key, ticket: str, lease: float, sent: int, now: float, *, unlock: bool) -> None:
+    def wrote(self, key: LockKey, ticket: str, lease: float, sent: int, now: float, *, unlock: bool) -> None:
         """A write was acknowledged: those before it are settled."""
         self.acknowledged[key] = max(self.acknowledged[key], sent)
         self.open_writes[key] = {write for write in self.open_writes[key] if write >= sent}
@@ -231,7 +231,7 @@ class Told:
                 self.acknowledged[key] = max(self.acknowledged[key], sent)
                 self.open_writes[key] = {write for write in self.open_writes[key] if write >= sent}
 
-    def not_written(self, key: Key, sent: int) -> None:
+    def not_written(self, key: LockKey, sent: int) -> None:
         """A write was refused."""
         self.open_writes[key].discard(sent)
 
@@ -260,10 +260,10 @@ class LockMachine(RuleBasedStateMachine):
         self.tickets: list[str] = []
         self.home: dict[str, str] = {}
         # The ticket that the request with a word got last.
-        self.retried: dict[tuple[Key, str], str] = {}
+        self.retried: dict[tuple[LockKey, str], str] = {}
         self.told = Told()
         self.open: list[Request] = []
-        self.seen: Counter[Key] = Counter()
+        self.seen: Counter[LockKey] = Counter()
         self.failures: list[BaseException] = []
         self.now_before = 0.0
         self.crash_after = 0
@@ -300,12 +300,12 @@ class LockMachine(RuleBasedStateMachine):
 
         request.outcome.addBoth(over)
 
-    def pick(self, number: int, key: Key) -> str:
+    def pick(self, number: int, key: LockKey) -> str:
         """One of the last tickets of the key's resource, or one that never was."""
         known = [ticket for ticket in self.tickets if self.home[ticket] == key.resource]
         return known[-1 - number % min(8, len(known))] if known else key.resource.encode().hex().zfill(32)
 
-    def learn(self, key: Key, ticket: str, idempotency_key: str) -> None:
+    def learn(self, key: LockKey, ticket: str, idempotency_key: str) -> None:
         """Remember a ticket that a client was given, and which request it will find it by."""
         if idempotency_key:
             self.told.words[ticket] = idempotency_key
@@ -318,7 +318,7 @@ class LockMachine(RuleBasedStateMachine):
             self.tickets.append(ticket)
 
     async def acquire(
-        self, life: Life, sent: int, key: Key, ticket: str, *, first: bool = False, **more: Any
+        self, life: Life, sent: int, key: LockKey, ticket: str, *, first: bool = False, **more: Any
     ) -> Acquired | Queued | None:
         """Ask for a lock, and return the answer if it came in this life and was one."""
         if ticket:
@@ -353,7 +353,7 @@ class LockMachine(RuleBasedStateMachine):
             self.told.queued(key, outcome, sent, self.now)
         return outcome
 
-    def holds_in_the_store(self, key: Key, ticket: str) -> None:
+    def holds_in_the_store(self, key: LockKey, ticket: str) -> None:
         """Whoever is told that it holds a lock is the one who does in the store, where that is kept."""
         holders = [place.ticket for place in self.disk.places.values() if place.key == key and place.fence]
         assert not self.durable or holders == [ticket], f"{holders} hold {key} in the store, not {ticket}"
@@ -364,7 +364,9 @@ class LockMachine(RuleBasedStateMachine):
             self.disk.resources[name] = Resource(f"{name} {next(self.names)}", name, TIMEOUTS[name])
         return self.disk.resources[name]
 
-    async def write(self, life: Life, sent: int, key: Key, ticket: str, *, unlock: bool, delete: bool = False) -> None:
+    async def write(
+        self, life: Life, sent: int, key: LockKey, ticket: str, *, unlock: bool, delete: bool = False
+    ) -> None:
         """Write the number of the request, so that it is seen which one the data is from; or delete what is there."""
         self.told.open_writes[key].add(sent)
         if delete:
@@ -393,7 +395,7 @@ class LockMachine(RuleBasedStateMachine):
         if unlock and life is self.life:
             self.told.let_go(key, ticket)
 
-    async def unlock(self, life: Life, sent: int, key: Key, ticket: str, *, sure: bool) -> None:
+    async def unlock(self, life: Life, sent: int, key: LockKey, ticket: str, *, sure: bool) -> None:
         left = self.told.left[key, ticket]
         try:
             released = await life.locks.unlock(key, ticket)
@@ -407,7 +409,7 @@ class LockMachine(RuleBasedStateMachine):
         if life is self.life:
             self.told.let_go(key, ticket)
 
-    async def take(self, life: Life, sent: int, key: Key, ticket: str, fence: int) -> None:
+    async def take(self, life: Life, sent: int, key: LockKey, ticket: str, fence: int) -> None:
         """Break a lock; whoever has it believes nothing any more from the moment on in which that is asked for."""
         try:
             await life.locks.break_lock(key, fence)
@@ -440,7 +442,7 @@ class LockMachine(RuleBasedStateMachine):
             if life is self.life:
                 self.told.removed(resource.name, sent, self.now)
 
-    async def intrude(self, life: Life, key: Key, ticket: str) -> None:
+    async def intrude(self, life: Life, key: LockKey, ticket: str) -> None:
         """Use a ticket under another name than it was given to; if nobody knows it any more, it may be anybody's."""
         table = life.locks._table
         if ticket not in table._tickets and not table._losses.strange(key.resource, ticket, "other"):
@@ -466,13 +468,13 @@ class LockMachine(RuleBasedStateMachine):
         sent = self.told.event()
         self.send(self.acquire(self.life, sent, key, "", first=first, wait=wait, origin=origin), self.life, sent)
 
-    @precondition(lambda self: self.told.left_behind)
+    @precondition(lambda self: self.told.unclaimed_by)
     @rule(number=number, wait=wait, first=st.booleans(), writes=st.booleans())
     def comes_back(self, number, wait, first, writes):
         """A client asks again after an answer that may have kept its ticket from it; or another one there does, and it has it."""
-        keys = sorted(self.told.left_behind)
+        keys = sorted(self.told.unclaimed_by)
         key = keys[number % len(keys)]
-        ticket, origin = self.told.left_behind[key]
+        ticket, origin = self.told.unclaimed_by[key]
         if writes:
             sent = self.told.event()
             self.send(self.write(self.life, sent, key, ticket, unlock=False), self.life, sent)
@@ -603,7 +605,7 @@ class LockMachine(RuleBasedStateMachine):
         died.crash(outcome)
         self.now_before = self.now
         self.told.leaving.clear()
-        self.told.left_behind.clear()
+        self.told.unclaimed_by.clear()
         self.open.clear()
         if not self.durable:
             # All locks are gone, and that is the bargain.
@@ -695,7 +697,7 @@ class LockMachine(RuleBasedStateMachine):
         assert self.disk.places == {}
         life.bury()
 
-    async def turn(self, sent: int, key: Key, ticket: str, waiting: set[tuple[Key, str]]) -> None:
+    async def turn(self, sent: int, key: LockKey, ticket: str, waiting: set[tuple[LockKey, str]]) -> None:
         """Ask for a lock once more, and let go of it; who got it or was told that it ended has no more business there."""
         outcome = await self.acquire(self.life, sent, key, ticket)
         if isinstance(outcome, Acquired):

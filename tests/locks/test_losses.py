@@ -15,7 +15,7 @@ from resourced.errors import NotHolder, QuotaExceeded, StoreUnavailable, TicketE
 from resourced.locks import losses
 from resourced.locks.group_commit import PAUSE
 from resourced.locks.losses import TOLD_FOR, Losses
-from resourced.model import Key, Loss
+from resourced.model import LockKey, Loss
 from resourced.service.restoration import RESTORATION
 from resourced.service.retention import Retention
 from tests.faulty import Life, Outcome
@@ -33,7 +33,7 @@ class LossesTests(SynchronousTestCase):
         self.now = 100.0
         self.losses = Losses(lambda: self.now)
 
-    def lose(self, event: int, key: Key = A4, ticket: str = "t", key_name: str = "p") -> Loss:
+    def lose(self, event: int, key: LockKey = A4, ticket: str = "t", key_name: str = "p") -> Loss:
         loss = Loss(event, key, ticket, key_name)
         self.losses.add(loss)
         return loss
@@ -132,7 +132,7 @@ class LossesTests(SynchronousTestCase):
 class EndTests(LockTestCase):
     """A client that lost something, in one life of the daemon."""
 
-    def assert_begins_again(self, ticket: str, key: Key = A4) -> None:
+    def assert_begins_again(self, ticket: str, key: LockKey = A4) -> None:
         """The ticket's client is told that it has ended, for a while; then the ticket may be used like a new one."""
         self.assert_ended(ticket, key)
         self.clock.advance(TOLD_FOR - 0.5)

@@ -18,16 +18,16 @@ from resourced.locks.limits import Limits, Times
 from resourced.locks.losses import TOLD_FOR
 from resourced.locks.manager import LockManager
 from resourced.locks.requests import Grant, LockRequest, Queued
-from resourced.model import Key
+from resourced.model import LockKey
 from resourced.testing import MemoryStore
 from tests.faulty import Life
 from tests.leading import lead
 
 pytestmark = pytest.mark.trial
 
-A4 = Key("printer", "A4")
-A5 = Key("printer", "A5")
-GLASS = Key("scanner", "glass")
+A4 = LockKey("printer", "A4")
+A5 = LockKey("printer", "A5")
+GLASS = LockKey("scanner", "glass")
 
 #: The scanner's own lease; the printer has the server's.
 SCANNER = 10.0
@@ -62,54 +62,54 @@ class LockTestCase(SynchronousTestCase):
     def locks(self) -> LockManager:
         return self.life.locks
 
-    def ask(self, key: Key = A4, ticket: str = "", **more: Any) -> Deferred[Any]:
+    def ask(self, key: LockKey = A4, ticket: str = "", **more: Any) -> Deferred[Any]:
         """Send a request for a lock; what comes back is not there yet, perhaps."""
         lease = SCANNER if key.resource == GLASS.resource else 0
         return self.life.heard(
             Deferred.fromCoroutine(self.locks.grants.wait(LockRequest(key, lease=lease, ticket=ticket, **more)))
         )
 
-    def lock(self, key: Key = A4, ticket: str = "", **more: Any) -> Grant:
+    def lock(self, key: LockKey = A4, ticket: str = "", **more: Any) -> Grant:
         """Ask for a lock that is to be had, and be told of it."""
         return self.told(self.ask(key, ticket, **more), key)
 
-    def told(self, request: Deferred[Any], key: Key = A4) -> Grant:
+    def told(self, request: Deferred[Any], key: LockKey = A4) -> Grant:
         """Have the client told that it has the lock."""
         held = self.successResultOf(request)
         assert isinstance(held, Grant), held
         self.locks.grants.confirm(key, held)
         return held
 
-    def queue(self, key: Key = A4, ticket: str = "", **more: Any) -> Queued:
+    def queue(self, key: LockKey = A4, ticket: str = "", **more: Any) -> Queued:
         """Ask for a lock that someone else has."""
         queued = self.successResultOf(self.ask(key, ticket, **more))
         assert isinstance(queued, Queued), queued
         return queued
 
-    def release(self, ticket: str, key: Key = A4, **more: Any) -> Deferred[bool]:
+    def release(self, ticket: str, key: LockKey = A4, **more: Any) -> Deferred[bool]:
         """Send a request to let go of a lock."""
         return self.life.heard(Deferred.fromCoroutine(self.locks.unlock(key, ticket, **more)))
 
-    def unlock(self, ticket: str, key: Key = A4) -> bool:
+    def unlock(self, ticket: str, key: LockKey = A4) -> bool:
         return self.successResultOf(self.release(ticket, key))
 
-    def write(self, ticket: str, data: str = "1", key: Key = A4, *, unlock: bool = False) -> None:
+    def write(self, ticket: str, data: str = "1", key: LockKey = A4, *, unlock: bool = False) -> None:
         self.successResultOf(self.locks.write(key, "id", ticket, data, unlock=unlock))
 
-    def data(self, key: Key = A4) -> str:
+    def data(self, key: LockKey = A4) -> str:
         return self.disk.documents[key].data
 
     def assert_refused(self, error: type[ResourcedError], request: Deferred[Any]) -> None:
         self.failureResultOf(request, error)
 
-    def assert_ended(self, ticket: str, key: Key = A4) -> None:
+    def assert_ended(self, ticket: str, key: LockKey = A4) -> None:
         """Whatever is asked with this ticket, the answer is that it has ended; letting go of it is no mistake."""
         self.assert_refused(TicketEnded, self.ask(key, ticket))
         self.assert_refused(TicketEnded, self.ask(key, ticket, wait=10))
         self.assert_refused(TicketEnded, self.locks.write(key, "id", ticket, "0"))
         self.assertFalse(self.unlock(ticket, key))
 
-    def assert_position(self, ticket: str, position: int, key: Key = A4) -> None:
+    def assert_position(self, ticket: str, position: int, key: LockKey = A4) -> None:
         self.assertEqual(self.queue(key, ticket), Queued(ticket, position))
 
 
@@ -200,7 +200,13 @@ class QueueTests(LockTestCase):
 
     def test_names_are_exact(self):
         """Names that only look alike are different locks; so are equal selectors of two resources."""
-        for key in (A4, Key("printer", "a4"), Key("printer", "A4 "), Key("printer", "Á4"), Key("scanner", "A4")):
+        for key in (
+            A4,
+            LockKey("printer", "a4"),
+            LockKey("printer", "A4 "),
+            LockKey("printer", "Á4"),
+            LockKey("scanner", "A4"),
+        ):
             self.lock(key)
 
 
@@ -462,7 +468,7 @@ class ClaimTests(LockTestCase):
 class FirstDataTests(LockTestCase):
     """Locks that come with the answer that there is no data."""
 
-    def leave_unclaimed(self, held: Grant, key: Key = A4) -> float:
+    def leave_unclaimed(self, held: Grant, key: LockKey = A4) -> float:
         return self.successResultOf(Deferred.fromCoroutine(self.locks.grants.leave_unclaimed(key, held)))
 
     def test_unused(self):
@@ -674,14 +680,14 @@ class UnlockTests(LockTestCase):
         Those that are remembered work for nobody but whom they were given to; the others are like any that nobody knows.
         """
         self.patch(tickets, "REMEMBERED", 3)
-        released = [self.lock(Key("printer", str(number))).ticket for number in range(5)]
+        released = [self.lock(LockKey("printer", str(number))).ticket for number in range(5)]
         for number, ticket in enumerate(released):
-            self.unlock(ticket, Key("printer", str(number)))
+            self.unlock(ticket, LockKey("printer", str(number)))
         for ticket in released[2:]:
             self.assert_refused(TicketEnded, self.ask(A4, ticket, key_name="other"))
-            self.lock(Key("printer", ticket), ticket)
+            self.lock(LockKey("printer", ticket), ticket)
         for ticket in released[:2]:
-            key = Key("printer", ticket)
+            key = LockKey("printer", ticket)
             if not self.durable:
                 # It may have lost something before this life.
                 self.assert_refused(TicketEnded, self.ask(key, ticket, key_name="other"))
@@ -762,7 +768,7 @@ class SecondSelectorTests(LockTestCase):
         self.clock.advance(LEASE)
         for key in (A4, A5):
             self.assert_ended(ticket, key)
-        self.assertEqual(self.lock(Key("printer", "A6"), ticket).ticket, ticket)
+        self.assertEqual(self.lock(LockKey("printer", "A6"), ticket).ticket, ticket)
 
 
 class WriteTests(LockTestCase):
@@ -861,7 +867,7 @@ class RetryTests(LockTestCase):
         instead = self.lock(A4, idempotency_key="one").ticket
         self.assertEqual(self.lock(A5, idempotency_key="one").ticket, ticket)
         self.assertEqual(self.lock(A4, idempotency_key="one").ticket, instead)
-        other = Key("printer", "A6")
+        other = LockKey("printer", "A6")
         self.lock(other, instead)
         self.assertEqual(self.lock(other, idempotency_key="one").ticket, instead)
 
@@ -933,16 +939,16 @@ class CostTests(LockTestCase):
 
     def test_released(self):
         """When all have let go nothing is left but tickets that may be sent again."""
-        every = [self.lock(Key("printer", str(number)), idempotency_key=f"{number}").ticket for number in range(50)]
-        waiting = [self.ask(Key("printer", str(number)), wait=50) for number in range(50)]
-        cancelled = [self.ask(Key("printer", str(number)), wait=50) for number in range(50)]
+        every = [self.lock(LockKey("printer", str(number)), idempotency_key=f"{number}").ticket for number in range(50)]
+        waiting = [self.ask(LockKey("printer", str(number)), wait=50) for number in range(50)]
+        cancelled = [self.ask(LockKey("printer", str(number)), wait=50) for number in range(50)]
         for request in cancelled:
             request.cancel()
             self.failureResultOf(request, CancelledError)
         for number, ticket in enumerate(every):
-            self.unlock(ticket, Key("printer", str(number)))
+            self.unlock(ticket, LockKey("printer", str(number)))
         for number, request in enumerate(waiting):
-            self.unlock(self.successResultOf(request).ticket, Key("printer", str(number)))
+            self.unlock(self.successResultOf(request).ticket, LockKey("printer", str(number)))
         self.clock.pump([CLAIM, 1])
         self.assert_nothing_left()
         self.assertEqual(len(self.locks.places.tickets._known), 150)
@@ -950,7 +956,7 @@ class CostTests(LockTestCase):
     def test_lapsed(self):
         """When all have lapsed nothing is left but what they lost, and tickets that may be sent again."""
         for number in range(50):
-            key = Key("printer", str(number % 10))
+            key = LockKey("printer", str(number % 10))
             ticket = self.successResultOf(self.ask(key, idempotency_key=f"{number}")).ticket
             self.successResultOf(self.ask(A5, ticket))
         self.clock.pump([CLAIM] * 60)

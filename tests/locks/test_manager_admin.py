@@ -20,14 +20,14 @@ from resourced.errors import (
 from resourced.locks.group_commit import PAUSE
 from resourced.locks.limits import Times
 from resourced.locks.requests import Grant, Holder, LockCounts, LockRequest, LockState, Waiter, Written
-from resourced.model import EventKind, Key, Mark, Resource
+from resourced.model import EventKind, LockKey, Mark, Resource
 from tests.faulty import Life, Outcome
 from tests.locks.test_group_commit import JournalTestCase
 
 pytestmark = pytest.mark.trial
 
-A4, A5 = Key("printer", "A4"), Key("printer", "A5")
-GLASS = Key("scanner", "glass")
+A4, A5 = LockKey("printer", "A4"), LockKey("printer", "A5")
+GLASS = LockKey("scanner", "glass")
 LEASE, PLACE, CLAIM = 300.0, 60.0, 30.0
 YEAR = 366 * 86400.0
 
@@ -38,17 +38,17 @@ class SteeredTestCase(JournalTestCase):
     def now(self, work: Awaitable[Any]) -> Any:
         return self.successResultOf(self.life.heard(Deferred.fromCoroutine(work)))  # type: ignore[arg-type]
 
-    def state(self, key: Key = A4, after: int = 0, limit: int = 100) -> LockState:
+    def state(self, key: LockKey = A4, after: int = 0, limit: int = 100) -> LockState:
         state = self.now(self.locks.views.state(key, after, limit))
         assert isinstance(state, LockState)
         return state
 
-    def holder(self, key: Key = A4) -> Holder:
+    def holder(self, key: LockKey = A4) -> Holder:
         holder = self.state(key).holder
         assert holder is not None
         return holder
 
-    def write(self, ticket: str, data: str = "1", key: Key = A4, *, unlock: bool = False) -> Deferred[Written]:
+    def write(self, ticket: str, data: str = "1", key: LockKey = A4, *, unlock: bool = False) -> Deferred[Written]:
         return self.life.heard(self.locks.write(key, self.resource(key.resource).id, ticket, data, unlock=unlock))
 
     @property
@@ -58,7 +58,7 @@ class SteeredTestCase(JournalTestCase):
     def resource(self, name: str = "printer") -> Resource:
         return self.disk.resources[name]
 
-    def take(self, fence: int, key: Key = A4) -> Deferred[None]:
+    def take(self, fence: int, key: LockKey = A4) -> Deferred[None]:
         return self.life.heard(self.locks.break_lock(key, fence))
 
     def remove(self, resource: Resource | None = None) -> Deferred[None]:
@@ -156,8 +156,8 @@ class StandingsTests(SteeredTestCase):
         """They come sorted by code points, from anywhere on, with any prefix."""
         names = ["A", "A4", "A4 ", "B", "a4", "\u00c14", "\uffff", "\U0001f600", "\U0010ffff"]
         for name in reversed(names):
-            self.lock(Key("printer", name))
-        self.lock(Key("scanner", "A3"))
+            self.lock(LockKey("printer", name))
+        self.lock(LockKey("scanner", "A3"))
         for prefix in ("", "A", "A4", "\uffff", "\U0001f600", "none"):
             for after in ("", "A", "A3", "A4", "a", "\U0010ffff"):
                 for limit in (1, 2, 100):
@@ -196,7 +196,7 @@ class BreakTests(SteeredTestCase):
         for fence in (first.fence, held.fence + 100, 0, other.fence):
             self.failureResultOf(self.take(fence), FenceMismatch)
         self.lock(ticket=held.ticket)
-        self.failureResultOf(self.take(1, Key("printer", "free")), FenceMismatch)
+        self.failureResultOf(self.take(1, LockKey("printer", "free")), FenceMismatch)
 
     def test_twice(self):
         """Who breaks it a second time does not take it from the next one."""
@@ -296,7 +296,7 @@ class RemovalTests(SteeredTestCase):
         """What others hold of other resources is in nobody's way."""
         self.lock(GLASS)
         self.successResultOf(self.remove())
-        self.assertTrue(self.lock(Key("scanner", "other")).fresh)
+        self.assertTrue(self.lock(LockKey("scanner", "other")).fresh)
 
     def test_lock_asked_for_meanwhile(self):
         """Until it is known what became of it nobody locks anything of it; of others, they do."""
@@ -356,11 +356,11 @@ class RemovalTests(SteeredTestCase):
         """What others decided at the time is kept with it."""
         self.store.slow = True
         first = self.ask(GLASS)
-        removing, second = self.remove(), self.ask(Key("scanner", "other"))
+        removing, second = self.remove(), self.ask(LockKey("scanner", "other"))
         self.settle()
         self.told(first, GLASS)
         self.successResultOf(removing)
-        self.told(second, Key("scanner", "other"))
+        self.told(second, LockKey("scanner", "other"))
         self.assertEqual(len(self.store.batches), 2)
 
 
@@ -385,7 +385,7 @@ class ConditionalTestCase(SteeredTestCase):
 
         return check
 
-    def put(self, data: str, expected: str | None = None, *, key: Key = A4, **more: Any) -> Deferred[Written]:
+    def put(self, data: str, expected: str | None = None, *, key: LockKey = A4, **more: Any) -> Deferred[Written]:
         check = self.expecting(expected)
         return self.life.heard(self.locks.write(key, self.printer_id, self.held.ticket, data, check=check, **more))
 
@@ -716,7 +716,7 @@ class KeptStateTests(SteeredTestCase):
 
     def test_counts_after_a_failure(self):
         """What the store knows better counts."""
-        for key in (A4, Key("printer", "A3")):
+        for key in (A4, LockKey("printer", "A3")):
             self.lock(key)
             self.queue(key)
         self.store.slow = True

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import StoreUnavailable
-from resourced.locks.group_commit import Journal
+from resourced.locks.group_commit import GroupCommitJournal
 from resourced.locks.manager import LockManager
 from resourced.locks.pauses import LONGEST_PAUSE, PAUSE, Pauses
 from resourced.locks.requests import LockRequest
@@ -155,7 +155,7 @@ class DoubtTests(SynchronousTestCase):
         self.pauses.alive()
         self.sure = True
 
-        class Doubtful(Journal):
+        class Doubtful(GroupCommitJournal):
             def check(inner) -> None:  # noqa: N805 - there are two of them
                 if not self.sure:
                     raise StoreUnavailable("It has to be proven first.")

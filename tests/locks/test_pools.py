@@ -12,9 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import Overloaded
 from resourced.locks.pool import FILTERS
-from resourced.locks.pool_requests import Grant, Waiting
+from resourced.locks.pool_requests import PoolGrant, PoolRequest
 from resourced.locks.pools import Pools
-from resourced.model import Key
+from resourced.model import LockKey
 from resourced.wants import ALL, Card, Want
 
 pytestmark = pytest.mark.trial
@@ -24,7 +24,7 @@ def want(tags: str = "", count: int = 1, *, selector: str = "") -> Want:
     return Want("phones", selector, frozenset(tags.split()), count)
 
 
-def got(grant: Grant | None) -> str:
+def got(grant: PoolGrant | None) -> str:
     """The selectors of a grant, in a word."""
     assert grant is not None
     return " ".join(key.selector for key, _ in grant.units)
@@ -43,27 +43,27 @@ class Case(SynchronousTestCase):
         )
         self.ranks = count(1)
 
-    def card(self, selector: str, tags: str = "", out: str | None = None) -> list[Grant]:
-        return self.pools.put_card(Key("phones", selector), Card(frozenset(tags.split()), out=out))
+    def card(self, selector: str, tags: str = "", out: str | None = None) -> list[PoolGrant]:
+        return self.pools.put_card(LockKey("phones", selector), Card(frozenset(tags.split()), out=out))
 
-    def ask(self, *wants: Want, yields: bool = False, rank: int = 0) -> tuple[Waiting, Grant | None]:
-        request = Waiting(rank or next(self.ranks), wants, yields=yields)
+    def ask(self, *wants: Want, yields: bool = False, rank: int = 0) -> tuple[PoolRequest, PoolGrant | None]:
+        request = PoolRequest(rank or next(self.ranks), wants, yields=yields)
         return request, self.pools.enter(request)
 
     def granted(self, *wants: Want) -> str:
         return got(self.ask(*wants)[1])
 
-    def waits(self, *wants: Want, yields: bool = False, rank: int = 0) -> Waiting:
+    def waits(self, *wants: Want, yields: bool = False, rank: int = 0) -> PoolRequest:
         request, grant = self.ask(*wants, yields=yields, rank=rank)
         self.assertIsNone(grant)
         return request
 
-    def free(self, selector: str) -> list[tuple[Waiting | None, str]]:
-        return [(grant.request, got(grant)) for grant in self.pools.freed(Key("phones", selector))]
+    def free(self, selector: str) -> list[tuple[PoolRequest | None, str]]:
+        return [(grant.request, got(grant)) for grant in self.pools.freed(LockKey("phones", selector))]
 
     def by_name(self, selector: str) -> bool:
         """Ask for a unit by name, and wait for it if it is not to be had."""
-        key, rank = Key("phones", selector), next(self.ranks)
+        key, rank = LockKey("phones", selector), next(self.ranks)
         if self.pools.ask(key, rank):
             return True
         self.pools.wait(key)
@@ -260,7 +260,7 @@ class OrderTests(Case):
         self.waits(want("x"), want("z"))
         last = self.waits(want("y"))
         self.assertEqual(self.pools.position(last), 4)
-        self.assertEqual(self.pools.older(Key("phones", "c"), next(self.ranks)), 2)
+        self.assertEqual(self.pools.older(LockKey("phones", "c"), next(self.ranks)), 2)
 
 
 class CardTests(Case):
@@ -303,8 +303,8 @@ class CardTests(Case):
         self.card("b")
         self.by_name("b")
         self.waits(want(count=2))
-        self.pools.put_card(Key("phones", "a"), None)
-        self.assertNotIn(Key("phones", "a"), self.pools.units)
+        self.pools.put_card(LockKey("phones", "a"), None)
+        self.assertNotIn(LockKey("phones", "a"), self.pools.units)
         self.assertEqual(self.free("b"), [])
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.locks.pool_requests import Waiting
+from resourced.locks.pool_requests import PoolRequest
 from resourced.locks.pools import Pools
-from resourced.model import Key
+from resourced.model import LockKey
 from resourced.wants import ALL, Card, Want
 from tests.examples import examples
 
@@ -23,7 +23,7 @@ EXAMPLES = int(os.environ.get("POOLS_MACHINE_EXAMPLES", str(examples(300))))
 STEPS = 60
 
 #: Enough that requests compete, and few enough for the model. The last one has no card in the beginning, and may get one.
-KEYS = [Key("phones", selector) for selector in "abcdef"] + [Key("bench", selector) for selector in "123"]
+KEYS = [LockKey("phones", selector) for selector in "abcdef"] + [LockKey("bench", selector) for selector in "123"]
 TAGS = [frozenset(tags) for tags in ("", "x", "y", "z", "xy", "yz", "xyz")]
 
 key = st.sampled_from(KEYS)
@@ -45,10 +45,10 @@ class PoolsMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cards: dict[Key, Card] = {}
-        self.holders: dict[Key, int] = {}
-        self.queues: dict[Key, list[int]] = {}
-        self.waiting: dict[int, Waiting] = {}
+        self.cards: dict[LockKey, Card] = {}
+        self.holders: dict[LockKey, int] = {}
+        self.queues: dict[LockKey, list[int]] = {}
+        self.waiting: dict[int, PoolRequest] = {}
         self.seqs = count(1)
         self.kept_before: dict[int, int] = {}
         self.overtakers: list[int] = []
@@ -92,19 +92,19 @@ class PoolsMachine(RuleBasedStateMachine):
                     assert every <= mine, "not everything"
                     assert every, "everything of nothing"
 
-    def hold(self, key: Key, rank: int) -> None:
+    def hold(self, key: LockKey, rank: int) -> None:
         assert key not in self.holders, f"{key} was granted twice"
         assert self.in_service(key), f"{key} is out of service"
         self.holders[key] = rank
 
-    def units(self) -> set[Key]:
+    def units(self) -> set[LockKey]:
         """What can be granted: what has a card, and what is named."""
         return {*self.cards, *KEYS}
 
-    def in_service(self, key: Key) -> bool:
+    def in_service(self, key: LockKey) -> bool:
         return key not in self.cards or self.cards[key].out is None
 
-    def matches(self, want: Want, key: Key) -> bool:
+    def matches(self, want: Want, key: LockKey) -> bool:
         if want.selector:
             return (want.resource, want.selector) == key
         return want.resource == key.resource and key in self.cards and want.tags <= self.cards[key].tags
@@ -133,7 +133,7 @@ class PoolsMachine(RuleBasedStateMachine):
         assert have == had + sum(any(self.matches(want, key) for key in self.units()) for want in every)
         if have < asked:
             return
-        request = Waiting(self.rank(priority), wants, yields=yields)
+        request = PoolRequest(self.rank(priority), wants, yields=yields)
         self.waiting[request.rank] = request
         grant = self.pools.enter(request)
         if grant is None:
@@ -217,7 +217,7 @@ class PoolsMachine(RuleBasedStateMachine):
         for key, card in self.cards.items():
             assert not self.pools.put_card(key, card)
         self.waiting = {
-            rank: Waiting(rank, request.wants, yields=request.yields) for rank, request in self.waiting.items()
+            rank: PoolRequest(rank, request.wants, yields=request.yields) for rank, request in self.waiting.items()
         }
         for request in self.waiting.values():
             self.pools.load(request)
@@ -233,7 +233,7 @@ class PoolsMachine(RuleBasedStateMachine):
     def each_has_kept_what_it_can_have(self):
         """In the order of their ranks, as much as possible is kept for each; nobody waits who could have everything."""
         free = [key for key in self.units() if key not in self.holders and self.in_service(key)]
-        slots: list[list[Key]] = []
+        slots: list[list[LockKey]] = []
         others = [(rank, key) for key, ranks in self.queues.items() for rank in ranks]
         for rank, by_name in sorted([*((rank, None) for rank in self.waiting), *others], key=lambda each: each[0]):
             if by_name is not None:
@@ -259,7 +259,7 @@ class PoolsMachine(RuleBasedStateMachine):
             if not request.yields:
                 slots += mine
 
-    def could_complete(self, request: Waiting, free: list[Key], older: list[list[Key]]) -> bool:
+    def could_complete(self, request: PoolRequest, free: list[LockKey], older: list[list[LockKey]]) -> bool:
         """Whether a request for everything of something, and perhaps more, could have all of it beside what is kept for older ones."""
         everything = [
             {key for key in self.units() if self.matches(want, key) and self.in_service(key)}
@@ -289,7 +289,7 @@ class PoolsMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_left_behind(self):
         pools = self.pools
-        named = {Key(want.resource, want.selector) for request in self.waiting.values() for want in request.wants}
+        named = {LockKey(want.resource, want.selector) for request in self.waiting.values() for want in request.wants}
         for key, unit in pools.units.items():
             assert unit.free == (key not in self.holders)
             assert key in self.cards or key in named or self.queues.get(key), f"{key} is remembered"
@@ -304,15 +304,15 @@ class PoolsMachine(RuleBasedStateMachine):
                     assert set(units) == {u for u in other.members if u.need is not None and u.need.filter is filter_}
 
 
-def kept(request: Waiting) -> int:
+def kept(request: PoolRequest) -> int:
     return sum(len(need.kept) for need in request.needs)
 
 
-def match(slots: list[list[Key]]) -> dict[Key, int]:
+def match(slots: list[list[LockKey]]) -> dict[LockKey, int]:
     """Give each slot a unit of its own, for as many as possible."""
-    given: dict[Key, int] = {}
+    given: dict[LockKey, int] = {}
 
-    def find(slot: int, seen: set[Key]) -> bool:
+    def find(slot: int, seen: set[LockKey]) -> bool:
         for key in slots[slot]:
             if key not in seen:
                 seen.add(key)

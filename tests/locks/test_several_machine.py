@@ -34,7 +34,7 @@ from resourced.locks.limits import Times
 from resourced.locks.queue import Entry
 from resourced.locks.requests import Acquired, LockRequest
 from resourced.locks.unit_cards import CardChange
-from resourced.model import Breaker, Key
+from resourced.model import Breaker, LockKey
 from resourced.testing import MemoryStore
 from resourced.wants import ALL, Want
 from tests.examples import examples
@@ -48,7 +48,7 @@ EXAMPLES = int(os.environ.get("LOCK_MACHINE_EXAMPLES", str(examples(120))))
 STEPS = 50
 
 TIMES = Times(lease=40.0, place=60.0, claim=30.0)
-KEYS = [Key("phones", selector) for selector in "abcd"] + [Key("bench", "1")]
+KEYS = [LockKey("phones", selector) for selector in "abcd"] + [LockKey("bench", "1")]
 LEASES = {"phones": 40.0, "bench": 20.0}
 TAGS = [frozenset(tags) for tags in ("", "x", "y", "xy")]
 
@@ -72,11 +72,11 @@ class SeveralMachine(RuleBasedStateMachine):
             Deferred.fromCoroutine(self.disk.create_resource(name, int(lease)))
         self.names = count(1)
         self.joint_tickets: list[str] = []
-        self.tickets: list[tuple[Key, str]] = []
+        self.tickets: list[tuple[LockKey, str]] = []
         # Who believes to have what, until when.
-        self.believed: dict[Key, tuple[str, float]] = {}
-        self.fences: dict[Key, int] = {}
-        self.granted: dict[int, tuple[Key, str]] = {}
+        self.believed: dict[LockKey, tuple[str, float]] = {}
+        self.fences: dict[LockKey, int] = {}
+        self.granted: dict[int, tuple[LockKey, str]] = {}
         self.letting_go: Counter[str] = Counter()
         self.let_go_at: dict[str, int] = {}
         self.number = 0
@@ -112,7 +112,7 @@ class SeveralMachine(RuleBasedStateMachine):
 
         request.addBoth(over)
 
-    def has(self, key: Key, ticket: str, fence: int, lease: float, sent: int) -> None:
+    def has(self, key: LockKey, ticket: str, fence: int, lease: float, sent: int) -> None:
         """A client was told that it holds a lock."""
         assert self.granted.setdefault(fence, (key, ticket)) == (key, ticket), f"fence {fence} was used twice"
         assert fence >= self.fences.get(key, 0), f"the fence of {key} fell"
@@ -123,7 +123,7 @@ class SeveralMachine(RuleBasedStateMachine):
         assert holder in {"", ticket} or until <= self.now, f"{ticket} was told that it has {key} while {holder} does"
         self.believed[key] = ticket, self.now + lease
 
-    def lets_go(self, ticket: str, key: Key | None) -> None:
+    def lets_go(self, ticket: str, key: LockKey | None) -> None:
         """A client gives back a unit, or everything: it claims nothing of it any more."""
         self.letting_go[ticket] += 1
         for each, (holder, _) in list(self.believed.items()):
@@ -168,7 +168,7 @@ class SeveralMachine(RuleBasedStateMachine):
         places = {place.key: place.ticket for place in self.disk.places.values() if place.fence}
         assert all(places.get(unit.key) == got.ticket for unit in got.units), "told before it was committed"
 
-    async def ask_by_name(self, life: Life, key: Key, ticket: str, wait: float) -> None:
+    async def ask_by_name(self, life: Life, key: LockKey, ticket: str, wait: float) -> None:
         self.number += 1
         sent = self.number
         try:
@@ -188,13 +188,13 @@ class SeveralMachine(RuleBasedStateMachine):
         if life is self.life:
             self.let_go(ticket)
 
-    async def unlock_one(self, life: Life, key: Key, ticket: str, broken: Breaker | None) -> None:
+    async def unlock_one(self, life: Life, key: LockKey, ticket: str, broken: Breaker | None) -> None:
         with contextlib.suppress(StoreUnavailable, NotHolder, CardNotFound):
             await life.locks.unlock(key, ticket, broken=broken)
         if life is self.life:
             self.let_go(ticket)
 
-    async def take(self, life: Life, key: Key, fence: int, ticket: str) -> None:
+    async def take(self, life: Life, key: LockKey, fence: int, ticket: str) -> None:
         with contextlib.suppress(FenceMismatch, StoreUnavailable):
             await life.locks.break_lock(key, fence)
         if life is self.life:
@@ -357,9 +357,9 @@ class SeveralMachine(RuleBasedStateMachine):
         waiting: list[tuple[int, Any]] = [(joint.waiting.rank, joint) for joint in units.joints if not joint.holds]
         for each in KEYS:
             waiting += [(entry.seq, each) for entry in (queues[each].waiting.values() if each in queues else ())]
-        slots: list[list[Key]] = []
+        slots: list[list[LockKey]] = []
         for _, who in sorted(waiting, key=lambda pair: pair[0]):
-            if isinstance(who, Key):
+            if isinstance(who, LockKey):
                 more = [*slots, [who] if who in free else []]
                 assert len(match(more)) == len(match(slots)), f"{who} was not granted by name"
                 continue
@@ -376,7 +376,7 @@ class SeveralMachine(RuleBasedStateMachine):
             if not who.waiting.yields:
                 slots += mine
 
-    def matches(self, want: Want, key: Key) -> bool:
+    def matches(self, want: Want, key: LockKey) -> bool:
         if want.selector:
             return (want.resource, want.selector) == key
         card = self.life.locks.places.units.cards.get(key)

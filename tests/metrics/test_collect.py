@@ -28,7 +28,7 @@ from resourced.locks.requests import LockRequest
 from resourced.metrics.collect import Gauge, Gauges, Histogram, Metrics
 from resourced.metrics.reactor_lag import PERIOD, Lag
 from resourced.metrics.render import Exposition, wants_openmetrics
-from resourced.model import Batch, Event, EventKind, Key
+from resourced.model import Batch, Event, EventKind, LockKey
 from resourced.testing import MemoryStore
 from tests.assembled import configured, surroundings
 from tests.leading import open_journal
@@ -50,7 +50,7 @@ def access(method: str = "GET", status: int = 200, ms: float = 1.0, **notes: obj
 
 
 def event(kind: EventKind, seconds: float = 1.0, *, fence: int = 1) -> Event:
-    return Event(1, kind, 0, Key("printer", "A4"), "someone", fence, seconds)
+    return Event(1, kind, 0, LockKey("printer", "A4"), "someone", fence, seconds)
 
 
 def samples(*collectors: Any) -> dict[tuple[str, ...], float]:
@@ -131,7 +131,7 @@ class RequestTests(SynchronousTestCase):
         metrics.request(
             access(route=ROUTE, resource="secret-resource", selector="secret-selector", owner="secret-owner")
         )
-        metrics.happened([Event(1, EventKind.GRANT, 0, Key("secret-resource", "secret"), "secret-owner", 1, 0.0)])
+        metrics.happened([Event(1, EventKind.GRANT, 0, LockKey("secret-resource", "secret"), "secret-owner", 1, 0.0)])
         _, text = Exposition(metrics).write("")
         self.assertNotIn(b"secret", text)
 
@@ -464,7 +464,7 @@ class ScrapeTests(SynchronousTestCase):
             server.ask("POST", "/resource/printer/A4/unlock", b"", f"x-ticket: {ticket}")
             server.clock.advance(30)
             server.lock()
-            self.successResultOf(server.locks.break_lock(Key("printer", "A4"), 3))
+            self.successResultOf(server.locks.break_lock(LockKey("printer", "A4"), 3))
             told = server.told()
             events = {key[1]: value for key, value in told.items() if key[0] == "resourced_events_total"}
             self.assertEqual(
@@ -519,7 +519,7 @@ class ScrapeTests(SynchronousTestCase):
         for number in range(500):
             for _ in range(2):
                 self.successResultOf(
-                    ensureDeferred(server.locks.grants.wait(LockRequest(Key("printer", str(number)), lease=60)))
+                    ensureDeferred(server.locks.grants.wait(LockRequest(LockKey("printer", str(number)), lease=60)))
                 )
         self.assertEqual((server.locks.held, server.locks.waiting), (500, 500))
         self.assertEqual(calls(), before)

@@ -23,11 +23,11 @@ from twisted.python.failure import Failure
 
 from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.errors import EpochLost, StoreUnavailable, TicketEnded
-from resourced.locks.group_commit import Journal
+from resourced.locks.group_commit import GroupCommitJournal
 from resourced.locks.limits import Predecessor, Times
 from resourced.locks.manager import LockManager
 from resourced.locks.requests import Grant, LockRequest, Queued
-from resourced.model import Key
+from resourced.model import LockKey
 from resourced.service.guard import PERIOD, FileGuard, Heartbeat, ServerGuard, guard_of
 from resourced.storage.leader_lease import LEADER_LEASE, LeaderLease
 from resourced.storage.sql.mysql import MySQL
@@ -190,7 +190,9 @@ class Snapshot:
         self.guard = FickleGuard()
         self.leadership_lost: list[EpochLost] = []
         self.lease = LeaderLease(self.clock.seconds, LEADER_LEASE)
-        self.journal = Journal(self.clock, self.store, leadership_lost=self.leadership_lost.append, lease=self.lease)
+        self.journal = GroupCommitJournal(
+            self.clock, self.store, leadership_lost=self.leadership_lost.append, lease=self.lease
+        )
         self.locks = LockManager(
             self.clock,
             self.journal,
@@ -224,7 +226,7 @@ class TestWatch:
         snapshot.watch.stop()
 
     def lock(self, snapshot: Snapshot) -> Grant:
-        held = now(snapshot.locks.grants.wait(LockRequest(Key("printer", "A4"), lease=0)))
+        held = now(snapshot.locks.grants.wait(LockRequest(LockKey("printer", "A4"), lease=0)))
         assert isinstance(held, Grant)
         return held
 
@@ -262,8 +264,8 @@ class TestWatch:
         assert 60 / (1.5 * PERIOD) <= beats <= 60 / PERIOD + 2
         for _ in range(60):
             # Each of these is two commits: a lock is taken, and given back.
-            held = now(snapshot.locks.grants.wait(LockRequest(Key("printer", "A4"), lease=0)))
-            now(snapshot.locks.unlock(Key("printer", "A4"), held.ticket))
+            held = now(snapshot.locks.grants.wait(LockRequest(LockKey("printer", "A4"), lease=0)))
+            now(snapshot.locks.unlock(LockKey("printer", "A4"), held.ticket))
             snapshot.pass_time(PERIOD / 2)
         assert now(snapshot.store.look()).beat - beat - beats == 120
 
@@ -274,7 +276,7 @@ class TestWatch:
         Both may come from a server that has fallen behind, or is on the wrong side of a cluster that has fallen apart.
         """
         held = self.lock(snapshot)
-        key = Key("printer", "A4")
+        key = LockKey("printer", "A4")
 
         async def refuse(guard: str) -> None:
             raise StoreUnavailable("Nothing can be committed.")
@@ -294,7 +296,7 @@ class TestWatch:
     def test_lease_ends(self, snapshot):
         """A leader whose commits do not get through renews no lock any more after five seconds, and goes on when they do."""
         held = self.lock(snapshot)
-        key = Key("printer", "A4")
+        key = LockKey("printer", "A4")
         assert snapshot.locks.grants.confirm(key, held) == 300
         snapshot.store.away = True
         snapshot.pass_time(LEADER_LEASE - PERIOD - 0.5)
@@ -316,7 +318,7 @@ class TestWatch:
         # All of it passes at once, as it does for a process that is stopped.
         snapshot.clock.advance(LEADER_LEASE + 0.1)
         with pytest.raises(StoreUnavailable):
-            snapshot.locks.grants.confirm(Key("printer", "A4"), held)
+            snapshot.locks.grants.confirm(LockKey("printer", "A4"), held)
 
     def test_bug(self, snapshot, logged_failures):
         """A watch that cannot look any more ends the daemon: to go on without it would be to believe for ever."""
@@ -333,7 +335,7 @@ class TestWatch:
 class TestSuccession:
     """A client that asks now the daemon that was deposed and has not noticed, now the one that has taken over."""
 
-    KEY = Key("printer", "A4")
+    KEY = LockKey("printer", "A4")
 
     @pytest.fixture
     def clock(self) -> Clock:
@@ -345,7 +347,7 @@ class TestSuccession:
 
     def begin_term(self, clock: Clock, disk: MemoryStore) -> LockManager:
         store = FaultyStore(disk)
-        journal = Journal(clock, store, leadership_lost=lambda _: None)
+        journal = GroupCommitJournal(clock, store, leadership_lost=lambda _: None)
         times = Times(lease=3, place=1.5, claim=1)
         locks = LockManager(
             clock, journal, new_ticket=lambda: secrets.token_hex(16), times=times, predecessor=Predecessor(LEADER_LEASE)

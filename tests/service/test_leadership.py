@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import ConfigurationError, StoreUnavailable
-from resourced.locks.group_commit import Journal
+from resourced.locks.group_commit import GroupCommitJournal
 from resourced.locks.manager import LockManager
 from resourced.model import Term
 from resourced.service.leadership import STILL, Election, TakeOver, Verdict
@@ -156,14 +156,14 @@ class ElectionTests(SynchronousTestCase):
         self.clock = Clock()
         self.disk = MemoryStore()
 
-    def stand(self, server: str, leader: str, *, elsewhere: bool) -> tuple[Election, Place, Journal]:
+    def stand(self, server: str, leader: str, *, elsewhere: bool) -> tuple[Election, Place, GroupCommitJournal]:
         """Have a leader whose guard is at some server, or nowhere, and a daemon that wants to be one."""
         term = self.successResultOf(Deferred.fromCoroutine(self.disk.look()))
         self.successResultOf(Deferred.fromCoroutine(self.disk.begin_term(term, leader)))
         guard = Place(server)
         guard.elsewhere = elsewhere
         store = self.disk.another()
-        journal = Journal(self.clock, store, leadership_lost=self.fail)
+        journal = GroupCommitJournal(self.clock, store, leadership_lost=self.fail)
         LockManager(self.clock, journal, new_ticket=str)
         self.database = Prepared()
         database = cast("Database", self.database)

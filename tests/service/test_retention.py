@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import EpochLost, StoreUnavailable
-from resourced.model import GRANT, Batch, Event, Key
+from resourced.model import GRANT, Batch, Event, LockKey
 from resourced.service.housekeeping import PERIOD, Housekeeping
 from resourced.service.retention import MARKS, PART, Retention
 from resourced.testing import MemoryStore
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.trial
 KEEP = 1000.0
 #: How much longer an event may be kept: until it is marked, and then until somebody looks.
 LATE = KEEP / MARKS + 4 * PERIOD
-A4 = Key("printer", "A4")
+A4 = LockKey("printer", "A4")
 YEAR = 366 * 86400.0
 
 T = TypeVar("T")

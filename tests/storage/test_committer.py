@@ -24,7 +24,7 @@ from twisted.internet.threads import deferToThread
 
 from resourced.config import MySQLSettings
 from resourced.errors import StoreUnavailable
-from resourced.model import Batch, Event, EventKind, Key, Place, Standing, Write
+from resourced.model import Batch, Event, EventKind, LockKey, Place, Standing, Write
 from resourced.storage.sql.direct import committer as room
 from resourced.storage.sql.direct.committer import DirectCommitter
 from resourced.storage.sql.direct.handshake import OpenConnection
@@ -288,7 +288,7 @@ async def test_leaves_no_garbage(backend: DirectBackend) -> None:
 # That it comes to the same.
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
-KEYS = st.builds(Key, st.sampled_from(["printer", "it's", "\\"]), NAMES)
+KEYS = st.builds(LockKey, st.sampled_from(["printer", "it's", "\\"]), NAMES)
 MILLISECONDS = st.integers(0, 2**53)
 PLACES = st.builds(
     Place,

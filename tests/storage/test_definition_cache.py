@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import EpochLost, ResourceNotFound, StoreUnavailable
-from resourced.model import Batch, Document, Key, Place, Resource, Snapshot, Standing, Term, Write
+from resourced.model import Batch, Document, LockKey, Place, Resource, Snapshot, Standing, Term, Write
 from resourced.storage.definition_cache import CachedStore
 from resourced.storage.leader_lease import LeaderLease
 from resourced.testing import MemoryStore
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.trial
 
 T = TypeVar("T")
 
-A4 = Key("printer", "A4")
+A4 = LockKey("printer", "A4")
 HOLDER = Place(1, A4, "t", Standing.HOLDING, 1, "", "")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from resourced.errors import EpochLost, EventsForgotten
-from resourced.model import Batch, Event, EventKind, Key, Mark
+from resourced.model import Batch, Event, EventKind, LockKey, Mark
 from resourced.storage.interface import Store
 from resourced.storage.sql_events import FORGET_AT_ONCE
 from tests.leading import lead
@@ -23,7 +23,7 @@ from tests.stores import (  # noqa: F401 - fixtures
     place,
 )
 
-A4, A5 = Key("printer", "A4"), Key("printer", "A5")
+A4, A5 = LockKey("printer", "A4"), LockKey("printer", "A5")
 
 
 async def reigning(backend: AnyBackend) -> Any:
@@ -33,7 +33,7 @@ async def reigning(backend: AnyBackend) -> Any:
     return store
 
 
-def event(id_: int, key: Key = A4, **rest: int) -> Event:
+def event(id_: int, key: LockKey = A4, **rest: int) -> Event:
     return Event(id_, EventKind(rest.get("kind", 1)), rest.get("at", id_ * 1000), key, f"ci-{id_}", id_, id_ / 8)
 
 
@@ -44,7 +44,7 @@ async def keep(store: Store, *events: Event, newest: int = 0) -> None:
 async def test_as_they_were(any_backend: AnyBackend) -> None:
     """Events are told as they were kept, to the last bit, whatever the names in them."""
     store = await reigning(any_backend)
-    key = Key("🖨 %s", "Á4 ")
+    key = LockKey("🖨 %s", "Á4 ")
     widest = "\U0010ffff" * 255
     largest = Event(2**63 - 2, EventKind.BREAK, 2**62, key, widest, 2**63 - 1, 0.1 + 0.2, widest, "Á 'n", widest, -9)
     events = [*(event(int(kind), key, kind=int(kind)) for kind in EventKind), largest]
@@ -60,7 +60,12 @@ async def test_of_one_lock(any_backend: AnyBackend) -> None:
     assert [one.id for one in await store.events(A4, 0, 3)] == [10, 8, 6]
     assert [one.id for one in await store.events(A4, 6, 3)] == [4, 2]
     assert [one.id for one in await store.events(A4, 5, 1)] == [4]
-    for other in (Key("printer", "a4"), Key("printer", "A4 "), Key("Printer", "A4"), Key("plotter", "A4")):
+    for other in (
+        LockKey("printer", "a4"),
+        LockKey("printer", "A4 "),
+        LockKey("Printer", "A4"),
+        LockKey("plotter", "A4"),
+    ):
         assert await store.events(other, 0, 3) == []
 
 
@@ -163,7 +168,7 @@ async def test_weight(any_backend: Backend) -> None:
     assert await store.weigh_events(0, 3) == (10, 3, 3 * size)
     assert await store.weigh_events(4, 10) == (500, 2, 2 * size)
     assert await store.weigh_events(500, 10) == (500, 0, 0)
-    await keep(store, plain._replace(id=501, key=Key(plain.key.resource + "é" * 5, plain.key.selector + "☃")))
+    await keep(store, plain._replace(id=501, key=LockKey(plain.key.resource + "é" * 5, plain.key.selector + "☃")))
     await keep(
         store,
         plain._replace(
@@ -197,7 +202,7 @@ async def test_weight_of_tables(backend: Backend, length: int) -> None:
     before, count = size(), 4000
     for start in range(1, count, 500):
         events = [
-            event(id_)._replace(key=Key("r" * length, "s" * length + f"{id_ % 100}"), owner="o" * length)
+            event(id_)._replace(key=LockKey("r" * length, "s" * length + f"{id_ % 100}"), owner="o" * length)
             for id_ in range(start, start + 500)
         ]
         await keep(store, *events)
@@ -268,14 +273,14 @@ async def test_pages_cost_what_they_show(mysql: MySQLBackend) -> None:
         # To ask for these is to read a table too.
         return sum(int(number) for name, number in found if name != "Handler_read_rnd_next")
 
-    rare = Key("printer", "rare")
+    rare = LockKey("printer", "rare")
     for page in (
         lambda: store.events(A4, 0, 101),
         lambda: store.events(A4, 15_000, 101),
         lambda: store.events(A4, 50, 101),
         lambda: store.events(rare, 0, 101),
         lambda: store.events(rare, 15_000, 101),
-        lambda: store.events(Key("printer", "none"), 0, 101),
+        lambda: store.events(LockKey("printer", "none"), 0, 101),
         lambda: store.events_since(0, 200),
         lambda: store.events_since(15_000, 200),
         lambda: store.events_since(29_990, 200),

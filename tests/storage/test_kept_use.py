@@ -7,7 +7,7 @@ from unittest.mock import patch
 import pytest
 
 from resourced.errors import StoreUnavailable
-from resourced.model import BREAK, EXPIRY, GRANT, RELEASE, WRITE, Batch, Event, EventKind, Key
+from resourced.model import BREAK, EXPIRY, GRANT, RELEASE, WRITE, Batch, Event, EventKind, LockKey
 from resourced.storage import sql_usage
 from resourced.usage import By, Use, day_of, used
 from tests.leading import lead
@@ -21,11 +21,11 @@ from tests.stores import (  # noqa: F401 - fixtures
 )
 
 DAY = 86_400_000
-A4, A5 = Key("printer", "A4"), Key("printer", "A5")
+A4, A5 = LockKey("printer", "A4"), LockKey("printer", "A5")
 
 
 def event(
-    id_: int, kind: EventKind, seconds: float = 1.0, key: Key = A4, owner: str = "ci", day: int = 0, fence: int = 1
+    id_: int, kind: EventKind, seconds: float = 1.0, key: LockKey = A4, owner: str = "ci", day: int = 0, fence: int = 1
 ) -> Event:
     return Event(id_, kind, day * DAY + id_, key, owner, fence, seconds)
 
@@ -47,7 +47,7 @@ async def test_by_selector_and_owner(any_backend: AnyBackend) -> None:
         event(6, GRANT, 99_999, A5, day=1),
         event(7, BREAK, 7, A5, day=1),
         event(8, EXPIRY, 60, A5, day=1, fence=0),
-        event(9, GRANT, 1, Key("scanner", "glass")),
+        event(9, GRANT, 1, LockKey("scanner", "glass")),
     ]
     await store.commit(Batch(0, events=events, event=9))
     reached = [await store.roll_up(2) for _ in range(6)]

@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 
 from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.errors import ConfigurationError, DataNotFound, ResourceExists
-from resourced.model import Batch, Key
+from resourced.model import Batch, LockKey
 from resourced.storage.sql.executor import Database
 from resourced.storage.sql.migration import migrations, prepare, split
 from resourced.storage.sql.mysql import MySQL
@@ -205,7 +205,7 @@ async def test_lost_places(backend: Backend) -> None:
     snapshot = await lead(store)
     assert [place.key.selector for place in snapshot.places] == ["A5", "A6"]
     [loss] = snapshot.losses
-    assert loss[1:] == (Key("printer", "A4"), "t", "Ada")
+    assert loss[1:] == (LockKey("printer", "A4"), "t", "Ada")
 
 
 async def test_newer_schema(backend: Backend) -> None:
@@ -286,7 +286,7 @@ async def test_names_are_exact_after_take_over(mysql: MySQLBackend, charset: str
     with pytest.raises(ResourceExists):
         await store.create_resource("printer", 0)
     selectors = ["A4", "a4", "A4 ", "\u00c14", "\U0001f600"]
-    places = [holder(seq, Key("printer", name), fence=seq) for seq, name in enumerate(selectors, 1)]
+    places = [holder(seq, LockKey("printer", name), fence=seq) for seq, name in enumerate(selectors, 1)]
     writes = [write(held, printer.id, f'"{held.key.selector}\U0001f600"') for held in places]
     await store.commit(Batch(9, places, writes=writes))
     for name in selectors:
@@ -339,7 +339,7 @@ async def test_null_and_empty_data(mysql: MySQLBackend) -> None:
     assert (await store.read(printer, "empty")).data == ""
     with pytest.raises(DataNotFound):
         await store.read(printer, "null")
-    held = holder(1, Key("printer", "null"), fence=1)
+    held = holder(1, LockKey("printer", "null"), fence=1)
     await store.commit(Batch(1, [held], writes=[write(held, printer.id, "1")]))
     document = await store.read(printer, "null")
     assert (document.id, document.data) == ("d1", "1")

@@ -25,7 +25,7 @@ from resourced.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from resourced.model import Batch, EventKind, Key, Loss, Mark, Resource, Snapshot, Standing, valid_name
+from resourced.model import Batch, EventKind, LockKey, Loss, Mark, Resource, Snapshot, Standing, valid_name
 from resourced.storage import sql_store
 from resourced.storage.interface import Store
 from resourced.storage.sql.executor import LONGEST, Database
@@ -143,7 +143,7 @@ async def test_selectors_are_exact(any_backend: AnyBackend) -> None:
     store = await any_backend.store()
     await lead(store)
     printer = await store.create_resource("printer", 0)
-    places = [holder(seq, Key("printer", name), fence=seq) for seq, name in enumerate(NAMES, 1)]
+    places = [holder(seq, LockKey("printer", name), fence=seq) for seq, name in enumerate(NAMES, 1)]
     writes = [write(held, printer.id, str(held.seq)) for held in places]
     await store.commit(Batch(len(NAMES), places, writes=writes))
     for seq, name in enumerate(NAMES, 1):
@@ -156,7 +156,7 @@ async def test_many_are_read_at_once(any_backend: AnyBackend) -> None:
     store = await any_backend.store()
     await lead(store)
     printer = await store.create_resource("printer", 0)
-    places = [holder(seq, Key("printer", str(seq)), fence=seq) for seq in range(1, 251)]
+    places = [holder(seq, LockKey("printer", str(seq)), fence=seq) for seq in range(1, 251)]
     await store.commit(Batch(250, places, writes=[write(held, printer.id, str(held.seq)) for held in places]))
     other = Resource("no-such-id", "plotter", 0)
     asked = [(printer, str(seq)) for seq in range(260)] + [(other, "1")]
@@ -172,7 +172,7 @@ async def test_large_data_is_read_in_smaller_lots(backend: Backend) -> None:
     await lead(store)
     printer = await store.create_resource("printer", 0)
     for seq in range(1, 7):
-        held = holder(seq, Key("printer", str(seq)), fence=seq)
+        held = holder(seq, LockKey("printer", str(seq)), fence=seq)
         await store.commit(Batch(seq, [held], writes=[write(held, printer.id, '"' + "x" * 999_998 + '"')]))
 
     async def read_all() -> None:
@@ -220,7 +220,7 @@ async def test_places_are_exact(any_backend: AnyBackend) -> None:
     places = [
         place(
             seq,
-            Key(name, NAMES[-seq]),
+            LockKey(name, NAMES[-seq]),
             standing=Standing(seq % 3),
             fence=seq,
             owner=name,
@@ -237,7 +237,7 @@ async def test_no_data(any_backend: AnyBackend) -> None:
     store = await any_backend.store()
     await lead(store)
     printer, plotter = await store.create_resource("printer", 0), await store.create_resource("plotter", 0)
-    await give(store, holder(1, Key("plotter", "A4"), fence=1), plotter.id, "1")
+    await give(store, holder(1, LockKey("plotter", "A4"), fence=1), plotter.id, "1")
     with pytest.raises(DataNotFound):
         await store.read(printer, "A4")
 
@@ -261,7 +261,7 @@ async def test_document_keeps_its_id(any_backend: AnyBackend) -> None:
     store = await any_backend.store()
     await lead(store)
     printer = await store.create_resource("printer", 0)
-    a4, a5 = holder(1, fence=1), holder(2, Key("printer", "A5"), fence=2)
+    a4, a5 = holder(1, fence=1), holder(2, LockKey("printer", "A5"), fence=2)
     await store.commit(Batch(2, [a4, a5], writes=[write(a4, printer.id, "1"), write(a5, printer.id, "5")]))
     first, other = await store.read(printer, "A4"), await store.read(printer, "A5")
     await store.commit(Batch(2, writes=[write(a4, printer.id, "2")]))
@@ -337,9 +337,9 @@ async def test_selectors_are_listed(any_backend: AnyBackend) -> None:
     store = await any_backend.store()
     await lead(store)
     printer, other = await store.create_resource("printer", 0), await store.create_resource("other", 0)
-    places = [holder(seq, Key("printer", name), fence=seq) for seq, name in enumerate(NAMES, 1)]
+    places = [holder(seq, LockKey("printer", name), fence=seq) for seq, name in enumerate(NAMES, 1)]
     await store.commit(Batch(len(NAMES), places, writes=[write(held, printer.id, "1") for held in places]))
-    await give(store, holder(1000, Key("other", "A4.5"), fence=1000), other.id, "1")
+    await give(store, holder(1000, LockKey("other", "A4.5"), fence=1000), other.id, "1")
     for prefix in PREFIXES:
 
         async def fetch(after: str, limit: int, prefix: str = prefix) -> list[str]:
@@ -355,7 +355,7 @@ async def test_deleted_data(any_backend: AnyBackend) -> None:
     store = await any_backend.store()
     await lead(store)
     printer = await store.create_resource("printer", 0)
-    a4, a5 = holder(1, fence=1), holder(2, Key("printer", "A5"), fence=2)
+    a4, a5 = holder(1, fence=1), holder(2, LockKey("printer", "A5"), fence=2)
     await store.commit(Batch(2, [a4, a5], writes=[write(a4, printer.id, "1", 7), write(a5, printer.id, "5", 8)]))
     before = await store.read(printer, "A4")
     # Not even if there is nothing.
@@ -424,7 +424,7 @@ async def test_events_are_kept_as_they_happened(backend: Backend) -> None:
     """Each event is kept with all that is known of it, byte for byte."""
     store = await backend.store()
     await lead(store)
-    events = [event(seq, EventKind(1 + seq % 5), Key(name, NAMES[-seq])) for seq, name in enumerate(NAMES, 1)]
+    events = [event(seq, EventKind(1 + seq % 5), LockKey(name, NAMES[-seq])) for seq, name in enumerate(NAMES, 1)]
     await store.commit(Batch(0, events=events, event=len(events)))
     rows = backend.rows(f"SELECT {EVENT_COLUMNS} FROM event ORDER BY id")
     texts = [[value.decode() if isinstance(value, bytes) else value for value in row] for row in rows]
@@ -432,7 +432,7 @@ async def test_events_are_kept_as_they_happened(backend: Backend) -> None:
 
 
 def losses(*numbers: int) -> list[Loss]:
-    return [Loss(number, Key(NAMES[number], NAMES[-number]), f"{number:032x}", NAMES[number]) for number in numbers]
+    return [Loss(number, LockKey(NAMES[number], NAMES[-number]), f"{number:032x}", NAMES[number]) for number in numbers]
 
 
 async def test_losses(any_backend: AnyBackend) -> None:
@@ -450,7 +450,7 @@ async def test_many_losses(any_backend: AnyBackend) -> None:
     """A thousand are kept, and forgotten, at once."""
     store = await any_backend.store()
     await lead(store)
-    many = [Loss(number, Key("printer", str(number)), "t", "p") for number in range(1, 1201)]
+    many = [Loss(number, LockKey("printer", str(number)), "t", "p") for number in range(1, 1201)]
     await store.commit(Batch(0, losses=many))
     await store.commit(Batch(0, forgotten=list(range(2, 1201))))
     assert (await lead(store)).losses == (many[0],)
@@ -506,7 +506,7 @@ async def test_removed_resource(any_backend: AnyBackend) -> None:
     await lead(store)
     old, other = await store.create_resource("printer", 5), await store.create_resource("Printer", 6)
     for resource in (old, other):
-        await give(store, holder(1, Key(resource.name, "A4"), fence=1), resource.id, "1")
+        await give(store, holder(1, LockKey(resource.name, "A4"), fence=1), resource.id, "1")
     await store.commit(Batch(1, removed=[old]))
     with pytest.raises(ResourceNotFound):
         await store.find_resource("printer")
@@ -593,7 +593,7 @@ async def test_reign_finds_what_was_committed(any_backend: AnyBackend) -> None:
     await lead(store)
     for name, timeout in (("printer", 300), ("plotter", 0), ("scanner", 7)):
         await store.create_resource(name, timeout)
-    places = [holder(3, fence=8), place(1), place(2, Key("plotter", "A0")), place(10), place(9)]
+    places = [holder(3, fence=8), place(1), place(2, LockKey("plotter", "A0")), place(10), place(9)]
     await store.commit(Batch(8, places))
     snapshot = await lead(await any_backend.store())
     assert snapshot.fence == 8
@@ -615,7 +615,7 @@ async def test_large_batch(any_backend: AnyBackend) -> None:
     """Thousands of places go in and out in one batch."""
     store = await any_backend.store()
     await lead(store)
-    places = [place(seq, Key("printer", f"s{seq}"), fence=seq, standing=Standing.HOLDING) for seq in range(1, 5001)]
+    places = [place(seq, LockKey("printer", f"s{seq}"), fence=seq, standing=Standing.HOLDING) for seq in range(1, 5001)]
     printer = await store.create_resource("printer", 0)
     await store.commit(Batch(5000, places, writes=[write(held, printer.id, f"{held.seq}") for held in places]))
     assert (await lead(store)).places == places
@@ -668,9 +668,9 @@ async def test_holder_writes(any_backend: AnyBackend, standing: Standing) -> Non
         {"fence": 6},
         {"fence": 8},
         {"fence": 0},
-        {"key": Key("printer", "a4")},
-        {"key": Key("Printer", "A4")},
-        {"key": Key("plotter", "A4")},
+        {"key": LockKey("printer", "a4")},
+        {"key": LockKey("Printer", "A4")},
+        {"key": LockKey("plotter", "A4")},
     ],
     ids=str,
 )
@@ -682,7 +682,7 @@ async def test_writes_of_others_are_refused(any_backend: AnyBackend, forged: dic
     held = holder(1, fence=7)
     await store.commit(Batch(7, [held, place(2)], writes=[write(held, printer.id, "1")]))
     fair = write(held, printer.id, "2")
-    other = holder(4, Key("printer", "A5"), fence=8)
+    other = holder(4, LockKey("printer", "A5"), fence=8)
     batch = Batch(9, [other], [2], [fair, write(other, printer.id, "5"), fair._replace(**forged)])
     with pytest.raises(StoreRefused):
         await store.commit(batch)
@@ -1299,7 +1299,7 @@ async def test_cards_survive(any_backend: AnyBackend) -> None:
     await lead(store)
     printer = await store.create_resource("printer", 300, group="office")
     await store.create_resource("plotter", 0)
-    red, blue = Key("printer", "red \U0001f600"), Key("printer", "blue")
+    red, blue = LockKey("printer", "red \U0001f600"), LockKey("printer", "blue")
     await store.commit(Batch(0, cards={red: UNIT, blue: Card()}))
     snapshot = await lead(await any_backend.store())
     assert snapshot.cards == {red: UNIT, blue: Card()}
@@ -1307,7 +1307,7 @@ async def test_cards_survive(any_backend: AnyBackend) -> None:
     store = await any_backend.store()
     await lead(store)
     back = UNIT._replace(out=None, out_since=0)
-    await store.commit(Batch(0, cards={red: back, blue: None, Key("printer", "none"): None}))
+    await store.commit(Batch(0, cards={red: back, blue: None, LockKey("printer", "none"): None}))
     assert (await lead(await any_backend.store())).cards == {red: back}
 
 
@@ -1316,7 +1316,7 @@ async def test_removed_pool(any_backend: AnyBackend) -> None:
     store = await any_backend.store()
     await lead(store)
     printer = await store.create_resource("printer", 0)
-    red, other = Key("printer", "red"), Key("plotter", "red")
+    red, other = LockKey("printer", "red"), LockKey("plotter", "red")
     await store.commit(Batch(0, cards={red: UNIT, other: UNIT}))
     await store.commit(Batch(0, removed=[printer]))
     await store.create_resource("printer", 0)
@@ -1327,7 +1327,7 @@ async def test_a_large_pool(any_backend: AnyBackend) -> None:
     """A thousand units are granted in one batch."""
     store = await any_backend.store()
     await lead(store)
-    keys = [Key("printer", f"u{number}") for number in range(1, 1001)]
+    keys = [LockKey("printer", f"u{number}") for number in range(1, 1001)]
     await store.commit(Batch(0, cards=dict.fromkeys(keys, UNIT)))
     units = [
         place(seq, key, fence=seq, standing=Standing.HOLDING)._replace(joint=1, want=2)
