@@ -19,6 +19,7 @@ from resourced.api.admin import Steering
 from resourced.api.base import ResourceAPI
 from resourced.api.dispatch import Dispatch
 from resourced.api.history import History
+from resourced.api.key import KeyShown
 from resourced.api.locking import Published
 from resourced.api.metrics import Scrape
 from resourced.api.openapi import Described
@@ -186,6 +187,7 @@ def assemble(config: Config, around: Surroundings, store: Store, metrics: Metric
         scrape,
         History(*parts, feed=locking.feed, streams=locking.streams, clock=around.clock),
         Used(*parts),
+        KeyShown(*parts),
         Displayed(),
         fault=around.fault,
     )

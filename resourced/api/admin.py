@@ -26,7 +26,7 @@ from resourced.api.params import (
 from resourced.api.responses import add_log_fields, answer, card_shown, done, written
 from resourced.auth.keys import Identity, Permission
 from resourced.deferreds import shielded
-from resourced.locks.requests import Holder, LockCounts, Waiter
+from resourced.locks.requests import Holder, LockCounts, PoolCounts, SelectorState, Waiter
 from resourced.model import Breaker, Resource
 from resourced.wants import Card
 
@@ -43,13 +43,14 @@ class Steering(Routes):
         page = page_of(request)
         found = await self._list(identity, page)
         shown = found[: page.limit]
-        counts = await self.locks.views.counts([resource.name for resource in shown])
+        names = [resource.name for resource in shown]
+        counts = zip(await self.locks.views.counts(names), await self.locks.units.counts(names), strict=True)
         return answer(
             request,
             200,
             {
                 "resources": [
-                    described(resource) | asdict(count) for resource, count in zip(shown, counts, strict=True)
+                    described(resource) | _counted(*count) for resource, count in zip(shown, counts, strict=True)
                 ],
                 "next": _next([resource.name for resource in found], page.limit),
             },
@@ -65,14 +66,14 @@ class Steering(Routes):
         locked = await self.locks.views.selectors(resource, page.prefix, page.after, page.limit + 1)
         written = await self.store.list_selectors(found, page.prefix, page.after, page.limit + 1)
         cards = await self.locks.units.list(resource, page.prefix, page.after, page.limit + 1)
-        (count,) = await self.locks.views.counts([resource])
+        (count,), (units,) = await self.locks.views.counts([resource]), await self.locks.units.counts([resource])
         names = sorted({*locked, *written, *cards})
         return answer(
             request,
             200,
             {
                 **described(found),
-                **asdict(count),
+                **_counted(count, units),
                 "selectors": _selectors(names[: page.limit], set(written), locked, cards),
                 "next": _next(names, page.limit),
             },
@@ -111,6 +112,7 @@ class Steering(Routes):
         after, limit = whole(request, b"after", 0), limit_of(request)
         await self.find(resource)
         state = await self.locks.views.state(key, after, limit)
+        card = await self.locks.units.get(key)
         last = after + len(state.queue)
         return answer(
             request,
@@ -122,6 +124,7 @@ class Steering(Routes):
                 "waiting": state.waiting,
                 "queue": [_seconds(waiter) for waiter in state.queue],
                 "next": last if last < state.waiting else None,
+                **({} if card is None else {"card": card_shown(card)}),
             },
         )
 
@@ -167,19 +170,29 @@ def _next(names: Sequence[str], limit: int) -> str | None:
 
 
 def _selectors(
-    names: list[str], written: set[str], locked: dict[str, LockCounts], cards: dict[str, Card]
+    names: list[str], written: set[str], locked: dict[str, SelectorState], cards: dict[str, Card]
 ) -> list[dict[str, object]]:
-    nobody = LockCounts(0, 0)
+    nobody = SelectorState(None, 0)
     return [
         {
             "selector": name,
             "data": name in written,
-            "held": bool(locked.get(name, nobody).held),
-            "waiting": locked.get(name, nobody).waiting,
+            **_state(locked.get(name, nobody)),
             **({"card": card_shown(cards[name])} if name in cards else {}),
         }
         for name in names
     ]
+
+
+def _state(state: SelectorState) -> dict[str, object]:
+    """Describe who holds a selector and how many wait."""
+    shown: dict[str, object] = {"held": state.holder is not None, "waiting": state.waiting}
+    return shown if state.holder is None else {**shown, "holder": _seconds(state.holder)}
+
+
+def _counted(locks: LockCounts, units: PoolCounts) -> dict[str, object]:
+    """Describe how much of a resource is used. Without units, those are not mentioned."""
+    return {**asdict(locks), **(units._asdict() if units.units else {})}
 
 
 def _seconds(someone: Holder | Waiter) -> dict[str, object]:

@@ -175,7 +175,21 @@ class LockState:
 
 @dataclass(frozen=True, slots=True)
 class LockCounts:
-    """How many locks are held, and how many tickets wait, at a selector or in a whole resource."""
+    """How many locks of a resource are held, and how many tickets wait there."""
 
     held: int
+    waiting: int
+
+
+class PoolCounts(NamedTuple):
+    """How many units a resource has, and how many of them are out of service."""
+
+    units: int
+    out: int
+
+
+class SelectorState(NamedTuple):
+    """Who holds the lock of a selector, if anyone, and how many tickets wait for it."""
+
+    holder: Holder | None
     waiting: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
@@ -10,6 +11,7 @@ from resourced.deferreds import shielded
 from resourced.errors import CardNotFound
 from resourced.locks.commits import Commits
 from resourced.locks.journal import Journal
+from resourced.locks.requests import PoolCounts
 from resourced.locks.table import LockTable
 from resourced.model import Breaker, LockKey
 from resourced.wants import Card
@@ -83,6 +85,29 @@ class UnitCards:
                 found[selector] = cards.get(LockKey(resource, selector)) or Card()
         await self._commits.all_kept()
         return found
+
+    async def get(self, key: LockKey) -> Card | None:
+        """
+        Return the card of a selector, if it has one.
+
+        :raises resourced.errors.StoreUnavailable: it cannot be known at present.
+        """
+        await self._ready()
+        card = self._table.places.units.cards.get(key)
+        await self._commits.all_kept()
+        return card
+
+    async def counts(self, resources: Sequence[str]) -> Sequence[PoolCounts]:
+        """
+        Count the units of each of some resources.
+
+        :raises resourced.errors.StoreUnavailable: they cannot be known at present.
+        """
+        await self._ready()
+        cards = self._table.places.units.cards
+        counts = [PoolCounts(cards.count(name), cards.count_out(name)) for name in resources]
+        await self._commits.all_kept()
+        return counts
 
     async def _change(self, key: LockKey, change: CardChange, who: Breaker) -> Card:
         await self._ready()

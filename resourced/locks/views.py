@@ -10,7 +10,7 @@ from resourced.locks.commits import Commits
 from resourced.locks.entry_states import UNCLAIMED
 from resourced.locks.journal import Journal
 from resourced.locks.queue import Entry, LockQueue
-from resourced.locks.requests import Holder, LockCounts, LockState, Waiter
+from resourced.locks.requests import Holder, LockCounts, LockState, SelectorState, Waiter
 from resourced.locks.table import LockTable
 from resourced.model import LockKey
 
@@ -53,9 +53,9 @@ class LockViews:
         await self._commits.all_kept()
         return counts
 
-    async def selectors(self, resource: str, prefix: str, after: str, limit: int) -> dict[str, LockCounts]:
+    async def selectors(self, resource: str, prefix: str, after: str, limit: int) -> dict[str, SelectorState]:
         """
-        Return the selectors of a resource that somebody holds or waits for, in their order, and the counts of each.
+        Return the selectors of a resource that somebody holds or waits for, in their order, and the state of each.
 
         :param prefix: what they begin with.
         :param after: after which one to begin.
@@ -65,13 +65,15 @@ class LockViews:
             await self._commits.recovered()
         self._journal.check()
         scope = self._table.scope(resource)
-        found: dict[str, LockCounts] = {}
+        now = self._clock.seconds()
+        found: dict[str, SelectorState] = {}
         for selector in scope.selectors.since(max(prefix, after)):
             if not selector.startswith(prefix) or len(found) == limit:
                 break
             if selector != after:
                 queue = scope.queues[selector]
-                found[selector] = LockCounts(int(queue.holder is not None), len(queue.waiting))
+                holder = None if queue.holder is None else _holder(queue.holder, now)
+                found[selector] = SelectorState(holder, len(queue.waiting))
         await self._commits.all_kept()
         return found
 

@@ -189,12 +189,44 @@ class DefinitionTests(SteeringTests):
         self.assertEqual(
             answer.json["selectors"],
             [
-                {"selector": "both", "data": True, "held": True, "waiting": 0},
+                {"selector": "both", "data": True, "held": True, "waiting": 0, "holder": self.holder("both")},
                 {"selector": "data", "data": True, "held": False, "waiting": 0},
-                {"selector": "held", "data": False, "held": True, "waiting": 2},
+                {"selector": "held", "data": False, "held": True, "waiting": 2, "holder": self.holder("held")},
             ],
         )
+        self.assertEqual(answer.json["selectors"][0]["holder"]["owner"], "default")
         self.assertIsNone(answer.json["next"])
+
+    def holder(self, selector: str) -> object:
+        """Who the state of a lock says that holds it."""
+        return self.ask("GET", f"{path_of('printer', selector)}/lock").json["holder"]
+
+    def test_units(self):
+        """A resource says how many units it has and how many are out of service; the state of a unit's lock has its card."""
+        counts = [{name: value for name, value in self.listed().items() if name in {"units", "out"}}]
+        for method, path, body in (
+            ("PATCH", f"{PRINTER}/5", b'{"tags": ["laser"]}'),
+            ("PATCH", f"{PRINTER}/6", b'{"out": "no paper"}'),
+            ("PATCH", f"{PRINTER}/6", b'{"out": "no ink"}'),
+            ("PATCH", f"{PRINTER}/6", b'{"out": null}'),
+            ("PATCH", f"{PRINTER}/5", b'{"out": "no ink"}'),
+            ("DELETE", f"{PRINTER}/5/card", b""),
+            ("DELETE", f"{PRINTER}/6/card", b""),
+        ):
+            self.assertIn(self.ask(method, path, body).status, {200, 204})
+            listed = self.listed()
+            self.assertEqual({**self.ask("GET", PRINTER).json, **listed}, self.ask("GET", PRINTER).json)
+            counts.append({name: value for name, value in listed.items() if name in {"units", "out"}})
+        one, both, two = {"units": 1, "out": 0}, {"units": 2, "out": 1}, {"units": 2, "out": 0}
+        self.assertEqual(counts, [{}, one, both, both, two, both, {**one}, {}])
+        self.ask("PATCH", f"{PRINTER}/5", b'{"tags": ["laser"], "note": "left"}')
+        card = {"tags": ["laser"], "note": "left", "out": None, "out_since": None}
+        self.assertEqual(self.ask("GET", f"{PRINTER}/5/lock", key=READ).json["card"], card)
+
+    def listed(self) -> dict[str, Any]:
+        """The resource as it stands in the list."""
+        (listed,) = self.ask("GET", "/resource", key=READ).json["resources"]
+        return dict(listed)
 
     def test_unused(self):
         """A resource of which nothing is used has no selectors; one that was let go of without data is none."""
@@ -219,6 +251,7 @@ class DefinitionTests(SteeringTests):
                 self.put("1", path_of("printer", name))
             if what["held"]:
                 self.lock(path_of("printer", name))
+                what["holder"] = self.holder(name)
             used[name] = what
             self.put("1", path_of("scanner", f"{name}x"))
             self.lock(path_of("scanner", f"{name}y"))

@@ -61,7 +61,9 @@ def test_as_agreed(tmp_path, store):
         written = daemon.put(A4, '{"status": "ready"}', ticket=holder.ticket)
         waiter = daemon.get(A4, headers={"x-owner": "ci-8"})
         assert waiter.status == 202
-        assert daemon.get(PRINTER, key=READ).json == {
+        listing = daemon.get(PRINTER, key=READ).json
+        assert listing["selectors"][0].pop("holder")["owner"] == "ci-7"
+        assert listing == {
             **printer,
             "held": 1,
             "waiting": 1,

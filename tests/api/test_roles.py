@@ -18,6 +18,7 @@ class RoleTests(WebTests):
     OPERATIONS = (
         ("GET", "/health", {"", "unknown", READ.upper(), READ, LOCK, WRITE}),
         ("POST", "/resource", {WRITE}),
+        ("GET", "/key", {READ, LOCK, WRITE}),
         ("GET", A4, {LOCK, WRITE}),
         ("GET", f"{A4}?lock=1", {LOCK, WRITE}),
         ("GET", f"{A4}?lock=0", {READ, LOCK, WRITE}),
