@@ -20,6 +20,7 @@ from resourced.api.base import ResourceAPI
 from resourced.api.dispatch import Dispatch
 from resourced.api.history import History
 from resourced.api.key import KeyShown
+from resourced.api.listing import Listed
 from resourced.api.locking import Published
 from resourced.api.metrics import Scrape
 from resourced.api.openapi import Described
@@ -183,6 +184,7 @@ def assemble(config: Config, around: Surroundings, store: Store, metrics: Metric
         Published(*parts, longest_wait=config.max_wait, usual_wait=config.default_wait, fault=around.fault),
         Pooling(*parts, longest_wait=config.max_wait, usual_wait=config.default_wait, usual_lease=config.lease),
         Steering(*parts),
+        Listed(*parts),
         Described(),
         scrape,
         History(*parts, feed=locking.feed, streams=locking.streams, clock=around.clock),

@@ -43,6 +43,7 @@ ROUTES = {
     f"{A4}/card": {"DELETE"},
     "/lock": {"POST"},
     "/unlock": {"POST"},
+    "/locks": {"GET", "HEAD"},
     f"{A4}/lock": {"DELETE", "GET", "HEAD", "POST", "PUT"},
     f"{A4}/unlock": {"POST", "PUT"},
     f"{A4}/events": {"GET", "HEAD"},

@@ -23,10 +23,10 @@ from resourced.api.params import (
     whole,
     writing_of,
 )
-from resourced.api.responses import add_log_fields, answer, card_shown, done, written
+from resourced.api.responses import add_log_fields, answer, card_shown, done, seconds_shown, written
 from resourced.auth.keys import Identity, Permission
 from resourced.deferreds import shielded
-from resourced.locks.requests import Holder, LockCounts, PoolCounts, SelectorState, Waiter
+from resourced.locks.requests import LockCounts, PoolCounts, SelectorState
 from resourced.model import Breaker, Resource
 from resourced.wants import Card
 
@@ -120,9 +120,9 @@ class Steering(Routes):
             {
                 **key._asdict(),
                 "locked": state.holder is not None,
-                "holder": None if state.holder is None else _seconds(state.holder),
+                "holder": None if state.holder is None else seconds_shown(state.holder),
                 "waiting": state.waiting,
-                "queue": [_seconds(waiter) for waiter in state.queue],
+                "queue": [seconds_shown(waiter) for waiter in state.queue],
                 "next": last if last < state.waiting else None,
                 **({} if card is None else {"card": card_shown(card)}),
             },
@@ -187,16 +187,9 @@ def _selectors(
 def _state(state: SelectorState) -> dict[str, object]:
     """Describe who holds a selector and how many wait."""
     shown: dict[str, object] = {"held": state.holder is not None, "waiting": state.waiting}
-    return shown if state.holder is None else {**shown, "holder": _seconds(state.holder)}
+    return shown if state.holder is None else {**shown, "holder": seconds_shown(state.holder)}
 
 
 def _counted(locks: LockCounts, units: PoolCounts) -> dict[str, object]:
     """Describe how much of a resource is used. Without units, those are not mentioned."""
     return {**asdict(locks), **(units._asdict() if units.units else {})}
-
-
-def _seconds(someone: Holder | Waiter) -> dict[str, object]:
-    """Describe who holds or waits, in whole seconds rounded down."""
-    fields = {name: int(value) if isinstance(value, float) else value for name, value in asdict(someone).items()}
-    # As long as nobody asks for one, there is none.
-    return fields if fields["priority"] else {name: value for name, value in fields.items() if name != "priority"}

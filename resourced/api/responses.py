@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from twisted.web.iweb import IRequest
@@ -10,7 +11,7 @@ from twisted.web.iweb import IRequest
 from resourced import jsontext
 from resourced.errors import ResourcedError
 from resourced.http.json_errors import error_body
-from resourced.locks.requests import Acquired, Queued, Written
+from resourced.locks.requests import Acquired, Holder, Queued, Waiter, Waits, Written
 from resourced.model import Document
 from resourced.wants import Card
 
@@ -105,3 +106,10 @@ def card_shown(card: Card) -> dict[str, object]:
     if card.out is not None:
         since = f"{datetime.fromtimestamp(card.out_since // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
     return {"tags": sorted(card.tags), "note": card.note, "out": card.out, "out_since": since}
+
+
+def seconds_shown(someone: Holder | Waiter | Waits) -> dict[str, object]:
+    """Describe who holds or waits, in whole seconds rounded down."""
+    fields = {name: int(value) if isinstance(value, float) else value for name, value in asdict(someone).items()}
+    # As long as nobody asks for one, there is none.
+    return fields if fields["priority"] else {name: value for name, value in fields.items() if name != "priority"}

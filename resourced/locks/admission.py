@@ -117,7 +117,7 @@ class Admission:
         if queue is None:
             if len(self._queues.by_key) >= self._limits.locks:
                 raise Overloaded("Too many locks are held already. Try again later.")
-        elif len(queue.waiting) >= self._limits.queue or self._queues.waiting >= self._limits.waiting:
+        elif len(queue.waiting) >= self._limits.queue or len(self._queues.waiters) >= self._limits.waiting:
             raise Overloaded("Too many tickets wait already. Try again later.")
         if waits:
             self._quotas.check_wait(tenant, key)

@@ -290,7 +290,7 @@ class Joints:
         queues = self._places.queues
         asked = sum(self._units.pools.matching(want) if want.count == ALL else want.count for want in ask.wants)
         self._quotas.check_places(asked - 1)
-        if len(queues.by_key) + asked > self._limits.locks or queues.waiting >= self._limits.waiting:
+        if len(queues.by_key) + asked > self._limits.locks or len(queues.waiters) >= self._limits.waiting:
             raise Overloaded("Too many locks are held, or too many tickets wait already. Try again later.")
         self._quotas.check_lock(tenant, asked)
 

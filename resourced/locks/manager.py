@@ -19,6 +19,7 @@ from resourced.locks.grants import Grants
 from resourced.locks.joint_grants import JointGrants
 from resourced.locks.journal import Journal
 from resourced.locks.limits import Limits, Predecessor, Times
+from resourced.locks.listing import LockListing
 from resourced.locks.pauses import Pauses
 from resourced.locks.queue import LockQueue
 from resourced.locks.requests import NOT_READ, Acquired, Check, Grant, LockRequest, Queued, WriteRequest, Written
@@ -46,6 +47,7 @@ class LockManager:
     :ivar places: every holder, and everyone who waits.
     :ivar grants: the steps of ``acquire``.
     :ivar views: what people are shown.
+    :ivar listing: the same of all resources together.
     :ivar several: what requests for several things at once ask for.
     :ivar units: the cards of units.
     """
@@ -84,6 +86,7 @@ class LockManager:
         self._writes = Writes(journal, self._table, self._commits)
         self.grants = Grants(clock, journal, self._table, self._commits)
         self.views = LockViews(clock, journal, self._table, self._commits)
+        self.listing = LockListing(clock, journal, self.places.queues, self._commits)
         self.several = JointGrants(clock, journal, self._table.joints, self.places, self._commits)
         self.units = UnitCards(journal, self._table, self._commits)
 
@@ -241,7 +244,7 @@ class LockManager:
     @property
     def waiting(self) -> int:
         """How many tickets wait, for all locks together."""
-        return self.places.queues.waiting
+        return len(self.places.queues.waiters)
 
     @property
     def changes(self) -> int:

@@ -65,7 +65,7 @@ class Places:
         """Let a new place come last."""
         entry.at = self.lifetimes.passed(now)
         entry.queue.join(entry)
-        self.queues.waiting += 1
+        self.queues.waiters.add(entry.seq, entry)
         self.units.waits(entry.queue.key)
         self.lifetimes.arm(entry, self._times.place, now)
         self.record.changed(entry)
@@ -73,7 +73,8 @@ class Places:
     def grant(self, entry: Entry, event: EntryEvent, now: float) -> None:
         """Let a free lock be a place's own."""
         entry.queue.hold(entry, event)
-        entry.fence = self.record.next_fence()
+        fence = entry.fence = self.record.next_fence()
+        self.queues.holders.add(fence, entry)
         self.record.event(GRANT, entry, now)
         entry.at = self.lifetimes.passed(now)
         entry.since = now
@@ -94,8 +95,10 @@ class Places:
         self.record.lost(loss)
 
     def _leave(self, entry: Entry) -> None:
-        if not entry.holds:
-            self.queues.waiting -= 1
+        if entry.holds:
+            self.queues.holders.remove(entry.fence)
+        else:
+            self.queues.waiters.remove(entry.seq)
             self.deadlocks.over(entry)
         entry.queue.leave(entry)
         self.lifetimes.drop(entry)
@@ -123,6 +126,6 @@ class Places:
     def grant_next(self, queue: LockQueue) -> None:
         """Give a free lock to the first in line."""
         next_waiter = queue.next_waiter()
-        self.queues.waiting -= 1
+        self.queues.waiters.remove(next_waiter.seq)
         self.deadlocks.over(next_waiter)
         self.grant(next_waiter, OFFER if next_waiter.requests else ASSIGN, self._clock.seconds())

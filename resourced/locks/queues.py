@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from resourced.locks.queue import LockQueue, Scope
+from resourced.locks.by_age import ByAge
+from resourced.locks.joints import Joint
+from resourced.locks.queue import Entry, LockQueue, Scope
 from resourced.model import LockKey
 
 
@@ -12,13 +14,15 @@ class Queues:
 
     :ivar by_key: each queue by its lock.
     :ivar scopes: those of each resource, by its name.
-    :ivar waiting: how many tickets wait, for all locks together.
+    :ivar holders: who holds a lock, by fence: the oldest grant first.
+    :ivar waiters: the tickets that wait, for all locks together, by the number of their arrival.
     """
 
     def __init__(self) -> None:
         self.by_key: dict[LockKey, LockQueue] = {}
         self.scopes: dict[str, Scope] = {}
-        self.waiting = 0
+        self.holders: ByAge[Entry] = ByAge()
+        self.waiters: ByAge[Entry | Joint] = ByAge()
 
     def open(self, key: LockKey, lease: float) -> LockQueue:
         """Make the queue of a lock that has none."""

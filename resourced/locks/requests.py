@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from resourced.errors import DataNotFound
 from resourced.model import Document, LockKey
+from resourced.wants import Want
 
 #: Looks at the data that a write is to replace, and raises if it must stay.
 Check = Callable[[], Awaitable[None]]
@@ -157,6 +158,53 @@ class Waiter:
     waited: float
     left: float
     priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLock:
+    """
+    A lock that is held, in a list of many.
+
+    :ivar waiting: how many tickets wait for it by name.
+    """
+
+    key: LockKey
+    holder: Holder
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """
+    A ticket that waits, wherever it stands, as people see it.
+
+    :ivar key: the name of the key that it was given to.
+    :ivar waited: for how many seconds.
+    :ivar left: in how many seconds the place ends if the ticket is not used.
+    """
+
+    owner: str
+    key: str
+    waited: float
+    left: float
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingTicket:
+    """
+    A ticket that waits, in a list of many.
+
+    :ivar key: the lock that it waits for; nothing if it waits for several things at once, which are ``wants``.
+    :ivar holder: who holds that lock, if anyone does.
+    :ivar waiting: how many tickets wait for it by name.
+    """
+
+    key: LockKey | None
+    wants: tuple[Want, ...]
+    holder: Holder | None
+    waiting: int
+    waiter: Waits
 
 
 @dataclass(frozen=True, slots=True)

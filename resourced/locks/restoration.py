@@ -103,13 +103,14 @@ class Restoration:
         if queue is None:
             return
         self._queues.close(queue)
-        self._queues.waiting -= len(queue.waiting)
         queue.scope.waiting -= len(queue.waiting)
         queue.scope.held -= queue.holder is not None
         for entry in queue:
             if entry.holds:
+                self._queues.holders.remove(entry.fence)
                 entry.tenant.held -= 1
             else:
+                self._queues.waiters.remove(entry.seq)
                 entry.tenant.leave(key)
             self._places.lifetimes.drop(entry)
             self._places.deadlocks.over(entry)
@@ -174,11 +175,12 @@ class Restoration:
         entry = ticket.entries[place.key.selector] = self._recall(queue, ticket, place, now)
         if place.standing is WAITING:
             queue.join(entry)
-            self._queues.waiting += 1
+            self._queues.waiters.add(entry.seq, entry)
             self._units.waits(place.key)
             lifetimes.arm(entry, self._times.place, now)
         else:
             queue.hold(entry, RESTORED[place.standing])
+            self._queues.holders.add(entry.fence, entry)
             if joint is not None:
                 self._units.restore_unit(joint, entry, place.want)
             lifetimes.arm(entry, entry.lease if place.standing is HOLDING else self._times.claim, now)

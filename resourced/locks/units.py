@@ -164,7 +164,7 @@ class Units:
     def wait(self, joint: Joint) -> None:
         """Count a request among those who wait."""
         joint.happens(QUEUE)
-        self._places.queues.waiting += 1
+        self._places.queues.waiters.add(joint.seq, joint)
         joint.tenant.waiting += 1
 
     def load(self, joint: Joint, *, granted: bool) -> None:
@@ -308,7 +308,7 @@ class Units:
             self._places.record.joint(joint)
 
     def _waits_no_more(self, joint: Joint) -> None:
-        self._places.queues.waiting -= 1
+        self._places.queues.waiters.remove(joint.seq)
         joint.tenant.waiting -= 1
         self._places.deadlocks.over(joint)
 

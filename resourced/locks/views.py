@@ -72,7 +72,7 @@ class LockViews:
                 break
             if selector != after:
                 queue = scope.queues[selector]
-                holder = None if queue.holder is None else _holder(queue.holder, now)
+                holder = None if queue.holder is None else holder_of(queue.holder, now)
                 found[selector] = SelectorState(holder, len(queue.waiting))
         await self._commits.all_kept()
         return found
@@ -90,10 +90,11 @@ def _state(queue: LockQueue, after: int, limit: int, now: float) -> LockState:
         )
         for position, entry in enumerate(queue.page(after, after + limit), start=after + 1)
     ]
-    return LockState(None if queue.holder is None else _holder(queue.holder, now), len(queue.waiting), waiters)
+    return LockState(None if queue.holder is None else holder_of(queue.holder, now), len(queue.waiting), waiters)
 
 
-def _holder(entry: Entry, now: float) -> Holder:
+def holder_of(entry: Entry, now: float) -> Holder:
+    """Return a holder as people see it at a time of the clock of the lock manager."""
     left = max(0.0, (entry.joint or entry).deadline - now)
     return Holder(
         entry.owner,

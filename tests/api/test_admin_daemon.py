@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -218,3 +219,28 @@ def test_lists_hold_up_no_lock(tmp_path, store):
             names += [each["selector"] for each in page["selectors"]]
             after = page["next"]
         assert names == [f"s{n:05}" for n in range(4000)]
+
+
+def test_listed_after_a_kill(tmp_path, store):
+    """A daemon that was killed lists who holds and who waits as it did before, in the same order."""
+    with Daemon(tmp_path, store[0]) as daemon:
+        for name in ("printer", "phones"):
+            daemon.post("/resource", json.dumps({"name": name, "group": "devices"}))
+        daemon.request("PATCH", "/resource/phones/red", body='{"tags": ["android"]}')
+        first = daemon.post(f"{PRINTER}/A5/lock").ticket
+        for path in (A4, "/resource/phones/red", f"{PRINTER}/A5"):
+            daemon.post(f"{path}/lock", headers={"x-owner": "ci-7"})
+        daemon.post("/lock", json.dumps({"want": [{"resource": "phones"}, {"resource": "printer", "selector": "A4"}]}))
+        daemon.post(f"{A4}/lock", headers={"x-owner": "ci-8"})
+        daemon.post(f"{PRINTER}/A5/unlock", ticket=first)
+
+        def names(query: str = "") -> list[str]:
+            rows = daemon.get(f"/locks{query}", key=READ).json["locks"]
+            return [row.get("selector") or row["want"][0]["resource"] for row in rows]
+
+        for _ in range(2):
+            assert names() == ["A4", "red", "A5"]
+            assert names("?resource=printer&owner=ci-7") == ["A4", "A5"]
+            assert names("?sort=waiting") == ["phones", "A4"]
+            daemon.kill()
+            daemon.start()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
-from collections.abc import Callable
 from itertools import count
 
 import pytest
@@ -16,6 +13,7 @@ from resourced.locks.pool_requests import PoolGrant, PoolRequest
 from resourced.locks.pools import Pools
 from resourced.model import LockKey
 from resourced.wants import ALL, Card, Want
+from tests.counting import counted
 
 pytestmark = pytest.mark.trial
 
@@ -352,15 +350,3 @@ class CostTests(Case):
         self.assertRaises(Overloaded, self.ask, want("t1"), want(f"t{FILTERS}"))
         self.pools.leave(waiting[0])
         self.waits(want(f"t{FILTERS}"))
-
-
-def counted(work: Callable[[], object]) -> int:
-    """Count the calls of functions, of Python's own too."""
-    calls: Counter[str] = Counter()
-    before = sys.getprofile()
-    sys.setprofile(lambda _frame, event, _arg: calls.update([event]) if event in {"call", "c_call"} else None)
-    try:
-        work()
-    finally:
-        sys.setprofile(before)
-    return calls.total()

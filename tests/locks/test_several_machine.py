@@ -388,7 +388,17 @@ class SeveralMachine(RuleBasedStateMachine):
         queues = list(places.queues.by_key.values())
         waiting = sum(len(queue.waiting) for queue in queues)
         waiting += sum(not joint.holds for joint in places.units.joints)
-        assert places.queues.waiting == waiting
+        listed = [waiter for _, waiter in places.queues.waiters.after(0)]
+        assert listed == sorted(listed, key=lambda waiter: waiter.seq)
+        assert set(listed) == {
+            *(each for queue in queues for each in queue.waiting.values()),
+            *(joint for joint in places.units.joints if not joint.holds),
+        }
+        assert len(listed) == len(places.queues.waiters) == waiting
+        holders = [entry for _, entry in places.queues.holders.after(0)]
+        assert holders == sorted(
+            (queue.holder for queue in queues if queue.holder is not None), key=lambda entry: entry.fence
+        )
         tenant = self.life.locks.quotas.tenant("")
         assert (tenant.held, tenant.waiting) == (sum(queue.holder is not None for queue in queues), waiting)
 

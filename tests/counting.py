@@ -1,0 +1,19 @@
+"""What work costs, as a count that does not depend on the machine."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+
+
+def counted(work: Callable[[], object]) -> int:
+    """Count the calls of functions, of Python's own too."""
+    calls: Counter[str] = Counter()
+    before = sys.getprofile()
+    sys.setprofile(lambda _frame, event, _arg: calls.update([event]) if event in {"call", "c_call"} else None)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return calls.total()
