@@ -78,6 +78,17 @@ class LockListing:
         await self._commits.all_kept()
         return rows, last
 
+    def oldest_hold(self) -> float:
+        """Return for how many seconds the lock is held that is held for the longest; 0 if none is."""
+        return self._age(self._queues.holders.oldest())
+
+    def oldest_wait(self) -> float:
+        """Return for how many seconds the ticket has waited that waits for the longest; 0 if none does."""
+        return self._age(self._queues.waiters.oldest())
+
+    def _age(self, someone: Entry | Joint | None) -> float:
+        return 0.0 if someone is None else self._clock.seconds() - someone.since
+
     async def _decided(self) -> None:
         if self._commits.paused:
             await self._commits.recovered()

@@ -77,11 +77,21 @@ def gauges_of(
         Gauge(
             "resourced_locks_held_limit", "The most that there may be: RESOURCED_MAX_LOCKS.", lambda: config.max_locks
         ),
+        Gauge(
+            "resourced_oldest_hold_seconds",
+            "For how long the lock is held that is held for the longest; 0 if none is.",
+            locks.listing.oldest_hold,
+        ),
         Gauge("resourced_tickets_waiting", "Tickets that wait for a lock.", lambda: locks.waiting),
         Gauge(
             "resourced_tickets_waiting_limit",
             "The most that there may be: RESOURCED_MAX_WAITING.",
             lambda: config.max_waiting,
+        ),
+        Gauge(
+            "resourced_oldest_wait_seconds",
+            "For how long the ticket has waited that waits for the longest; 0 if none does.",
+            locks.listing.oldest_wait,
         ),
         Gauge(
             "resourced_database_work_pending",

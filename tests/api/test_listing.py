@@ -248,6 +248,35 @@ class WaitingTests(ListingTests):
         self.assertEqual(self.names(), [])
 
 
+class AgeTests(ListingTests):
+    def test_oldest(self):
+        """The age of the oldest hold and of the oldest wait grow, and go back once those are over. After a restart they begin no later."""
+
+        def ages() -> tuple[float, float]:
+            found = self.server.locking.locks.listing
+            return found.oldest_hold(), found.oldest_wait()
+
+        self.assertEqual(ages(), (0, 0))
+        first = self.take(A4)
+        second = self.take(A5)
+        self.assertEqual(ages(), (2, 0))
+        self.take(A4, "Ada")
+        self.several({"resource": "printer", "selector": "A5"}, owner="Bob")
+        self.assertEqual(ages(), (4, 2))
+        self.unlock(first)
+        self.assertEqual(ages(), (3, 1))
+        self.unlock(second, A5)
+        self.assertEqual(ages(), (0, 0))
+        self.clock.advance(5)
+        self.assertEqual(ages(), (5, 0))
+        self.restart()
+        self.clock.advance(5)
+        held, waited = ages()
+        # Time that no daemon saw pass does not count.
+        self.assertTrue(5 <= held <= 10, held)
+        self.assertEqual(waited, 0)
+
+
 class PageTests(ListingTests):
     def test_pages(self):
         """All pages together have each lock once, whatever comes and goes meanwhile."""

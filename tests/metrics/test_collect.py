@@ -498,6 +498,12 @@ class ScrapeTests(SynchronousTestCase):
         server = Server(self, fast=False)
         server.exposition.add(Gauges({}, [Gauge("resourced_locks_held", "", lambda: server.locks.held)]))
         server.exposition.add(Gauges({}, [Gauge("resourced_tickets_waiting", "", lambda: server.locks.waiting)]))
+        server.exposition.add(
+            Gauges({}, [Gauge("resourced_oldest_hold_seconds", "", server.locks.listing.oldest_hold)])
+        )
+        server.exposition.add(
+            Gauges({}, [Gauge("resourced_oldest_wait_seconds", "", server.locks.listing.oldest_wait)])
+        )
 
         def calls() -> int:
             """Count the calls of our own code; the library's depend on how many digits a figure has."""
