@@ -8,7 +8,9 @@ Its first argument names what is left out, separated by commas:
 * ``one-server``: connections may reach any server;
 * ``beat``: a commit need not change the leader's row;
 * ``lease``: whoever was the leader once goes on to believe that, and reads what a server has, be it old;
-* ``still``: who stands by takes over from whoever serves, without waiting for anything.
+* ``still``: who stands by takes over from whoever serves, without waiting for anything;
+* ``whole``: a request for several things may get a part of them;
+* ``kept``: nothing that falls free is kept for a request for several things.
 
 The other arguments are those of ``resourced``.
 """
@@ -20,6 +22,8 @@ from dataclasses import replace
 from typing import Any
 
 from resourced import tap
+from resourced.locks import joints
+from resourced.locks.pool_requests import Waiting
 from resourced.model import Batch, Write
 from resourced.service.guard import Guard
 from resourced.service.leadership import TakeOver, Verdict
@@ -31,6 +35,7 @@ from resourced.storage.sql.server_identity import OneServer, ServerIdentity, ide
 from resourced.storage.sql.statement import Statement
 from resourced.storage.sql_store import SQLStore
 from resourced.storage.statements import claim
+from resourced.wants import Want
 
 
 class UnfencedStore(SQLStore):
@@ -85,6 +90,11 @@ def claim_nothing(epoch: int, owner: str, fence: int, event: int) -> Statement:
     return whole._replace(text=whole.text.replace("beat = beat + 1, ", ""))
 
 
+def polite(rank: int, wants: tuple[Want, ...], *, yields: bool) -> Waiting:
+    """Let a request yield, whatever it says."""
+    return Waiting(rank, wants, yields=True)
+
+
 class Careless(MySQL):
     """A dialect that reads whatever a node has."""
 
@@ -107,6 +117,10 @@ def main() -> None:
         vars(tap)["MySQL"] = Careless
     if "still" in missing:
         TakeOver.judge = lambda *_: Verdict.FREE  # type: ignore[method-assign]
+    if "whole" in missing:
+        Waiting.complete = property(lambda self: any(need.kept for need in self.needs))  # type: ignore[method-assign, assignment]
+    if "kept" in missing:
+        vars(joints)["Waiting"] = polite
     tap.main()
 
 

@@ -9,6 +9,7 @@ The exit status is 1 if anything in it could not be true of a lock.
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import secrets
 import signal
@@ -25,15 +26,17 @@ from typing import Final
 
 from tests.daemon import WRITE, Daemon
 from tests.torture import servers
+from tests.torture.asking import Settings
 from tests.torture.board import Board
-from tests.torture.client import Settings
 from tests.torture.cluster import ClusterTormentor, GaleraBase
 from tests.torture.faults import ClientTormentor, Log, ServerTormentor
 from tests.torture.guardian import Guardian
 from tests.torture.history import Rules, check
+from tests.torture.pool_history import check_pools
 from tests.torture.record import load
 from tests.torture.report import Report
 from tests.torture.servers import Base, MySQLBase, SQLiteBase, Supervised
+from tests.torture.steward import UNITS
 
 LEASE: Final = 3
 SHORT: Final = 2
@@ -41,8 +44,10 @@ PLACE: Final = 1.2
 CLAIM: Final = 1.0
 TIMEOUT: Final = 1.0
 #: By resource, the timeout that it is made with and the lease that it has by that.
-RESOURCES: Final = {"short": (SHORT, SHORT), "usual": (0, LEASE)}
-SELECTORS: Final = tuple(f"{name}/{part}" for name in RESOURCES for part in "abcd")
+RESOURCES: Final = {"short": (SHORT, SHORT), "usual": (0, LEASE), "bench": (SHORT, SHORT), "rack": (0, LEASE)}
+#: Those that may be asked for together.
+GROUPS: Final = {"bench": "lab", "rack": "lab"}
+SELECTORS: Final = (*(f"{name}/{part}" for name in ("short", "usual") for part in "abcd"), *UNITS)
 #: For how many seconds a fault of the servers may still be the cause of something.
 AFTERMATH: Final = 15.0
 #: How long the last increments of all clients may take.
@@ -56,12 +61,13 @@ def options(arguments: list[str]) -> argparse.Namespace:
     length.add_argument("--seconds", type=float, help="the same in seconds")
     parser.add_argument("--seed", default="", help="what all chance depends on (default: another one each time)")
     parser.add_argument("--store", choices=["mysql", "sqlite", "galera"], default="mysql")
-    parser.add_argument("--clients", type=int, default=30)
+    parser.add_argument("--clients", type=int, default=30, help="those that want one lock at a time (default: 30)")
+    parser.add_argument("--jobs", type=int, default=12, help="those that want several things at once (default: 12)")
     parser.add_argument(
         "--without",
         action="append",
         default=[],
-        choices=["fencing", "guard", "beat", "lease", "still"],
+        choices=["fencing", "guard", "beat", "lease", "still", "whole", "kept"],
         help="take a safeguard out, see tests/unfenced.py: most of them must be noticed; may be given more than once",
     )
     parser.add_argument("--only", default="", help="how the names of the servers' faults begin (default: all of them)")
@@ -108,9 +114,10 @@ def run(chosen: argparse.Namespace, guardian: Guardian, folder: Path) -> Report:
             stack.callback(daemon.kill)
         leases = {name: float(RESOURCES[name.partition("/")[0]][1]) for name in SELECTORS}
         _prepare(daemons)
+        roles = ["client"] * chosen.clients + ["job"] * chosen.jobs + ["steward"]
         settings = [
-            Settings(f"c{i}", i, f"{chosen.seed}/client/{i}", WRITE, [d.port for d in daemons], leases, "", "")
-            for i in range(chosen.clients)
+            Settings(f"c{i}", i, f"{chosen.seed}/client/{i}", WRITE, [d.port for d in daemons], leases, "", "", role)
+            for i, role in enumerate(roles)
         ]
         clients = ClientTormentor(random.Random(f"{chosen.seed}/clients"), log, guardian, folder, settings)
         intruder = _intruder(folder / "intruder", base)
@@ -132,11 +139,12 @@ def run(chosen: argparse.Namespace, guardian: Guardian, folder: Path) -> Report:
         for daemon in daemons:
             _end(daemon)
         final = base.values()
+        cards = base.cards()
     ops = [op for path in sorted(folder.glob("*.client")) for op in load(path)]
     rules = Rules({name: float(lease) for name, (_, lease) in RESOURCES.items()}, min(PLACE, CLAIM))
     logs = "".join(daemon.log for daemon in daemons)
     report = Report(
-        title=f"{chosen.seconds:g} s on {base.kind} with {chosen.clients} clients, seed {chosen.seed}"
+        title=f"{chosen.seconds:g} s on {base.kind} with {chosen.clients} clients and {chosen.jobs} jobs, seed {chosen.seed}"
         + (f", without {' and '.join(missing)}" if missing else ""),
         log=log,
         ops=ops,
@@ -150,6 +158,7 @@ def run(chosen: argparse.Namespace, guardian: Guardian, folder: Path) -> Report:
         *([] if "guard" in missing else _deposed_for_nothing(daemons, log)),
         *log.wrong,
         *check(ops, final, rules),
+        *check_pools(ops, UNITS, cards, rules.patience),
         # Last, because of these there may be more than are shown.
         *(text for daemon in daemons for text in daemon.wrong),
     ]
@@ -195,6 +204,10 @@ def _prepare(daemons: list[Supervised]) -> None:
     daemons[0].start()
     for name, (timeout, _) in RESOURCES.items():
         daemons[0].create(name, timeout)
+        if name in GROUPS:
+            daemons[0].request("PATCH", f"/resource/{name}", body=json.dumps({"group": GROUPS[name]}))
+    for selector, tags in UNITS.items():
+        daemons[0].request("PATCH", f"/resource/{selector}", body=json.dumps({"tags": tags}))
     daemons[1].launch()
 
 

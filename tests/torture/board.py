@@ -64,6 +64,10 @@ class Board:
         """Whether no client is about anything."""
         return not any(self._bytes[2:])
 
+    def done_before(self, client: int) -> bool:
+        """Whether every client before one has done its last."""
+        return all(phase == Phase.DONE for phase in self._bytes[2 : 2 + client])
+
     def show(self, client: int, phase: Phase) -> None:
         self._bytes[2 + client] = phase
 

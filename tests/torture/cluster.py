@@ -21,7 +21,8 @@ from tests.torture.board import Board
 from tests.torture.faults import Fault, Log, ServerTormentor
 from tests.torture.guardian import Guardian
 from tests.torture.history import Value
-from tests.torture.servers import DATABASE, VALUES, Supervised, value_of, where
+from tests.torture.pool_history import CardKept
+from tests.torture.servers import CARDS, DATABASE, VALUES, Supervised, cards_of, value_of, where
 
 #: Seconds that a node may take to be part of the cluster again.
 REJOIN = 90.0
@@ -76,6 +77,9 @@ class GaleraBase:
             where(name, part): value_of(data)
             for name, part, data in self.cluster.nodes[0].run(VALUES, database=DATABASE)
         }
+
+    def cards(self) -> dict[str, CardKept]:
+        return cards_of(self.cluster.nodes[0].run(CARDS, database=DATABASE))
 
     def remove(self) -> None:
         self.cluster.remove()

@@ -10,13 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests import preloaded
-from tests.daemon import WRITE
+from tests.torture.asking import Settings
 from tests.torture.board import Board, Phase
-from tests.torture.client import Settings
 from tests.torture.guardian import Guardian
 from tests.torture.servers import MySQLBase, SQLiteBase, Supervised, limit_files
 
@@ -373,15 +372,12 @@ class ClientTormentor(Tormentor):
     def _launched(self, index: int) -> subprocess.Popen[bytes]:
         base = self._settings[index]
         name = f"{base.name}.{self._lives[index]}"
-        settings = Settings(
-            name,
-            index,
-            f"{base.seed}/{self._lives[index]}",
-            WRITE,
-            base.ports,
-            base.leases,
-            str(self._folder / f"{name}.client"),
-            str(self._folder / "board"),
+        settings = replace(
+            base,
+            name=name,
+            seed=f"{base.seed}/{self._lives[index]}",
+            log=str(self._folder / f"{name}.client"),
+            board=str(self._folder / "board"),
         )
         with (self._folder / "clients.err").open("ab") as errors:
             process = preloaded.start(

@@ -11,20 +11,27 @@ back through all that were ever kept: the chain.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
 from tests.torture.record import LOST, PARTIAL, Kind, Op
+from tests.torture.several import each_unit
 
 #: What a request may be answered; anything else is a violation by itself.
 EXPECTED: Mapping[str, frozenset[int]] = {
     Kind.LOCK: frozenset({LOST, 200, 202, 404, 410, 503}),
     Kind.READ: frozenset({LOST, 200, 404, 503}),
     Kind.WRITE: frozenset({PARTIAL, LOST, 204, 410, 423, 503}),
-    Kind.RELEASE: frozenset({LOST, 200, 503}),
+    Kind.RELEASE: frozenset({PARTIAL, LOST, 200, 503}),
+    Kind.SEVERAL: frozenset({PARTIAL, LOST, 200, 202, 409, 410, 503}),
+    Kind.GIVE_BACK: frozenset({LOST, 200, 503}),
+    Kind.CARD: frozenset({PARTIAL, LOST, 200, 204, 404, 503}),
+    Kind.BREAK: frozenset({LOST, 204, 412, 503}),
 }
 REFUSED = frozenset({PARTIAL, 410, 423})
+#: Seconds in which a break may have been noticed by whom it struck.
+LATE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ class Belief:
     client: str
 
 
-def check(ops: Iterable[Op], final: Mapping[str, Value], rules: Rules) -> list[str]:
+def check(ops: Sequence[Op], final: Mapping[str, Value], rules: Rules) -> list[str]:
     """
     Judge a history.
 
@@ -66,32 +73,35 @@ def check(ops: Iterable[Op], final: Mapping[str, Value], rules: Rules) -> list[s
     :param final: what every selector has in the end; one that nothing was ever written to may be missing.
     :returns: the violations, each as a sentence.
     """
-    found: list[str] = []
     by_selector: defaultdict[str, list[Op]] = defaultdict(list)
-    for op in ops:
+    found = [
+        f"{name_of(op)} was answered {op.told.status} {op.told.code}"
+        for op in ops
+        if op.told.status not in EXPECTED[op.sent.kind]
+        or (op.sent.kind == Kind.LOCK and op.told.status in {200, 404} and not op.grant)
+    ]
+    for op in each_unit(ops):
         by_selector[op.sent.selector].append(op)
-        if op.told.status not in EXPECTED[op.sent.kind] or (
-            op.sent.kind == Kind.LOCK and op.told.status in {200, 404} and not op.grant
-        ):
-            found.append(f"{_name(op)} was answered {op.told.status} {op.told.code}")
     for selector in final:
         by_selector.setdefault(selector, [])
     for selector, some in sorted(by_selector.items()):
         some.sort(key=lambda op: op.sent.at)
+        broken = _broken(some)
         lease = rules.leases[selector.partition("/")[0]]
         chain = _Chain(some, final.get(selector, Value("", 0)))
         violations = (
             *_tickets(some),
             *_fences(some),
-            *_overlaps(some, lease),
-            *_losses(some, lease, rules.patience),
+            *_overlaps(some, lease, broken),
+            *_losses(some, lease, rules.patience, broken),
             *chain.check(),
         )
         found += [f"{selector}: {violation}" for violation in violations]
     return found
 
 
-def _name(op: Op) -> str:
+def name_of(op: Op) -> str:
+    """Say which request it is."""
     return f"{op.sent.kind} {op.sent.number} of {op.sent.client} at {op.sent.at:.3f}"
 
 
@@ -105,7 +115,7 @@ def _tickets(ops: list[Op]) -> Iterator[str]:
         if op.grant:
             ticket = tickets.setdefault(op.told.fence, op.told.ticket)
             if ticket != op.told.ticket:
-                yield f"fence {op.told.fence} was told to two tickets, the second time by {_name(op)}"
+                yield f"fence {op.told.fence} was told to two tickets, the second time by {name_of(op)}"
 
 
 def _fences(ops: list[Op]) -> Iterator[str]:
@@ -124,9 +134,18 @@ def _fences(ops: list[Op]) -> Iterator[str]:
             position += 1
         fence = op.told.fence if op.grant else op.sent.fence
         if fence < highest:
-            yield f"{_name(op)} was answered {op.told.status} for fence {fence} after fence {highest} had been given out"
+            yield f"{name_of(op)} was answered {op.told.status} for fence {fence} after fence {highest} had been given out"
         if over.get(fence, inf) < op.sent.at:
-            yield f"{_name(op)} was answered {op.told.status} for fence {fence} after that had been let go of"
+            yield f"{name_of(op)} was answered {op.told.status} for fence {fence} after that had been let go of"
+
+
+def _broken(ops: list[Op]) -> dict[int, float]:
+    """Return the fences that may have been broken, and from when on."""
+    broken: dict[int, float] = {}
+    for op in ops:
+        if op.sent.kind == Kind.BREAK and op.told.status != 412:
+            broken[op.sent.fence] = min(broken.get(op.sent.fence, inf), op.sent.at)
+    return broken
 
 
 def _rounds(ops: list[Op]) -> list[list[Op]]:
@@ -142,10 +161,12 @@ def _renewals(some: list[Op], lease: float) -> Iterator[tuple[Op, float]]:
         if op.grant:
             yield op, op.sent.at + op.told.lease
         elif op.written and not op.sent.releases:
-            yield op, op.sent.at + lease
+            yield op, op.sent.at + (op.sent.lease or lease)
+        elif op.sent.kind == Kind.RENEWAL:
+            yield op, op.sent.at + op.sent.lease
 
 
-def beliefs(ops: list[Op], lease: float) -> Iterator[Belief]:
+def beliefs(ops: list[Op], lease: float, broken: Mapping[int, float]) -> Iterator[Belief]:
     """
     Yield the times in which a client may believe that it holds the lock.
 
@@ -161,14 +182,15 @@ def beliefs(ops: list[Op], lease: float) -> Iterator[Belief]:
                 end = min(end, op.told.at)
         for op, until in _renewals(some, lease):
             fence = op.told.fence or op.sent.fence
-            if op.told.at < min(until, end):
-                yield Belief(op.told.at, min(until, end), fence, op.sent.client)
+            over = min(until, end, broken.get(fence, inf))
+            if op.told.at < over:
+                yield Belief(op.told.at, over, fence, op.sent.client)
 
 
-def _overlaps(ops: list[Op], lease: float) -> Iterator[str]:
+def _overlaps(ops: list[Op], lease: float, broken: Mapping[int, float]) -> Iterator[str]:
     """No two may believe at one time that they hold the lock."""
     active: list[Belief] = []
-    for belief in sorted(beliefs(ops, lease), key=lambda belief: belief.begins):
+    for belief in sorted(beliefs(ops, lease, broken), key=lambda belief: belief.begins):
         active = [other for other in active if other.ends > belief.begins]
         for other in active:
             if other.fence != belief.fence:
@@ -179,26 +201,38 @@ def _overlaps(ops: list[Op], lease: float) -> Iterator[str]:
         active.append(belief)
 
 
-def _losses(ops: list[Op], lease: float, patience: float) -> Iterator[str]:
-    """A lock is not taken from its holder, nor a place from one that waits, before its time is over."""
+def _losses(ops: list[Op], lease: float, patience: float, broken: Mapping[int, float]) -> Iterator[str]:
+    """A lock is not taken from its holder, nor a place from one that waits, before its time is over, but by a break."""
+    breaks = [op for op in ops if op.sent.kind == Kind.BREAK and op.told.status != 412]
     for some in _rounds(ops):
         until = -inf
+        fence = 0
         released = False
         waited: dict[str, float] = {}
         for op in some:
             ended = op.told.status in {410, 423} or (
                 op.sent.kind == Kind.RELEASE and op.told.status == 200 and not op.told.released
             )
-            if ended and not released and op.told.at < until:
-                yield f"{_name(op)} lost the lock {until - op.told.at:.3f} s before its time"
-            elif ended and not released and until == -inf and op.told.at < waited.get(op.sent.ticket, -inf):
-                yield f"{_name(op)} lost its place {waited[op.sent.ticket] - op.told.at:.3f} s before its time"
+            if ended and broken.get(fence, inf) < op.told.at:
+                pass
+            elif ended and not released and op.told.at < until:
+                yield f"{name_of(op)} lost the lock {until - op.told.at:.3f} s before its time"
+            elif (
+                ended
+                and not released
+                and until == -inf
+                and op.told.at < waited.get(op.sent.ticket, -inf)
+                # It may have had the lock without knowing.
+                and not any(other.sent.at < op.told.at and other.told.at > op.told.at - LATE for other in breaks)
+            ):
+                yield f"{name_of(op)} lost its place {waited[op.sent.ticket] - op.told.at:.3f} s before its time"
             if ended:
                 until = -inf
                 waited.clear()
             released = released or op.sent.releases
             for _, end in _renewals([op], lease):
                 until = max(until, end)
+                fence = op.told.fence or op.sent.fence
             if op.sent.kind == Kind.LOCK and op.told.status == 202:
                 waited[op.told.ticket] = op.sent.at + patience
 
@@ -225,7 +259,7 @@ class _Chain:
             if name not in self._numbers:
                 for op in attempts:
                     if op.written:
-                        yield f"value {name}, acknowledged to {_name(op)}, is lost"
+                        yield f"value {name}, acknowledged to {name_of(op)}, is lost"
             elif all(op.told.status in REFUSED for op in attempts):
                 yield f"value {name} is kept, although it was refused with {attempts[0].told.status}"
         yield from self._unseen()
@@ -276,8 +310,8 @@ class _Chain:
                 highest = max(highest, known[position][1])
                 position += 1
             if number(op) < highest:
-                yield f"{_name(op)} came to value number {number(op)} after number {highest} had been there"
+                yield f"{name_of(op)} came to value number {number(op)} after number {highest} had been there"
         first = {name: min(op.sent.at for op in attempts) for name, attempts in self._writes.items()}
         for op in done:
             if op.seen and first.get(op.told.value, -inf) > op.told.at:
-                yield f"{_name(op)} read value {op.told.value} before it was sent"
+                yield f"{name_of(op)} read value {op.told.value} before it was sent"

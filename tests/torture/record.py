@@ -8,7 +8,7 @@ All times are seconds of the machine's monotonic clock, which all processes shar
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from math import inf
@@ -28,6 +28,14 @@ class Kind(StrEnum):
     READ = "read"
     WRITE = "write"
     RELEASE = "release"
+    #: Several things at once: to take or keep them, and to give everything back.
+    SEVERAL = "several"
+    GIVE_BACK = "give back"
+    #: What becomes of a unit: its card, and a break of its lock.
+    CARD = "card"
+    BREAK = "break"
+    #: Not a request: what another one means for a unit of the same ticket.
+    RENEWAL = "renewal"
 
 
 @dataclass(slots=True)
@@ -46,6 +54,12 @@ class Sent:
     :ivar counter: the counter in the value to be written.
     :ivar releases: whether the lock is let go of, by whatever kind of request.
     :ivar reads: whether the answer is to say what is kept.
+    :ivar lease: the lease of the ticket, if it is not that of the resource.
+    :ivar wants: of several things at once, each with its resource, selector, tags and count; ``all`` is 0.
+    :ivar yields: whether nothing need be kept for it.
+    :ivar priority: the higher comes first.
+    :ivar tags: what a card is to say; nothing leaves that or, in service, takes the card away.
+    :ivar out: why the unit is to be out of service; empty if it is to be in service, and nothing leaves that.
     """
 
     client: str
@@ -61,6 +75,12 @@ class Sent:
     counter: int = 0
     releases: bool = False
     reads: bool = False
+    lease: int = 0
+    wants: Sequence[Sequence[Any]] = ()
+    yields: bool = False
+    priority: int = 0
+    tags: Sequence[str] | None = None
+    out: str | None = None
 
 
 @dataclass(slots=True)
@@ -72,6 +92,8 @@ class Told:
     :ivar code: the word of an error, or what went wrong with the connection.
     :ivar value: the name of the value that was read, empty if there is none.
     :ivar released: what the answer to an unlock says.
+    :ivar got: each unit with the index of its want, its selector, its fence, and the name of the value that it has.
+    :ivar left: the units that the ticket still has, if one was taken from it.
     """
 
     number: int
@@ -83,6 +105,8 @@ class Told:
     lease: int = 0
     value: str = ""
     released: bool = False
+    got: Sequence[Sequence[Any]] = ()
+    left: Sequence[str] | None = None
 
 
 @dataclass(slots=True)

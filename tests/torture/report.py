@@ -66,6 +66,14 @@ class Report:
             **{f"daemon ended: {how}": count for how, count in sorted(self.statuses.items())},
             "requests": len(self.ops),
             "grants": len({(op.sent.selector, op.told.fence) for op in self.ops if op.grant}),
+            "grants of several": len({op.told.ticket for op in self.ops if op.told.got}),
+            "units given back as broken": sum(
+                op.sent.out is not None and op.told.released for op in self.ops if op.sent.kind == Kind.RELEASE
+            ),
+            "units taken out of service": sum(
+                bool(op.sent.out) and op.told.status == 200 for op in self.ops if op.sent.kind == Kind.CARD
+            ),
+            "locks broken": sum(op.sent.kind == Kind.BREAK and op.told.status == 204 for op in self.ops),
             "connections cut by clients": sum(op.told.code == "hung up" for op in self.ops),
             **{f"writes {outcome}": len(some) for outcome, some in writes.items()},
             **dict(sorted(answers.items())),

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from tests.daemon import Daemon
 from tests.mariadb import MariaDB
 from tests.torture.guardian import Guardian
 from tests.torture.history import Value
+from tests.torture.pool_history import CardKept
 
 DATABASE: Final = "torture"
 
@@ -141,6 +142,9 @@ class Base(Protocol):
     def values(self) -> dict[str, Value]:
         """Read what is kept, by selector, without asking a daemon."""
 
+    def cards(self) -> dict[str, CardKept]:
+        """Read the cards of units, by selector, without asking a daemon."""
+
     def remove(self) -> None:
         """End it, and leave nothing behind."""
 
@@ -149,6 +153,9 @@ VALUES = (
     "SELECT resource.name, resource_data.selector, resource_data.data FROM resource_data "
     "JOIN resource ON resource.id = resource_data.id_resource"
 )
+
+
+CARDS = "SELECT resource, selector, tags, out_reason FROM card"
 
 
 class OwnMariaDB(MariaDB):
@@ -192,6 +199,9 @@ class MySQLBase:
     def values(self) -> dict[str, Value]:
         return {where(name, part): value_of(data) for name, part, data in self.server.run(VALUES, database=DATABASE)}
 
+    def cards(self) -> dict[str, CardKept]:
+        return cards_of(self.server.run(CARDS, database=DATABASE))
+
     def remove(self) -> None:
         self.server.remove()
 
@@ -222,6 +232,10 @@ class SQLiteBase:
         with closing(sqlite3.connect(self.path)) as connection:
             return {where(name, part): value_of(data) for name, part, data in connection.execute(VALUES)}
 
+    def cards(self) -> dict[str, CardKept]:
+        with closing(sqlite3.connect(self.path)) as connection:
+            return cards_of(connection.execute(CARDS))
+
     def remove(self) -> None:
         """It goes with its folder."""
 
@@ -234,7 +248,18 @@ class SQLiteBase:
 
 
 def where(name: str | bytes, part: str | bytes) -> str:
-    return "/".join(word.decode() if isinstance(word, bytes) else word for word in (name, part))
+    return f"{_text(name)}/{_text(part)}"
+
+
+def cards_of(rows: Iterable[Sequence[Any]]) -> dict[str, CardKept]:
+    return {
+        where(resource, selector): CardKept(frozenset(_text(tags).split()), _text(out or ""))
+        for resource, selector, tags, out in rows
+    }
+
+
+def _text(word: str | bytes) -> str:
+    return word.decode() if isinstance(word, bytes) else word
 
 
 def value_of(data: str) -> Value:
