@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 #: Seconds that a run may take in all, on a machine that does much else.
 PATIENCE = 300
 #: Of each run: enough to meet most of what there is, on any machine; whatever has not happened by then does in one of the next runs.
-SHORT = ("--seconds", "20", "--clients", "12")
+SHORT = ("--seconds", "20", "--clients", "8", "--jobs", "5")
 #: How many runs there may be until everything has happened.
 RUNS = 6
 
@@ -89,6 +89,10 @@ ALWAYS = {
     "connections cut by clients": 5,
     "grants": 50,
     "writes acknowledged": 50,
+    "grants of several": 20,
+    "units given back as broken": 1,
+    "units taken out of service": 1,
+    "locks broken": 1,
 }
 ENOUGH = {
     "sqlite": ALWAYS | {"database file locked.*|disk full|daemon frozen.*": 1},
@@ -116,10 +120,22 @@ def test_a_while(runs, store):
 
 
 #: Enough to show what is missing, in runs that are short and all at once.
-FEW = ("--clients", "12")
+FEW = ("--clients", "12", "--jobs", "0")
 #: What clients have seen that must not be, whatever else went wrong.
 BROKEN = re.compile("is lost$|both held it|had been given out$|let go of$|before its time$", re.MULTILINE)
-UNFENCED = ("--seconds", "20", "--store", "mysql", "--without", "fencing", "--only", "depose")
+UNFENCED = ("--seconds", "20", "--store", "mysql", "--without", "fencing", "--only", "depose", "--jobs", "0")
+#: What clients have seen of a pool that must not be, by the safeguard that is missing.
+POOLS = {
+    "whole": re.compile(r"wants .* and got", re.MULTILINE),
+    "kept": re.compile(r"has overtaken several", re.MULTILINE),
+}
+
+
+def unkept(missing: str) -> tuple[str, ...]:
+    return (
+        *("--seconds", "6", "--store", "sqlite", "--without", missing, "--only", "no_fault"),
+        *("--clients", "6", "--jobs", "6"),
+    )
 
 
 def unguarded(store: str) -> tuple[str, ...]:
@@ -133,6 +149,7 @@ def maimed() -> Iterator[dict[str, Run]]:
         runs = {
             "fencing": Run.start(*UNFENCED, "--seed", "1"),
             **{store: Run.start(*unguarded(store)) for store in ("sqlite", "mysql")},
+            **{missing: Run.start(*unkept(missing)) for missing in POOLS},
         }
         for run in runs.values():
             stack.callback(run.close)
@@ -168,6 +185,18 @@ def test_without_guard(maimed, store):
             table = run.table()
         assert run.process.returncode == 0, table
         if figure(table, "daemon ended: 1 Another daemon has taken over.*"):
+            return
+    pytest.fail(table)
+
+
+@pytest.mark.parametrize("missing", POOLS)
+def test_pools_without_a_safeguard(maimed, missing):
+    """A request that gets a part of what it wants is found, and so is one for which nothing is kept."""
+    for number in range(RUNS):
+        with closing(Run.start(*unkept(missing)) if number else maimed[missing]) as run:
+            table = run.table()
+        if POOLS[missing].search(table):
+            assert run.process.returncode == 1, table
             return
     pytest.fail(table)
 

@@ -29,11 +29,16 @@ class CardKept(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What may have become of a card at some time between two."""
+    """
+    What may have become of a card at some time between two.
+
+    :ivar sure: whether it is known to have been done.
+    """
 
     begins: float
     ends: float
     value: Any
+    sure: bool = True
 
 
 def check_pools(
@@ -82,13 +87,14 @@ class _Cards:
             sent, told = op.sent, op.told
             if told.status == PARTIAL or (told.status == 404 and sent.kind != Kind.CARD):
                 continue
-            ends = told.at if told.status in {200, 204, 404} else sent.at + LOST_FOR
+            sure = told.status in {200, 204, 404}
+            ends = told.at if sure else sent.at + LOST_FOR
             if sent.kind == Kind.CARD:
                 tags = None if sent.tags is None else frozenset(sent.tags)
-                self._tags[sent.selector].append(Change(sent.at, ends, tags))
-                self._out[sent.selector].append(Change(sent.at, ends, sent.out))
+                self._tags[sent.selector].append(Change(sent.at, ends, tags, sure))
+                self._out[sent.selector].append(Change(sent.at, ends, sent.out, sure))
             elif sent.kind == Kind.RELEASE and sent.out is not None and not (told.status == 200 and not told.released):
-                self._out[sent.selector].append(Change(sent.at, ends, sent.out))
+                self._out[sent.selector].append(Change(sent.at, ends, sent.out, sure))
 
     @property
     def units(self) -> Iterable[str]:
@@ -118,7 +124,7 @@ class _Cards:
 
 def _possible(changes: Sequence[Change], begins: float, ends: float) -> set[Any]:
     """Return what may have been in force: what had begun before the end, and was not certainly replaced before the beginning."""
-    replaced = max((change.begins for change in changes if change.ends <= begins), default=-inf)
+    replaced = max((change.begins for change in changes if change.sure and change.ends <= begins), default=-inf)
     return {change.value for change in changes if change.begins <= ends and change.ends >= replaced}
 
 
