@@ -23,7 +23,7 @@ from typing import Any
 
 from resourced import tap
 from resourced.locks import joints
-from resourced.locks.pool_requests import Waiting
+from resourced.locks.pool_requests import PoolRequest
 from resourced.model import Batch, Write
 from resourced.service.guard import Guard
 from resourced.service.leadership import TakeOver, Verdict
@@ -90,9 +90,9 @@ def claim_nothing(epoch: int, owner: str, fence: int, event: int) -> Statement:
     return whole._replace(text=whole.text.replace("beat = beat + 1, ", ""))
 
 
-def polite(rank: int, wants: tuple[Want, ...], *, yields: bool) -> Waiting:
+def polite(rank: int, wants: tuple[Want, ...], *, yields: bool) -> PoolRequest:
     """Let a request yield, whatever it says."""
-    return Waiting(rank, wants, yields=True)
+    return PoolRequest(rank, wants, yields=True)
 
 
 class Careless(MySQL):
@@ -118,9 +118,9 @@ def main() -> None:
     if "still" in missing:
         TakeOver.judge = lambda *_: Verdict.FREE  # type: ignore[method-assign]
     if "whole" in missing:
-        Waiting.complete = property(lambda self: any(need.kept for need in self.needs))  # type: ignore[method-assign, assignment]
+        PoolRequest.complete = property(lambda self: any(need.kept for need in self.needs))  # type: ignore[method-assign, assignment]
     if "kept" in missing:
-        vars(joints)["Waiting"] = polite
+        vars(joints)["PoolRequest"] = polite
     tap.main()
 
 
