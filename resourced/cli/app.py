@@ -9,7 +9,7 @@ from click.shell_completion import get_completion_class
 
 from resourced.cli.changing import break_command, create, timeout_command
 from resourced.cli.locking import lock_command, put, rm, unlock
-from resourced.cli.looking import events, get, ls, show, watch
+from resourced.cli.looking import events, get, locks, ls, show, watch
 from resourced.cli.options import CommonOptions, common_options
 from resourced.cli.output import emit, say
 from resourced.cli.process import unwritten
@@ -55,6 +55,7 @@ for command in (
     put,
     ls,
     show,
+    locks,
     watch,
     events,
     create,

@@ -1,27 +1,37 @@
-"""The commands that look: ``get``, ``ls``, ``show``, ``events`` and ``watch``."""
+"""The commands that look: ``get``, ``ls``, ``show``, ``locks``, ``events`` and ``watch``."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import NoReturn, TypeVar
 
 import click
 
 from resourced.cli.names import write_lock, write_name
-from resourced.cli.options import LOCK, RESOURCE, RESOURCE_OR_LOCK, CommonOptions, common_options
+from resourced.cli.options import (
+    LOCK,
+    RESOURCE,
+    RESOURCE_OR_LOCK,
+    CommonOptions,
+    common_options,
+    common_options_without_owner,
+)
 from resourced.cli.output import clock_time, emit, emit_json, emit_table, escaped, say
 from resourced.cli.process import CliProcess
 from resourced.cli.status import Status
-from resourced.client import Client, Event, Gap, LockState
+from resourced.client import Client, Event, Gap, Holder, LockState, WaitingTicket
 from resourced.model import LockKey
 
 T = TypeVar("T")
 
 #: The most that a server gives in one answer.
 PAGE = 1000
+
+#: The columns of a holder, in a table of many.
+HELD = ("OWNER", "KEY", "FENCE", "SINCE", "LEFT")
 
 limit_option = click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="How many, at most. [default: all]"
@@ -105,26 +115,72 @@ def ls(options: CommonOptions, resource: str | None, prefix: str, limit: int | N
 
 
 @click.command()
-@click.argument("lock", type=LOCK)
+@click.argument("what", type=RESOURCE_OR_LOCK)
 @limit_option
 @common_options
 @click.pass_obj
-def show(options: CommonOptions, lock: LockKey, limit: int | None) -> NoReturn:
-    """Show who holds a lock and who waits for it."""
+def show(options: CommonOptions, what: LockKey, limit: int | None) -> NoReturn:
+    """Show who holds a lock and who waits for it; or, of a whole resource, each selector with its holder."""
 
     async def work(process: CliProcess) -> int:
-        state = await whole_state(process.client, lock, limit)
+        await (_show_lock(process.client, what) if what.selector else _show_resource(process.client, what.resource))
+        return Status.OK
+
+    async def _show_lock(client: Client, lock: LockKey) -> None:
+        state = await whole_state(client, lock, limit)
         if options.json:
             emit_json(state)
-            return Status.OK
-        rows: list[tuple[object, ...]] = [("free", "", "", "", "", "")]
-        if holder := state.holder:
-            standing = "holder" if holder.claimed else "next"
-            rows = [
-                (standing, holder.owner, holder.key, holder.fence, clock_time(holder.held), clock_time(holder.left))
-            ]
+            return
+        rows: list[tuple[object, ...]] = [_held(state.holder)]
         rows += [(w.position, w.owner, w.key, "", clock_time(w.waited), clock_time(w.left)) for w in state.queue]
-        emit_table(("POSITION", "OWNER", "KEY", "FENCE", "SINCE", "LEFT"), rows)
+        emit_table(("POSITION", *HELD), rows)
+
+    async def _show_resource(client: Client, resource: str) -> None:
+        selectors = await first(client.selectors(resource, page=min(limit or PAGE, PAGE)), limit)
+        if options.json:
+            emit_json(selectors)
+        else:
+            rows = [(write_lock(resource, s.selector), *_held(s.holder), s.waiting) for s in selectors]
+            emit_table(("SELECTOR", "STATE", *HELD, "WAITING"), rows)
+
+    options.perform(work)
+
+
+@click.command()
+@click.option("--owner", default="", metavar="TEXT", help="Only what this owner holds or waits for.")
+@click.option("--resource", type=RESOURCE, help="Only what is of this resource.")
+@click.option(
+    "--sort",
+    type=click.Choice(["held", "waiting"]),
+    default="held",
+    show_default=True,
+    help="What is held, or who waits; the longest first.",
+)
+@limit_option
+@common_options_without_owner
+@click.pass_obj
+def locks(options: CommonOptions, owner: str, resource: str | None, sort: str, limit: int | None) -> NoReturn:
+    """List who holds what, everywhere, what is held for the longest first; or who waits for what."""
+    page = min(limit or PAGE, PAGE)
+
+    async def work(process: CliProcess) -> int:
+        if sort == "held":
+            held = await first(process.client.held_locks(resource or "", owner, page=page), limit)
+            if options.json:
+                emit_json(held)
+            else:
+                rows = [(write_lock(h.resource, h.selector), *_held(h.holder), h.waiting) for h in held]
+                emit_table(("SELECTOR", "STATE", *HELD, "WAITING"), rows)
+        else:
+            tickets = await first(process.client.waiting_tickets(resource or "", owner, page=page), limit)
+            if options.json:
+                emit_json(tickets)
+            else:
+                lines = [
+                    (_wanted(t), t.owner, t.key, clock_time(t.waited), clock_time(t.left), *_blocked(t))
+                    for t in tickets
+                ]
+                emit_table(("WAITS FOR", "OWNER", "KEY", "SINCE", "LEFT", "HELD BY", "WAITING"), lines)
         return Status.OK
 
     options.perform(work)
@@ -199,6 +255,32 @@ def _print_gap(gap: Gap, options: CommonOptions) -> None:
         emit_json({"gap": gap.reason})
     else:
         say(f"Events are missing here: {gap.reason}")
+
+
+def _held(holder: Holder | None) -> tuple[object, ...]:
+    """Return how a lock stands, and the columns ``HELD``."""
+    if holder is None:
+        return ("free", "", "", "", "", "")
+    standing = "holder" if holder.claimed else "next"
+    return (standing, holder.owner, holder.key, holder.fence, clock_time(holder.held), clock_time(holder.left))
+
+
+def _wanted(ticket: WaitingTicket) -> str:
+    """Write what a ticket waits for."""
+    if not ticket.want:
+        return write_lock(ticket.resource, ticket.selector)
+    return " ".join(_want(**want) for want in ticket.want)
+
+
+def _want(resource: str, selector: str = "", tags: Sequence[str] = (), count: object = 1) -> str:
+    if selector:
+        return write_lock(resource, selector)
+    return f"{write_name(resource)}[{','.join(tags)}]*{count}"
+
+
+def _blocked(ticket: WaitingTicket) -> tuple[object, ...]:
+    """Return who holds what a ticket waits for, and how many wait for it."""
+    return (ticket.holder.owner if ticket.holder else "", "" if ticket.want else ticket.waiting)
 
 
 def _yes(fact: bool) -> str:

@@ -122,10 +122,12 @@ def _option(*names: str, help: str, **more: Any) -> Callable[[F], F]:  # noqa: A
     return click.option(*names, help=help, callback=_keep, expose_value=False, **more)
 
 
+_OWNER: Final = _option("--owner", metavar="TEXT", help="Who you are, for people who look at locks. [RESOURCED_OWNER]")
+
 _COMMON: Final = (
     _option("--url", multiple=True, help="The server; once more for each that stands by. [RESOURCED_URL]"),
     _option("--key", help="The API key. ps shows it: prefer the variable, or the file. [RESOURCED_KEY]"),
-    _option("--owner", metavar="TEXT", help="Who you are, for people who look at locks. [RESOURCED_OWNER]"),
+    _OWNER,
     _option("--config", metavar="FILE", help="The file of settings, if not ~/.config/resourced/ctl.toml."),
     _option("--retry-timeout", type=SECONDS, metavar="SECONDS", help="How long to go on trying if no server answers."),
     _option("-q", "--quiet", is_flag=True, default=None, help="Say nothing of a wait, nor that it was in vain."),
@@ -137,4 +139,11 @@ def common_options(command: F) -> F:
     """Give a command the options that all have; what stands after the command wins over what stands before it."""
     for option in reversed(_COMMON):
         command = option(command)
+    return command
+
+
+def common_options_without_owner(command: F) -> F:
+    """Give a command the options that all have, but for the one to which it gives a meaning of its own."""
+    for option in reversed(_COMMON):
+        command = command if option is _OWNER else option(command)
     return command

@@ -29,12 +29,14 @@ from resourced.client.values import (
     Document,
     Event,
     Gap,
+    HeldLock,
     Holder,
     LockState,
     Resource,
     Selector,
     Waiter,
     Waiting,
+    WaitingTicket,
 )
 from resourced.client.watch import Watch
 
@@ -47,6 +49,7 @@ __all__ = [
     "Event",
     "Gap",
     "Held",
+    "HeldLock",
     "Holder",
     "Lock",
     "LockLost",
@@ -60,5 +63,6 @@ __all__ = [
     "Unreachable",
     "Waiter",
     "Waiting",
+    "WaitingTicket",
     "Watch",
 ]

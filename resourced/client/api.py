@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from math import inf
 from typing import Any, TypeVar
 
 from resourced.client.errors import LockLost, NotFound, Unreachable
 from resourced.client.held import Held
 from resourced.client.holder import as_holder
+from resourced.client.listing import Listing, holder_of
 from resourced.client.lock import Lock, LockOptions
-from resourced.client.runtime import RunningClient
 from resourced.client.servers import arguments, error_of, path
 from resourced.client.values import (
     Definition,
     Document,
     Event,
     Grant,
-    Holder,
     LockState,
     Resource,
     Selector,
@@ -31,7 +31,7 @@ from resourced.client.watch import Watch
 Item = TypeVar("Item")
 
 
-class Client(RunningClient):
+class Client(Listing):
     """
     A client of one store, which may have several servers.
 
@@ -108,7 +108,7 @@ class Client(RunningClient):
         return self._pages(
             lambda at: "/resource" + arguments(prefix=prefix, after=at, limit=page),
             after,
-            Resource,
+            partial(take, Resource),
             "resources",
         )
 
@@ -119,7 +119,7 @@ class Client(RunningClient):
         return self._pages(
             lambda at: path(resource, prefix=prefix, after=at, limit=page),
             after,
-            Selector,
+            _selector,
             "selectors",
         )
 
@@ -246,13 +246,12 @@ class Client(RunningClient):
         # A lock that was left just now may still be about to be released.
         await self._servers.settled(path(resource, selector))
         answer = await self._servers.ask("GET", path(resource, selector, end="lock", after=after or None, limit=limit))
-        holder, queue = answer.fields.get("holder"), answer.items("queue")
         return take(
             LockState,
             {
                 **answer.fields,
-                "holder": holder and take(Holder, holder),
-                "queue": tuple(take(Waiter, waiter) for waiter in queue),
+                "holder": holder_of(answer.fields),
+                "queue": tuple(take(Waiter, waiter) for waiter in answer.items("queue")),
                 "next": answer.fields.get("next"),
             },
         )
@@ -289,7 +288,7 @@ class Client(RunningClient):
         return self._pages(
             lambda at: path(resource, selector, end="events", before=at, limit=page),
             before,
-            Event,
+            partial(take, Event),
             "events",
         )
 
@@ -304,23 +303,6 @@ class Client(RunningClient):
         here = self._connect()
         return Watch(here.servers, here.reactor, prefix, after)
 
-    async def _pages(
-        self, target: Callable[[Any], str], after: object, kind: type[Item], name: str
-    ) -> AsyncIterator[Item]:
-        """
-        Go through a list, page by page.
-
-        :param target: where the page after something is.
-        :param name: what the field is called that has the items, each a ``kind``.
-        """
-        while True:
-            page = await self._servers.ask("GET", target(after))
-            for item in page.items(name):
-                yield take(kind, item)
-            after = page.fields.get("next")
-            if after is None:
-                return
-
 
 async def following(items: AsyncIterator[Item]) -> Item | None:
     """Return the next of what ``Client.resources`` and its like have, or nothing at the end."""
@@ -328,3 +310,7 @@ async def following(items: AsyncIterator[Item]) -> Item | None:
         return await anext(items)
     except StopAsyncIteration:
         return None
+
+
+def _selector(fields: Mapping[str, Any]) -> Selector:
+    return take(Selector, {**fields, "holder": holder_of(fields)})

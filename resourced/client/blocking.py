@@ -279,6 +279,8 @@ class Client(Access):
     lock = locking(client.Client.lock)
     unlock = waiting(client.Client.unlock)
     state = waiting(client.Client.state)
+    held_locks = listing(client.Client.held_locks)
+    waiting_tickets = listing(client.Client.waiting_tickets)
     break_lock = waiting(client.Client.break_lock)
     events = listing(client.Client.events)
     watch = watching(client.Client.watch)

@@ -56,12 +56,14 @@ class Selector:
     :ivar data: whether anything is written there.
     :ivar held: whether it is locked.
     :ivar waiting: how many tickets wait for it.
+    :ivar holder: who has it, if anybody.
     """
 
     selector: str
     data: bool
     held: bool
     waiting: int
+    holder: Holder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,46 @@ class LockState:
     waiting: int
     queue: tuple[Waiter, ...]
     next: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLock:
+    """
+    A lock that is held, in a list of many.
+
+    :ivar waiting: how many tickets wait for it by name.
+    """
+
+    resource: str
+    selector: str
+    holder: Holder
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingTicket:
+    """
+    A ticket that waits, in a list of many: for a lock, or for several things at once.
+
+    :ivar owner: who waits.
+    :ivar key: the name of the key that its ticket was given to.
+    :ivar waited: for how many whole seconds.
+    :ivar left: how many whole seconds it may still be silent.
+    :ivar resource: that of the lock that it waits for; empty if it waits for several things. The same holds of ``selector``.
+    :ivar holder: who has that lock, if anybody.
+    :ivar waiting: how many tickets wait for that lock by name.
+    :ivar want: the things that it waits for, as they were asked for; empty if it waits for a lock.
+    """
+
+    owner: str
+    key: str
+    waited: int
+    left: int
+    resource: str = ""
+    selector: str = ""
+    holder: Holder | None = None
+    waiting: int = 0
+    want: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

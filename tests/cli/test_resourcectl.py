@@ -226,6 +226,49 @@ class TestLook:
         assert [waiter["owner"] for waiter in state["queue"]] == ["ci-8", "ci-9"]
         assert not any(ticket in table + shown for ticket in (*tickets, lock["ticket"]))
 
+    def test_show_resource(self, daemon, ctl, name):
+        """Of a whole resource one sees each selector with its holder, and how many wait."""
+        write(daemon, name, "1")
+        daemon.post(f"/resource/{name}/A5/lock", headers={"x-owner": "ci-7"})
+        daemon.post(f"/resource/{name}/A5/lock", headers={"x-owner": "ci-8"})
+        heading, *rows = cells(ctl.ok("show", name))
+        assert heading == ["SELECTOR", "STATE", "OWNER", "KEY", "FENCE", "SINCE", "LEFT", "WAITING"]
+        assert [row[:4] for row in rows] == [[f"{name}/A4", "free", "0"], [f"{name}/A5", "holder", "ci-7", "default"]]
+        assert rows[1][-1] == "1"
+        shown = json.loads(ctl.ok("show", name, "-o", "json"))
+        assert [(one["selector"], (one["holder"] or {}).get("owner")) for one in shown] == [
+            ("A4", None),
+            ("A5", "ci-7"),
+        ]
+        assert len(cells(ctl.ok("show", name, "--limit", "1"))) == 2
+        assert ctl("show", f"{name}-not").status not in {0, 64}
+
+    def test_locks(self, daemon, ctl, name):
+        """One sees who holds what and who waits for what, everywhere or of one owner, whoever one is oneself."""
+        daemon.request("PATCH", f"/resource/{name}/red", body='{"tags": ["android"]}')
+        for place, owner in (("A5", "ci-7"), ("red", "ci-8"), ("A5", "ci-8")):
+            daemon.post(f"/resource/{name}/{place}/lock", headers={"x-owner": owner})
+        wants = [{"resource": name, "tags": ["android"]}, {"resource": name, "selector": "A5"}]
+        daemon.post("/lock", json.dumps({"want": wants}), headers={"x-owner": "ci-9"})
+        here = ("--resource", name)
+        heading, *rows = cells(ctl.ok("locks", *here))
+        assert heading == ["SELECTOR", "STATE", "OWNER", "KEY", "FENCE", "SINCE", "LEFT", "WAITING"]
+        assert [row[:3] for row in rows] == [[f"{name}/A5", "holder", "ci-7"], [f"{name}/red", "holder", "ci-8"]]
+        assert [row[-1] for row in rows] == ["1", "0"]
+        assert [row[0] for row in cells(ctl.ok("locks", *here, "--owner", "ci-8"))[1:]] == [f"{name}/red"]
+        assert f"{name}/A5" in ctl.ok("locks")
+        assert f"{name}/red" not in ctl.ok("locks", *here, "--limit", "1")
+        heading, *rows = cells(ctl.ok("locks", *here, "--sort", "waiting"))
+        assert heading == ["WAITS", "FOR", "OWNER", "KEY", "SINCE", "LEFT", "HELD", "BY", "WAITING"]
+        assert [rows[0][:3], rows[0][-2:]] == [[f"{name}/A5", "ci-8", "default"], ["ci-7", "1"]]
+        assert rows[1][:4] == [f"{name}[android]*1", f"{name}/A5", "ci-9", "default"]
+        held = json.loads(ctl.ok("locks", *here, "-o", "json"))
+        assert [(lock["selector"], lock["holder"]["owner"]) for lock in held] == [("A5", "ci-7"), ("red", "ci-8")]
+        waiting = json.loads(ctl.ok("locks", *here, "--sort", "waiting", "-o", "json"))
+        assert [(ticket["owner"], ticket["selector"]) for ticket in waiting] == [("ci-8", "A5"), ("ci-9", "")]
+        assert waiting[1]["want"][1] == wants[1]
+        assert ctl("locks", "--sort", "age").status == 64
+
     def test_owner(self, daemon, ctl, name):
         """Who does not say who it is is shown by the names of the user and the machine."""
         ctl.environ.pop("RESOURCED_OWNER")

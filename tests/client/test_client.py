@@ -1049,6 +1049,27 @@ class StewardTests(ClientTests):
             block.end()
             self.server.advance()
 
+    def test_all_locks(self):
+        """One sees who holds what and who waits for what, page by page, the longest first; of all resources or of one, and of one owner."""
+        self.now(self.client.create("scanner"))
+        blocks = [self.hold(self.another(owner=f"client {number}")) for number in range(3)]
+        self.server.advance(5)
+        [held] = self.all(self.client.held_locks())
+        self.assertEqual((held.resource, held.selector, held.waiting), ("printer", "A4", 2))
+        self.assertEqual((held.holder.owner, held.holder.held), ("client 0", 5))
+        tickets = self.all(self.client.waiting_tickets(page=1))
+        self.assertEqual([(each.owner, each.waited) for each in tickets], [("client 1", 5), ("client 2", 5)])
+        self.assertEqual((tickets[0].resource, tickets[0].selector, tickets[0].want), ("printer", "A4", ()))
+        self.assertEqual((tickets[0].holder, tickets[0].waiting), (held.holder, 2))
+        self.assertEqual([each.owner for each in self.all(self.client.waiting_tickets(owner="client 2"))], ["client 2"])
+        self.assertEqual(self.all(self.client.held_locks("scanner")), [])
+        self.assertEqual(len(self.all(self.client.held_locks("printer", "client 0"))), 1)
+        [selector] = self.all(self.client.selectors("printer"))
+        self.assertEqual(selector.holder, held.holder)
+        for block in blocks:
+            block.end()
+            self.server.advance()
+
     def test_break(self):
         """A lock that is broken is lost to its holder, who learns of it, and falls to the next in the queue."""
         first, second = self.hold(), self.hold(self.another())
