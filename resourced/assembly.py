@@ -149,7 +149,9 @@ def assemble_locking(config: Config, around: Surroundings, store: Store, metrics
         journal,
         new_ticket=around.new_ticket,
         times=Times(lease=config.lease, place=config.place, claim=config.claim),
-        limits=Limits(queue=config.max_queue, waiting=config.max_waiting, locks=config.max_locks),
+        limits=Limits(
+            queue=config.max_queue, waiting=config.max_waiting, locks=config.max_locks, units=config.max_units
+        ),
         quotas=quotas,
         predecessor=Predecessor(around.predecessor_lease, since),
         wall=around.wall,

@@ -147,6 +147,7 @@ class Config:
     max_queue: int
     max_waiting: int
     max_locks: int
+    max_units: int
     max_peer_connections: int
     max_connections: int
     max_requests: int

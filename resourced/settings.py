@@ -188,6 +188,7 @@ SETTINGS: Final = (
     Setting("max-queue", "RESOURCED_MAX_QUEUE", "10000", _whole(1_000_000), "Most tickets that wait at one selector"),
     Setting("max-waiting", "RESOURCED_MAX_WAITING", "100000", _whole(10_000_000), "Most tickets that wait in all"),
     Setting("max-locks", "RESOURCED_MAX_LOCKS", "200000", _whole(10_000_000), "Most locks that are held at once"),
+    Setting("max-units", "RESOURCED_MAX_UNITS", "10000", _whole(1_000_000), "Most units that a resource has"),
     Setting("max-peer-connections", "RESOURCED_MAX_PEER_CONNECTIONS", "5000", _whole(1_000_000), "Most connections of one address, or of one /64 network of IPv6, unless it is a trusted proxy's"),
     Setting("max-connections", "RESOURCED_MAX_CONNECTIONS", "10000", _whole(1_000_000), "Most connections at once"),
     Setting("max-requests", "RESOURCED_MAX_REQUESTS", "1000", _whole(1_000_000), "Most requests that are answered at once, without those that wait for a lock"),

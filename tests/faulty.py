@@ -250,6 +250,7 @@ class Life:
             max_queue=limits.queue,
             max_waiting=limits.waiting,
             max_locks=limits.locks,
+            max_units=limits.units,
         )
         # The wall clock may be set before anything has happened.
         self.wrong = wrong

@@ -54,6 +54,7 @@ class PrecedenceTests(SynchronousTestCase):
                 max_queue=10000,
                 max_waiting=100000,
                 max_locks=200000,
+                max_units=10000,
                 max_peer_connections=5000,
                 max_connections=10000,
                 max_requests=1000,
@@ -234,6 +235,7 @@ class WrongValueTests(SynchronousTestCase):
     def test_whole_numbers(self):
         """Whole numbers are plain digits within their bounds."""
         self.assertEqual(load(RESOURCED_MAX_QUEUE="1").max_queue, 1)
+        self.assertEqual(load(RESOURCED_MAX_UNITS="7").max_units, 7)
         self.assertEqual(load(RESOURCED_MAX_QUEUE=" 25 ").max_queue, 25)
         for wrong in ("0", "-1", "+5", "1.0", "1e3", "1_000", "٣", "0x10", "1000001", "9" * 5000, " "):
             self.assertIn("RESOURCED_MAX_QUEUE must be", self.sentence(RESOURCED_MAX_QUEUE=wrong))

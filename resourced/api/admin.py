@@ -148,6 +148,8 @@ class Steering(Routes):
         before = await self.find(name)
         if changes.get("group", before.group) != before.group:
             self.locks.check_unused(name)
+        if "slots" in changes:
+            self.locks.units.check_slots(name, int(changes["slots"]))
         changed = await self.store.change_resource(name, changes)
         self.locks.redefine(changed)
         if "slots" in changes:

@@ -103,6 +103,7 @@ class Published(Routes):
         identity = self.authorize(request, Permission.WRITE)
         new = definition(body_of(request))
         identity.require(new.name)
+        self.locks.units.check_slots(new.name, new.slots)
         resource = await self.store.create_resource(
             new.name, new.timeout, group=new.group, longest=new.longest, slots=new.slots
         )

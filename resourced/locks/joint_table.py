@@ -154,14 +154,21 @@ class Joints:
         """
         if key.resource in self._sealed:
             raise StoreUnavailable("This resource is being removed. Try again.")
-        if (
-            card is not None
-            and self._units.cards.get(key) is None
-            and self._units.cards.count(key.resource) >= self._limits.units
-        ):
-            raise Overloaded(f"A resource has at most {self._limits.units} units.")
+        if card is not None and self._units.cards.get(key) is None:
+            self._check_units(key.resource, 1)
         self._change(key, card, who)
         return self._places.record.commit()
+
+    def check_slots(self, resource: str, slots: int) -> None:
+        """
+        Return if a resource may have the units ``1`` to ``slots`` beside those that it has.
+
+        :raises resourced.errors.Overloaded: it would have too many.
+        """
+        cards = self._units.cards
+        more = sum(cards.get(LockKey(resource, str(number))) is None for number in range(1, slots + 1))
+        if more:
+            self._check_units(resource, more)
 
     def set_slots(self, resource: str, before: int, after: int, who: Breaker) -> int:
         """
@@ -214,6 +221,10 @@ class Joints:
                 joint.leases[resource] = lease
 
     # -- How it is done
+
+    def _check_units(self, resource: str, more: int) -> None:
+        if self._units.cards.count(resource) + more > self._limits.units:
+            raise Overloaded(f"A resource has at most {self._limits.units} units.")
 
     def _change(self, key: LockKey, card: Card | None, who: Breaker) -> None:
         before = self._units.out(key)

@@ -56,6 +56,14 @@ class UnitCards:
         """
         return shielded(self._remove(key, who))
 
+    def check_slots(self, resource: str, slots: int) -> None:
+        """
+        Return if a resource may have the units ``1`` to ``slots`` beside those that it has.
+
+        :raises resourced.errors.Overloaded: it would have too many.
+        """
+        self._table.joints.check_slots(resource, slots)
+
     def set_slots(self, resource: str, before: int, after: int, who: Breaker) -> Deferred[None]:
         """
         Let a resource have the units ``1`` to ``after``; once begun it goes on to its end.

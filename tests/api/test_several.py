@@ -435,6 +435,26 @@ class SeveralTests(PoolTests):
         self.assertRefused(409, "deadlock", self.several(want(selector="yours"), headers=[("x-holds", mine)]))
 
 
+class LimitTests(WebTests):
+    def test_units(self):
+        """A resource has so many units at most as the setting says, as cards or slots; what is refused leaves nothing behind."""
+        self.start(max_units=3)
+        self.create("phones")
+        for selector in "abc":
+            self.assertEqual(self.ask("PATCH", f"{PHONES}/{selector}", '{"tags": ["x"]}').status, 200)
+        self.assertRefused(503, "overloaded", self.ask("PATCH", f"{PHONES}/d", '{"tags": ["x"]}'))
+        self.assertEqual(self.ask("PATCH", f"{PHONES}/c", '{"tags": ["y"]}').status, 200)
+        self.assertRefused(503, "overloaded", self.ask("PATCH", PHONES, '{"slots": 1}'))
+        self.assertNotIn("slots", self.ask("GET", PHONES).json)
+        self.assertRefused(503, "overloaded", self.ask("POST", "/resource", '{"name": "licence", "slots": 4}'))
+        self.assertEqual(self.ask("GET", "/resource/licence").status, 404)
+        self.assertEqual(self.ask("POST", "/resource", '{"name": "licence", "slots": 3}').status, 201)
+        for slots in (2, 3):
+            self.assertEqual(self.ask("PATCH", "/resource/licence", json.dumps({"slots": slots})).status, 200)
+        self.assertRefused(503, "overloaded", self.ask("PATCH", "/resource/licence", '{"slots": 4}'))
+        self.assertEqual(len(self.ask("GET", "/resource/licence").json["selectors"]), 3)
+
+
 class SlotTests(WebTests):
     """A resource that is a number of equal permits."""
 
