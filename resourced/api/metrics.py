@@ -32,4 +32,4 @@ class Scrape(Routes):
             self.authorize(request, Permission.READ).require_all()
         accept = b",".join(request.requestHeaders.getRawHeaders(b"accept", ()))
         content_type, text = self._exposition.write(accept.decode("latin-1"))
-        return sent(request, 200, text, content_type)
+        return sent(request, 200, text, content_type.encode("ascii"))

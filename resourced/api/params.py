@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import lru_cache
-from typing import BinaryIO, NamedTuple, cast
+from typing import NamedTuple, cast
 from urllib.parse import unquote_to_bytes
 
 from twisted.web.server import Request
@@ -14,6 +14,7 @@ from resourced import jsontext
 from resourced.api.etags import Precondition, precondition
 from resourced.auth.keys import key_of
 from resourced.errors import BadRequest, TicketRequired
+from resourced.http.request import EdgeRequest
 from resourced.model import LockKey, valid_name
 
 #: The highest number of any kind that the store can keep.
@@ -318,9 +319,7 @@ def checked_name(kind: str, name: str) -> str:
 
 def body_of(request: Request) -> bytes:
     """Return the whole body, whatever type it claims to be of: curl calls everything a form."""
-    content = cast(BinaryIO, request.content)
-    content.seek(0)
-    return content.read()
+    return cast(EdgeRequest, request).body
 
 
 def fields_of(body: bytes, *known: str) -> dict[str, object]:

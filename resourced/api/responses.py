@@ -24,10 +24,10 @@ def answer(request: IRequest, status: int, body: Mapping[str, object]) -> bytes:
     return sent(request, status, jsontext.write(body))
 
 
-def sent(request: IRequest, status: int, body: bytes, content_type: str = "application/json") -> bytes:
+def sent(request: IRequest, status: int, body: bytes, content_type: bytes = b"application/json") -> bytes:
     """Give an answer whose body is written already."""
     request.setResponseCode(status)
-    request.setHeader(b"content-type", content_type.encode("ascii"))
+    request.setHeader(b"content-type", content_type)
     request.setHeader(b"content-length", b"%d" % len(body))
     # Keep caches away: whatever an answer says of a lock may be wrong a moment later.
     request.setHeader(b"cache-control", b"no-store")

@@ -80,13 +80,14 @@ class AccessLog:
         """
         if not self._shown(access):
             return
-        now = self._clock.seconds()
-        if now - self._window >= 1:
-            self._window, self._lines = now, 0
         self._lines += 1
         if self.gathered:
             self.gathered.append(access)
-        elif self._lines <= SINGLE or at_once:
+            return
+        now = self._clock.seconds()
+        if now - self._window >= 1:
+            self._window, self._lines = now, 1
+        if self._lines <= SINGLE or at_once:
             self._log.info("{said}", said=_said(access), **_fields(access))
         else:
             self.gathered.append(access)

@@ -27,7 +27,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import resourced.testing.store
 from resourced.http.access_log import AccessRecord
+from resourced.http.fast.connection import FastRequest
 from resourced.http.fast.parser import plain
+from resourced.http.request import EdgeRequest
 from resourced.testing import MemoryStore
 from tests.assembled import configured, serve, surroundings
 from tests.examples import examples
@@ -244,6 +246,28 @@ class PlainTests(SynchronousTestCase):
             self.assertIsNone(plain(good.replace(old, new), 1000, 1000), new)
         self.assertIsNone(plain(good, 20, 1000))
         self.assertIsNone(plain(good, 1000, 1))
+
+
+class HeaderTests(SynchronousTestCase):
+    def test_text(self):
+        """A header whose name or value is text is written as well."""
+
+        def process(request: EdgeRequest) -> None:
+            request.setHeader("x-name", b"a")
+            request.setHeader(b"x-value", "b")
+            request.setHeader(b"content-length", b"2")
+            request.answer(b"ok")
+
+        self.patch(EdgeRequest, "process", process)
+        self.patch(FastRequest, "process", process)
+        for fast in (False, True):
+            server = Server(self, fast=fast)
+            server.send(1, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            (answer, closed), *_ = server.received().values()
+            head, _, body = answer.partition(b"\r\n\r\n")
+            self.assertFalse(closed)
+            self.assertEqual(body, b"ok")
+            self.assertLess({b"X-Name: a", b"X-Value: b"}, set(head.split(b"\r\n")))
 
 
 class GarbageTests(SynchronousTestCase):

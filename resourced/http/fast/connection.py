@@ -27,7 +27,7 @@ from resourced.http.site import ResourcedSite
 
 
 @lru_cache(1000)
-def _spelled(name: bytes) -> bytes:
+def _spelled(name: Any) -> bytes:
     """Spell the name of a header as Twisted does."""
     ((spelled, _),) = Headers({name: [b""]}).getAllRawHeaders()
     return spelled
@@ -43,21 +43,22 @@ class FastRequest(EdgeRequest):
     channel: FastChannel
     site: FastSite
     clientproto = b"HTTP/1.1"
+    body = b""
     _usual = True
 
     def __init__(self, channel: FastChannel, head: Head) -> None:
         begin_request(self, channel, channel.addresses)
         self.notes = {}
-        asked, self.requestHeaders, self._body = head  # type: ignore[assignment]
+        asked, self.requestHeaders, self.body = head  # type: ignore[assignment]
         _, self.method, self.uri, self.path, self.args, self._said = asked
         self.site = channel.site
         # Of a usual answer, as they are spelled; others are in Twisted's.
-        self._answer_headers: dict[bytes, bytes] = {}
+        self._answer_headers: dict[bytes, Any] = {}
 
     @cached_property
     def content(self) -> BytesIO:  # type: ignore[override]
         """The body."""
-        return BytesIO(self._body)
+        return BytesIO(self.body)
 
     @cached_property
     def prepath(self) -> list[bytes]:  # type: ignore[override]
@@ -86,7 +87,7 @@ class FastRequest(EdgeRequest):
         return super().getHeader(key.lower())
 
     def setHeader(self, name: bytes | str, value: bytes | str) -> None:
-        if self._usual and type(name) is bytes and type(value) is bytes:
+        if self._usual:
             self._answer_headers[_spelled(name)] = value
         else:
             super().setHeader(name, value)
@@ -109,7 +110,11 @@ class FastRequest(EdgeRequest):
         headers = self._answer_headers
         if self.code == 204:
             body = b""
-        lines = b"".join([b"\r\n%s: %s" % header for header in headers.items()])
+        try:
+            lines = b"".join([b"\r\n%s: %s" % header for header in headers.items()])
+        except TypeError:
+            # A value is text, which Twisted knows how to write.
+            lines = b"\n"
         if (
             (b"Content-Length" in headers) == (self.code == 204)
             or self.code == 304
