@@ -16,8 +16,7 @@ from resourced.locks.deadlocks import MOST
 from resourced.locks.requests import Grant, Queued
 from resourced.model import LockKey
 from tests.examples import examples
-from tests.faulty import Life
-from tests.locks.test_manager import A4, A5, GLASS, LEASE, PLACE, LockTestCase
+from tests.locks.cases import A4, A5, GLASS, LEASE, PLACE, LockTestCase
 from tests.wire import A4 as A4_PATH
 from tests.wire import PRINTER, WebTests
 
@@ -146,9 +145,7 @@ class CircleTests(LockTestCase):
         waiting = self.waits(GLASS, first)
         also = self.queue(A4)
         self.life.crash()
-        self.life = Life(self.disk, durable=True)
-        self.addCleanup(self.life.bury)
-        self.successResultOf(self.life.open())
+        self.life = self.start()
         self.waits(A4, second, ticket=also.ticket)
         self.refused(GLASS, first, ticket=waiting.ticket)
 

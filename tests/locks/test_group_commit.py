@@ -3,150 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
 from typing import Any, ClassVar
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import EpochLost, NotHolder, StoreUnavailable, TicketEnded
 from resourced.locks.group_commit import PAUSE
 from resourced.locks.joints import JointAsk
-from resourced.locks.limits import Times
 from resourced.locks.listeners import Listeners
-from resourced.locks.manager import LockManager
-from resourced.locks.requests import Grant, LockRequest, Queued, Written
+from resourced.locks.requests import Grant, LockRequest, Queued
 from resourced.locks.restoration import Restoration
 from resourced.locks.terms import FENCES
 from resourced.locks.unit_cards import CardChange
 from resourced.model import Breaker, Event, EventKind, LockKey, Standing
-from resourced.testing import MemoryStore
 from resourced.wants import Want
-from tests.faulty import FaultyStore, Life, Outcome
-from tests.leading import lead
+from tests.faulty import Life, Outcome
+from tests.locks.cases import A4, A5, CLAIM, GLASS, LEASE, PLACE, SCANNER, JournalTestCase
 
 pytestmark = pytest.mark.trial
-
-A4 = LockKey("printer", "A4")
-A5 = LockKey("printer", "A5")
-GLASS = LockKey("scanner", "glass")
-
-#: The scanner's own lease; the printer has the server's.
-SCANNER = 10
-
-LEASE, PLACE, CLAIM = 300.0, 60.0, 30.0
-
-
-class JournalTestCase(SynchronousTestCase):
-    """
-    What the tests of the journal start from: a daemon on a disk that outlives it.
-
-    :cvar durable: whether locks are kept in the store.
-    :cvar belief: how long the daemon believes that it is the leader.
-    """
-
-    durable: ClassVar[bool] = True
-    belief: ClassVar[float] = inf
-
-    def setUp(self) -> None:
-        self.disk = MemoryStore()
-        self.successResultOf(Deferred.fromCoroutine(lead(self.disk)))
-        for name, timeout in (("printer", 0), ("scanner", SCANNER)):
-            self.successResultOf(Deferred.fromCoroutine(self.disk.create_resource(name, timeout)))
-        self.life = self.start()
-
-    def start(self, *, durable: bool | None = None) -> Life:
-        """Start a daemon on what is there."""
-        life = Life(
-            self.disk,
-            durable=self.durable if durable is None else durable,
-            times=Times(LEASE, PLACE, CLAIM),
-            belief=self.belief,
-        )
-        self.addCleanup(life.bury)
-        self.successResultOf(life.open())
-        return life
-
-    def restart(self, outcome: Outcome = Outcome.FAILED) -> None:
-        """Kill the daemon and start it again."""
-        self.life.crash(outcome)
-        self.life = self.start()
-
-    @property
-    def clock(self) -> Clock:
-        return self.life.clock
-
-    @property
-    def locks(self) -> LockManager:
-        return self.life.locks
-
-    @property
-    def store(self) -> FaultyStore:
-        return self.life.store
-
-    def ask(self, key: LockKey = A4, ticket: str = "", **more: Any) -> Deferred[Any]:
-        lease = SCANNER if key.resource == "scanner" else 0
-        return self.life.heard(
-            Deferred.fromCoroutine(self.locks.grants.wait(LockRequest(key, lease=lease, ticket=ticket, **more)))
-        )
-
-    def told(self, request: Deferred[Any], key: LockKey = A4) -> Grant:
-        held = self.successResultOf(request)
-        assert isinstance(held, Grant), held
-        self.locks.grants.confirm(key, held)
-        return held
-
-    def lock(self, key: LockKey = A4, ticket: str = "", **more: Any) -> Grant:
-        return self.told(self.ask(key, ticket, **more), key)
-
-    def queue(self, key: LockKey = A4, ticket: str = "", **more: Any) -> Queued:
-        queued = self.successResultOf(self.ask(key, ticket, **more))
-        assert isinstance(queued, Queued), queued
-        return queued
-
-    def write(self, ticket: str, data: str = "1", key: LockKey = A4, *, unlock: bool = False) -> Deferred[Written]:
-        return self.life.heard(self.locks.write(key, "id", ticket, data, unlock=unlock))
-
-    def release(self, ticket: str, key: LockKey = A4, **more: Any) -> Deferred[bool]:
-        """Send a request to let go of a lock."""
-        return self.life.heard(Deferred.fromCoroutine(self.locks.unlock(key, ticket, **more)))
-
-    def unlock(self, ticket: str, key: LockKey = A4) -> bool:
-        return self.successResultOf(self.release(ticket, key))
-
-    def data(self, key: LockKey = A4) -> str | None:
-        document = self.disk.documents.get(key)
-        return None if document is None else document.data
-
-    def assert_away(self, *requests: Deferred[Any]) -> None:
-        """Each of these was answered that the store is away."""
-        for request in requests:
-            self.failureResultOf(request, StoreUnavailable)
-
-    def assert_ended(self, ticket: str, key: LockKey = A4) -> None:
-        self.failureResultOf(self.ask(key, ticket), TicketEnded)
-        self.failureResultOf(self.write(ticket, "0", key), TicketEnded)
-        self.assertFalse(self.unlock(ticket, key))
-
-    def come_back(self) -> None:
-        """Let the store work again, and the daemon notice it."""
-        self.store.heal()
-        self.clock.advance(PAUSE)
-        self.locks.check()
-        self.assert_agreement()
-
-    def assert_agreement(self) -> None:
-        """What the manager believes is what the store keeps, place for place."""
-        self.assertEqual(self.life.believed(), self.disk.places)
-        for queue in self.locks.places.queues.by_key.values():
-            for entry in queue:
-                self.assertTrue(entry.timer is not None or entry in self.locks.places.lifetimes._timers._new)
-        waiting = [place for place in self.disk.places.values() if place.standing is Standing.WAITING]
-        self.assertEqual(self.locks.waiting, len(waiting))
-        held = [place for place in self.disk.places.values() if place.standing in {Standing.GRANTED, Standing.HOLDING}]
-        self.assertEqual(self.locks.held, len(held))
 
 
 class GroupCommitTests(JournalTestCase):

@@ -18,8 +18,8 @@ from resourced.locks.losses import TOLD_FOR, Losses
 from resourced.model import LockKey, Loss
 from resourced.service.restoration import RESTORATION
 from resourced.service.retention import Retention
-from tests.faulty import Life, Outcome
-from tests.locks.test_manager import A4, A5, CLAIM, GLASS, LEASE, PLACE, LockTestCase
+from tests.faulty import Outcome
+from tests.locks.cases import A4, A5, CLAIM, GLASS, LEASE, PLACE, LockTestCase
 
 pytestmark = pytest.mark.trial
 
@@ -237,7 +237,7 @@ class EndTests(LockTestCase):
             self.clock.advance(TOLD_FOR)
         self.assertEqual(self.lock(A4, NOBODYS).ticket, NOBODYS)
         self.assert_position(NOBODYS, 1, A5)
-        self.write(NOBODYS, "[1]")
+        self.written(NOBODYS, "[1]")
         self.assertTrue(self.unlock(NOBODYS))
         self.assert_refused(TicketEnded, self.ask(GLASS, NOBODYS))
 
@@ -268,9 +268,7 @@ class RestartTests(LockTestCase):
     def restart(self, *, durable: bool = True, outcome: Outcome = Outcome.FAILED) -> None:
         before = self.life
         before.crash(outcome)
-        self.life = Life(self.disk, durable=durable, times=self.life.locks._table._times, seconds=self.clock.seconds())
-        self.addCleanup(self.life.bury)
-        self.successResultOf(self.life.open())
+        self.life = self.start(durable=durable, seconds=self.clock.seconds())
         before.bury()
 
     def test_lost(self):

@@ -5,112 +5,20 @@ from __future__ import annotations
 import random
 import sys
 from types import FrameType
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.errors import NotHolder, Overloaded, ResourcedError, TicketEnded
+from resourced.errors import NotHolder, Overloaded, TicketEnded
 from resourced.locks import tickets
-from resourced.locks.limits import Limits, Times
+from resourced.locks.limits import Limits
 from resourced.locks.losses import TOLD_FOR
-from resourced.locks.manager import LockManager
-from resourced.locks.requests import Grant, LockRequest, Queued
+from resourced.locks.requests import Grant, Queued
 from resourced.model import LockKey
-from resourced.testing import MemoryStore
-from tests.faulty import Life
-from tests.leading import lead
+from tests.locks.cases import A4, A5, CLAIM, GLASS, LEASE, PLACE, SCANNER, LockTestCase
 
 pytestmark = pytest.mark.trial
-
-A4 = LockKey("printer", "A4")
-A5 = LockKey("printer", "A5")
-GLASS = LockKey("scanner", "glass")
-
-#: The scanner's own lease; the printer has the server's.
-SCANNER = 10.0
-
-LEASE, PLACE, CLAIM = 300.0, 60.0, 30.0
-
-
-class LockTestCase(SynchronousTestCase):
-    """
-    What the tests of locks start from: a manager as a daemon has it, on a store that answers at once.
-
-    :cvar durable: whether locks are kept in the store.
-    """
-
-    durable: ClassVar[bool] = True
-    limits = Limits()
-
-    def setUp(self) -> None:
-        self.disk = MemoryStore()
-        self.successResultOf(Deferred.fromCoroutine(lead(self.disk)))
-        for name in (A4.resource, GLASS.resource):
-            self.successResultOf(Deferred.fromCoroutine(self.disk.create_resource(name, 0)))
-        self.life = Life(self.disk, durable=self.durable, times=Times(LEASE, PLACE, CLAIM), limits=self.limits)
-        self.addCleanup(self.life.bury)
-        self.successResultOf(self.life.open())
-
-    @property
-    def clock(self) -> Clock:
-        return self.life.clock
-
-    @property
-    def locks(self) -> LockManager:
-        return self.life.locks
-
-    def ask(self, key: LockKey = A4, ticket: str = "", **more: Any) -> Deferred[Any]:
-        """Send a request for a lock; what comes back is not there yet, perhaps."""
-        lease = SCANNER if key.resource == GLASS.resource else 0
-        return self.life.heard(
-            Deferred.fromCoroutine(self.locks.grants.wait(LockRequest(key, lease=lease, ticket=ticket, **more)))
-        )
-
-    def lock(self, key: LockKey = A4, ticket: str = "", **more: Any) -> Grant:
-        """Ask for a lock that is to be had, and be told of it."""
-        return self.told(self.ask(key, ticket, **more), key)
-
-    def told(self, request: Deferred[Any], key: LockKey = A4) -> Grant:
-        """Have the client told that it has the lock."""
-        held = self.successResultOf(request)
-        assert isinstance(held, Grant), held
-        self.locks.grants.confirm(key, held)
-        return held
-
-    def queue(self, key: LockKey = A4, ticket: str = "", **more: Any) -> Queued:
-        """Ask for a lock that someone else has."""
-        queued = self.successResultOf(self.ask(key, ticket, **more))
-        assert isinstance(queued, Queued), queued
-        return queued
-
-    def release(self, ticket: str, key: LockKey = A4, **more: Any) -> Deferred[bool]:
-        """Send a request to let go of a lock."""
-        return self.life.heard(Deferred.fromCoroutine(self.locks.unlock(key, ticket, **more)))
-
-    def unlock(self, ticket: str, key: LockKey = A4) -> bool:
-        return self.successResultOf(self.release(ticket, key))
-
-    def write(self, ticket: str, data: str = "1", key: LockKey = A4, *, unlock: bool = False) -> None:
-        self.successResultOf(self.locks.write(key, "id", ticket, data, unlock=unlock))
-
-    def data(self, key: LockKey = A4) -> str:
-        return self.disk.documents[key].data
-
-    def assert_refused(self, error: type[ResourcedError], request: Deferred[Any]) -> None:
-        self.failureResultOf(request, error)
-
-    def assert_ended(self, ticket: str, key: LockKey = A4) -> None:
-        """Whatever is asked with this ticket, the answer is that it has ended; letting go of it is no mistake."""
-        self.assert_refused(TicketEnded, self.ask(key, ticket))
-        self.assert_refused(TicketEnded, self.ask(key, ticket, wait=10))
-        self.assert_refused(TicketEnded, self.locks.write(key, "id", ticket, "0"))
-        self.assertFalse(self.unlock(ticket, key))
-
-    def assert_position(self, ticket: str, position: int, key: LockKey = A4) -> None:
-        self.assertEqual(self.queue(key, ticket), Queued(ticket, position))
 
 
 class QueueTests(LockTestCase):
@@ -232,7 +140,7 @@ class LeaseTests(LockTestCase):
     def test_use_renews(self):
         """Asking again and writing each give the holder its full lease anew."""
         held = self.lock()
-        for use in (self.lock, self.write, self.lock):
+        for use in (self.lock, self.written, self.lock):
             self.clock.advance(LEASE - 1)
             use(ticket=held.ticket)
         self.clock.advance(LEASE - 1)
@@ -266,7 +174,7 @@ class LeaseTests(LockTestCase):
         self.clock.advance(SCANNER)
         next_waiter = self.told(waiting, GLASS)
         self.clock.advance(SCANNER - 1)
-        self.write(next_waiter.ticket, key=GLASS)
+        self.written(next_waiter.ticket, key=GLASS)
         self.clock.advance(SCANNER)
         self.assert_ended(next_waiter.ticket, GLASS)
 
@@ -441,7 +349,7 @@ class ClaimTests(LockTestCase):
     def test_claimed_by_writing(self):
         """A write comes for the lock as well as a question does."""
         self.clock.advance(CLAIM - 1)
-        self.write(self.next_waiter)
+        self.written(self.next_waiter)
         self.clock.advance(LEASE - 1)
         self.lock(ticket=self.next_waiter)
 
@@ -486,7 +394,7 @@ class FirstDataTests(LockTestCase):
         held = self.successResultOf(self.ask())
         self.leave_unclaimed(held)
         self.clock.advance(CLAIM - 1)
-        self.write(held.ticket)
+        self.written(held.ticket)
         self.clock.advance(LEASE - 1)
         self.lock(ticket=held.ticket)
 
@@ -668,7 +576,7 @@ class UnlockTests(LockTestCase):
         """A write that unlocks leaves the data there and the lock to the next."""
         held = self.lock()
         waiting = self.ask(wait=50)
-        self.write(held.ticket, "[1]", unlock=True)
+        self.written(held.ticket, "[1]", unlock=True)
         self.assertEqual(self.data(), "[1]")
         self.told(waiting)
         self.assertFalse(self.unlock(held.ticket))
@@ -721,7 +629,7 @@ class SecondSelectorTests(LockTestCase):
         self.lock(A5, ticket)
         self.assertTrue(self.unlock(ticket, A5))
         self.assertEqual(self.queue(A4).position, 1)
-        self.write(ticket, key=A4)
+        self.written(ticket, key=A4)
         self.lock(A5)
 
     def test_ticket_of_another_resource(self):
@@ -778,7 +686,7 @@ class WriteTests(LockTestCase):
         """The holder writes, as often as it likes."""
         held = self.lock()
         for data in ('{"a": 1}', "null", ' "a" '):
-            self.write(held.ticket, data)
+            self.written(held.ticket, data)
             self.assertEqual(self.data(), data)
 
     def test_waiting(self):

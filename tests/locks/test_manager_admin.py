@@ -18,17 +18,13 @@ from resourced.errors import (
     TicketEnded,
 )
 from resourced.locks.group_commit import PAUSE
-from resourced.locks.limits import Times
 from resourced.locks.requests import Grant, Holder, LockCounts, LockRequest, LockState, Waiter, Written
 from resourced.model import EventKind, LockKey, Mark, Resource
-from tests.faulty import Life, Outcome
-from tests.locks.test_group_commit import JournalTestCase
+from tests.faulty import Outcome
+from tests.locks.cases import A4, A5, CLAIM, GLASS, LEASE, PLACE, JournalTestCase
 
 pytestmark = pytest.mark.trial
 
-A4, A5 = LockKey("printer", "A4"), LockKey("printer", "A5")
-GLASS = LockKey("scanner", "glass")
-LEASE, PLACE, CLAIM = 300.0, 60.0, 30.0
 YEAR = 366 * 86400.0
 
 
@@ -711,9 +707,7 @@ class KeptStateTests(SteeredTestCase):
     def state_in_another_life(self, seconds: float, wall: float = 0) -> Any:
         """End the daemon, start another one on a machine that runs for so long and whose wall clock is wrong, and return the state then."""
         self.life.crash()
-        self.life = Life(self.disk, times=Times(LEASE, PLACE, CLAIM), seconds=seconds, wrong=wall)
-        self.addCleanup(self.life.bury)
-        self.successResultOf(self.life.open())
+        self.life = self.start(seconds=seconds, wrong=wall)
         return self.state()
 
     def test_counts_after_a_failure(self):

@@ -14,7 +14,7 @@ from resourced.locks.pauses import LONGEST_PAUSE, PAUSE, Pauses
 from resourced.locks.requests import LockRequest
 from resourced.testing import MemoryStore
 from tests.leading import open_journal
-from tests.locks.test_manager import A4, CLAIM, GLASS, LEASE, PLACE, SCANNER, LockTestCase
+from tests.locks.cases import A4, CLAIM, GLASS, LEASE, PLACE, SCANNER, LockTestCase
 
 pytestmark = pytest.mark.trial
 

@@ -13,7 +13,7 @@ from resourced.locks.limits import Limits
 from resourced.locks.requests import Grant
 from resourced.model import EXPIRY, GRANT
 from tests.faulty import Outcome
-from tests.locks.test_manager import A4, A5, CLAIM, LEASE, LockTestCase
+from tests.locks.cases import A4, A5, CLAIM, LEASE, LockTestCase
 
 pytestmark = pytest.mark.trial
 
@@ -40,7 +40,7 @@ class LeftBehindTests(LockTestCase):
         self.assertNotEqual(second.ticket, first.ticket)
         self.assertGreater(second.fence, first.fence)
         self.assert_ended(first.ticket)
-        self.write(second.ticket, "[1]")
+        self.written(second.ticket, "[1]")
         self.assertEqual(self.data(), "[1]")
         self.clock.advance(LEASE - 1)
         self.lock(ticket=second.ticket)
@@ -87,7 +87,7 @@ class LeftBehindTests(LockTestCase):
         """A lock whose ticket was sent is like any other's: by asking, by writing, whatever comes of it."""
         for use in (
             lambda ticket: self.lock(ticket=ticket),
-            self.write,
+            self.written,
             self.write_in_vain,
             # At another selector: so its client knows it.
             lambda ticket: self.lock(A5, ticket),
@@ -237,12 +237,12 @@ class KeptTests(LeftBehindTests):
         """A lock whose ticket was used is nobody else's either when the store has been lost and read again meanwhile."""
         for outcome in (Outcome.FAILED, Outcome.UNANSWERED):
             held = self.fresh()
-            self.write(held.ticket, "[1]")
+            self.written(held.ticket, "[1]")
             self.life.store.outcome = outcome
             self.assert_refused(StoreUnavailable, self.ask(wait=50))
             self.life.store.heal()
             self.clock.advance(PAUSE)
             self.assertEqual(self.queue(origin=HERE).position, 1)
-            self.write(held.ticket, "[2]")
+            self.written(held.ticket, "[2]")
             self.unlock(held.ticket)
             self.clock.advance(LEASE)
