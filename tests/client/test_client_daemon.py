@@ -7,19 +7,19 @@ anybody else; and whoever has lost one is told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from resourced.client import Client, Event, Gap, Held, LockLost
 from tests.daemon import WRITE, Daemon
 from tests.stores import MySQLBackend, mariadb_fixture, mysql_fixture
+from tests.waiting import seconds, until
 
 __all__ = ["mariadb_fixture", "mysql_fixture"]
 
@@ -27,18 +27,6 @@ CLIENTS = 50
 SELECTORS = 10
 #: Of the locks, in seconds.
 LEASE = 4
-
-
-def sleep(seconds: float) -> Deferred[None]:
-    from twisted.internet import reactor
-
-    return deferLater(reactor, seconds)
-
-
-async def until(true: Callable[[], object], what: str) -> None:
-    """Let the reactor run until something is true; the test's deadline ends it."""
-    while not true():
-        await sleep(0.01)
 
 
 class Crowd:
@@ -88,7 +76,7 @@ class Crowd:
     async def more(self) -> None:
         """Wait until each record was written anew."""
         before = {name: len(values) for name, values in self.written.items()}
-        await until(lambda: all(len(values) > before[name] for name, values in self.written.items()), "more writes")
+        await until(lambda: all(len(values) > before[name] for name, values in self.written.items()))
 
     async def _run(self, number: int) -> None:
         name = str(number % SELECTORS)
@@ -105,7 +93,7 @@ class Crowd:
             self.wrong.append(f"{held.fence} got the lock of {name} while {others} took it for held")
         blocks.add(held)
         try:
-            await sleep(self._pause)
+            await seconds(self._pause)
             value = (held.data or 0) + 1
             await held.write(value)
             self.written[name].append(value)
@@ -142,7 +130,7 @@ async def test_killed_and_restarted(tmp_path):
             async with Crowd([url]) as crowd:
                 for _ in range(2):
                     await crowd.more()
-                    await until(lambda: crowd.believing > SELECTORS // 2, "blocks")
+                    await until(lambda: crowd.believing > SELECTORS // 2)
                     daemon.kill()
                     await deferToThread(daemon.start)
                 await crowd.more()
@@ -150,7 +138,7 @@ async def test_killed_and_restarted(tmp_path):
             def written() -> int:
                 return sum(isinstance(event, Event) and event.event == "write" for event in seen)
 
-            await until(lambda: written() >= crowd.writes, "the last write")
+            await until(lambda: written() >= crowd.writes)
             events = [event for event in seen if isinstance(event, Event)]
             assert len(events) == len(seen), "there is a gap"
             assert [event.id for event in events] == sorted({event.id for event in events})
@@ -192,11 +180,11 @@ async def test_frozen(tmp_path):
     with Daemon(tmp_path) as daemon:
         async with Crowd([f"http://127.0.0.1:{daemon.port}"], pause=0.2) as crowd:
             await crowd.more()
-            await until(lambda: crowd.believing > SELECTORS // 2, "blocks")
+            await until(lambda: crowd.believing > SELECTORS // 2)
             believing = {held for blocks in crowd.inside.values() for held in blocks}
             await deferToThread(daemon.freeze)
             try:
-                await sleep(LEASE + 0.5)
+                await seconds(LEASE + 0.5)
                 assert not crowd.believing
             finally:
                 daemon.thaw()

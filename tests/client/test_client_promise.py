@@ -39,7 +39,7 @@ from twisted.internet.task import Clock, deferLater
 from resourced.client import Client, ClientError, Conflict, LockLost, aio, blocking
 from resourced.client.thread import Call, ReactorThread
 from resourced.testing import MemoryServer
-from tests.client.test_client import LOSE, PASS, REFUSE, SWALLOW, Network
+from tests.client.cases import LOSE, PASS, REFUSE, SWALLOW, Network
 from tests.examples import examples
 
 EXAMPLES = int(os.environ.get("LOCK_CLIENT_EXAMPLES", str(examples(50))))

@@ -17,12 +17,12 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from resourced.client import Client, LockLost, aio
-from tests.client.test_client import SWALLOW, ClientTests, once
+from tests.client.cases import SWALLOW, ClientTestCase, once
 
 pytestmark = pytest.mark.trial
 
 
-class PlacesTests(ClientTests):
+class PlacesTests(ClientTestCase):
     def places(self) -> int:
         """How many tickets hold or wait, by the server."""
         return len(self.server.store.places)

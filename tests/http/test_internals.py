@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 
 from resourced.http.fast.internals import Link, Sockets, begin_request
 from resourced.http.request import EdgeRequest
+from tests.waiting import until
 
 DONE = Failure(ConnectionDone())
 
@@ -99,14 +100,6 @@ async def house() -> Any:
     await until(lambda: all(echo.lost for echo in house.all))
     # Nothing of it is left in the reactor.
     assert house.sockets not in reactor.getReaders()
-
-
-async def until(true: Any) -> None:
-    for _ in range(500):
-        if true():
-            return
-        await deferLater(reactor, 0.01)
-    pytest.fail("waited in vain")
 
 
 @pytest_twisted.async_yield_fixture()

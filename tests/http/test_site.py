@@ -52,6 +52,7 @@ from resourced.http.routing import Segment
 from resourced.http.site import ResourcedSite
 from tests.daemon import STOCK
 from tests.examples import examples
+from tests.waiting import until
 
 pytestmark = pytest.mark.reference_path
 
@@ -232,15 +233,6 @@ class Wire(Protocol):
         answers, rest = parse(bytes(self.received), head=head)
         assert rest == b""
         return answers
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that the other end of a socket does, five seconds at most."""
-    for _ in range(5000):
-        if condition():
-            return
-        await deferLater(reactor, 0.001)
-    pytest.fail("waited in vain")
 
 
 async def turns(number: int = 4) -> None:

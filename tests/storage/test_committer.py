@@ -35,8 +35,8 @@ from resourced.storage.sql_store import SQLStore
 from tests.certificates import Authority
 from tests.examples import examples
 from tests.leading import lead
+from tests.logged import log_lines
 from tests.mariadb import MariaDB
-from tests.storage.test_executor import log_lines, seconds, until, until_done
 from tests.stores import (  # noqa: F401 - fixtures
     DirectBackend,
     MySQLBackend,
@@ -48,6 +48,7 @@ from tests.stores import (  # noqa: F401 - fixtures
     place,
     write,
 )
+from tests.waiting import seconds, until_done, until_in_thread
 
 #: How a script is written for MariaDB, and for MySQL, which has no statement of several statements.
 COMPOUND = pytest.mark.parametrize("compound", [True, False], ids=["mariadb", "mysql"])
@@ -119,7 +120,7 @@ async def test_first_commit_brings_it_up(mysql: MySQLBackend) -> None:
     await lead(store)
     before = len(mysql.server.connections(mysql.name))
     await store.commit(Batch(1, [place(1)]))
-    await until(lambda: committer_in(store).ready)
+    await until_in_thread(lambda: committer_in(store).ready)
     assert len(mysql.server.connections(mysql.name)) == before + 1
     with no_threads(store):
         await store.commit(Batch(2, [place(2)]))
@@ -422,10 +423,10 @@ async def test_idle_connection_that_was_killed(backend: DirectBackend) -> None:
     for seq in range(1, 6):
         for number in backend.server.connections(backend.name):
             backend.server.end_connection(number)
-        await until(lambda: not committer.ready)
+        await until_in_thread(lambda: not committer.ready)
         committer._paused_until = 0.0
         await store.commit(Batch(seq, [place(seq)]))
-        await until(lambda: committer.ready)
+        await until_in_thread(lambda: committer.ready)
     assert kept(backend) == [1, 2, 3, 4, 5]
 
 
@@ -690,7 +691,7 @@ async def test_close(backend: DirectBackend) -> None:
     await store.close()
     assert under_way.called
     await under_way
-    await until(lambda: not backend.server.connections(backend.name))
+    await until_in_thread(lambda: not backend.server.connections(backend.name))
     assert kept(backend) == [1]
 
 
@@ -705,4 +706,4 @@ async def test_close_while_it_is_opened(mysql: MySQLBackend) -> None:
     assert not committer.ready
     committer.open()
     assert not committer._opening
-    await until(lambda: not mysql.server.connections(mysql.name))
+    await until_in_thread(lambda: not mysql.server.connections(mysql.name))

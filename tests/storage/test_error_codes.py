@@ -15,7 +15,6 @@ from resourced.storage.sql.health import Fault
 from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.pool import Transaction
 from tests.leading import lead
-from tests.storage.test_executor import until
 from tests.stores import (  # noqa: F401 - fixtures
     TIMEOUT,
     DirectBackend,
@@ -25,6 +24,7 @@ from tests.stores import (  # noqa: F401 - fixtures
     mysql_fixture,
     place,
 )
+from tests.waiting import until_in_thread
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ async def test_connection_is_given_up(each_mysql: MySQLBackend, number: int) -> 
     fault = store._database.fault()
     assert fault is not None
     assert fault.code == "store_unreachable"
-    await until(lambda: set(before) - set(each_mysql.server.connections(each_mysql.name)))
+    await until_in_thread(lambda: set(before) - set(each_mysql.server.connections(each_mysql.name)))
     refuse(each_mysql, "place", number, times=0)
     await lead(store)
     await store.commit(Batch(2, [place(2)]))

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,6 @@ import pymysql
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, gatherResults
 from twisted.internet.threads import deferToThread
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
-from zope.interface import implementer
 
 from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.errors import ConfigurationError, StoreUnavailable
@@ -27,7 +25,9 @@ from resourced.storage.sql.sqlite import SQLite
 from resourced.storage.sql_store import SQLStore
 from tests.daemon import PATIENCE
 from tests.leading import lead
+from tests.logged import log_lines
 from tests.mariadb import MariaDB
+from tests.notes import note, one, with_notes
 from tests.stores import (  # noqa: F401 - fixtures
     TIMEOUT,
     Backend,
@@ -38,31 +38,7 @@ from tests.stores import (  # noqa: F401 - fixtures
     mysql_fixture,
     place,
 )
-
-
-async def seconds(duration: float) -> None:
-    from twisted.internet import reactor
-
-    passed: Deferred[None] = Deferred()
-    reactor.callLater(duration, passed.callback, None)
-    await passed
-
-
-def one(transaction: Transaction) -> list[tuple[Any, ...]]:
-    return transaction.query("SELECT 1")
-
-
-def note(number: int) -> Any:
-    """Work that leaves a row behind."""
-    return lambda transaction: transaction.execute("INSERT INTO note (number) VALUES (%s)", (number,))
-
-
-async def add_log_fields(backend: Backend, **options: Any) -> Database:
-    """A database with an empty table ``note``."""
-    database = backend.database(**options)
-    await database.prepare()
-    backend.rows("CREATE TABLE note (number BIGINT PRIMARY KEY)")
-    return database
+from tests.waiting import until_done, until_in_thread
 
 
 class Time:
@@ -75,31 +51,12 @@ class Time:
         return self.now
 
 
-@implementer(ILogObserver)
-class Lines(list[str]):
-    """What was logged, as text."""
-
-    def __call__(self, event: LogEvent) -> None:
-        self.append(f"{formatEvent(event)} {event.get('log_failure', '')}")
-
-
-@contextmanager
-def log_lines() -> Iterator[Lines]:
-    """Collect what is logged meanwhile."""
-    lines = Lines()
-    globalLogPublisher.addObserver(lines)
-    try:
-        yield lines
-    finally:
-        globalLogPublisher.removeObserver(lines)
-
-
 # What both kinds promise.
 
 
 async def test_work_is_committed(backend: Backend) -> None:
     """What the work returns is the answer, and what it did is there for everyone."""
-    database = await add_log_fields(backend)
+    database = await with_notes(backend)
     assert await database.write(note(1)) == 1
     assert backend.rows("SELECT number FROM note") == [(1,)]
     assert await database.read(lambda transaction: transaction.query("SELECT number FROM note")) == [(1,)]
@@ -107,7 +64,7 @@ async def test_work_is_committed(backend: Backend) -> None:
 
 async def test_work_that_raises_is_undone(backend: Backend) -> None:
     """An exception of the work comes through as it is, nothing of the work stays, and the next work is fine."""
-    database = await add_log_fields(backend)
+    database = await with_notes(backend)
     wrong = ValueError("wrong")
 
     def work(transaction: Transaction) -> None:
@@ -124,7 +81,7 @@ async def test_work_that_raises_is_undone(backend: Backend) -> None:
 
 async def test_duplicate_key(backend: Backend) -> None:
     """A row that is there already is told apart from other errors, and undoes what came before it."""
-    database = await add_log_fields(backend)
+    database = await with_notes(backend)
     await database.write(note(1))
 
     def work(transaction: Transaction) -> None:
@@ -140,7 +97,7 @@ async def test_measured(backend: Backend) -> None:
     """Each piece of work is told of when it has ended: who did it, how long it took, and whether the database did its work."""
     clock = Time()
     told: list[tuple[str, float, bool]] = []
-    database = await add_log_fields(backend, now=clock, measure=lambda *what: told.append(what))
+    database = await with_notes(backend, now=clock, measure=lambda *what: told.append(what))
 
     def slow(transaction: Transaction) -> int:
         transaction.query("SELECT 1")
@@ -164,7 +121,7 @@ async def test_measured(backend: Backend) -> None:
 
 async def test_refused_statement(backend: Backend) -> None:
     """Every other error of the driver becomes the one that is known outside, without the text of the statement."""
-    database = await add_log_fields(backend)
+    database = await with_notes(backend)
     with log_lines() as lines, pytest.raises(StoreUnavailable) as raised:
         await database.write(lambda transaction: transaction.execute("INSERT INTO nowhere VALUES ('secret data')"))
     assert "secret" not in raised.value.sentence
@@ -183,7 +140,7 @@ async def test_parameters(backend: Backend) -> None:
 
 async def test_rows_found(backend: Backend) -> None:
     """An update counts the rows that it finds, also those that it leaves as they were; a delete those that it deletes."""
-    database = await add_log_fields(backend)
+    database = await with_notes(backend)
     await database.write(lambda t: t.execute("INSERT INTO note (number) VALUES (1), (2)"))
     assert await database.write(lambda t: t.execute("UPDATE note SET number = number")) == 2
     assert await database.write(lambda t: t.execute("UPDATE note SET number = 7 WHERE number = 5")) == 0
@@ -192,7 +149,7 @@ async def test_rows_found(backend: Backend) -> None:
 
 async def test_reads_go_on_beside_a_write(backend: Backend) -> None:
     """A read does not wait for a write that is under way, and does not see what is not committed."""
-    database = await add_log_fields(backend)
+    database = await with_notes(backend)
     written, go_on = threading.Event(), threading.Event()
 
     def work(transaction: Transaction) -> None:
@@ -211,7 +168,7 @@ async def test_reads_go_on_beside_a_write(backend: Backend) -> None:
 
 async def test_bound_on_pending_work(backend: Backend) -> None:
     """More work than the bound is refused at once, and there is room again when some has ended."""
-    database = await add_log_fields(backend, max_pending=2)
+    database = await with_notes(backend, max_pending=2)
     go_on = threading.Event()
     try:
         pending = [ensureDeferred(database.write(lambda _: go_on.wait(10))) for _ in range(2)]
@@ -227,7 +184,7 @@ async def test_bound_on_pending_work(backend: Backend) -> None:
 
 async def test_probe_passes_the_line(backend: Backend) -> None:
     """Whether the database is there can be asked however much work is in line, and beyond the bound."""
-    database = await add_log_fields(backend, max_pending=20)
+    database = await with_notes(backend, max_pending=20)
     go_on = threading.Event()
     try:
         pending = [ensureDeferred(database.read(lambda _: go_on.wait(10))) for _ in range(20)]
@@ -241,7 +198,7 @@ async def test_probe_passes_the_line(backend: Backend) -> None:
 async def test_work_that_waited_too_long(backend: Backend) -> None:
     """Work that had to wait in line for longer than the timeout is refused and not begun; what comes later is done."""
     late = 0.0
-    database = await add_log_fields(backend, now=lambda: time.monotonic() + late)
+    database = await with_notes(backend, now=lambda: time.monotonic() + late)
     begun, go_on = threading.Event(), threading.Event()
 
     def work(transaction: Transaction) -> None:
@@ -263,7 +220,7 @@ async def test_work_that_waited_too_long(backend: Backend) -> None:
 
 async def test_cancelled_work_goes_on(backend: Backend) -> None:
     """Who cancels only stops waiting: the work is done to its end, counts as pending, and closing waits for it."""
-    database = await add_log_fields(backend)
+    database = await with_notes(backend)
     go_on = threading.Event()
 
     def work(transaction: Transaction) -> None:
@@ -283,7 +240,7 @@ async def test_cancelled_work_goes_on(backend: Backend) -> None:
 
 async def test_late_failure_of_cancelled_work(backend: Backend) -> None:
     """An error of work that nobody waits for any more makes no noise."""
-    database = await add_log_fields(backend)
+    database = await with_notes(backend)
     go_on = threading.Event()
 
     def work(transaction: Transaction) -> None:
@@ -300,7 +257,7 @@ async def test_late_failure_of_cancelled_work(backend: Backend) -> None:
 
 async def test_close_never_blocks_the_reactor(backend: Backend) -> None:
     """Closing takes no more work and waits for what is under way, while the reactor goes on."""
-    database = await add_log_fields(backend)
+    database = await with_notes(backend)
     go_on = threading.Event()
     under_way = ensureDeferred(database.write(lambda _: go_on.wait(10)))
     in_line = ensureDeferred(database.write(note(1)))
@@ -315,12 +272,12 @@ async def test_close_never_blocks_the_reactor(backend: Backend) -> None:
     assert await under_way
     assert await in_line == 1
     if isinstance(backend, MySQLBackend):
-        await until(lambda: not backend.server.connections(backend.name))
+        await until_in_thread(lambda: not backend.server.connections(backend.name))
 
 
 async def test_close_is_bounded(backend: Backend) -> None:
     """Closing gives up on work that takes longer than the timeouts can explain."""
-    database = await add_log_fields(backend, timeout=0.2)
+    database = await with_notes(backend, timeout=0.2)
     go_on = threading.Event()
     under_way = ensureDeferred(database.write(lambda _: go_on.wait(60)))
     started = time.monotonic()
@@ -331,13 +288,6 @@ async def test_close_is_bounded(backend: Backend) -> None:
     await under_way
 
 
-async def until(condition: Any, timeout: float = PATIENCE) -> None:
-    """Wait until something is so that nobody tells us about."""
-    end = time.monotonic() + timeout
-    while not await deferToThread(condition):
-        assert time.monotonic() < end, "it did not come to be in time"
-
-
 # Lost connections.
 
 
@@ -345,7 +295,7 @@ async def until(condition: Any, timeout: float = PATIENCE) -> None:
 async def test_killed_connections_are_not_noticed(mysql: MySQLBackend, idle: float) -> None:
     """When the server has ended every connection, the next work is done as if nothing had been, without a word in the log."""
     now = Time()
-    database = await add_log_fields(mysql, now=now)
+    database = await with_notes(mysql, now=now)
     await gatherResults([ensureDeferred(database.read(lambda t: t.query("SELECT SLEEP(0.05)"))) for _ in range(8)])
     await database.write(note(1))
     alive = mysql.server.connections(mysql.name)
@@ -363,7 +313,7 @@ async def test_killed_connections_are_not_noticed(mysql: MySQLBackend, idle: flo
 async def test_idle_connection_is_checked(mysql: MySQLBackend) -> None:
     """A connection that lay idle is asked first, so that work which must not run twice is not lost on a dead one."""
     now = Time()
-    database = await add_log_fields(mysql, now=now)
+    database = await with_notes(mysql, now=now)
     await database.write(note(1))
     for number in mysql.server.connections(mysql.name):
         mysql.server.end_connection(number)
@@ -380,7 +330,7 @@ async def test_idle_connection_is_checked(mysql: MySQLBackend) -> None:
 
 async def test_write_lost_before_its_commit(mysql: MySQLBackend) -> None:
     """A transaction whose connection is lost before it is committed is done anew, once, and whole."""
-    database = await add_log_fields(mysql)
+    database = await with_notes(mysql)
     runs: list[int] = []
 
     def work(transaction: Transaction) -> None:
@@ -397,7 +347,7 @@ async def test_write_lost_before_its_commit(mysql: MySQLBackend) -> None:
 
 async def test_lost_again_and_again(mysql: MySQLBackend) -> None:
     """A second loss is told, so that no work runs for ever; nothing of it stays."""
-    database = await add_log_fields(mysql)
+    database = await with_notes(mysql)
     runs = []
 
     def work(transaction: Transaction) -> None:
@@ -416,7 +366,7 @@ async def test_lost_again_and_again(mysql: MySQLBackend) -> None:
 
 async def test_connection_lost_on_commit(mysql: MySQLBackend) -> None:
     """A commit that cannot be sent is told and not repeated, since nobody could know what became of it."""
-    database = await add_log_fields(mysql)
+    database = await with_notes(mysql)
     runs = []
 
     def work(transaction: Transaction) -> None:
@@ -451,7 +401,7 @@ async def test_answer_to_commit_lost(mysql: MySQLBackend) -> None:
     """A commit whose answer is lost is not repeated either, though it was done."""
     from twisted.internet import reactor
 
-    await add_log_fields(mysql)
+    await with_notes(mysql)
     database = Database(reactor, DeafOnCommit(mysql.dialect().settings, 5.0))
     mysql._databases.append(database)
     runs = []
@@ -468,7 +418,7 @@ async def test_answer_to_commit_lost(mysql: MySQLBackend) -> None:
 
 async def test_deadlock(mysql: MySQLBackend) -> None:
     """The victim of a deadlock is done anew."""
-    database = await add_log_fields(mysql)
+    database = await with_notes(mysql)
     await database.write(lambda t: t.execute("INSERT INTO note (number) VALUES (1), (2)"))
     runs: list[int] = []
     with closing(mysql.server.connect(mysql.name, autocommit=False)) as other, other.cursor() as cursor:
@@ -514,21 +464,9 @@ async def test_row_locked_by_another(each_mysql: MySQLBackend) -> None:
     assert [found.seq for found in (await lead(store)).places] == [2]
 
 
-async def until_done(attempt: Any, timeout: float = PATIENCE) -> None:
-    end = time.monotonic() + timeout
-    while True:
-        try:
-            await attempt()
-        except StoreUnavailable:
-            assert time.monotonic() < end, "it was not done in time"
-            await seconds(0.02)
-        else:
-            return
-
-
 async def test_oversized_packet(mysql: MySQLBackend) -> None:
     """Data that the server does not take is told, and the next data is taken."""
-    database = await add_log_fields(mysql)
+    database = await with_notes(mysql)
     mysql.rows("CREATE TABLE paper (text LONGTEXT)")
 
     def put(size: int) -> Any:
@@ -600,7 +538,7 @@ async def test_frozen_server(each_mysql: MySQLBackend, idle: float) -> None:
     A server that hangs costs a request no more than the timeout, those in line behind it too; when it goes on, all is served.
     """
     now = Time()
-    database = await add_log_fields(each_mysql, timeout=2.0, now=now)
+    database = await with_notes(each_mysql, timeout=2.0, now=now)
     store = SQLStore(database)
     await each_mysql.ready(database)
     await lead(store)
@@ -630,7 +568,7 @@ async def test_frozen_server(each_mysql: MySQLBackend, idle: float) -> None:
 
 async def test_session_settings(mysql: MySQLBackend) -> None:
     """Both kinds of connection speak utf8mb4, see what is committed, and refuse what does not fit."""
-    database = await add_log_fields(mysql)
+    database = await with_notes(mysql)
     names = "@@tx_isolation, @@character_set_client, @@character_set_connection, @@sql_mode, @@autocommit"
     common = ("READ-COMMITTED", "utf8mb4", "utf8mb4", "STRICT_ALL_TABLES")
     assert await database.read(lambda t: t.query(f"SELECT {names}")) == [(*common, 1)]

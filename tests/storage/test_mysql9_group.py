@@ -15,8 +15,8 @@ from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.pool import Transaction
 from tests.cluster import DATABASE, Careless, Made, fence, raise_fence
 from tests.daemon import eventually
+from tests.logged import log_lines
 from tests.mysql9 import GROUP, Member, require
-from tests.storage.test_executor import log_lines
 
 require()
 

@@ -18,13 +18,14 @@ from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.server_identity import ServerIdentity
 from resourced.storage.sql_store import SQLStore
 from tests.leading import lead
-from tests.storage.test_executor import note, one, until, until_done
+from tests.notes import TABLE, note, one
 from tests.stores import (  # noqa: F401 - fixtures
     MySQLBackend,
     committer_of,
     mariadb_fixture,
     mysql_fixture,
 )
+from tests.waiting import until_done, until_in_thread
 
 HERE, THERE = ServerIdentity("here", 3306, 1, "", ""), ServerIdentity("there", 3306, 2, "", "")
 
@@ -46,7 +47,7 @@ async def moving(mysql: MySQLBackend, parted: Any = lambda: None) -> tuple[Datab
     database = Database(reactor, dialect, parted=parted)
     mysql._databases.append(database)
     await database.prepare()
-    mysql.rows("CREATE TABLE note (number BIGINT PRIMARY KEY)")
+    mysql.rows(TABLE)
     return database, dialect
 
 
@@ -55,7 +56,7 @@ async def part(database: Database, dialect: Moving) -> None:
     dialect.where = THERE
     with pytest.raises(StoreUnavailable):
         await database.probe(one)
-    await until(lambda: dialect.one.parted)
+    await until_in_thread(lambda: dialect.one.parted)
 
 
 async def test_what_was_asked_for_before(mysql: MySQLBackend) -> None:
@@ -90,7 +91,7 @@ async def test_what_was_asked_for_before(mysql: MySQLBackend) -> None:
         with pytest.raises(StoreUnavailable):
             await lost
     await later
-    await until(lambda: mysql.rows("SELECT number FROM note") == [(3,)])
+    await until_in_thread(lambda: mysql.rows("SELECT number FROM note") == [(3,)])
     assert dialect.one.identity == THERE
 
 
@@ -104,7 +105,7 @@ async def test_every_connection_is_dropped(mysql: MySQLBackend) -> None:
     assert len(before) == 3
     await part(database, dialect)
     assert not committer.ready
-    await until(lambda: not before & set(mysql.server.connections(mysql.name)))
+    await until_in_thread(lambda: not before & set(mysql.server.connections(mysql.name)))
     database.begin_term()
     await database.write(note(2))
     assert mysql.rows("SELECT number FROM note ORDER BY number") == [(1,), (2,)]
@@ -137,10 +138,10 @@ async def test_term_on_the_other_server(mysql: MySQLBackend) -> None:
         for ask in asked:
             with pytest.raises(StoreUnavailable):
                 await ask()
-        await until(lambda: waits(mysql))
+        await until_in_thread(lambda: waits(mysql))
         for connection in waits(mysql):
             mysql.server.end_connection(connection)
-        await until(lambda: waits(mysql))
+        await until_in_thread(lambda: waits(mysql))
         for connection in waits(mysql):
             mysql.server.end_connection(connection)
         with pytest.raises(StoreUnavailable):

@@ -24,10 +24,10 @@ from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.tls import Way, is_local
 from tests.certificates import Authority, Certificate
 from tests.daemon import Daemon
+from tests.logged import log_lines
 from tests.mariadb import MariaDB
 from tests.preloaded import RESOURCED
 from tests.proxy import Proxy, without_tls
-from tests.storage.test_executor import log_lines
 from tests.stores import mariadb_fixture  # noqa: F401 - a fixture
 
 PASSWORD = "a-secret-password"
