@@ -13,7 +13,7 @@ from tests import test_faults as test_faults_of_any
 from tests.daemon import Daemon
 from tests.faults import SCENARIOS
 from tests.mysql9 import MySQL9, require
-from tests.storage import test_store
+from tests.storage import contract as test_store
 from tests.stores import DirectBackend
 
 require()
