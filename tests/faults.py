@@ -23,7 +23,7 @@ from typing import Any
 
 import pymysql
 
-from resourced.storage.sql.health import QUIET
+from resourced.storage.sql.health import QUIET, Fault
 from tests.clocks import Clocks
 from tests.daemon import LOCK, Answer, Daemon, eventually
 from tests.disk import Disk
@@ -32,6 +32,8 @@ from tests.mariadb import MariaDB
 A4 = "/resource/printer/A4"
 #: The store's timeout, in seconds: one that is never over, and one that is where a fault is that the database says nothing.
 TIMEOUT, SILENCE = 20.0, 2.0
+#: What an answer may take beyond the store's timeout on a machine that does much else, in seconds.
+MARGIN = 30.0
 #: Bytes that the holder writes each time: more than fits into what is left anywhere.
 SIZE = 150_000
 PASSWORD = "of-the-house"
@@ -288,6 +290,33 @@ def run(scenario: Scenario) -> Outcome:
             eventually(lambda: daemon.log.count(OVER, before), what="the log says that it is over")
             outcome.over = True
     return outcome
+
+
+def check(scenario: Scenario) -> None:
+    """Break a database in one way, and find nothing wrong with what clients, the log and the health say of it."""
+    outcome = run(scenario)
+    assert {status for seen in outcome.seen.values() for status in seen.statuses} <= {200, 201, 204, 503}
+    for kind, seen in outcome.seen.items():
+        served = sum(count for status, count in seen.statuses.items() if status != 503)
+        if kind in scenario.hurts:
+            # One answer may have been on its way when it began.
+            assert seen.statuses[503] >= 1
+            assert served <= 1, kind
+        elif kind == "read":
+            assert seen.statuses[503] <= 1
+    assert outcome.slowest < scenario.timeout + MARGIN
+    assert outcome.stale == outcome.hasty == 0
+    assert bool(outcome.health) == bool(scenario.health)
+    assert outcome.health <= scenario.health
+    told = [line for line in outcome.lines if "resourced.storage.sql.health" in line]
+    assert len(told) == bool(scenario.health), told
+    assert outcome.over == bool(scenario.health)
+    if scenario.health:
+        # Whoever meets it is told the same: each client, the log, and whoever looks at the health.
+        assert outcome.said == {fault.sentence.rstrip(".") for fault in Fault if fault.value[0] in scenario.health}
+        assert all(any(sentence in line for sentence in outcome.said) for line in told)
+    assert not [line for line in outcome.lines if "#error" in line or "#critical" in line]
+    assert outcome.lost == []
 
 
 def losses(daemon: Daemon, clients: Clients, holder: Answer, second: str, third: str) -> Iterator[str]:

@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 pytestmark = pytest.mark.trial
 
 # Trial changes the directory before it runs the tests.
-HOUSE = Path(__file__).resolve().parent.parent / "resourced"
+TESTS = Path(__file__).resolve().parent
+HOUSE = TESTS.parent / "resourced"
 
 #: The modules that stand beside the packages, but for those that put a program together: settings, values, errors.
 TOP = "top"
@@ -308,6 +309,12 @@ class PurityTests(SynchronousTestCase):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.search(node.value)
             ]
             self.assertEqual(statements, [], name)
+
+    def test_what_tests_share(self):
+        """No test imports another one: what they share is in modules that are no tests."""
+        for path in TESTS.rglob("*.py"):
+            tests = [name for name in imported(ast.parse(path.read_text())) if re.match(r"tests\.(.*\.)?test_", name)]
+            self.assertEqual(tests, [], path)
 
 
 def _imports_of(node: ast.AST) -> list[str]:

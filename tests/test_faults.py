@@ -9,15 +9,12 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from resourced.storage.sql.health import Fault
 from tests.daemon import Daemon, eventually
-from tests.faults import SCENARIOS, Scenario, run
+from tests.faults import SCENARIOS, Scenario, check
 from tests.mariadb import MariaDB
 from tests.ports import free_port
 
 A4 = "/resource/printer/A4"
-#: What an answer may take beyond the store's timeout on a machine that does much else, in seconds.
-MARGIN = 30.0
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
@@ -28,29 +25,7 @@ def test_fault(scenario: Scenario):
     ``/health`` tells which fault it is, the log has one line about it and all have the same sentence. Afterwards all is served again, the log
     says that it is over, and nothing is lost.
     """
-    outcome = run(scenario)
-    assert {status for seen in outcome.seen.values() for status in seen.statuses} <= {200, 201, 204, 503}
-    for kind, seen in outcome.seen.items():
-        served = sum(count for status, count in seen.statuses.items() if status != 503)
-        if kind in scenario.hurts:
-            # One answer may have been on its way when it began.
-            assert seen.statuses[503] >= 1
-            assert served <= 1, kind
-        elif kind == "read":
-            assert seen.statuses[503] <= 1
-    assert outcome.slowest < scenario.timeout + MARGIN
-    assert outcome.stale == outcome.hasty == 0
-    assert bool(outcome.health) == bool(scenario.health)
-    assert outcome.health <= scenario.health
-    told = [line for line in outcome.lines if "resourced.storage.sql.health" in line]
-    assert len(told) == bool(scenario.health), told
-    assert outcome.over == bool(scenario.health)
-    if scenario.health:
-        # Whoever meets it is told the same: each client, the log, and whoever looks at the health.
-        assert outcome.said == {fault.sentence.rstrip(".") for fault in Fault if fault.value[0] in scenario.health}
-        assert all(any(sentence in line for sentence in outcome.said) for line in told)
-    assert not [line for line in outcome.lines if "#error" in line or "#critical" in line]
-    assert outcome.lost == []
+    check(scenario)
 
 
 def test_waits_for_a_database_that_is_gone_at_the_start(tmp_path):

@@ -16,6 +16,7 @@ from resourced.locks.pools import Pools
 from resourced.model import LockKey
 from resourced.wants import ALL, Card, Want
 from tests.examples import examples
+from tests.locks.matching import match
 
 pytestmark = pytest.mark.trial
 
@@ -306,24 +307,6 @@ class PoolsMachine(RuleBasedStateMachine):
 
 def kept(request: PoolRequest) -> int:
     return sum(len(need.kept) for need in request.needs)
-
-
-def match(slots: list[list[LockKey]]) -> dict[LockKey, int]:
-    """Give each slot a unit of its own, for as many as possible."""
-    given: dict[LockKey, int] = {}
-
-    def find(slot: int, seen: set[LockKey]) -> bool:
-        for key in slots[slot]:
-            if key not in seen:
-                seen.add(key)
-                if key not in given or find(given[key], seen):
-                    given[key] = slot
-                    return True
-        return False
-
-    for slot in range(len(slots)):
-        find(slot, set())
-    return given
 
 
 class PoolsMachineTests(SynchronousTestCase):

@@ -40,7 +40,7 @@ from resourced.wants import ALL, Want
 from tests.examples import examples
 from tests.faulty import Life, Outcome
 from tests.leading import lead
-from tests.locks.test_pools_machine import match
+from tests.locks.matching import match
 
 pytestmark = pytest.mark.trial
 

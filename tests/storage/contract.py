@@ -1,17 +1,12 @@
-"""What every store promises, on SQLite and on a real MariaDB server, by each way that commits go."""
+"""What every store promises: tests for a module that says by its fixtures ``backend`` and ``any_backend`` on which databases."""
 
 from __future__ import annotations
 
-import ast
 import itertools
 import json
-import re
-import time
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import closing
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
@@ -25,31 +20,15 @@ from resourced.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from resourced.model import Batch, EventKind, LockKey, Loss, Mark, Resource, Snapshot, Standing, valid_name
-from resourced.storage import sql_store
+from resourced.model import Batch, EventKind, LockKey, Loss, Mark, Resource, Snapshot, Standing
 from resourced.storage.interface import Store
-from resourced.storage.sql.executor import LONGEST, Database
-from resourced.storage.sql.pool import Transaction, Work
+from resourced.storage.sql.executor import LONGEST
 from resourced.storage.sql.statement import Statement
 from resourced.storage.sql_store import SQLStore
 from resourced.storage.statements import EVENT_COLUMNS
 from resourced.wants import ALL, Card, JointRequest, Want
 from tests.leading import lead
-from tests.stores import (  # noqa: F401 - fixtures
-    AnyBackend,
-    Backend,
-    MySQLBackend,
-    any_backend_fixture,
-    backend_by_each_way_fixture,
-    each_mysql_fixture,
-    event,
-    give,
-    holder,
-    mariadb_fixture,
-    mysql_fixture,
-    place,
-    write,
-)
+from tests.stores import AnyBackend, Backend, event, give, holder, place, write
 
 #: Each of these is another name than all the others.
 NAMES = [
@@ -764,29 +743,6 @@ COMMITS: Mapping[str, Callable[[Store, Resource], Coroutine[Any, Any, object]]] 
     "begin_term": lambda store, _: store.begin_term(),
     "leave": lambda store, _: store.leave(),
 }
-#: What commits only if there is something to do.
-NEEDED_SELDOM = {"forget_usage", "sweep"}
-#: What only reads, and what lets go of the store.
-READS = {
-    "list_resources",
-    "list_selectors",
-    "find_resource",
-    "read",
-    "events",
-    "events_since",
-    "newest_event",
-    "weigh_events",
-    "usage",
-    "marks",
-    "look",
-    "ping",
-    "close",
-}
-
-
-def test_every_way_to_commit_is_known() -> None:
-    """What is added to the store is either known to write, and then tried below, or known to read."""
-    assert {name for name in vars(Store) if not name.startswith("_")} == {*COMMITS, *READS, *NEEDED_SELDOM}
 
 
 @pytest.mark.parametrize("name", COMMITS)
@@ -816,20 +772,6 @@ async def test_a_sweep_changes_the_leaders_row(backend: Backend) -> None:
     before = await store.look()
     assert await store.sweep() is True
     assert (await store.look()).beat > before.beat
-
-
-def test_nothing_is_written_past_the_leaders_row() -> None:
-    """Of the statements of the store none is in a transaction that does not begin with the leader's row."""
-    modules = Path(sql_store.__file__).parent.glob("sql_*.py")
-    writers = {
-        function.name
-        for module in modules
-        for function in ast.walk(ast.parse(module.read_text()))
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
-        for node in ast.walk(function)
-        if isinstance(node, ast.Attribute) and node.attr in {"write", "write_at_once"}
-    }
-    assert writers == {"_write", "begin_term", "commit"}
 
 
 async def test_a_term_that_has_ended(any_backend: AnyBackend) -> None:
@@ -936,36 +878,6 @@ async def test_reign_waits_for_a_transaction_under_way(backend: Backend) -> None
         await old.commit(Batch(8, [place(2)]))
 
 
-async def test_reign_waits_for_a_script_under_way(each_mysql: MySQLBackend) -> None:
-    """The same where the server has got all statements at once: here the server itself is held up in the middle of them."""
-
-    class SlowStore(SQLStore):
-        def _script(self, *parts: object) -> list[Statement]:
-            claim, found, *rest = super()._script(*parts)  # type: ignore[arg-type]
-            return [claim, found, Statement("SET @slow = GET_LOCK('slow', 10)", ()), *rest]
-
-    old = SlowStore((await each_mysql.store())._database)
-    new = await each_mysql.store()
-    await lead(old)
-    with closing(each_mysql.server.connect()) as other, other.cursor() as cursor:
-        cursor.execute("SELECT GET_LOCK('slow', 0)")
-        under_way = ensureDeferred(old.commit(Batch(7, [place(1)])))
-        held_up = "SELECT 1 FROM information_schema.processlist WHERE db = %s AND state = 'User lock'"
-        while not await deferToThread(each_mysql.rows, held_up, each_mysql.name):
-            pass
-        leading = ensureDeferred(lead(new))
-        while not await deferToThread(each_mysql.server.lock_waits, each_mysql.name):
-            await deferToThread(time.sleep, 0.15)
-        assert not leading.called
-    await under_way
-    with pytest.raises(EpochLost):
-        await leading
-    snapshot = await lead(new)
-    assert (snapshot.fence, snapshot.places) == (7, [place(1)])
-    with pytest.raises(EpochLost):
-        await old.commit(Batch(8, [place(2)]))
-
-
 @pytest.mark.parametrize("size", [1, 30_000])
 async def test_commits_are_judged_however_they_are_sent(backend: Backend, size: int) -> None:
     """Large ones go step by step, small ones at once: a wrong holder and an old term change nothing by either."""
@@ -1034,214 +946,6 @@ async def test_old_timeouts(backend: Backend) -> None:
     await store.commit(Batch(0, [place(1)]))
     assert (await store.find_resource("printer")).timeout == 0
     assert (await lead(store)).resources["printer"].timeout == 0
-
-
-STATEMENTS = {
-    "find": ("SELECT id, name, timeout, resource_group, longest, slots FROM resource WHERE name = 'n500'", "resource"),
-    "read": (
-        (
-            "SELECT 0 AS number, r.id, d.id, d.data, d.version FROM resource AS r "
-            "LEFT JOIN resource_data AS d ON d.id_resource = r.id AND d.selector = 's500' AND d.data IS NOT NULL "
-            "WHERE r.name = 'n500'"
-        ),
-        "resource_data",
-    ),
-    "judge": ("SELECT seq FROM place WHERE seq IN (500, 501)", "place"),
-    "judge at once": (
-        (
-            "SELECT COUNT(*) FROM place WHERE seq IN (500, 501) AND standing IN (1, 2) AND "
-            "(seq, resource, selector, ticket, fence) IN ((500, 'n', 's', 't', 0), (501, 'n', 's', 't', 0))"
-        ),
-        "place",
-    ),
-    "forget": ("DELETE FROM place WHERE seq IN (500, 501)", "place"),
-    "swept": ("DELETE FROM resource_data WHERE id IN ('d500', 'd501')", "resource_data"),
-    "term": ("UPDATE server SET fence = 5 WHERE id = 1 AND epoch = 1 AND owner = 'x'", "server"),
-}
-
-
-@pytest.mark.parametrize("what", STATEMENTS)
-async def test_cost_does_not_grow(backend: Backend, what: str) -> None:
-    """With a thousand resources, selectors and places, each statement comes to its rows by an index."""
-    await backend.store()
-    backend.rows("DELETE FROM server")
-    for table, row in (
-        ("resource (id, name, timeout)", "('i{0}', 'n{0}', 0)"),
-        ("resource_data (id, id_resource, selector, data)", "('d{0}', 'i{0}', 's{0}', '1')"),
-        (
-            "place (seq, resource, selector, ticket, standing, fence, owner, idempotency_key)",
-            "({0}, 'n', 's', 't', 0, 0, '', '')",
-        ),
-        ("server (id, epoch, owner, fence)", "({0}, 1, 'x', 0)"),
-    ):
-        count = 100 if table.startswith("server") else 1000
-        backend.rows(f"INSERT INTO {table} VALUES " + ", ".join(row.format(number) for number in range(count)))
-    statement, table = STATEMENTS[what]
-    if backend.kind == "mysql":
-        backend.rows(f"ANALYZE TABLE {table}")
-        for plan in backend.rows(f"EXPLAIN {statement}"):
-            key, examined = plan[5], plan[8]
-            assert key is not None
-            assert int(examined) <= 2
-    else:
-        plans = [row[3] for row in backend.rows(f"EXPLAIN QUERY PLAN {statement}")]
-        assert plans
-        assert all(plan.startswith(("SEARCH", "LIST SUBQUERY", "SCAN 2 CONSTANT ROWS")) for plan in plans), plans
-
-
-class Explained:
-    """A database that notes what it is asked to read."""
-
-    def __init__(self, database: Database) -> None:
-        self.dialect = database.dialect
-        self._database = database
-        self.asked: list[tuple[str, Sequence[Any]]] = []
-
-    async def read(self, work: Work[list[tuple[Any, ...]]]) -> list[tuple[Any, ...]]:
-        return await self._database.read(lambda transaction: work(cast(Transaction, Noted(self, transaction))))
-
-    async def plan(self) -> list[str]:
-        """Say how the last statement comes to its rows."""
-        statement, parameters = self.asked[-1]
-        explain = "EXPLAIN QUERY PLAN" if self.dialect.name == "sqlite" else "EXPLAIN"
-        rows = await self._database.read(lambda transaction: transaction.query(f"{explain} {statement}", parameters))
-        if self.dialect.name == "sqlite":
-            return [row[3] for row in rows]
-        return [f"{way} {key} {extra}" for _, _, _, way, _, key, _, _, _, extra in rows]
-
-
-class Noted:
-    def __init__(self, explained: Explained, transaction: Transaction) -> None:
-        self._explained = explained
-        self._transaction = transaction
-
-    def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        self._explained.asked.append((statement, parameters))
-        return self._transaction.query(statement, parameters)
-
-
-def reads(backend: Backend) -> int:
-    """How many rows the server has come by until now, on its way through any index or table."""
-    if not isinstance(backend, MySQLBackend):
-        return 0
-    rows = backend.server.run("SHOW GLOBAL STATUS WHERE Variable_name LIKE 'Handler_%%'")
-    # To ask for these is to read a table too, which counts as the one that is left out.
-    names = {"Handler_read_first", "Handler_read_key", "Handler_read_next", "Handler_read_rnd", "Handler_icp_attempts"}
-    return sum(int(count) for name, count in rows if name in names)
-
-
-@pytest.mark.parametrize("count", [30, 30_000])
-async def test_pages_cost_what_they_show(backend: Backend, count: int) -> None:
-    """A page of ten is one walk along an index, over ten rows, be there thirty names or many; so is the way to what is to be swept."""
-    database = backend.database()
-    await database.prepare()
-    explained = Explained(database)
-    store = SQLStore(cast(Database, explained))
-    for first in range(0, count, 10_000):
-        numbers = range(first, min(first + 10_000, count))
-        rows = ", ".join(f"('i{number}', 'n{number:06}', 0)" for number in numbers)
-        backend.rows(f"INSERT INTO resource (id, name, timeout) VALUES {rows}")
-        rows = ", ".join(f"('d{number}', 'i0', 's{number:06}', '1')" for number in numbers)
-        backend.rows(f"INSERT INTO resource_data (id, id_resource, selector, data) VALUES {rows}")
-    if isinstance(backend, MySQLBackend):
-        backend.rows("ANALYZE TABLE resource, resource_data")
-    printer = Resource("i0", "n000000", 0)
-    middle = f"{count // 2:06}"
-    for prefix, after in (("", ""), ("", "000009"), ("", middle), ("0", ""), ("0", middle), (middle[:4], middle)):
-        for what, letter in (("resources", "n"), ("selectors", "s")):
-            bounds = (f"{letter}{prefix}" if prefix else "", f"{letter}{after}" if after else "")
-            before = reads(backend)
-            if what == "resources":
-                page = [found.name for found in await store.list_resources(*bounds, 10)]
-            else:
-                page = await store.list_selectors(printer, *bounds, 10)
-            assert reads(backend) - before <= 2 * len(page) + 4, (what, bounds)
-            assert page
-            if count > 30:
-                # A server reads a short table as a whole.
-                judge(backend, await explained.plan())
-    assert await store.sweep() is False
-    judge(backend, await explained.plan())
-
-
-def judge(backend: Backend, plan: list[str]) -> None:
-    """The one step of a plan is a walk along a part of an index."""
-    (step,) = plan
-    if backend.kind == "mysql":
-        assert step.startswith("range "), step
-        assert "filesort" not in step
-    else:
-        assert re.match(r"SEARCH \w+ USING INDEX \w+ \((id_resource=\? AND )?(name|selector)>\?", step), step
-
-
-async def test_no_data_of_an_original_server(mysql: MySQLBackend) -> None:
-    """A row of the original server whose data is NULL has none: it is not listed, and stands in nobody's way."""
-    store = await mysql.store()
-    await lead(store)
-    printer = await store.create_resource("printer", 0)
-    for number in range(10):
-        data = "NULL" if number in {0, 3, 4, 5, 9} else "'1'"
-        mysql.rows(
-            f"INSERT INTO resource_data (id, id_resource, selector, data) VALUES ('{number}', %s, 's{number}', {data})",
-            printer.id,
-        )
-
-    async def fetch(after: str, limit: int) -> list[str]:
-        return await store.list_selectors(printer, "", after, limit)
-
-    for limit in (1, 2, 3, 5, 20):
-        assert await pages(fetch, limit) == ["s1", "s2", "s6", "s7", "s8"]
-
-
-async def test_statements_are_those_that_were_explained(each_mysql: MySQLBackend) -> None:
-    """The statements whose cost is shown are the ones that the store sends."""
-    store = await each_mysql.store()
-    await lead(store)
-    each_mysql.server.run("SET GLOBAL log_output = 'TABLE'")
-    each_mysql.server.run("TRUNCATE TABLE mysql.general_log")
-    each_mysql.server.run("SET GLOBAL general_log = 1")
-    try:
-        printer = await store.create_resource("printer", 0)
-        held = holder(1, fence=1)
-        await store.find_resource("printer")
-        await give(store, held, printer.id, "1")
-        await store.read(printer, "A4")
-    finally:
-        each_mysql.server.run("SET GLOBAL general_log = 0")
-    log = each_mysql.server.run(
-        "SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log WHERE command_type = 'Query'"
-    )
-    sent = [statement for (statements,) in log for statement in statements.split("; ")]
-    for start in (
-        "SELECT id, name, timeout, resource_group, longest, slots FROM resource WHERE name = ",
-        "SELECT 0 AS number, r.id, d.id, d.data, d.version FROM resource AS r LEFT JOIN resource_data AS d ON d.id_resource = ",
-        "SET @held = IF((SELECT COUNT(*) FROM place WHERE seq IN (1) AND standing IN (1, 2) AND ",
-        "DELETE FROM place WHERE seq IN (1)",
-    ):
-        assert any(statement.startswith(start) for statement in sent), start
-    # Nothing but these, where a connection is there: no statement for an empty part, and no transaction around a read.
-    assert len([statement for statement in sent if not statement.startswith(("SET ", "END", "SHOW "))]) == 3 + 1 + 5 + 1
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("", "empty"),
-        ("x" * 256, "255"),
-        (".", "'.'"),
-        ("..", "'..'"),
-        ("a\x00", "control"),
-        ("\n", "control"),
-        ("\x7f", "control"),
-        ("\x9f", "control"),
-        ("\ud800", "Unicode"),
-        *[(name, "") for name in [*NAMES, "...", ".a", "\u00a0", "\u200b", "\x20"]],
-    ],
-)
-def test_valid_name(name: str, reason: str) -> None:
-    """A name that cannot be kept or sent is told why; every other one is fine."""
-    assert reason in valid_name(name)
-    assert bool(valid_name(name)) == bool(reason)
 
 
 JOINT = JointRequest(

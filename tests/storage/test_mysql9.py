@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 
-from tests import test_faults as test_faults_of_any
 from tests.daemon import Daemon
-from tests.faults import SCENARIOS
+from tests.faults import SCENARIOS, check
 from tests.mysql9 import MySQL9, require
-from tests.storage import contract as test_store
+from tests.storage.contract import *  # noqa: F403 - its tests
 from tests.stores import DirectBackend
 
 require()
@@ -42,7 +41,7 @@ def any_backend(backend: DirectBackend) -> DirectBackend:
 def test_faults(name: str) -> None:
     """Its faults are those of any other server, to clients too."""
     (scenario,) = (scenario for scenario in SCENARIOS if scenario.name == name)
-    test_faults_of_any.test_fault(replace(scenario, kind=MySQL9))
+    check(replace(scenario, kind=MySQL9))
 
 
 def test_user_of_the_readme(mysql9: MySQL9, tmp_path: Path) -> None:
@@ -73,15 +72,3 @@ def test_user_of_the_readme(mysql9: MySQL9, tmp_path: Path) -> None:
         finally:
             mysql9.run("SET GLOBAL binlog_format = ROW")
         daemon.start()
-
-
-#: These look at how MariaDB and SQLite carry out a statement, which MySQL tells in another way.
-EXPLAINED = {"test_cost_does_not_grow", "test_pages_cost_what_they_show"}
-
-for name, test in vars(test_store).items():
-    if (
-        name.startswith("test_")
-        and {"backend", "any_backend"} & set(test.__code__.co_varnames)
-        and name not in EXPLAINED
-    ):
-        vars()[name] = test
