@@ -44,12 +44,13 @@ class Backend:
     A database of one test; subclasses know how to reach it without our code.
 
     :ivar kind: the name of its dialect.
+    :ivar databases: what is closed when the test ends.
     """
 
     kind = ""
 
     def __init__(self) -> None:
-        self._databases: list[Database] = []
+        self.databases: list[Database] = []
 
     def dialect(self, timeout: float = TIMEOUT) -> Dialect:
         raise NotImplementedError
@@ -63,7 +64,7 @@ class Backend:
         from twisted.internet import reactor
 
         database = Database(reactor, self.dialect(timeout), direct=direct, **options)
-        self._databases.append(database)
+        self.databases.append(database)
         return database
 
     async def store(self, timeout: float = TIMEOUT, **options: Any) -> SQLStore:
@@ -77,7 +78,7 @@ class Backend:
         """Wait until commits go the way that this backend stands for."""
 
     async def close(self) -> None:
-        for database in self._databases:
+        for database in self.databases:
             await database.close()
 
 

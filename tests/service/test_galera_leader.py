@@ -53,19 +53,19 @@ class Stores:
 
     def __init__(self) -> None:
         self.name = f"stores_{next(NUMBERS)}"
-        self._databases: list[Database] = []
+        self.databases: list[Database] = []
 
     async def at(self, node: Node) -> SQLStore:
         from twisted.internet import reactor
 
         dialect = MySQL(MySQLSettings("127.0.0.1", node.port, self.name, "root", ""), 10.0)
         database = Database(reactor, dialect, direct=False)
-        self._databases.append(database)
+        self.databases.append(database)
         await database.prepare()
         return SQLStore(database)
 
     async def close(self) -> None:
-        for database in self._databases:
+        for database in self.databases:
             await database.close()
 
 

@@ -169,7 +169,7 @@ async def used_by(backend: MySQLBackend, user: str, limit: str = "") -> AsyncIte
     try:
         settings = MySQLSettings("127.0.0.1", backend.server.port, backend.name, user, "")
         database = Database(reactor, MySQL(settings, 5.0))
-        backend._databases.append(database)
+        backend.databases.append(database)
         await database.prepare()
         yield database
     finally:

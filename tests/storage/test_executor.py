@@ -403,7 +403,7 @@ async def test_answer_to_commit_lost(mysql: MySQLBackend) -> None:
 
     await with_notes(mysql)
     database = Database(reactor, DeafOnCommit(mysql.dialect().settings, 5.0))
-    mysql._databases.append(database)
+    mysql.databases.append(database)
     runs = []
 
     def work(transaction: Transaction) -> None:
@@ -523,7 +523,7 @@ async def test_no_connection_is_tried_for_each_request(mysql: MySQLBackend) -> N
         nobody.bind(("127.0.0.1", 0))
         dialect = Counting(MySQLSettings("127.0.0.1", nobody.getsockname()[1], mysql.name, "root", ""), 1.0)
         database = Database(reactor, dialect, now=now)
-        mysql._databases.append(database)
+        mysql.databases.append(database)
         for expected in (1, 2):
             for _ in range(100):
                 with pytest.raises(StoreUnavailable):
@@ -582,7 +582,7 @@ async def test_unix_socket(mysql: MySQLBackend) -> None:
     from twisted.internet import reactor
 
     database = Database(reactor, MySQL(MySQLSettings(mysql.server.socket, 1, mysql.name, "root", ""), 5.0))
-    mysql._databases.append(database)
+    mysql.databases.append(database)
     await database.prepare()
     ((host,),) = await database.read(
         lambda t: t.query("SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID()")
@@ -607,7 +607,7 @@ def as_user(backend: MySQLBackend, user: str, password: str) -> Database:
 
     settings = MySQLSettings("127.0.0.1", backend.server.port, backend.name, user, password)
     database = Database(reactor, MySQL(settings, 5.0))
-    backend._databases.append(database)
+    backend.databases.append(database)
     return database
 
 
@@ -679,7 +679,7 @@ async def test_something_else_listens(mysql: MySQLBackend, answer: bytes) -> Non
         try:
             settings = MySQLSettings("127.0.0.1", listener.getsockname()[1], mysql.name, "root", "")
             database = Database(reactor, MySQL(settings, 1.0))
-            mysql._databases.append(database)
+            mysql.databases.append(database)
             with pytest.raises(StoreUnavailable):
                 await database.read(one)
             with pytest.raises((StoreUnavailable, ConfigurationError)):
@@ -701,7 +701,7 @@ async def test_host_that_is_none(mysql: MySQLBackend, host: str) -> None:
     from twisted.internet import reactor
 
     database = Database(reactor, MySQL(MySQLSettings(host, 3306, mysql.name, "root", ""), 1.0))
-    mysql._databases.append(database)
+    mysql.databases.append(database)
     with pytest.raises(StoreUnavailable) as raised:
         await database.prepare()
     assert host in raised.value.sentence

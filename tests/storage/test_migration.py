@@ -619,7 +619,7 @@ async def test_unreachable_on_start(mysql: MySQLBackend) -> None:
 
     settings = MySQLSettings("127.0.0.1", mysql.server.port, mysql.name, "root", "")
     database = Database(reactor, MySQL(settings, 0.3))
-    mysql._databases.append(database)
+    mysql.databases.append(database)
     mysql.server.freeze()
     try:
         with pytest.raises(StoreUnavailable) as raised:

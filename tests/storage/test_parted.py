@@ -45,7 +45,7 @@ async def moving(mysql: MySQLBackend, parted: Any = lambda: None) -> tuple[Datab
 
     dialect = Moving(MySQLSettings("127.0.0.1", mysql.server.port, mysql.name, "root", ""), 10.0)
     database = Database(reactor, dialect, parted=parted)
-    mysql._databases.append(database)
+    mysql.databases.append(database)
     await database.prepare()
     mysql.rows(TABLE)
     return database, dialect
