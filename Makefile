@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Some modules at a time, in the order that the tests themselves ask for. Most of them wait for real processes now and then.
 FOUR := --numprocesses 4 --dist loadfile --no-loadscope-reorder
-# What `make test` consists of. The first one is all that needs no more than one processor, two at a time.
+# What `make test` consists of. The first one is all that needs no more than one processor, two at a time: the longest first.
 STAGES := quick suite reference
 
 .DEFAULT_GOAL := help
@@ -60,7 +60,7 @@ stages:
 	@echo $(STAGES)
 
 quick:
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target check docs api trial
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target api trial check docs
 
 suite: $(VENV)/installed-dev mariadb mysql9 promtool fail2ban chromium proxies php
 	$(BIN)/pytest $(FOUR)
