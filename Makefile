@@ -16,6 +16,13 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Some modules at a time, in the order that the tests themselves ask for. Most of them wait for real processes now and then.
 FOUR := --numprocesses 4 --dist loadfile --no-loadscope-reorder
+# Where they write: into memory, if there is plenty, because a database that is made for a test need not outlive the machine.
+MEMORY := $(shell test "$$(df --output=avail /dev/shm 2>/dev/null | tail -1)" -ge 4000000 2>/dev/null && echo /dev/shm)
+suite reference: export TMPDIR := $(or $(TMPDIR),$(MEMORY),/tmp)
+# Nothing of it stays there but what failed.
+FOUR += --override-ini tmp_path_retention_policy=failed
+# What hypothesis makes up is most often the same as before; `make EXAMPLES=10 suite` looks further.
+suite reference: export EXAMPLES := $(or $(EXAMPLES),0.5)
 # What `make test` consists of. The first one is all that needs no more than one processor, two at a time: the longest first.
 STAGES := quick suite reference
 
