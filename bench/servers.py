@@ -16,12 +16,10 @@ from bench.process import running
 from tests.daemon import Daemon
 from tests.mariadb import MariaDB
 from tests.ports import free_port
+from tests.preloaded import WITHOUT
 
 #: More than the tests' server has, which is made for a quick start.
 MARIADB = ("--innodb-buffer-pool-size=256M", "--innodb-log-file-size=96M", "--max-connections=1000")
-
-#: As a file, because the daemon runs in a folder of its own.
-WITHOUT = str(Path(__file__).with_name("without.py"))
 
 PEERS: Mapping[str, Callable[[Path], AbstractContextManager[int]]] = {
     "etcd": etcd.server,
@@ -93,7 +91,7 @@ class Servers:
             environ["RESOURCED_VOLATILE_LOCKS"] = "1"
         daemon = Daemon(folder, environ, self._options, port=port)
         if without:
-            daemon.command = (sys.executable, WITHOUT, part)
+            daemon.command = (*WITHOUT, part)
         if kind == "other":
             daemon.command = (self._other,)
         self._stack.enter_context(daemon).create("bench")

@@ -35,6 +35,8 @@ RESOURCED: Final = (str(Path(sys.executable).with_name("resourced")),)
 RESOURCECTL: Final = (str(Path(sys.executable).with_name("resourcectl")),)
 #: The daemon without some of its safeguards, which the next argument names.
 UNFENCED: Final = (sys.executable, str(Path(__file__).with_name("unfenced.py")))
+#: The daemon without a part of its fast path, which the next argument names.
+WITHOUT: Final = (sys.executable, str(Path(__file__).parent.with_name("bench") / "without.py"))
 TORTURE_CLIENT: Final = (sys.executable, "-m", "tests.torture.client")
 #: A program for users of the client, whose text is the next argument.
 PROGRAM: Final = (sys.executable, str(Path(__file__).with_name("program.py")))
@@ -43,6 +45,7 @@ COMMANDS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     RESOURCED: ("resourced.tap",),
     RESOURCECTL: ("resourced.cli.start", "resourced.cli.app"),
     UNFENCED: ("tests.unfenced",),
+    WITHOUT: ("bench.without",),
     TORTURE_CLIENT: ("tests.torture.client",),
     PROGRAM: ("tests.program", "resourced.client.blocking", "resourced.client.loop", "resourced.testing"),
 }
