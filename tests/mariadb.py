@@ -157,7 +157,7 @@ class MariaDB:
             env=self._environment,
         )
 
-    def start(self, timeout: float = 30.0) -> None:
+    def start(self, timeout: float = 120.0) -> None:
         """Start the server, and return when it answers."""
         self.launch()
         assert self._process is not None
@@ -220,8 +220,8 @@ class MariaDB:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def connect(self, database: str | None = None, **options: Any) -> Any:
-        """Open a connection as root, with the driver itself. It waits for no answer longer than 20 seconds."""
-        settings: dict[str, Any] = {"autocommit": True, "read_timeout": 20, "ssl_disabled": True} | options
+        """Open a connection as root, with the driver itself. It waits for no answer longer than a minute."""
+        settings: dict[str, Any] = {"autocommit": True, "read_timeout": 60, "ssl_disabled": True} | options
         return pymysql.connect(unix_socket=self.socket, user="root", database=database, **settings)
 
     def run(self, statement: str, *parameters: Any, database: str | None = None) -> list[tuple[Any, ...]]:

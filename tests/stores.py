@@ -26,8 +26,8 @@ from resourced.storage.sql_store import SQLStore
 from resourced.testing import MemoryStore
 from tests.mariadb import MariaDB
 
-#: Seconds that the stores of tests wait for their database.
-TIMEOUT = 5.0
+#: Seconds that the stores of tests wait for their database: more than a busy machine takes for anything.
+TIMEOUT = 60.0
 #: The database of each server that the others are copied from.
 TEMPLATE = "template"
 

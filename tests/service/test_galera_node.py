@@ -77,7 +77,8 @@ async def test_conflict_at_the_commit(cluster: Galera, made: Made) -> None:
             first.run("UPDATE server SET fence = fence + 10 WHERE id = 1", database=DATABASE)
 
     await here.write(work)
-    assert len(runs) == 2
+    # The other change may arrive only during the second try, which is undone then too.
+    assert len(runs) >= 2
     assert await here.read(fence) == before + 11
 
 

@@ -849,7 +849,7 @@ async def test_reign_waits_for_a_transaction_under_way(backend: Backend) -> None
         def _claim(self, *claim: object) -> None:
             super()._claim(*claim)  # type: ignore[arg-type]
             checked.set()
-            assert go_on.wait(10)
+            assert go_on.wait(60)
 
         def _script(self, *parts: object) -> list[Statement]:
             # More than is sent at once, so that it is done step by step.

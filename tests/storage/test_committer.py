@@ -248,7 +248,7 @@ async def test_what_came_before_is_done_before(backend: DirectBackend) -> None:
     store = await reigning(backend)
     go_on = threading.Event()
     order: list[str] = []
-    first = ensureDeferred(store._database.write(lambda _: go_on.wait(10)))
+    first = ensureDeferred(store._database.write(lambda _: go_on.wait(60)))
     first.addCallback(lambda _: order.append("first"))
     second = ensureDeferred(store.commit(Batch(1, [place(1)])))
     second.addCallback(lambda _: order.append("second"))

@@ -155,7 +155,7 @@ async def test_reads_go_on_beside_a_write(backend: Backend) -> None:
     def work(transaction: Transaction) -> None:
         note(1)(transaction)
         written.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
 
     writing = ensureDeferred(database.write(work))
     assert await deferToThread(written.wait, 5)
@@ -171,7 +171,7 @@ async def test_bound_on_pending_work(backend: Backend) -> None:
     database = await with_notes(backend, max_pending=2)
     go_on = threading.Event()
     try:
-        pending = [ensureDeferred(database.write(lambda _: go_on.wait(10))) for _ in range(2)]
+        pending = [ensureDeferred(database.write(lambda _: go_on.wait(60))) for _ in range(2)]
         refused = ensureDeferred(database.read(one))
         assert refused.called
         with pytest.raises(StoreUnavailable):
@@ -187,7 +187,7 @@ async def test_probe_passes_the_line(backend: Backend) -> None:
     database = await with_notes(backend, max_pending=20)
     go_on = threading.Event()
     try:
-        pending = [ensureDeferred(database.read(lambda _: go_on.wait(10))) for _ in range(20)]
+        pending = [ensureDeferred(database.read(lambda _: go_on.wait(60))) for _ in range(20)]
         assert await database.probe(one) == [(1,)]
         assert not any(each.called for each in pending)
     finally:
@@ -203,7 +203,7 @@ async def test_work_that_waited_too_long(backend: Backend) -> None:
 
     def work(transaction: Transaction) -> None:
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
 
     first = ensureDeferred(database.write(work))
     assert await deferToThread(begun.wait, 5)
@@ -224,7 +224,7 @@ async def test_cancelled_work_goes_on(backend: Backend) -> None:
     go_on = threading.Event()
 
     def work(transaction: Transaction) -> None:
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         note(1)(transaction)
 
     writing = ensureDeferred(database.write(work))
@@ -244,7 +244,7 @@ async def test_late_failure_of_cancelled_work(backend: Backend) -> None:
     go_on = threading.Event()
 
     def work(transaction: Transaction) -> None:
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         transaction.execute("INSERT INTO nowhere VALUES (1)")
 
     writing = ensureDeferred(database.write(work))
@@ -259,7 +259,7 @@ async def test_close_never_blocks_the_reactor(backend: Backend) -> None:
     """Closing takes no more work and waits for what is under way, while the reactor goes on."""
     database = await with_notes(backend)
     go_on = threading.Event()
-    under_way = ensureDeferred(database.write(lambda _: go_on.wait(10)))
+    under_way = ensureDeferred(database.write(lambda _: go_on.wait(60)))
     in_line = ensureDeferred(database.write(note(1)))
     closing = ensureDeferred(database.close())
     with pytest.raises(StoreUnavailable):
