@@ -141,7 +141,7 @@ def test_loss_in_a_thread():
             except LockLost as lost:
                 print("at the end", lost.fence)
     """,
-        lease=1.0,
+        lease=6.0,
     )
     assert printed.splitlines() == ["True 0.0 ticket_ended True", *["lost 1"] * 3, "at the end 1", "at the end 2"]
 
@@ -230,14 +230,14 @@ def test_lock_that_nobody_has():
             client.create("printer")
             lock = client.lock("printer", "A4")
             lock.__enter__()
-            time.sleep(2)
+            time.sleep(7)
             print(client.state("printer", "A4").locked)
             del lock
             gc.collect()
             while client.state("printer", "A4").locked:
                 time.sleep(0.1)
     """,
-        lease=1.0,
+        lease=6.0,
     )
     assert printed == "True\n"
 
@@ -285,7 +285,7 @@ def test_fork():
             except SystemExit as ending:
                 os._exit(ending.code)
         print("status", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-        time.sleep(2)
+        time.sleep(7)
         held.write("parent still")
         print(held.fence, held.reason)
     print(client.get("printer", "A4").data, server.store.places)
@@ -293,7 +293,7 @@ def test_fork():
         print(sent.get("printer", "A4").data)
     client.close()
     """,
-        lease=1.0,
+        lease=6.0,
     )
     assert printed.splitlines() == [
         *["child 0.0 True forked", "forked", "forked", "forked", "own 2", "the parent has it"],
@@ -599,7 +599,7 @@ ASYNCIO = """
     async def main():
         from resourced.client.loop import LoopReactor
         from resourced.testing import MemoryServer
-        server = MemoryServer(LoopReactor(asyncio.get_running_loop()), lease=1.0)
+        server = MemoryServer(LoopReactor(asyncio.get_running_loop()), lease=6.0)
         async with aio.closing(Client(server.listen(), server.write_key)) as client:
             await aio.wait(client.create("printer"))
             await body(client, server)
