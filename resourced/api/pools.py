@@ -72,7 +72,8 @@ class Pooling(Routes):
         if isinstance(outcome, JointQueued):
             request.setHeader(b"x-ticket", outcome.ticket.encode())
             request.setHeader(b"retry-after", b"%d" % RETRY_AFTER)
-            return answer(request, 202, {"locked": False, "position": outcome.position})
+            about = {} if outcome.about is None else {"about": round(outcome.about)}
+            return answer(request, 202, {"locked": False, "position": outcome.position, **about})
         got, data = outcome
         request.setHeader(b"x-ticket", got.ticket.encode())
         request.setHeader(b"x-lease", b"%d" % got.lease)

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from resourced.deferreds import shielded, waiting_for
 from resourced.errors import Deadlock, ForeignTicket, TicketEnded, TooFew
 from resourced.locks.commits import Commits
+from resourced.locks.estimates import Estimates
 from resourced.locks.joint_table import Joints
 from resourced.locks.joints import Got, Joint, JointAsk, JointQueued
 from resourced.locks.journal import Journal
@@ -29,6 +30,7 @@ class JointGrants:
         self._joints = joints
         self._places = places
         self._commits = commits
+        self._estimates = Estimates()
 
     async def acquire(self, ask: JointAsk, read: Readers) -> tuple[Got, list[str | None]] | JointQueued:
         """
@@ -97,12 +99,22 @@ class JointGrants:
         if joint.ended:
             raise TicketEnded("This ticket has ended while it waited. Ask again without it.")
         if joint.holds:
+            if joint.expected is not None:
+                self._estimates.granted(joint.expected, joint.since)
+                joint.expected = None
             return joint
         if self._clock.seconds() >= until or self._commits.closing:
             # For a request that waited, the last commit may have been long ago.
             self._journal.check_lease()
-            return JointQueued(joint.name, self._joints.position(joint))
+            return self._queued(joint)
         return None
+
+    def _queued(self, joint: Joint) -> JointQueued:
+        kind = (joint.wants, joint.priority, joint.waiting.yields)
+        position = self._joints.position(joint)
+        if joint.expected is None:
+            joint.expected = self._estimates.expect(kind, position, self._clock.seconds())
+        return JointQueued(joint.name, position, self._estimates.seconds(kind, position))
 
     async def _unlock(self, ticket: str, key_name: str) -> bool:
         while True:

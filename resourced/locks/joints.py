@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IDelayedCall
 
 from resourced.deferreds import wake
 from resourced.locks.entry_states import ENDED, HELD, NEW, OFFERED, QUEUED, TRANSITIONS, UNCLAIMED, EntryEvent
+from resourced.locks.estimates import Expectation
 from resourced.locks.pool_requests import PoolRequest
 from resourced.locks.queue import Entry, Ticket, rank_of
 from resourced.model import LockKey
@@ -65,10 +66,15 @@ class Got(NamedTuple):
 
 
 class JointQueued(NamedTuple):
-    """The request waits; position 1 is next."""
+    """
+    The request waits; position 1 is next.
+
+    :ivar about: in how many seconds it will have everything, if earlier waits allow an estimate.
+    """
 
     ticket: str
     position: int
+    about: float | None = None
 
 
 class Joint:
@@ -81,6 +87,7 @@ class Joint:
     :ivar leases: the lease of each resource that it wants something of, in seconds.
     :ivar tickets: the ticket as each of its resources knows it.
     :ivar entries: the units that it has.
+    :ivar expected: how long it was to wait when its client was told first.
 
     The others are those of ``Entry``.
     """
@@ -90,6 +97,7 @@ class Joint:
         "at",
         "deadline",
         "entries",
+        "expected",
         "group",
         "idempotency_key",
         "key_name",
@@ -121,6 +129,7 @@ class Joint:
         self.asked_lease = request.lease
         self.leases = leases
         self.at = request.since
+        self.expected: Expectation | None = None
         self.waiting = PoolRequest(rank_of(request.seq, request.priority), request.wants, yields=request.yields)
         self.since = since
         self.tenant = tenant

@@ -667,3 +667,29 @@ class KeyTests(PoolTests):
         self.assertEqual(self.ask("POST", "/lock", ticket=first.ticket, key="t").status, 200)
         self.ask("POST", "/unlock", ticket=first.ticket, key="t")
         self.assertEqual((self.store.places, self.store.joints), ({}, {}))
+
+
+class AboutTests(PoolTests):
+    def test_about(self):
+        """Who waits is told how long that will take, once enough others have waited for the same; and not yet after a restart."""
+        self.card("red")
+
+        def turn(ahead: list[str]) -> Answer:
+            """Have one more wait behind those ahead; ten seconds later the first of all is over."""
+            answer = self.several(want())
+            self.clock.advance(10)
+            self.give_back(ahead.pop(0))
+            self.again(ahead[0])
+            ahead.append(answer.ticket)
+            for ticket in ahead[1:]:
+                self.again(ticket)
+            return answer
+
+        tickets = [self.several(want()).ticket for _ in range(5)]
+        answers = [turn(tickets) for _ in range(30)]
+        self.assertNotIn("about", answers[0].json)
+        self.assertEqual(answers[-1].json, {"locked": False, "position": 5, "about": 50})
+        self.assertEqual(self.again(tickets[-1]).json, {"locked": False, "position": 4, "about": 40})
+        self.assertNotIn("about", self.several(want("phones", selector="red")).json)
+        self.restart()
+        self.assertNotIn("about", self.several(want()).json)
