@@ -104,13 +104,13 @@ class Quotas:
         self._quota = quota
         self._refused = refused
         # As many as there are names of keys.
-        self._tenants: dict[str, Tenant] = {}
+        self.tenants: dict[str, Tenant] = {}
 
     def tenant(self, name: str) -> Tenant:
         """Return what a name takes."""
-        tenant = self._tenants.get(name)
+        tenant = self.tenants.get(name)
         if tenant is None:
-            tenant = self._tenants[name] = Tenant(name, max(1.0, self._quota(name).rate), self._seconds())
+            tenant = self.tenants[name] = Tenant(name, max(1.0, self._quota(name).rate), self._seconds())
         return tenant
 
     def check_lock(self, tenant: Tenant, more: int = 1) -> None:

@@ -153,7 +153,7 @@ class Daemon:
     command: tuple[str, ...] = RESOURCED
     listen: str = ""
     port: int = field(default_factory=free_port)
-    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -167,9 +167,9 @@ class Daemon:
 
     @property
     def pid(self) -> int:
-        if self._process is None:
+        if self.process is None:
             raise RuntimeError("the daemon is not running")
-        return self._process.pid
+        return self.process.pid
 
     @property
     def log_file(self) -> Path:
@@ -189,10 +189,10 @@ class Daemon:
 
     def launch(self) -> Self:
         """Start it, and do not wait for it."""
-        if self._process is not None and self._process.poll() is None:
+        if self.process is not None and self.process.poll() is None:
             raise RuntimeError("the daemon is running already")
         with self.log_file.open("ab") as log:
-            self._process = preloaded.start(
+            self.process = preloaded.start(
                 [*self.command, *self.arguments],
                 cwd=self.folder,
                 env=self.environment,
@@ -214,8 +214,8 @@ class Daemon:
         return self
 
     def _serves(self) -> bool:
-        if self._process is not None and self._process.poll() is not None:
-            raise AssertionError(f"the daemon ended with status {self._process.returncode}:\n{self.log[-3000:]}")
+        if self.process is not None and self.process.poll() is not None:
+            raise AssertionError(f"the daemon ended with status {self.process.returncode}:\n{self.log[-3000:]}")
         return self.healthy()
 
     def healthy(self, timeout: float = PATIENCE) -> bool:
@@ -227,9 +227,9 @@ class Daemon:
 
     def wait(self, timeout: float = PATIENCE) -> int:
         """Wait until it has ended by itself; return its exit status, which for a signal is minus its number."""
-        assert self._process is not None
+        assert self.process is not None
         try:
-            return self._process.wait(timeout)
+            return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"the daemon has not ended after {timeout:g} seconds:\n{self.log[-3000:]}") from None
@@ -247,7 +247,7 @@ class Daemon:
 
     def kill(self) -> None:
         """End it as a power cut would."""
-        process, self._process = self._process, None
+        process, self.process = self.process, None
         if process is not None:
             process.kill()
             process.wait()

@@ -125,7 +125,7 @@ class Node(MariaDB):
         """Return when it takes part in the cluster."""
         end = time.monotonic() + timeout
         while not self.synced:
-            ended = self._process is None or self._process.poll() is not None
+            ended = self.process is None or self.process.poll() is not None
             if ended or time.monotonic() > end:
                 raise RuntimeError(f"the Galera node {self.name} does not join:\n{self.log[-3000:]}")
             time.sleep(0.05)

@@ -94,7 +94,7 @@ class MariaDB:
         # Where its options come from, beside those of the command.
         self._defaults = "--no-defaults"
         self._user = [f"--user={self.account}"] if os.getuid() == 0 else []
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self._data = self.folder / "data"
         # A server that starts deletes all temporary tables where it keeps its own, whosever they are.
         temporary = self.folder / "tmp"
@@ -125,9 +125,9 @@ class MariaDB:
 
     @property
     def pid(self) -> int:
-        if self._process is None:
+        if self.process is None:
             raise RuntimeError("the server is not running")
-        return self._process.pid
+        return self.process.pid
 
     def _program(self) -> list[str]:
         """Return what is run, with the options that only this kind of server has."""
@@ -136,7 +136,7 @@ class MariaDB:
     def launch(self) -> None:
         """Start the server, and do not wait for it."""
         log = self.folder / "err.log"
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [
                 *self._program(),
                 *self._user,
@@ -160,10 +160,10 @@ class MariaDB:
     def start(self, timeout: float = 120.0) -> None:
         """Start the server, and return when it answers."""
         self.launch()
-        assert self._process is not None
+        assert self.process is not None
         end = time.monotonic() + timeout
         while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > end:
+            if self.process.poll() is not None or time.monotonic() > end:
                 self.kill()
                 log = (self.folder / "err.log").read_text(errors="replace")[-3000:]
                 raise RuntimeError(f"the MariaDB server does not start:\n{log}")
@@ -189,7 +189,7 @@ class MariaDB:
         self._end(signal.SIGTERM)
 
     def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
+        process, self.process = self.process, None
         if process is None:
             return
         process.send_signal(number)

@@ -140,12 +140,12 @@ class DirectBackend(MySQLBackend):
 
 async def committer_of(database: Database) -> DirectCommitter:
     """Wait until the direct committer of a database is ready."""
-    committer = database._committer
+    committer = database.committer
     assert committer is not None
-    committer._paused_until = 0.0
+    committer.paused_until = 0.0
     committer.open()
-    if committer._opening:
-        await committer._opening
+    if committer.opening:
+        await committer.opening
     assert committer.ready
     return committer
 

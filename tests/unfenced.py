@@ -42,7 +42,7 @@ class UnfencedStore(SQLStore):
     """A store that asks nobody who they are."""
 
     async def ping(self) -> None:
-        await self._database.read(lambda transaction: transaction.query("SELECT owner FROM server WHERE id = 1"))
+        await self.database.read(lambda transaction: transaction.query("SELECT owner FROM server WHERE id = 1"))
 
     def _claim(self, transaction: Transaction, epoch: int, fence: int = 0, event: int = 0) -> None:
         transaction.execute(

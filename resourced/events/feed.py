@@ -145,6 +145,11 @@ class Feed:
         self._frame = lru_cache(room)(framed)
 
     @property
+    def recent(self) -> Sequence[Event]:
+        """The events that are in memory, the oldest first."""
+        return self._recent
+
+    @property
     def newest(self) -> int:
         """The id of the last event that has happened."""
         return self._recent[-1].id if self._recent else self._floor

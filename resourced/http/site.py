@@ -93,7 +93,7 @@ class ResourcedSite(Site):
         self._measure = measure
         self.access_log = AccessLog(clock, shown)
         self._date = (0, b"")
-        self._served: set[Channel] = set()
+        self.served: set[Channel] = set()
         self.peers = Peers(limits.peer_connections)
         self._too_many = crowded
         self._refused: set[Channel] = set()
@@ -127,7 +127,7 @@ class ResourcedSite(Site):
     @property
     def connections(self) -> int:
         """How many connections are served."""
-        return len(self._served)
+        return len(self.served)
 
     @property
     def overrun(self) -> bool:
@@ -135,30 +135,30 @@ class ResourcedSite(Site):
         return len(self._refused) > max(100, self.limits.connections // 10)
 
     def joined(self, channel: Channel) -> bool:
-        room = len(self._served) < self.limits.connections
+        room = len(self.served) < self.limits.connections
         if not room and not self._crowded:
             self._crowded = True
-            self._log.warn("There are {connections} connections; more are refused", connections=len(self._served))
-        (self._served if room else self._refused).add(channel)
+            self._log.warn("There are {connections} connections; more are refused", connections=len(self.served))
+        (self.served if room else self._refused).add(channel)
         return room
 
     def is_crowd(self, channel: Channel) -> bool:
         if channel.proxied or self.peers.join(channel.peer):
             return False
         # It is one of those that are being refused.
-        self._served.discard(channel)
+        self.served.discard(channel)
         self._refused.add(channel)
         self._too_many()
         return True
 
     def left(self, channel: Channel) -> None:
-        if channel in self._served and not channel.proxied:
+        if channel in self.served and not channel.proxied:
             self.peers.leave(channel.peer)
-        self._served.discard(channel)
+        self.served.discard(channel)
         self._refused.discard(channel)
-        if len(self._served) <= self.limits.connections * 9 // 10:
+        if len(self.served) <= self.limits.connections * 9 // 10:
             self._crowded = False
-        if self.draining and not self._served and not self._refused:
+        if self.draining and not self.served and not self._refused:
             while self._drained:
                 self._drained.pop().callback(None)
 
@@ -174,10 +174,10 @@ class ResourcedSite(Site):
         """
         self.draining = True
         self.access_log.flush()
-        for channel in [*self._served, *self._refused]:
+        for channel in [*self.served, *self._refused]:
             if channel.idle or channel.closing:
                 channel.loseConnection()
-        if not self._served and not self._refused:
+        if not self.served and not self._refused:
             return succeed(None)
         done: Deferred[None] = Deferred(self._drained.remove)
         self._drained.append(done)
@@ -192,7 +192,7 @@ class ResourcedSite(Site):
 
     def _last_call(self) -> None:
         """Refuse those of whom it is not known yet what they ask for: it may never be."""
-        for channel in [*self._served]:
+        for channel in [*self.served]:
             if channel.undecided:
                 channel.refuse_for_good()
 

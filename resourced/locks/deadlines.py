@@ -59,6 +59,10 @@ class DeadlineTimers(Generic[S]):
             return
         self._start(sleeper, now)
 
+    def __contains__(self, sleeper: S) -> bool:
+        """Whether somebody will be woken."""
+        return sleeper.timer is not None or sleeper in self._new
+
     def drop(self, sleeper: S) -> None:
         """Let a deadline pass without notice."""
         timer, sleeper.timer = sleeper.timer, None

@@ -46,7 +46,7 @@ class Lifetimes:
         self._predecessor_lease = predecessor_lease
         self._pauses = pauses
         self._expired = expired
-        self._timers: DeadlineTimers[Lasting] = DeadlineTimers(clock, self._due)
+        self.timers: DeadlineTimers[Lasting] = DeadlineTimers(clock, self._due)
         # The highest place that an earlier daemon may know of, and when it has nothing to tell about it any more.
         self._inherited = 0
         self._alone = 0.0
@@ -60,11 +60,11 @@ class Lifetimes:
             seconds += max(0.0, self._alone - now)
         entry.deadline = now + seconds
         entry.spared = 0
-        self._timers.set(entry, now)
+        self.timers.set(entry, now)
 
     def drop(self, entry: Lasting) -> None:
         """Let the deadline of a place pass."""
-        self._timers.drop(entry)
+        self.timers.drop(entry)
 
     def look_again(self, entry: Lasting) -> None:
         """Act on a deadline that came while the place was in use."""
@@ -87,7 +87,7 @@ class Lifetimes:
         """Act on a deadline that may have come, be it that its timer says so or that someone has looked before that could."""
         now = self._clock.seconds()
         if now < entry.deadline:
-            self._timers.set(entry, now)
+            self.timers.set(entry, now)
             return
         if entry.in_use:
             # In use: what uses it sets the deadline anew, or looks at it again, when it ends.

@@ -65,6 +65,10 @@ class Tickets:
             return ticket
         return None if ticket.joint is None else ticket.joint.tickets.get(resource)
 
+    def __len__(self) -> int:
+        """How many tickets are known, those that were let go of too."""
+        return len(self._known)
+
     def __contains__(self, name: str) -> bool:
         """Whether there is a ticket of this name, whoever it was given to."""
         return name in self._known

@@ -72,7 +72,7 @@ _PLACE: Final = Table(
 _JOINT: Final = Table("joint_request", ("seq",))
 
 
-class _Side:
+class Side:
     """One of the two stores, with a connection for statements and one to read long results."""
 
     def __init__(self, dialect: Dialect, exits: ExitStack) -> None:
@@ -162,17 +162,17 @@ def move(source: Dialect, target: Dialect, max_body: int, say: Callable[[str], o
         with ExitStack() as exits:
             exits.enter_context(exclusive(source))
             exits.enter_context(exclusive(target))
-            old = _Side(source, exits)
+            old = Side(source, exits)
             led = _unled(old)
             prepare(target, max_body)
-            _move(old, led, _Side(target, exits), look(target, max_body).known, say)
+            _move(old, led, Side(target, exits), look(target, max_body).known, say)
     except OSError as error:
         raise ConfigurationError(f"{error.filename}: {error.strerror}.") from None
     except (source.error, target.error) as error:
         raise ConfigurationError(f"A database has refused something, so it was not moved: {error}") from None
 
 
-def _move(source: _Side, led: Row, target: _Side, version: int, say: Callable[[str], object]) -> None:
+def _move(source: Side, led: Row, target: Side, version: int, say: Callable[[str], object]) -> None:
     """
     Copy, compare, and make it count.
 
@@ -205,7 +205,7 @@ def _move(source: _Side, led: Row, target: _Side, version: int, say: Callable[[s
     say(f"{target.dialect.describe()} is the store now. Start no daemon on {source.dialect.describe()} any more.")
 
 
-def _unled(side: _Side) -> Row:
+def _unled(side: Side) -> Row:
     """
     Wait until it is certain that no daemon leads a store, also from another machine; return what its row says.
 
@@ -221,7 +221,7 @@ def _unled(side: _Side) -> Row:
     return epoch, beat
 
 
-def _check_empty(target: _Side) -> None:
+def _check_empty(target: Side) -> None:
     """
     Check that there is nothing in a store.
 
@@ -238,7 +238,7 @@ def _check_empty(target: _Side) -> None:
         )
 
 
-def _compare(source: _Side, target: _Side, table: Table) -> int:
+def _compare(source: Side, target: Side, table: Table) -> int:
     """
     Compare each row of a table; return how many there are.
 
@@ -261,7 +261,7 @@ def _compare(source: _Side, target: _Side, table: Table) -> int:
     return count
 
 
-def _end_places(source: _Side, target: _Side, event: int) -> tuple[int, int]:
+def _end_places(source: Side, target: Side, event: int) -> tuple[int, int]:
     """Let tickets know that they have lost their locks and places, and the history too; return how many, and the last event."""
     now = int(time.time() * 1000)
     first = event

@@ -22,7 +22,7 @@ class SQLEvents(SQLTerms):
     """The part of the ``Store`` that keeps what has happened."""
 
     async def events(self, key: LockKey, before: int, limit: int) -> list[Event]:
-        rows = await self._database.read(
+        rows = await self.database.read(
             lambda transaction: transaction.query(
                 f"SELECT {statements.EVENT_COLUMNS} FROM event{self._along('event_of_lock')} "
                 "WHERE resource = %s AND selector = %s AND id < %s ORDER BY id DESC LIMIT %s",
@@ -43,13 +43,13 @@ class SQLEvents(SQLTerms):
             )
             return rows, newest + 1 if oldest is None else oldest
 
-        rows, oldest = await self._database.read(read)
+        rows, oldest = await self.database.read(read)
         if after + 1 < oldest:
             raise EventsForgotten("What has happened since is not kept any more.")
         return events_of(rows)
 
     async def newest_event(self) -> int:
-        ((newest,),) = await self._database.read(lambda transaction: transaction.query("SELECT MAX(id) FROM event"))
+        ((newest,),) = await self.database.read(lambda transaction: transaction.query("SELECT MAX(id) FROM event"))
         return newest or 0
 
     async def weigh_events(self, after: int, limit: int) -> Weight:
@@ -58,7 +58,7 @@ class SQLEvents(SQLTerms):
             " + ".join(f"LENGTH(HEX({column}))" for column in columns)
             for columns in (("resource", "selector"), ("owner", "key_name", "broken_by", "reason"))
         )
-        ((last, count, double),) = await self._database.read(
+        ((last, count, double),) = await self.database.read(
             lambda transaction: transaction.query(
                 f"SELECT MAX(id), COUNT(*), SUM(3 * ({names}) + {others}) FROM "
                 "(SELECT * FROM event WHERE id > %s ORDER BY id LIMIT %s) AS oldest",
@@ -68,7 +68,7 @@ class SQLEvents(SQLTerms):
         return Weight(last or after, count, count * EVENT_SIZE + int(double or 0) // 2)
 
     async def marks(self) -> list[Mark]:
-        rows = await self._database.read(
+        rows = await self.database.read(
             lambda transaction: transaction.query("SELECT passed, event FROM event_mark ORDER BY passed")
         )
         return [Mark(*row) for row in rows]
@@ -89,7 +89,7 @@ class SQLEvents(SQLTerms):
 
     async def _forget(self, table: str, number: str, last: int) -> bool:
         """Forget some of the rows of a table that have the lowest numbers."""
-        ((count, reached),) = await self._database.read(
+        ((count, reached),) = await self.database.read(
             lambda transaction: transaction.query(
                 f"SELECT COUNT(*), MAX({number}) FROM "
                 f"(SELECT {number} FROM {table} WHERE {number} <= %s ORDER BY {number} LIMIT %s) AS oldest",

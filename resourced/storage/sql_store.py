@@ -122,7 +122,7 @@ class SQLStore(SQLUsage):
 
     async def list_resources(self, prefix: str, after: str, limit: int) -> list[Resource]:
         within, bounds = _between("name", prefix, after)
-        rows = await self._database.read(
+        rows = await self.database.read(
             lambda transaction: transaction.query(
                 f"SELECT {RESOURCE_COLUMNS} FROM resource WHERE {within} ORDER BY name LIMIT %s", (*bounds, limit)
             )
@@ -131,7 +131,7 @@ class SQLStore(SQLUsage):
 
     async def list_selectors(self, resource: Resource, prefix: str, after: str, limit: int) -> list[str]:
         within, bounds = _between("selector", prefix, after)
-        rows = await self._database.read(
+        rows = await self.database.read(
             lambda transaction: transaction.query(
                 f"SELECT selector FROM resource_data{self._along('resource_data_selector')} "
                 f"WHERE id_resource = %s AND {within} AND data IS NOT NULL ORDER BY selector LIMIT %s",
@@ -141,7 +141,7 @@ class SQLStore(SQLUsage):
         return [text(selector) for (selector,) in rows]
 
     async def find_resource(self, name: str) -> Resource:
-        rows = await self._database.read(
+        rows = await self.database.read(
             lambda transaction: transaction.query(f"SELECT {RESOURCE_COLUMNS} FROM resource WHERE name = %s", (name,))
         )
         if not rows:
@@ -158,12 +158,12 @@ class SQLStore(SQLUsage):
 
     async def commit(self, batch: Batch) -> None:
         epoch = self._own_epoch()
-        await self._database.write_at_once(
+        await self.database.write_at_once(
             lambda: self._script(epoch, batch), lambda transaction: self._apply(transaction, epoch, batch)
         )
 
     async def sweep(self) -> bool:
-        removed = await self._database.read(
+        removed = await self.database.read(
             lambda transaction: transaction.query(
                 "SELECT id FROM resource WHERE name >= %s AND name < %s LIMIT 1", (statements.REMOVED, _FIRST)
             )
@@ -195,7 +195,7 @@ class SQLStore(SQLUsage):
         )
         statement = " UNION ALL ".join(each.format(number) for number in range(len(keys)))
         names = [name for key in keys for name in (key.selector, key.resource)]
-        rows = await self._database.read(lambda transaction: transaction.query(statement, names))
+        rows = await self.database.read(lambda transaction: transaction.query(statement, names))
         found = {keys[number]: _Row(*row) for number, *row in rows}
         if sum(len(row.data or "") for row in found.values()) > _MUCH:
             self._reads.most = max(1, self._reads.most // 2)

@@ -30,7 +30,7 @@ class SQLTerms:
     """
 
     def __init__(self, database: Database, *, owner: str = "") -> None:
-        self._database = database
+        self.database = database
         self._owner = owner or secrets.token_hex(16)
         self._spelling = SPELLINGS[database.dialect.name]
         self._epoch = 0
@@ -39,30 +39,30 @@ class SQLTerms:
 
     async def ping(self) -> None:
         own_epoch = self._own_epoch()
-        ((epoch, owner),) = await self._database.probe(
+        ((epoch, owner),) = await self.database.probe(
             lambda transaction: transaction.query("SELECT epoch, owner FROM server WHERE id = 1")
         )
         if own_epoch and text(owner) != self._owner:
             raise EpochLost(_lost(epoch, own_epoch))
 
     async def look(self) -> Term:
-        ((epoch, beat, owner, state, guard),) = await self._database.probe(
+        ((epoch, beat, owner, state, guard),) = await self.database.probe(
             lambda transaction: transaction.query("SELECT epoch, beat, owner, state, guard FROM server WHERE id = 1")
         )
         return Term(epoch, beat, text(owner) == self._owner, text(state) == "gone", text(guard))
 
     async def begin_term(self, over: Term | None = None, guard: str = "") -> Snapshot:
-        elsewhere = self._elsewhere = self._database.begin_term() or self._elsewhere
+        elsewhere = self._elsewhere = self.database.begin_term() or self._elsewhere
         if elsewhere:
             try:
-                await self._database.prepare()
+                await self.database.prepare()
             except ConfigurationError as error:
                 raise StoreUnavailable(error.sentence) from None
-        self._epoch = await self._database.write(
+        self._epoch = await self.database.write(
             lambda transaction: self._raise_epoch(transaction, over, guard, elsewhere=elsewhere)
         )
         self._elsewhere = False
-        return await self._database.read(self._survey)
+        return await self.database.read(self._survey)
 
     async def beat(self, guard: str) -> None:
         await self._write(
@@ -76,7 +76,7 @@ class SQLTerms:
 
     async def restored(self) -> str:
         """Return the word of the restoration that was last done."""
-        ((word,),) = await self._database.read(
+        ((word,),) = await self.database.read(
             lambda transaction: transaction.query("SELECT restored FROM server WHERE id = 1")
         )
         return text(word)
@@ -88,7 +88,7 @@ class SQLTerms:
         )
 
     async def close(self) -> None:
-        await self._database.close()
+        await self.database.close()
 
     async def _write(self, work: Work[T]) -> T:
         """Do work in a transaction that fails if this daemon's term is over, and excludes those of all others."""
@@ -98,7 +98,7 @@ class SQLTerms:
             self._claim(transaction, epoch)
             return work(transaction)
 
-        return await self._database.write(claimed)
+        return await self.database.write(claimed)
 
     def _own_epoch(self) -> int:
         """

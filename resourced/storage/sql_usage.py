@@ -27,14 +27,14 @@ class SQLUsage(SQLEvents):
 
     async def roll_up(self, limit: int) -> int:
         # Nobody but the leader adds to what is counted, so all but the sums themselves is done before its row is taken.
-        counted, last, sums = await self._database.read(lambda transaction: _sums(transaction, limit))
+        counted, last, sums = await self.database.read(lambda transaction: _sums(transaction, limit))
         if last > counted:
             await self._write(lambda transaction: _keep(transaction, counted, last, sums))
         return last
 
     async def usage(self, resource: str, by: By, since: int, limit: int) -> dict[str, Use]:
         sums = ", ".join(f"SUM({amount}) AS {amount}" for amount in _AMOUNTS)
-        rows = await self._database.read(
+        rows = await self.database.read(
             lambda transaction: transaction.query(
                 f"SELECT name, {sums} FROM usage_day WHERE resource = %s AND used_by = %s AND day >= %s "
                 "GROUP BY name ORDER BY held DESC, grants DESC, name LIMIT %s",
@@ -44,7 +44,7 @@ class SQLUsage(SQLEvents):
         return {text(name): _use(amounts) for name, *amounts in rows}
 
     async def forget_usage(self, days: int) -> bool:
-        found = await self._database.read(
+        found = await self.database.read(
             lambda transaction: transaction.query(
                 "SELECT DISTINCT day FROM usage_day ORDER BY day DESC LIMIT 1 OFFSET %s", (days,)
             )

@@ -239,8 +239,8 @@ class PastTests(FeedTestCase):
         self.feed = self.make(room=32)
         for id_ in range(1, 1001):
             self.feed.happened([grant(id_)])
-            self.assertLessEqual(len(self.feed._recent), 34)
-        self.assertGreaterEqual(len(self.feed._recent), 32)
+            self.assertLessEqual(len(self.feed.recent), 34)
+        self.assertGreaterEqual(len(self.feed.recent), 32)
 
     def test_slow(self):
         """Who comes back after a long time gets all in its order, from the store and then from memory."""

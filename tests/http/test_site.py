@@ -1149,7 +1149,7 @@ async def test_a_request_leaves_no_garbage(start: Callable[..., Any]) -> None:
             wire.send(b"PUT " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
             await wire.answer(number)
             if number == 1:
-                channels = [weakref.ref(each) for each in edge.site._served]
+                channels = [weakref.ref(each) for each in edge.site.served]
         wire.transport.loseConnection()
         await until(lambda: edge.site.connections == 0)
         await turns()
@@ -1277,7 +1277,7 @@ async def unread(edge: Edge, *pieces: bytes) -> Wire:
     wire = await edge.connect()
     wire.transport.stopReading()
     wire.send(*pieces)
-    await until(lambda: any(channel.full for channel in edge.site._served))
+    await until(lambda: any(channel.full for channel in edge.site.served))
     await turns(100)
     return wire
 
@@ -1341,7 +1341,7 @@ async def test_an_answer_to_a_connection_that_is_gone_takes_no_memory(start: Cal
     """A connection that is lost while its answer is being sent counts for nothing from then on."""
     edge = await start()
     await (await edge.connect(GOOD)).answer()
-    (channel,) = edge.site._served
+    (channel,) = edge.site.served
     channel.write(b"x" * 200_000)
     channel.transport.connectionLost(Failure(ConnectionLost()))
     channel.write(b"x" * 200_000)

@@ -150,7 +150,7 @@ class JournalTestCase(LockTestCase):
         self.assertEqual(self.life.believed(), self.disk.places)
         for queue in self.locks.places.queues.by_key.values():
             for entry in queue:
-                self.assertTrue(entry.timer is not None or entry in self.locks.places.lifetimes._timers._new)
+                self.assertTrue(entry in self.locks.places.lifetimes.timers)
         waiting = [place for place in self.disk.places.values() if place.standing is Standing.WAITING]
         self.assertEqual(self.locks.waiting, len(waiting))
         held = [place for place in self.disk.places.values() if place.standing in {Standing.GRANTED, Standing.HOLDING}]

@@ -51,7 +51,7 @@ class AlarmsTests(SynchronousTestCase):
         self.clock.pump([STEP] * round(seconds / STEP))
 
     def armed(self, sleeper: Sleeper) -> bool:
-        return sleeper.timer is not None or sleeper in self.alarms._new
+        return sleeper in self.alarms
 
     def test_in_time(self):
         """Everybody is woken just when his deadline comes, be it soon or late, and moved or not before it came."""

@@ -499,7 +499,7 @@ class DoubtTests(JournalTestCase):
         self.lose_store()
         self.clock.pump([1] * (int(LEASE) + 1))
         self.assertIn(self.other, [place.ticket for place in self.disk.places.values()])
-        self.assertIsNotNone(self.locks._table.find(GLASS, self.other, ""))
+        self.assertIsNotNone(self.locks.places.queues.by_key[GLASS].holder)
         self.store.heal()
         self.clock.advance(PAUSE)
         self.clock.pump([1] * int(CLAIM))

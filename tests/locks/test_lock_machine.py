@@ -23,6 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from resourced.errors import DataNotFound, FenceMismatch, NotHolder, ResourceInUse, StoreUnavailable, TicketEnded
 from resourced.locks.group_commit import PAUSE
 from resourced.locks.limits import Times
+from resourced.locks.queue import Scope
 from resourced.locks.requests import Acquired, LockRequest, Queued
 from resourced.model import Document, LockKey, Resource
 from resourced.testing import MemoryStore
@@ -444,8 +445,8 @@ class LockMachine(RuleBasedStateMachine):
 
     async def intrude(self, life: Life, key: LockKey, ticket: str) -> None:
         """Use a ticket under another name than it was given to; if nobody knows it any more, it may be anybody's."""
-        table = life.locks._table
-        if ticket not in table._tickets and not table._losses.strange(key.resource, ticket, "other"):
+        places = life.locks.places
+        if ticket not in places.tickets and not places.losses.strange(key.resource, ticket, "other"):
             return
         for work in (
             lambda: life.locks.grants.wait(LockRequest(key, lease=0, ticket=ticket, key_name="other")),
@@ -527,7 +528,7 @@ class LockMachine(RuleBasedStateMachine):
 
     @rule(key=key)
     def operator_breaks(self, key):
-        queue = self.life.locks._table.queue(key)
+        queue = self.life.locks.places.queues.by_key.get(key)
         if queue is not None and queue.holder is not None:
             sent = self.told.event()
             ticket, fence = queue.holder.ticket.name, queue.holder.fence
@@ -541,7 +542,7 @@ class LockMachine(RuleBasedStateMachine):
     @rule(key=key, older=st.integers(1, 5))
     def operator_breaks_too_late(self, key, older):
         """Nobody loses a lock for a fence that it does not have."""
-        queue = self.life.locks._table.queue(key)
+        queue = self.life.locks.places.queues.by_key.get(key)
         fence = self.told.fences.get(key, (0, "", 0))[0] - older
         if queue is None or queue.holder is None or queue.holder.fence != fence:
             sent = self.told.event()
@@ -650,10 +651,10 @@ class LockMachine(RuleBasedStateMachine):
 
     @invariant()
     def counts_are_right(self):
-        table = self.life.locks._table
-        queues = list(table.places.queues.by_key.values())
+        places = self.life.locks.places
+        queues = list(places.queues.by_key.values())
         for name in TIMEOUTS:
-            scope = table.scope(name)
+            scope = places.queues.scopes.get(name) or Scope(0.0)
             mine = [queue for queue in queues if queue.key.resource == name]
             assert [scope.queues[selector] for selector in scope.selectors.since("")] == sorted(
                 mine, key=lambda queue: queue.key
@@ -662,10 +663,10 @@ class LockMachine(RuleBasedStateMachine):
             assert scope.waiting == sum(len(queue.waiting) for queue in mine)
         held = Counter(queue.holder.ticket.key_name for queue in queues if queue.holder is not None)
         waiting = Counter(entry.ticket.key_name for queue in queues for entry in queue.waiting.values())
-        for tenant in self.life.locks.quotas._tenants.values():
+        for tenant in self.life.locks.quotas.tenants.values():
             assert (tenant.held, tenant.waiting) == (held[tenant.name], waiting[tenant.name]), tenant.name
-            places = (queue.key for queue in queues for entry in queue.waiting.values() if entry.tenant is tenant)
-            assert tenant.queues == Counter(places), tenant.name
+            keys = (queue.key for queue in queues for entry in queue.waiting.values() if entry.tenant is tenant)
+            assert tenant.queues == Counter(keys), tenant.name
 
     def teardown(self):
         """In the end all is well, and then nobody waits for ever: who asks often enough gets the lock."""

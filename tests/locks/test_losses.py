@@ -226,7 +226,7 @@ class EndTests(LockTestCase):
                 self.assert_ended(name)
                 self.clock.advance(TOLD_FOR)
         self.assertEqual(list(self.locks.places.losses), [])
-        self.assertEqual(self.locks.places.tickets._known, {})
+        self.assertEqual(len(self.locks.places.tickets), 0)
 
     def test_nobody_knows(self):
         """A ticket that nobody knows may be used under its own name. In memory alone, it may have lost something in an earlier life."""

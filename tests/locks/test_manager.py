@@ -859,7 +859,7 @@ class CostTests(LockTestCase):
             self.unlock(self.successResultOf(request).ticket, LockKey("printer", str(number)))
         self.clock.pump([CLAIM, 1])
         self.assert_nothing_left()
-        self.assertEqual(len(self.locks.places.tickets._known), 150)
+        self.assertEqual(len(self.locks.places.tickets), 150)
 
     def test_lapsed(self):
         """When all have lapsed nothing is left but what they lost, and tickets that may be sent again."""
@@ -869,7 +869,7 @@ class CostTests(LockTestCase):
             self.successResultOf(self.ask(A5, ticket))
         self.clock.pump([CLAIM] * 60)
         self.assert_nothing_left()
-        self.assertEqual(len(self.locks.places.tickets._known), 50)
+        self.assertEqual(len(self.locks.places.tickets), 50)
         self.assertEqual(len(list(self.locks.places.losses)), 100)
 
     def test_refused(self):
@@ -883,7 +883,7 @@ class CostTests(LockTestCase):
         self.patch(tickets, "REMEMBERED", 10)
         for _ in range(100):
             self.unlock(self.lock().ticket)
-        self.assertEqual(len(self.locks.places.tickets._known), 10)
+        self.assertEqual(len(self.locks.places.tickets), 10)
         self.assertEqual(len(self.locks.places.tickets._released), 10)
 
     def steps(self, request: Any) -> int:

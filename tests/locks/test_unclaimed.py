@@ -60,7 +60,7 @@ class LeftBehindTests(LockTestCase):
         """The first lock ends like one that nobody came for, and what follows is a grant like any other."""
         first = self.fresh()
         second = self.fresh()
-        told = [(event.kind, event.fence) for event in self.life.feed._recent]
+        told = [(event.kind, event.fence) for event in self.life.feed.recent]
         self.assertEqual(told, [(GRANT, first.fence), (EXPIRY, first.fence), (GRANT, second.fence)])
 
     def test_others_wait(self):

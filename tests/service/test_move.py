@@ -56,7 +56,7 @@ def mysql(mariadb: MariaDB) -> MySQL:
 def picture(dialect: Any) -> dict[str, list[Any]]:
     """Return all rows of what is moved, by table."""
     with ExitStack() as exits:
-        side = moving._Side(dialect, exits)
+        side = moving.Side(dialect, exits)
         return {table.name: sorted(row for rows in side.each(table) for row in rows) for table in moving.TABLES}
 
 
@@ -195,12 +195,12 @@ def test_cut_short_at_each_table(tmp_path, mariadb, environ, monkeypatch):
     with Daemon(tmp_path) as daemon:
         fill(daemon)
         daemon.terminate()
-    written = moving._Side.commit
+    written = moving.Side.commit
     for most in range(1, 9):
         mariadb.run("DROP DATABASE IF EXISTS moved")
         count = 0
 
-        def commit(side: moving._Side, most: int = most) -> None:
+        def commit(side: moving.Side, most: int = most) -> None:
             nonlocal count
             written(side)
             if side.dialect is target:
@@ -208,14 +208,14 @@ def test_cut_short_at_each_table(tmp_path, mariadb, environ, monkeypatch):
             if count > 3 + most:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(moving._Side, "commit", commit)
+        monkeypatch.setattr(moving.Side, "commit", commit)
         try:
             moving.move(source, target, 1 << 20, lambda _: None)
         except KeyboardInterrupt:
             done = False
         else:
             done = True
-        monkeypatch.setattr(moving._Side, "commit", written)
+        monkeypatch.setattr(moving.Side, "commit", written)
         if done:
             prepare(target, 1 << 20)
             break
@@ -235,9 +235,9 @@ def test_a_row_that_differs(tmp_path, mariadb, environ, monkeypatch):
     with Daemon(tmp_path) as daemon:
         fill(daemon)
         daemon.terminate()
-    insert = moving._Side.insert
+    insert = moving.Side.insert
 
-    def spoiled(side: moving._Side, table: moving.Table, rows: list[Any]) -> None:
+    def spoiled(side: moving.Side, table: moving.Table, rows: list[Any]) -> None:
         if table.name == "resource_data":
             rows = [
                 (*row[:3], row[3].replace("1.50", "1.5"), row[4]) if number == 3 else row
@@ -245,7 +245,7 @@ def test_a_row_that_differs(tmp_path, mariadb, environ, monkeypatch):
             ]
         insert(side, table, rows)
 
-    monkeypatch.setattr(moving._Side, "insert", spoiled)
+    monkeypatch.setattr(moving.Side, "insert", spoiled)
     with pytest.raises(ConfigurationError, match="not all rows are the same"):
         moving.move(source, target, 1 << 20, lambda _: None)
     with pytest.raises(ConfigurationError, match="cut short"):

@@ -855,7 +855,7 @@ async def test_reign_waits_for_a_transaction_under_way(backend: Backend) -> None
             # More than is sent at once, so that it is done step by step.
             return [*super()._script(*parts), Statement("DO %s", ["x" * LONGEST])]  # type: ignore[arg-type]
 
-    old = SlowStore((await backend.store())._database)
+    old = SlowStore((await backend.store()).database)
     new = await backend.store()
     go_on.set()
     await lead(old)

@@ -65,28 +65,28 @@ async def reigning(backend: MySQLBackend, timeout: float = 5.0, *, compound: boo
     """A store that leads, and has a direct committer if its backend stands for that."""
     store = await backend.store(timeout)
     await lead(store)
-    committer = store._database._committer
+    committer = store.database.committer
     if committer is not None:
-        committer._compound = compound
+        committer.compound = compound
     return store
 
 
 def committer_in(store: SQLStore) -> DirectCommitter:
-    committer = store._database._committer
+    committer = store.database.committer
     assert committer is not None
     return committer
 
 
 async def tried(committer: DirectCommitter) -> None:
     """Wait until it is known whether a connection can be had."""
-    if committer._opening is not None:
-        await committer._opening
+    if committer.opening is not None:
+        await committer.opening
 
 
 @contextmanager
 def no_threads(store: SQLStore) -> Any:
     """Let no work that writes be done but by the direct committer."""
-    pool = store._database._writes
+    pool = store.database._writes
     way, pool._in_thread = pool._in_thread, None  # type: ignore[assignment, method-assign]
     try:
         yield
@@ -134,7 +134,7 @@ async def test_stock(mysql: MySQLBackend) -> None:
     store = SQLStore(database)
     await lead(store)
     await store.commit(Batch(1, [place(1)]))
-    assert database._committer is None
+    assert database.committer is None
 
 
 async def test_encrypted(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ async def test_encrypted(tmp_path: Path) -> None:
         for seq in range(1, 4):
             await store.commit(Batch(seq, [place(seq)]))
             await tried(committer_in(store))
-            committer_in(store)._paused_until = 0.0
+            committer_in(store).paused_until = 0.0
         after = server.run("SHOW GLOBAL STATUS LIKE 'Connections'")
         # To ask is a connection too.
         assert int(after[0][1]) - int(before[0][1]) <= 2
@@ -184,7 +184,7 @@ async def test_no_connection_to_be_had(mysql: MySQLBackend) -> None:
         await store.ping()
         with log_lines() as lines:
             for seq in range(1, 4):
-                committer_in(store)._paused_until = 0.0
+                committer_in(store).paused_until = 0.0
                 await store.commit(Batch(seq, [place(seq)]))
                 await tried(committer_in(store))
         assert lines == []
@@ -235,7 +235,7 @@ async def test_server_that_hangs_up_at_once(mysql: MySQLBackend, monkeypatch: py
     for seq in range(1, 4):
         await store.commit(Batch(seq, [place(seq)]))
         await tried(committer_in(store))
-        committer_in(store)._paused_until = 0.0
+        committer_in(store).paused_until = 0.0
     assert descriptors
     for descriptor in set(descriptors):
         with pytest.raises(OSError, match="Bad file descriptor"):
@@ -248,7 +248,7 @@ async def test_what_came_before_is_done_before(backend: DirectBackend) -> None:
     store = await reigning(backend)
     go_on = threading.Event()
     order: list[str] = []
-    first = ensureDeferred(store._database.write(lambda _: go_on.wait(60)))
+    first = ensureDeferred(store.database.write(lambda _: go_on.wait(60)))
     first.addCallback(lambda _: order.append("first"))
     second = ensureDeferred(store.commit(Batch(1, [place(1)])))
     second.addCallback(lambda _: order.append("second"))
@@ -263,12 +263,12 @@ async def test_measured(backend: DirectBackend) -> None:
     """What goes this way is counted as the other is, and counts as pending."""
     told: list[tuple[str, bool]] = []
     store = await reigning(backend)
-    store._database._writes._measure = lambda pool, _, done: told.append((pool, done))
+    store.database._writes._measure = lambda pool, _, done: told.append((pool, done))
     under_way = ensureDeferred(store.commit(Batch(1, [place(1)])))
-    assert store._database.pending == 1
+    assert store.database.pending == 1
     await under_way
     assert told == [("writes", True)]
-    assert store._database.pending == 0
+    assert store.database.pending == 0
 
 
 async def test_leaves_no_garbage(backend: DirectBackend) -> None:
@@ -424,7 +424,7 @@ async def test_idle_connection_that_was_killed(backend: DirectBackend) -> None:
         for number in backend.server.connections(backend.name):
             backend.server.end_connection(number)
         await until_in_thread(lambda: not committer.ready)
-        committer._paused_until = 0.0
+        committer.paused_until = 0.0
         await store.commit(Batch(seq, [place(seq)]))
         await until_in_thread(lambda: committer.ready)
     assert kept(backend) == [1, 2, 3, 4, 5]
@@ -447,7 +447,7 @@ async def test_killed_at_any_moment(backend: DirectBackend, compound: bool) -> N
     killing = deferToThread(kill)
     told, failed = [], 0
     for seq in range(1, 600):
-        committer_in(store)._paused_until = 0.0
+        committer_in(store).paused_until = 0.0
         tried.release()
         try:
             await store.commit(Batch(seq, [place(seq)], events=[event(seq)]))
@@ -477,8 +477,8 @@ async def test_server_killed_under_load(compound: bool) -> None:
             server.start()
             await until_done(store.begin_term)
             assert set(told) <= set(kept(backend))
-            await committer_of(store._database)
-            committer_in(store)._compound = compound
+            await committer_of(store.database)
+            committer_in(store).compound = compound
         await backend.close()
 
 
@@ -507,8 +507,8 @@ async def test_frozen_at_any_moment(compound: bool) -> None:
             late = backend.rows("SELECT seq, since FROM place WHERE since >= %s", int(thawed * 1e6))
             assert late == []
             assert set(told) <= set(kept(backend))
-            await committer_of(store._database)
-            committer_in(store)._compound = compound
+            await committer_of(store.database)
+            committer_in(store).compound = compound
         await backend.close()
 
 
@@ -522,7 +522,7 @@ async def test_frozen_before_it_was_sent(mysql: MySQLBackend, compound: bool, id
     committer = await committer_of(database)
     store = SQLStore(database)
     await lead(store)
-    committer._compound = compound
+    committer.compound = compound
     await store.commit(Batch(1, [place(1)]))
     mysql.server.freeze()
     try:
@@ -619,7 +619,7 @@ async def test_refused_statement(backend: DirectBackend) -> None:
     with log_lines() as lines, no_threads(store), pytest.raises(StoreUnavailable, match="refused"):
         await store.commit(Batch(1, [place(1)], events=[event(1)]))
     assert len(lines) == 1
-    assert store._database.fault(0.5) is not None
+    assert store.database.fault(0.5) is not None
     with no_threads(store):
         await store.commit(Batch(2, [place(2)]))
     assert kept(backend) == [2]
@@ -636,7 +636,7 @@ async def test_session_without_backslashes(backend: DirectBackend) -> None:
     odd = place(1)._replace(owner="\\'; DELETE FROM server; --")
     await store.commit(Batch(1, [odd]))
     assert [owner for (owner,) in backend.rows("SELECT owner FROM place")] == [odd.owner.encode()]
-    dialect = store._database.dialect
+    dialect = store.database.dialect
     assert isinstance(dialect, MySQL)
     connection = dialect.connect(writes=True)
     connection.query("SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES'")
@@ -699,11 +699,11 @@ async def test_close_while_it_is_opened(mysql: MySQLBackend) -> None:
     """A connection that is only just being made when all is closed is closed too."""
     database = mysql.database(direct=True)
     await database.prepare()
-    committer = database._committer
+    committer = database.committer
     assert committer is not None
     committer.open()
     await database.close()
     assert not committer.ready
     committer.open()
-    assert not committer._opening
+    assert not committer.opening
     await until_in_thread(lambda: not mysql.server.connections(mysql.name))

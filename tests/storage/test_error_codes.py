@@ -80,7 +80,7 @@ async def test_connection_is_given_up(each_mysql: MySQLBackend, number: int) -> 
     refuse(each_mysql, "place", number)
     with pytest.raises(StoreUnavailable):
         await store.commit(Batch(1, [place(1)]))
-    fault = store._database.fault()
+    fault = store.database.fault()
     assert fault is not None
     assert fault.code == "store_unreachable"
     await until_in_thread(lambda: set(before) - set(each_mysql.server.connections(each_mysql.name)))
@@ -155,6 +155,6 @@ async def test_binlog_of_statements(mysql: MySQLBackend) -> None:
     refuse(mysql, "place", 1665)
     with pytest.raises(StoreUnavailable, match="binlog_format"):
         await store.commit(Batch(1, [place(1)]))
-    fault = store._database.fault()
+    fault = store.database.fault()
     assert fault is not None
     assert fault.code == "store_binlog_format"

@@ -82,7 +82,7 @@ async def test_reign_waits_for_a_script_under_way(each_mysql: MySQLBackend) -> N
             claim, found, *rest = super()._script(*parts)  # type: ignore[arg-type]
             return [claim, found, Statement("SET @slow = GET_LOCK('slow', 10)", ()), *rest]
 
-    old = SlowStore((await each_mysql.store())._database)
+    old = SlowStore((await each_mysql.store()).database)
     new = await each_mysql.store()
     await lead(old)
     with closing(each_mysql.server.connect()) as other, other.cursor() as cursor:

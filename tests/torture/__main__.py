@@ -193,8 +193,8 @@ def _intruder(folder: Path, base: Base) -> Callable[[], subprocess.Popen[bytes]]
 
     def launch() -> subprocess.Popen[bytes]:
         daemon.launch()
-        assert daemon._process is not None
-        process, daemon._process = daemon._process, None
+        assert daemon.process is not None
+        process, daemon.process = daemon.process, None
         return process
 
     return launch

@@ -42,7 +42,7 @@ class OwnNode(Node):
         self.guardian.adopt(self.pid)
 
     def _end(self, number: signal.Signals) -> None:
-        pid = self._process.pid if self._process is not None else 0
+        pid = self.process.pid if self.process is not None else 0
         super()._end(number)
         self.guardian.release(pid)
 

@@ -56,7 +56,7 @@ class Supervised(Daemon):
     def launch(self) -> Supervised:
         self._expected = None
         # Not straight into a file, so that a full disk can be played without the log being full too.
-        self._process = preloaded.start(
+        self.process = preloaded.start(
             [*self.command, *self.arguments],
             cwd=self.folder,
             env=self.environment,
@@ -64,8 +64,8 @@ class Supervised(Daemon):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        self.guardian.adopt(self._process.pid)
-        threading.Thread(target=self._listen_to, args=(self._process.stdout,), daemon=True).start()
+        self.guardian.adopt(self.process.pid)
+        threading.Thread(target=self._listen_to, args=(self.process.stdout,), daemon=True).start()
         return self
 
     def _listen_to(self, output: Any) -> None:
@@ -79,7 +79,7 @@ class Supervised(Daemon):
 
     def keep(self) -> None:
         """Start it again if it has ended and its pause is over."""
-        process = self._process
+        process = self.process
         if process is None:
             if time.monotonic() >= self._due:
                 self.launch()
@@ -88,7 +88,7 @@ class Supervised(Daemon):
         if status is None:
             return
         self.guardian.release(process.pid)
-        self._process = None
+        self.process = None
         self._due = time.monotonic() + PAUSE
         self._count(status)
 
@@ -105,7 +105,7 @@ class Supervised(Daemon):
 
     def strike(self, number: signal.Signals, *, status: int | None = None) -> None:
         """Send it a signal, if it runs, after which it ends with a certain status."""
-        process = self._process
+        process = self.process
         if process is not None and process.poll() is None:
             if status is not None:
                 self._expected = status
@@ -113,7 +113,7 @@ class Supervised(Daemon):
 
     @property
     def runs(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self.process is not None and self.process.poll() is None
 
     def must_fail(self) -> None:
         """Take note that it has to end with status 1 by itself."""
@@ -168,7 +168,7 @@ class OwnMariaDB(MariaDB):
         self.guardian.adopt(self.pid)
 
     def _end(self, number: signal.Signals) -> None:
-        pid = self._process.pid if self._process is not None else 0
+        pid = self.process.pid if self.process is not None else 0
         super()._end(number)
         self.guardian.release(pid)
 

@@ -75,10 +75,10 @@ class Database:
         self._health = Health(dialect.describe(), now)
         pool = partial(SessionPool, reactor, dialect, self._health, now=now, measure=measure)
         self._reads = pool("reads", size=dialect.readers)
-        self._committer = DirectCommitter(reactor, dialect, now) if direct and isinstance(dialect, MySQL) else None
+        self.committer = DirectCommitter(reactor, dialect, now) if direct and isinstance(dialect, MySQL) else None
         # No character has more than four bytes in a packet, whether it is escaped or not.
         longest = min(LONGEST, (2 * max_body + PACKET_MARGIN) // 4)
-        self._writes = pool("writes", writes=WriteSettings(longest, self._committer))
+        self._writes = pool("writes", writes=WriteSettings(longest, self.committer))
         self._probes = pool("probes")
         self.pending = 0
         self._said: Durability | None = None
@@ -92,8 +92,8 @@ class Database:
             other=other.describe(),
         )
         self._parted()
-        if self._committer is not None:
-            self._committer.drop()
+        if self.committer is not None:
+            self.committer.drop()
         for pool in (self._reads, self._writes, self._probes):
             pool.drop()
 
@@ -221,8 +221,8 @@ class Database:
         if self.pending:
             with suppress(DeferredTimeout):
                 await self._idle.addTimeout(2 * self.dialect.timeout + 1, self._reactor)
-        if self._committer is not None:
-            await self._committer.close()
+        if self.committer is not None:
+            await self.committer.close()
         threads = self._reactor.getThreadPool()
         for pool in (self._reads, self._writes, self._probes):
             pool.detach()

@@ -54,6 +54,9 @@ class DirectCommitter:
     :param reactor: keeps the connection.
     :param now: a clock in seconds that nobody sets.
     :ivar state: where it stands; only ``_move`` changes it.
+    :ivar opening: fires when it is known whether there is a connection; ``None`` if nobody tries.
+    :ivar paused_until: when it may try to connect again.
+    :ivar compound: whether the server takes several statements as one.
     """
 
     def __init__(self, reactor: Any, dialect: MySQL, now: Callable[[], float]) -> None:
@@ -62,12 +65,11 @@ class DirectCommitter:
         self._now = now
         self.state = AWAY
         self._protocol: CommitProtocol | None = None
-        self._compound = False
+        self.compound = False
         # When the server had kept the time.
         self._kept = -inf
-        # Fires when it is known whether there is a connection.
-        self._opening: Deferred[None] | None = None
-        self._paused_until = now()
+        self.opening: Deferred[None] | None = None
+        self.paused_until = now()
         # In which term the connection was made.
         self._term = 0
 
@@ -82,14 +84,14 @@ class DirectCommitter:
 
     def open(self) -> None:
         """See to it that there is a connection before long, if there can be one."""
-        if self.state is not AWAY or self._now() < self._paused_until:
+        if self.state is not AWAY or self._now() < self.paused_until:
             return
         self._move(OPEN)
         opened = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), open_connection, self._dialect)
-        self._opening = opened.addBoth(self._opened, self._dialect.one.term)
+        self.opening = opened.addBoth(self._opened, self._dialect.one.term)
 
     def _opened(self, opened: OpenConnection | Failure | None, term: int) -> None:
-        self._paused_until = self._now() + PAUSE
+        self.paused_until = self._now() + PAUSE
         if opened is None:
             # The next one would be no better.
             self._move(UNUSABLE)
@@ -99,7 +101,7 @@ class DirectCommitter:
                 self._leave()
         else:
             self._move(FAILED)
-        self._opening = None
+        self.opening = None
 
     def _adopt(self, opened: OpenConnection, term: int) -> bool:
         """Have the reactor use a connection; tell whether it can."""
@@ -116,7 +118,7 @@ class DirectCommitter:
         finally:
             # What is used is a copy.
             os.close(opened.descriptor)
-        self._protocol, self._compound, self._kept, self._term = protocol, opened.compound, -inf, term
+        self._protocol, self.compound, self._kept, self._term = protocol, opened.compound, -inf, term
         return True
 
     def _lost(self) -> None:
@@ -139,7 +141,7 @@ class DirectCommitter:
         try:
             if self._now() - self._kept > FRESH and not await self._keep_time(protocol):
                 return False
-            text = whole(script, until - self._kept, compound=self._compound)
+            text = whole(script, until - self._kept, compound=self.compound)
             error = await protocol.ask(text)
             if error is None:
                 return True
@@ -175,8 +177,8 @@ class DirectCommitter:
     async def close(self) -> None:
         """Let go of the connection."""
         self._move(CLOSE)
-        if self._opening is not None:
-            await self._opening
+        if self.opening is not None:
+            await self.opening
         self._leave()
 
     def _leave(self) -> None:
