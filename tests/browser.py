@@ -40,6 +40,7 @@ SWITCHES = (
 
 #: Keys that type nothing, or more than themselves: their codes, and what they type.
 KEYS = {"Enter": (13, "\r"), "Tab": (9, ""), "Escape": (27, ""), " ": (32, " "), "End": (35, ""), "Home": (36, "")}
+KEYS |= {"/": (191, "/")}
 KEYS |= {"ArrowUp": (38, ""), "ArrowDown": (40, ""), "PageUp": (33, ""), "PageDown": (34, "")}
 
 

@@ -1,17 +1,26 @@
 /** The page as a whole: the key, the address, the connection, and the three panes. */
 
-import { byId, el, name, setText } from "./dom.js";
+import { byId, name, setText } from "./dom.js";
+import { Dialog } from "./dialog.js";
+import { Overview } from "./overview.js";
 import { Pane } from "./pane.js";
+import { Refresher } from "./refresher.js";
+import { ResourcePane } from "./resource.js";
+import { RESOURCES, SELECTORS } from "./rows.js";
+import { Search } from "./search.js";
 import { SelectorPane } from "./selector.js";
 import { Away, Refused, Server } from "./server.js";
 import { Stream } from "./stream.js";
-import { address, duration, visible } from "./text.js";
+import { address, count, duration, visible } from "./text.js";
 
 /**
  * Where the tab keeps its key. It outlives a reload, which telephones do to every tab that was out of sight for a
  * while, but neither the tab nor this origin.
  */
 const KEY = "resourced-key";
+
+/** Milliseconds between two looks at what the key may do. */
+const [REST, PERIOD] = [2000, 60_000];
 
 class App {
   #server = null;
@@ -24,26 +33,27 @@ class App {
   #resources;
   #selectors;
   #selector;
+  #permissions = null;
+  #dialog = new Dialog();
+  #failing = (error) => this.#failed(error);
+  #overview = new Overview(this.#failing);
+  #resource = new ResourcePane(this.#failing);
+  #search = new Search(this.#failing);
 
   constructor() {
     this.#resources = new Pane(byId("resources"), {
-      fill: fillResource,
-      nameOf: (resource) => resource.name,
+      ...RESOURCES,
       open: (resource) => this.#go(resource),
-      about: (prefix) => (prefix ? "No resource begins like this." : "There is no resource yet."),
-      failed: (error) => this.#failed(error),
+      about: (search) => (search ? "No resource has this in its name." : "There is no resource yet."),
+      failed: this.#failing,
     });
     this.#selectors = new Pane(byId("selectors"), {
-      fill: fillSelector,
-      nameOf: (selector) => selector.selector,
+      ...SELECTORS,
       open: (selector) => this.#go(this.#route.resource, selector),
-      about: (prefix) => (prefix ? "No selector begins like this." : "Nothing is kept, held or waited for here."),
-      failed: (error) => this.#failed(error),
+      about: (search) => (search ? "Nothing here has this in it." : "Nothing is kept, held or waited for here."),
+      failed: this.#failing,
     });
-    this.#selector = new SelectorPane(
-      (error) => this.#failed(error),
-      (words) => this.#announce(words),
-    );
+    this.#selector = new SelectorPane(this.#dialog, this.#failing, (words) => this.#announce(words));
 
     byId("key-form").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -73,7 +83,7 @@ class App {
     submit.disabled = true;
     byId("key-problem").textContent = "";
     try {
-      await new Server(key).resources({ limit: 1 });
+      await new Server(key).key();
       byId("key").value = "";
       sessionStorage.setItem(KEY, key);
       this.#begin(key);
@@ -87,7 +97,9 @@ class App {
 
   #begin(key) {
     byId("sign-in").hidden = true;
-    byId("panes").hidden = byId("forget").hidden = byId("connection").hidden = false;
+    for (const id of ["panes", "forget", "connection", "search"]) {
+      byId(id).hidden = false;
+    }
     this.#server = new Server(key, (error) => this.#heard(error));
     this.#stream = new Stream(
       this.#server,
@@ -95,19 +107,37 @@ class App {
       (open, error) => this.#streaming(open, error),
     );
     this.#stream.start();
+    this.#permissions = new Refresher((signal) => this.#readPermissions(signal), REST, PERIOD);
+    this.#permissions.touch();
+    this.#search.open(this.#server);
     this.#resources.open((page, signal) => this.#server.resources(page, signal));
     this.#follow(true);
+  }
+
+  /** Show the buttons for what the key may do, and no others. */
+  async #readPermissions(signal) {
+    try {
+      const { permissions } = await this.#server.key(signal);
+      for (const permission of ["lock", "write"]) {
+        document.body.classList.toggle(`may-${permission}`, permissions.includes(permission));
+      }
+    } catch (error) {
+      this.#failed(error);
+    }
   }
 
   /** Forget the key, and ask for one. */
   #leave(why) {
     sessionStorage.removeItem(KEY);
     this.#stream?.stop();
+    this.#permissions?.stop();
+    this.#search.close();
     this.#resources.close();
     this.#close();
+    document.body.classList.remove("may-lock", "may-write");
     this.#server = this.#stream = this.#away = null;
     this.#open = false;
-    for (const id of ["panes", "forget", "connection", "banner"]) {
+    for (const id of ["panes", "forget", "connection", "search", "banner"]) {
       byId(id).hidden = true;
     }
     byId("sign-in").hidden = false;
@@ -141,17 +171,28 @@ class App {
       }
       this.#selector.lasts(0);
     }
+    const depth = route.selector !== null ? "selector" : route.resource !== null ? "selectors" : "resources";
+    if (depth === "selectors") {
+      this.#resource.open(this.#server, route.resource);
+    } else {
+      this.#resource.close();
+    }
+    if (depth === "resources") {
+      this.#overview.open(this.#server);
+    } else {
+      this.#overview.close();
+    }
     if (route.selector === null) {
       this.#selector.close();
     } else if (route.selector !== this.#route.selector || route.resource !== this.#route.resource) {
       this.#selector.open(this.#server, route.resource, route.selector);
     }
     this.#route = route;
-    const depth = route.selector !== null ? "selector" : route.resource !== null ? "selectors" : "resources";
     byId("panes").dataset.depth = depth;
+    byId("overview").hidden = depth !== "resources";
     byId("selectors").hidden = route.resource === null;
+    byId("resource").hidden = depth !== "selectors";
     byId("selector").hidden = route.selector === null;
-    byId("hint").hidden = route.selector !== null;
     this.#resources.mark(route.resource);
     this.#selectors.mark(route.selector);
     document.title = [route.selector, route.resource, "resourced"].filter(Boolean).map(visible).join(" · ");
@@ -166,15 +207,16 @@ class App {
   }
 
   #close() {
+    this.#overview.close();
     this.#selectors.close();
+    this.#resource.close();
     this.#selector.close();
     this.#route = { resource: null, selector: null };
   }
 
   async #readSelectors(resource, page, signal) {
     const { about, ...list } = await this.#server.selectors(resource, page, signal);
-    const lease = about.timeout ? `lease ${duration(about.timeout)}` : "the server's lease";
-    setText(byId("selectors-summary"), `${about.held.toLocaleString("en")} held, ${about.waiting.toLocaleString("en")} waiting, ${lease}`);
+    setText(byId("selectors-summary"), summary(about));
     this.#selector.lasts(about.timeout);
     return list;
   }
@@ -190,14 +232,19 @@ class App {
     this.#resources.touch();
     if (event.resource === this.#route.resource) {
       this.#selectors.touch();
+      this.#resource.happened();
       this.#selector.happened(event);
     }
+    this.#overview.happened(event);
   }
 
   #touch() {
     this.#resources.touch();
     this.#selectors.touch();
+    this.#overview.touch();
+    this.#resource.touch();
     this.#selector.touch();
+    this.#permissions?.touch();
   }
 
   #seen() {
@@ -285,23 +332,15 @@ function read(hash) {
   }
 }
 
-function fillResource(row, { name: title, held, waiting }) {
-  row.replaceChildren(name(title), figure(held, "held"), figure(waiting, "waiting"));
+function summary({ units, out, held, waiting, timeout }) {
+  const number = (value) => value.toLocaleString("en");
+  return [
+    ...(units ? [count(units, "unit", "units")] : []),
+    ...(out ? [`${number(out)} out of service`] : []),
+    `${number(held)} held`,
+    `${number(waiting)} waiting`,
+    timeout ? `lease ${duration(timeout)}` : "the server's lease",
+  ].join(", ");
 }
-
-function fillSelector(row, { selector, data, held, waiting }) {
-  row.replaceChildren(
-    name(selector),
-    el("span", { class: "faint" }, ...(data ? [el("span", { "aria-hidden": "true" }, "{ }"), unseen(" data ")] : [])),
-    el("span", { class: held ? "lamp held" : "lamp" }, held ? "held" : "free"),
-    figure(waiting, "waiting"),
-  );
-}
-
-const figure = (number, kind) =>
-  el("span", { class: number ? `figure ${kind}` : "figure none" }, number.toLocaleString("en"), unseen(` ${kind} `));
-
-/** Words for those who hear a row, in place of the heads of its columns. */
-const unseen = (words) => el("span", { class: "unseen" }, words);
 
 new App().start();

@@ -21,6 +21,14 @@ export const svg = (tag, attributes = {}, ...children) =>
 /** A name that a client has chosen: kept apart from its surroundings, whatever direction it is written in. */
 export const name = (text, attributes = {}) => el("bdi", { class: "name", ...attributes }, visible(text));
 
+/** The same for an owner or a note: an http(s) address is a link, which learns nothing of this page. */
+export const linked = (text, attributes = {}) =>
+  isAddress(text)
+    ? el("bdi", { class: "name", ...attributes }, el("a", { href: text, rel: "noopener noreferrer", target: "_blank" }, visible(text)))
+    : name(text, attributes);
+
+const isAddress = (text) => /^https?:\/\/[^\s\\]+$/i.test(text) && URL.canParse(text);
+
 export const byId = (id) => document.getElementById(id);
 
 /** Put a text in place, unless it is there already. */

@@ -1,7 +1,8 @@
-import { byId, el, name } from "./dom.js";
-import { measured, moment } from "./text.js";
+import { byId, el, linked, name } from "./dom.js";
+import { count, measured, moment } from "./text.js";
 import { spansOf } from "./spans.js";
 import { describe, draw, ENDS } from "./timeline.js";
+import { turnsOf } from "./turns.js";
 
 /** How many events are read at a time, how many rows are shown with each step, and how many are kept at most. */
 const [PAGE, ROWS, MOST] = [200, 25, 2000];
@@ -12,13 +13,15 @@ const WHAT = {
   expiry: ["lease ran out", "held"],
   break: ["was broken", "held"],
   write: ["wrote", "held"],
+  out: ["taken out of service", ""],
+  back: ["back in service", ""],
 };
 
 /** What befell those who never held it. */
 const WAITED = {
   release: ["gave up its place", "waited"],
   expiry: ["place lapsed", "waited"],
-  break: ["was taken out of the line", "waited"],
+  break: ["was taken out of the queue", "waited"],
 };
 
 const NOBODY = "Nobody held it in this time.";
@@ -41,14 +44,16 @@ export class HistoryCard {
   #next = null;
   #known = false;
   #rows = ROWS;
+  /** The rows of the turns that are shown, by their oldest event, and which of these turns are open. */
   #drawn = new Map();
+  #opened = new Set();
   #picture = el("div", { class: "timeline", role: "img" });
   /** The time of day up to which the picture is drawn, and how long it takes until a pixel is added. */
   #until = 0;
   #grain = 0;
   #legend = el("p", { class: "legend", "aria-hidden": "true" });
   #body = el("tbody");
-  #older = el("button", { type: "button", class: "quiet", onclick: () => this.#showOlder() }, "Show older events");
+  #older = el("button", { type: "button", class: "quiet older", onclick: () => this.#showOlder() }, "Show older turns");
   #period = el(
     "select",
     { id: "period", onchange: () => this.draw() },
@@ -61,7 +66,7 @@ export class HistoryCard {
   /** @param {function(Error)} problem  told when older events could not be read */
   constructor(problem) {
     this.#problem = problem;
-    const head = ["when", "what", "owner", "key", "after", "fence"].map((word) => el("th", { scope: "col" }, word));
+    const head = ["when", "what", "owner", "key", "waited", "held", "fence"].map((word) => el("th", { scope: "col" }, word));
     this.#parts = el(
       "div",
       {},
@@ -70,7 +75,7 @@ export class HistoryCard {
       this.#legend,
       el(
         "div",
-        { class: "scroll", tabindex: 0, role: "region", "aria-label": "Events, newest first" },
+        { class: "scroll", tabindex: 0, role: "region", "aria-label": "Turns, newest first" },
         el("table", {}, el("thead", {}, el("tr", {}, ...head)), this.#body),
       ),
       this.#older,
@@ -84,6 +89,7 @@ export class HistoryCard {
     [this.#server, this.#fetch, this.#holder] = [server, fetch, null];
     [this.#events, this.#next, this.#known, this.#rows] = [[], null, false, ROWS];
     this.#drawn.clear();
+    this.#opened.clear();
     this.show();
   }
 
@@ -124,11 +130,22 @@ export class HistoryCard {
     const nothing = this.#known ? "Nothing is kept of what happened here." : "…";
     this.#nothing.textContent = this.#events.length ? "" : nothing;
     this.#parts.hidden = !this.#events.length;
-    const shown = this.#events.slice(0, this.#rows);
-    const drawn = new Map(shown.map((event) => [event.id, this.#drawn.get(event.id) ?? row(event)]));
-    this.#drawn = drawn;
-    this.#body.replaceChildren(...drawn.values());
-    this.#older.hidden = this.#rows >= MOST || (this.#rows >= this.#events.length && this.#next === null);
+    const turns = turnsOf(this.#events);
+    this.#drawn = new Map(
+      turns.slice(0, this.#rows).map((turn) => {
+        const drawn = this.#drawn.get(turn.at(-1).id);
+        return [turn.at(-1).id, drawn?.length === turn.length ? drawn : { length: turn.length, rows: this.#rowsOf(turn) }];
+      }),
+    );
+    const rows = [...this.#drawn.values()].flatMap((drawn) => drawn.rows);
+    if (rows.length !== this.#body.children.length || rows.some((row, at) => row !== this.#body.children[at])) {
+      const focused = this.#body.contains(document.activeElement) ? document.activeElement.dataset.turn : null;
+      this.#body.replaceChildren(...rows);
+      if (focused) {
+        this.#body.querySelector(`[data-turn="${focused}"]`)?.focus({ preventScroll: true });
+      }
+    }
+    this.#older.hidden = this.#rows >= MOST || (this.#rows >= turns.length && this.#next === null);
     this.draw();
   }
 
@@ -166,7 +183,7 @@ export class HistoryCard {
   async #showOlder() {
     const fetch = this.#fetch;
     this.#rows += ROWS;
-    if (this.#rows > this.#events.length && this.#next !== null) {
+    if (this.#rows > turnsOf(this.#events).length && this.#next !== null) {
       this.#older.disabled = true;
       try {
         const { events, next } = await fetch({ before: this.#next, limit: PAGE });
@@ -184,19 +201,70 @@ export class HistoryCard {
       this.#older.focus();
     }
   }
+
+  /** One row for a turn, and one for each of its events, which are hidden until it is opened. */
+  #rowsOf(turn) {
+    const id = turn.at(-1).id;
+    if (turn.length === 1) {
+      return [row(turn[0], turn)];
+    }
+    const events = turn.map((event) => row(event, [event], "event"));
+    const open = el(
+      "button",
+      { type: "button", class: "quiet open", "data-turn": id, "aria-label": `The ${count(turn.length, "event", "events")} of this turn` },
+    );
+    const set = (opened) => {
+      open.setAttribute("aria-expanded", opened);
+      for (const event of events) {
+        event.hidden = !opened;
+      }
+    };
+    open.addEventListener("click", () => {
+      const opened = !this.#opened.has(id);
+      this.#opened[opened ? "add" : "delete"](id);
+      set(opened);
+    });
+    set(this.#opened.has(id));
+    return [row(turn[0], turn, "turn", open), ...events];
+  }
 }
 
-function row({ at, event, owner, key, fence, seconds, by, reason }) {
-  const [what, after] = (fence === 0 ? WAITED[event] : WHAT[event]) ?? [event, ""];
-  const breaker = by ? [" by ", name(by), ...(reason ? [" because ", name(reason)] : [])] : [];
+/** What an event is, in words, with who did it and why if that is somebody else. */
+export function summaryOf({ event, fence, by, reason }) {
+  const [what] = (fence === 0 ? WAITED[event] : null) ?? WHAT[event] ?? [event];
+  return [what, ...(by ? [" by ", name(by)] : []), ...(reason ? [" because ", linked(reason)] : [])];
+}
+
+/** @param {Array} turn  the events that the row is about, newest first; `event` is the newest of them */
+function row(event, turn, kind = "", ...more) {
+  const { at, owner, key, fence } = event;
+  const granted = turn.find((one) => one.event === "grant");
+  const writes = turn.filter((one) => one.event === "write").length;
+  const [what, after] = kind === "turn" ? summaryOfTurn(event, writes) : [summaryOf(event), spent(event)];
+  const waited = granted ? waitOf(granted) : after === "waited" ? measured(event.seconds) : "";
+  const held = after === "held" ? measured(event.seconds) : "";
   return el(
     "tr",
-    {},
-    el("td", { class: "number" }, el("time", { datetime: at }, moment(Date.parse(at)))),
-    el("td", { class: `what ${event}` }, what, ...breaker),
-    el("td", {}, name(owner)),
+    { class: kind },
+    el("td", { class: "number" }, ...more, el("time", { datetime: at }, moment(Date.parse(at)))),
+    el("td", { class: `what ${event.event}` }, ...what),
+    el("td", {}, linked(owner)),
     el("td", {}, name(key)),
-    el("td", { class: "number" }, event === "grant" && seconds === 0 ? "at once" : `${after} ${measured(seconds)}`),
+    el("td", { class: "number" }, waited),
+    el("td", { class: "number" }, held),
     el("td", { class: "number" }, fence ? String(fence) : ""),
   );
 }
+
+/** What became of a turn, and how often it wrote meanwhile. */
+function summaryOfTurn(last, writes) {
+  const wrote = writes ? `wrote ${writes === 1 ? "once" : `${writes.toLocaleString("en")} times`}` : "";
+  if (last.event === "write") {
+    return [["got the lock, ", wrote], ""];
+  }
+  return [[...(wrote ? [wrote, ", "] : []), ...summaryOf(last)], "held"];
+}
+
+const spent = ({ event, fence }) => ((fence === 0 ? WAITED[event] : null) ?? WHAT[event] ?? [])[1];
+
+const waitOf = ({ seconds }) => (seconds === 0 ? "at once" : measured(seconds));

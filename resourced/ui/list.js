@@ -18,6 +18,8 @@ export class List {
   #nameOf;
   #open;
   #seen;
+  #still;
+  #age;
   #items = [];
   #complete = false;
   #shown = new Map();
@@ -35,9 +37,12 @@ export class List {
    * @param {function(Object): string} nameOf
    * @param {function(string)} open  called with the name of the row that was chosen
    * @param {function()} seen  called when other rows have come into view
+   * @param {function(Object): *} still  what of an item a row has to be filled anew for
+   * @param {function(HTMLElement, Object)} age  brings up to date what changes with the time
    */
-  constructor(root, { fill, nameOf, open, seen }) {
+  constructor(root, { fill, nameOf, open, seen, still = (item) => item, age = () => {} }) {
     [this.#root, this.#fill, this.#nameOf, this.#open, this.#seen] = [root, fill, nameOf, open, seen];
+    [this.#still, this.#age] = [still, age];
     this.#rows = el("div", { class: "rows", role: "presentation" });
     root.append(this.#rows);
     root.addEventListener("scroll", () => this.#soon(), { passive: true });
@@ -69,6 +74,20 @@ export class List {
   mark(name) {
     this.#current = name;
     this.#render();
+  }
+
+  /** Bring a row into the middle of what can be seen, unless it can be seen; tell whether it is there. */
+  reveal(name) {
+    const index = this.#items.findIndex((item) => this.#nameOf(item) === name);
+    if (index < 0 || !this.#height) {
+      return index >= 0;
+    }
+    const [top, room] = [index * this.#height, this.#root.clientHeight];
+    if (top < this.#root.scrollTop || top + this.#height > this.#root.scrollTop + room) {
+      this.#root.scrollTop = top - (room - this.#height) / 2;
+      this.#render();
+    }
+    return true;
   }
 
   /** Go back to the beginning. */
@@ -126,12 +145,13 @@ export class List {
       this.#rows.insertBefore(row, this.#shown.get(index + 1) ?? null);
     }
     const item = this.#items[index];
-    const said = JSON.stringify(item);
+    const said = JSON.stringify(this.#still(item));
     if (row.said !== said) {
       // Not more often than need be: a click that begins on what is then replaced comes to nothing.
       row.said = said;
       this.#fill(row, item);
     }
+    this.#age(row, item);
     row.setAttribute("aria-posinset", index + 1);
     row.setAttribute("aria-setsize", this.#complete ? this.#items.length : -1);
     row.setAttribute("aria-selected", this.#nameOf(item) === this.#current);

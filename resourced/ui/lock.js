@@ -1,4 +1,4 @@
-import { byId, el, name, setText } from "./dom.js";
+import { byId, el, linked, name, setText } from "./dom.js";
 import { duration } from "./text.js";
 
 /** How many of the queue are shown at first, and how many more at a time; the server gives at most 1000. */
@@ -114,7 +114,7 @@ export class LockCard {
         "p",
         { class: "state held" },
         holder.claimed ? "Held by " : "Offered to ",
-        name(holder.owner, { id: "holder" }),
+        linked(holder.owner, { id: "holder" }),
       ),
       el("div", { class: "lease", "aria-hidden": "true" }, bar),
       el(
@@ -127,7 +127,7 @@ export class LockCard {
       ),
       el(
         "button",
-        { type: "button", class: "danger", id: "break", onclick: () => this.#onbreak(this.#state.holder) },
+        { type: "button", class: "danger", id: "break", "data-needs-write": true, onclick: () => this.#onbreak(this.#state.holder) },
         "Break the lock…",
       ),
     );
@@ -155,7 +155,7 @@ export class LockCard {
         "tr",
         {},
         el("td", { class: "number" }, String(position)),
-        el("td", {}, name(owner)),
+        el("td", {}, linked(owner)),
         el("td", {}, name(key)),
         time(waited, 1),
         time(left, -1),

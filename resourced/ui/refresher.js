@@ -1,6 +1,10 @@
+/** How many times as long as it reads it rests. */
+const SHARE = 4;
+
 /**
  * Reads something anew: soon after it is told that it has changed, and now and then anyway, since not everything that
- * changes is an event. However many events there are, it asks once in a while, and never twice at a time.
+ * changes is an event. However many events there are, it asks once in a while, and never twice at a time. What takes
+ * long to read is read less often.
  */
 export class Refresher {
   #load;
@@ -8,6 +12,8 @@ export class Refresher {
   #period;
   #timer = 0;
   #last = -Infinity;
+  /** How long the last reading took, in milliseconds. */
+  #took = 0;
   #life = new AbortController();
   #running = false;
   #again = false;
@@ -26,7 +32,7 @@ export class Refresher {
     if (this.#running) {
       this.#again = true;
     } else {
-      this.#plan(this.#last + this.#rest - performance.now());
+      this.#plan(this.#last + this.#pause - performance.now());
     }
   }
 
@@ -48,12 +54,18 @@ export class Refresher {
       return;
     }
     [this.#running, this.#again] = [true, false];
+    const began = performance.now();
     try {
       await this.#load(this.#life.signal);
     } finally {
       this.#running = false;
       this.#last = performance.now();
-      this.#plan(this.#again ? this.#rest : this.#period);
+      this.#took = this.#last - began;
+      this.#plan(this.#again ? this.#pause : Math.max(this.#period, this.#pause));
     }
+  }
+
+  get #pause() {
+    return Math.max(this.#rest, SHARE * this.#took);
   }
 }

@@ -1,10 +1,11 @@
 import { byId, name, setText } from "./dom.js";
-import { Breaking } from "./breaking.js";
+import { breaking } from "./breaking.js";
 import { DataCard } from "./data.js";
 import { HistoryCard } from "./history.js";
+import { kept } from "./kept.js";
 import { LockCard } from "./lock.js";
-import { Refresher } from "./refresher.js";
 import { address, visible } from "./text.js";
+import { UnitCard } from "./unit.js";
 
 /** Milliseconds between two looks at the lock, and at what every event is told of. */
 const [REST, PERIOD, SELDOM] = [300, 2000, 15_000];
@@ -22,29 +23,26 @@ export class SelectorPane {
   #lock;
   #data = new DataCard();
   #history;
-  #breaking;
+  #unit;
+  #dialog;
   #failed;
   #announce;
   #problem = byId("selector-problem");
   #details = byId("selector-details");
 
   /**
+   * @param {Dialog} dialog
    * @param {function(Error): string} failed  told of every error; returns what to say of it, if anything
    * @param {function(string)} announce  says something to those who do not see the page
    */
-  constructor(failed, announce) {
-    [this.#failed, this.#announce] = [failed, announce];
+  constructor(dialog, failed, announce) {
+    [this.#dialog, this.#failed, this.#announce] = [dialog, failed, announce];
     this.#history = new HistoryCard(failed);
     this.#lock = new LockCard(
-      (holder) => this.#breaking.ask(this.#server, this.#resource, this.#selector, holder),
+      (holder) => this.#ask(breaking(this.#server, this.#resource, this.#selector, holder, () => announce("The lock was broken."))),
       () => this.#refreshers.lock.touch(),
     );
-    this.#breaking = new Breaking((broken) => {
-      if (broken) {
-        announce("The lock was broken.");
-      }
-      this.touch();
-    });
+    this.#unit = new UnitCard((question) => this.#ask(question));
     setInterval(() => this.#tick(), 500);
   }
 
@@ -55,6 +53,7 @@ export class SelectorPane {
     byId("selector-back").replaceChildren(name(resource));
     byId("selector-back").href = address(resource);
     this.#lock.show(null);
+    this.#unit.open(server, resource, selector);
     this.#data.show(undefined);
     this.#history.open(server, (page, signal) => server.history(resource, selector, page, signal));
     this.#refreshers = {
@@ -69,7 +68,11 @@ export class SelectorPane {
         (signal) => server.data(resource, selector, signal),
         (text) => this.#data.show(text),
       ),
-      history: this.#kept(SELDOM, (signal) => this.#history.read(signal)),
+      history: this.#kept(
+        SELDOM,
+        (signal) => this.#history.read(signal),
+        () => {},
+      ),
     };
     this.touch();
   }
@@ -79,7 +82,7 @@ export class SelectorPane {
       refresher.stop();
     }
     this.#refreshers = {};
-    this.#breaking.close();
+    this.#dialog.close();
   }
 
   /** Everything here may have changed. */
@@ -99,6 +102,10 @@ export class SelectorPane {
   /** How long a claimed lock lasts, in seconds; 0 if that is the server's to say. */
   lasts(timeout) {
     this.#timeout = timeout;
+  }
+
+  #ask(question) {
+    this.#dialog.ask({ ...question, done: () => this.touch() });
   }
 
   /** Something has happened somewhere. */
@@ -131,6 +138,7 @@ export class SelectorPane {
 
   #showLock(state) {
     this.#lock.show(state, this.#timeout);
+    this.#unit.show(state.card ?? null);
     this.#history.hold(state.holder);
     const fence = state.holder?.fence ?? 0;
     if (this.#fence !== null && this.#fence !== fence) {
@@ -148,20 +156,7 @@ export class SelectorPane {
     this.#details.hidden = true;
   }
 
-  #kept(period, load, show = () => {}, refused = () => {}) {
-    const read = async (signal) => {
-      try {
-        const loaded = await load(signal);
-        if (!signal.aborted) {
-          show(loaded);
-        }
-      } catch (error) {
-        const words = signal.aborted ? "" : this.#failed(error);
-        if (words) {
-          refused(words);
-        }
-      }
-    };
-    return new Refresher(read, REST, period);
+  #kept(period, load, show, refused) {
+    return kept({ rest: REST, period }, load, show, this.#failed, refused);
   }
 }

@@ -49,6 +49,20 @@ export class Server {
     return { items: resources, next };
   }
 
+  /** What the key may do. */
+  key(signal) {
+    return this.#json("key", {}, signal);
+  }
+
+  /** Who holds what, or who waits, the longest first: see `GET /locks`. */
+  async locks(query, signal) {
+    return (await this.#json("locks", query, signal)).locks;
+  }
+
+  usage(resource, days, signal) {
+    return this.#json("usage", { resource, days }, signal);
+  }
+
   async selectors(resource, page, signal) {
     const { selectors, next, ...about } = await this.#json(path("resource", resource), page, signal);
     return { items: selectors, next, about };
@@ -76,23 +90,33 @@ export class Server {
   }
 
   async break(resource, selector, fence, reason) {
-    await this.#ask("DELETE", path("resource", resource, selector, "lock"), { fence, ...(reason && { reason }) });
+    await this.#ask("DELETE", path("resource", resource, selector, "lock"), { fence, reason });
+  }
+
+  /** @param {{tags: ?string[], note: ?string, out: ?string}} change  what is left out stays; null takes it away */
+  async changeCard(resource, selector, change) {
+    await this.#ask("PATCH", path("resource", resource, selector), {}, undefined, { body: JSON.stringify(change) });
+  }
+
+  async removeCard(resource, selector) {
+    await this.#ask("DELETE", path("resource", resource, selector, "card"), {});
   }
 
   /** Open the stream of events after one of them, or from now on. It stays open until it is aborted. */
   async events(lastEventId, signal) {
     const headers = lastEventId === "" ? {} : { "last-event-id": lastEventId };
-    return (await this.#send("GET", "events", {}, signal, headers)).body;
+    return (await this.#send("GET", "events", {}, signal, { headers })).body;
   }
 
   async #json(where, query, signal) {
     return read((await this.#ask("GET", where, query, signal)).json());
   }
 
-  async #ask(method, where, query, signal) {
+  async #ask(method, where, query, signal, more = {}) {
     const timeout = AbortSignal.timeout(TIMEOUT);
     try {
-      const response = await this.#send(method, where, query, signal ? AbortSignal.any([signal, timeout]) : timeout);
+      const both = signal ? AbortSignal.any([signal, timeout]) : timeout;
+      const response = await this.#send(method, where, query, both, more);
       this.skew = (Date.parse(response.headers.get("date")) || Date.now()) - Date.now();
       this.#heard(null);
       return response;
@@ -104,7 +128,7 @@ export class Server {
     }
   }
 
-  async #send(method, where, query, signal, headers = {}) {
+  async #send(method, where, query, signal, { headers = {}, body } = {}) {
     const url = new URL(where, ROOT);
     for (const [field, value] of Object.entries(query)) {
       if (value !== undefined && value !== "") {
@@ -115,7 +139,7 @@ export class Server {
     const sent = new Headers({ "x-api-key": this.#key, ...headers });
     let response;
     try {
-      response = await fetch(url, { method, signal, cache: "no-store", headers: sent });
+      response = await fetch(url, { method, body, signal, cache: "no-store", headers: sent });
     } catch (error) {
       throw error.name === "AbortError" ? error : new Away("The server cannot be reached.");
     }

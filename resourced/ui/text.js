@@ -32,6 +32,9 @@ export function duration(seconds) {
 /** Seconds that were measured: exact where they are few. */
 export const measured = (seconds) => (seconds < 10 ? `${Number(seconds.toFixed(2))} s` : duration(seconds));
 
+/** Text for a comparison that pays no regard to case. */
+export const folded = (text) => text.normalize("NFKC").toLowerCase();
+
 export const count = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });

@@ -1,0 +1,144 @@
+import { byId, el, linked, name } from "./dom.js";
+import { kept } from "./kept.js";
+import { whole } from "./sifted.js";
+import { address, count, duration, moment } from "./text.js";
+import { wanted } from "./wants.js";
+import { summaryOf } from "./history.js";
+
+/** Milliseconds: see `Refresher`. */
+const TIMES = { rest: 1500, period: 5000 };
+
+/** How many locks, waits and events are shown, and pools at most. */
+const [LOCKS, EVENTS, POOLS] = [10, 12, 30];
+
+/** What an operator looks for first: what is held longest, who waits longest, what just happened, how busy the pools are. */
+export class Overview {
+  #failed;
+  #refresher = null;
+  #server = null;
+  /** The newest events first, of this server since the page follows it. */
+  #events = [];
+  #drawing = 0;
+
+  /** @param {function(Error): string} failed  told of every error */
+  constructor(failed) {
+    this.#failed = failed;
+  }
+
+  open(server) {
+    this.close();
+    if (server !== this.#server) {
+      [this.#server, this.#events] = [server, []];
+      for (const [id, title] of Object.entries(TITLES)) {
+        put(id, title, el("p", { class: "faint" }, "…"));
+      }
+    }
+    this.#refresher = kept(TIMES, (signal) => this.#read(server, signal), (read) => this.#show(read), this.#failed);
+    this.#refresher.touch();
+    this.#showEvents();
+  }
+
+  close() {
+    this.#refresher?.stop();
+    this.#refresher = null;
+  }
+
+  touch() {
+    this.#refresher?.touch();
+  }
+
+  happened(event) {
+    this.#events = event.event === "reset" ? [] : [event, ...this.#events].slice(0, EVENTS);
+    if (this.#refresher) {
+      this.touch();
+      this.#drawing ||= setTimeout(() => this.#showEvents(), 500);
+    }
+  }
+
+  async #read(server, signal) {
+    const [held, waiting, resources] = await Promise.all([
+      server.locks({ sort: "held", limit: LOCKS }, signal),
+      server.locks({ sort: "waiting", limit: LOCKS }, signal),
+      whole((page, within) => server.resources(page, within), signal),
+    ]);
+    return { held, waiting, resources };
+  }
+
+  #show({ held, waiting, resources }) {
+    list("longest-held", held.map(heldRow), "Nothing is held.");
+    list("longest-waits", waiting.map(waitingRow), "Nobody waits.");
+    const pools = resources.filter(({ units }) => units).sort((one, other) => share(other) - share(one));
+    const more = pools.length > POOLS ? [el("p", { class: "faint" }, `These are the ${POOLS} busiest of ${pools.length} pools.`)] : [];
+    const sum = (field) => resources.reduce((total, resource) => total + resource[field], 0);
+    put(
+      "busy",
+      TITLES.busy,
+      el("p", { class: "faint" }, `${count(resources.length, "resource", "resources")}, ${sum("held").toLocaleString("en")} held, ${sum("waiting").toLocaleString("en")} waiting.`),
+      ...pools.slice(0, POOLS).map(poolRow),
+      ...more,
+    );
+  }
+
+  #showEvents() {
+    clearTimeout(this.#drawing);
+    this.#drawing = 0;
+    list("news", this.#events.map(eventRow), "Nothing has happened since this page was opened.");
+  }
+}
+
+const TITLES = {
+  "longest-held": "Held longest",
+  "longest-waits": "Waits longest",
+  busy: "How busy each pool is",
+  news: "Just happened",
+};
+
+function put(id, title, ...content) {
+  byId(id).replaceChildren(el("h3", { id: `${id}-heading` }, title), ...content);
+}
+
+/** Show rows, without touching what someone has the focus on unless it is another one. */
+function list(id, rows, nothing) {
+  const active = byId(id).contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  put(id, TITLES[id], rows.length ? el("ul", { class: "plain" }, ...rows) : el("p", { class: "faint" }, nothing));
+  if (active !== null) {
+    const same = [...byId(id).querySelectorAll("a[href]")].find((link) => link.getAttribute("href") === active);
+    same?.focus({ preventScroll: true });
+  }
+}
+
+const row = (time, ...content) => el("li", {}, el("span", { class: "number time" }, time), el("span", {}, ...content));
+
+const place = ({ resource, selector }) =>
+  el("a", { class: "place", href: address(resource, selector) }, name(resource), " / ", name(selector));
+
+const queued = (waiting) => (waiting ? [", ", el("span", { class: "figure waiting" }, `${waiting.toLocaleString("en")} waiting`)] : []);
+
+function heldRow({ holder, waiting, ...key }) {
+  return row(duration(holder.held), place(key), " by ", linked(holder.owner), ...queued(waiting));
+}
+
+function waitingRow({ want, holder, waiter, ...key }) {
+  const held = holder ? [", held by ", linked(holder.owner), ` for ${duration(holder.held)}`] : [];
+  const what = want ? wanted(want) : [place(key), ...held];
+  return row(duration(waiter.waited), linked(waiter.owner), " waits for ", ...what);
+}
+
+const share = ({ units, held }) => held / units;
+
+function poolRow({ name: title, units, out = 0, held, waiting }) {
+  const busy = Math.min(1, share({ units, held }));
+  const bar = el("span", { class: "meter", "aria-hidden": "true" }, el("span", { class: "busy" }));
+  bar.firstChild.style.width = `${busy * 100}%`;
+  return el(
+    "div",
+    { class: "pool" },
+    el("a", { href: address(title) }, name(title)),
+    bar,
+    el("span", {}, `${held.toLocaleString("en")} of ${count(units, "unit", "units")} held`, ...(out ? [`, ${out.toLocaleString("en")} out of service`] : []), ...queued(waiting)),
+  );
+}
+
+function eventRow(event) {
+  return row(moment(Date.parse(event.at)), place(event), " ", el("span", { class: `what ${event.event}` }, ...summaryOf(event)), " ", linked(event.owner));
+}
