@@ -148,6 +148,10 @@ class FaultyStore:
         self._reach()
         return await self.disk.events(key, before, limit)
 
+    async def events_before(self, before: int, limit: int) -> list[Event]:
+        self._reach()
+        return await self.disk.events_before(before, limit)
+
     async def events_since(self, after: int, limit: int) -> list[Event]:
         self._reach()
         return await self.disk.events_since(after, limit)

@@ -44,6 +44,7 @@ ROUTES = {
     "/lock": {"POST"},
     "/unlock": {"POST"},
     "/locks": {"GET", "HEAD"},
+    "/history": {"GET", "HEAD"},
     f"{A4}/lock": {"DELETE", "GET", "HEAD", "POST", "PUT"},
     f"{A4}/unlock": {"POST", "PUT"},
     f"{A4}/events": {"GET", "HEAD"},

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
 from resourced import jsontext
 from resourced.api.base import Routes, route
-from resourced.api.params import argument, header, limit_of, named, presented_key, whole
+from resourced.api.params import argument, header, limit_of, named, only, presented_key, resource_named, whole
 from resourced.api.responses import answer, waits
 from resourced.auth.keys import Keys, Permission
 from resourced.errors import BadRequest, EventsForgotten, NotAuthorized
@@ -17,6 +18,9 @@ from resourced.events.feed import Feed, View, described
 from resourced.events.push import Stream, Streams
 from resourced.locks.manager import LockManager
 from resourced.storage.interface import Store
+
+#: How many events a request looks at, at most, whether it shows them or not. That takes some milliseconds.
+LOOKED_AT: Final = 1000
 
 
 class History(Routes):
@@ -47,6 +51,27 @@ class History(Routes):
             "next": events[limit - 1].id if more else None,
         }
         return answer(request, 200, body)
+
+    @route("/history", ["GET"])
+    async def history_of_all(self, request: Request) -> bytes:
+        """Tell what has happened to a resource, or to all, the newest first. What is not to be shown is looked at too."""
+        identity = self.authorize(request, Permission.READ)
+        only(request, b"resource", b"before", b"limit")
+        resource = argument(request, b"resource")
+        before, limit = whole(request, b"before", 0), limit_of(request)
+        if resource is not None:
+            identity.require(resource_named(resource))
+        events = await self.store.events_before(before, LOOKED_AT + 1)
+        looked_at = events[:LOOKED_AT]
+        shown = [
+            event
+            for event in looked_at
+            if identity.may_touch(event.key.resource) and resource in {None, event.key.resource}
+        ]
+        last = looked_at[-1].id if len(events) > LOOKED_AT else None
+        if len(shown) > limit:
+            last = shown[limit - 1].id
+        return answer(request, 200, {"events": [described(event) for event in shown[:limit]], "next": last})
 
     @route("/events", ["GET"])
     async def follow(self, request: Request) -> bytes:

@@ -187,23 +187,32 @@ def locks(options: CommonOptions, owner: str, resource: str | None, sort: str, l
 
 
 @click.command()
-@click.argument("lock", type=LOCK)
+@click.argument("what", type=RESOURCE_OR_LOCK)
 @click.option("--before", type=int, metavar="ID", help="Only what came before this event.")
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", default=100, show_default=True, help="How many, at most."
 )
 @common_options
 @click.pass_obj
-def events(options: CommonOptions, lock: LockKey, before: int | None, limit: int) -> NoReturn:
-    """Tell what happened to a lock and its data, the latest first."""
+def events(options: CommonOptions, what: LockKey, before: int | None, limit: int) -> NoReturn:
+    """Tell what happened to a lock and its data, or to a whole resource, the latest first."""
 
     async def work(process: CliProcess) -> int:
-        found = await first(process.client.events(*lock, before=before, page=min(limit, PAGE)), limit)
+        found = await first(process.client.events(*what, before=before, page=min(limit, PAGE)), limit)
         if options.json:
             emit_json(found)
         else:
-            rows = [(e.id, e.at, e.event, e.owner, e.key, e.fence, f"{e.seconds:.3f}", _broken(e)) for e in found]
-            emit_table(("ID", "AT", "EVENT", "OWNER", "KEY", "FENCE", "SECONDS", "BROKEN BY"), rows)
+            # Of one lock everybody knows which it is.
+            where = () if what.selector else ("SELECTOR",)
+            rows = [
+                (
+                    *(e.id, e.at, e.event),
+                    *(write_lock(e.resource, e.selector) for _ in where),
+                    *(e.owner, e.key, e.fence, f"{e.seconds:.3f}", _broken(e)),
+                )
+                for e in found
+            ]
+            emit_table(("ID", "AT", "EVENT", *where, "OWNER", "KEY", "FENCE", "SECONDS", "BROKEN BY"), rows)
         return Status.OK
 
     options.perform(work)

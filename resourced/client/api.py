@@ -277,16 +277,20 @@ class Client(Listing):
     # -- History
 
     def events(
-        self, resource: str, selector: str, *, before: int | None = None, page: int = 100
+        self, resource: str, selector: str = "", *, before: int | None = None, page: int = 100
     ) -> AsyncIterator[Event]:
         """
-        Go through what happened to a lock and its data, from the newest back.
+        Go through what happened to a lock and its data, from the newest back; or, without a selector, to a whole resource.
 
         :param before: only what came before the event with this id.
         :param page: how many to ask for at a time, 1 to 1000.
         """
         return self._pages(
-            lambda at: path(resource, selector, end="events", before=at, limit=page),
+            lambda at: (
+                path(resource, selector, end="events", before=at, limit=page)
+                if selector
+                else "/history" + arguments(resource=resource, before=at, limit=page)
+            ),
             before,
             partial(take, Event),
             "events",

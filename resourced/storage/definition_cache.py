@@ -93,6 +93,9 @@ class CachedStore:
     async def events(self, key: LockKey, before: int, limit: int) -> list[Event]:
         return await self._store.events(key, before, limit)
 
+    async def events_before(self, before: int, limit: int) -> list[Event]:
+        return await self._store.events_before(before, limit)
+
     async def events_since(self, after: int, limit: int) -> list[Event]:
         return await self._store.events_since(after, limit)
 

@@ -71,6 +71,13 @@ class Store(Protocol):
         :param before: before which event to begin, by its id; 0 to begin with the newest.
         """
 
+    async def events_before(self, before: int, limit: int) -> list[Event]:
+        """
+        Tell what has happened to anything, the newest first.
+
+        :param before: before which event to begin, by its id; 0 to begin with the newest.
+        """
+
     async def events_since(self, after: int, limit: int) -> list[Event]:
         """
         Tell what has happened, the oldest first.

@@ -31,6 +31,15 @@ class SQLEvents(SQLTerms):
         )
         return events_of(rows)
 
+    async def events_before(self, before: int, limit: int) -> list[Event]:
+        rows = await self.database.read(
+            lambda transaction: transaction.query(
+                f"SELECT {statements.EVENT_COLUMNS} FROM event WHERE id < %s ORDER BY id DESC LIMIT %s",
+                (before or _ALL, limit),
+            )
+        )
+        return events_of(rows)
+
     async def events_since(self, after: int, limit: int) -> list[Event]:
         def read(transaction: Transaction) -> tuple[list[tuple[Any, ...]], int]:
             rows = transaction.query(

@@ -146,8 +146,11 @@ class MemoryStore:
         return document
 
     async def events(self, key: LockKey, before: int, limit: int) -> list[Event]:
+        return [event for event in await self.events_before(before, len(self.events_kept)) if event.key == key][:limit]
+
+    async def events_before(self, before: int, limit: int) -> list[Event]:
         found = (event for id_, event in sorted(self.events_kept.items(), reverse=True) if not before or id_ < before)
-        return list(islice((event for event in found if event.key == key), limit))
+        return list(islice(found, limit))
 
     async def events_since(self, after: int, limit: int) -> list[Event]:
         if after + 1 < min(self.events_kept, default=self.server.event + 1):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from typing import Any
+from unittest import mock
 
 import pytest
 from twisted.internet.testing import StringTransport
 
+from resourced.api import history
 from resourced.auth.keys import Identity, Permission, digest_of
 from resourced.errors import StoreUnavailable
 from resourced.events.feed import SLICE
@@ -41,6 +43,72 @@ class HistoryTestCase(WebTests):
         answer = self.ask("GET", f"{path}/events{query}", key=key)
         self.assertEqual(answer.status, 200, answer.body)
         return answer.json
+
+
+class HistoryOfAllTests(HistoryTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.create("plotter")
+        self.create("scanner")
+
+    def happened(self, query: str = "", key: str = READ) -> tuple[list[str], int | None]:
+        """What has happened, each in a word, and where the next page begins."""
+        answer = self.ask("GET", f"/history{query}", key=key)
+        self.assertEqual(answer.status, 200, answer.body)
+        return [
+            f"{event['event']} {event['resource']}/{event['selector']}" for event in answer.json["events"]
+        ], answer.json["next"]
+
+    def turn(self, name: str) -> None:
+        path = f"/resource/{name}/x"
+        self.unlock(self.lock(path), path)
+
+    def test_resource(self):
+        """The history of a resource is that of all its selectors together, the newest first, after it was removed too."""
+        self.unlock(self.lock())
+        self.turn("scanner")
+        self.turn("printer")
+        expected = ["release printer/x", "grant printer/x", "release printer/A4", "grant printer/A4"]
+        self.assertEqual(self.happened("?resource=printer"), (expected, None))
+        self.assertEqual(self.ask("DELETE", PRINTER).status, 204)
+        self.assertEqual(self.happened("?resource=printer"), (expected, None))
+        self.assertEqual(len(self.happened()[0]), 6)
+        self.assertEqual(self.happened("?resource=plotter"), ([], None))
+
+    def test_pages(self):
+        """All pages together have each event once, whatever happens meanwhile."""
+        for _ in range(3):
+            self.turn("printer")
+            self.turn("scanner")
+        found: list[str] = []
+        before: int | None = 0
+        while before is not None:
+            page, before = self.happened(f"?resource=printer&limit=2&before={before}")
+            found += page
+            self.turn("printer")
+        self.assertEqual(found, ["release printer/x", "grant printer/x"] * 3)
+
+    def test_bounded(self):
+        """A request looks at so many events at most. Those that it does not show count too, so a page may be empty and yet not the last."""
+        self.turn("printer")
+        for _ in range(2):
+            self.turn("scanner")
+        with mock.patch.object(history, "LOOKED_AT", 3):
+            page, before = self.happened("?resource=printer")
+            self.assertEqual(page, [])
+            page, before = self.happened(f"?resource=printer&before={before}")
+            self.assertEqual((page, before), (["release printer/x", "grant printer/x"], None))
+
+    def test_limited_key(self):
+        """A key that is limited to some resources sees what happened to those only."""
+        for name in ("printer", "plotter", "scanner"):
+            self.turn(name)
+        page, _ = self.happened(key="narrow-key")
+        self.assertEqual(page, ["release scanner/x", "grant scanner/x", "release printer/x", "grant printer/x"])
+        refused = self.ask("GET", "/history?resource=plotter", key="narrow-key")
+        self.assertRefused(403, "forbidden_resource", refused)
+        self.assertRefused(400, "unknown_argument", self.ask("GET", "/history?selector=x", key=READ))
+        self.assertRefused(401, "unauthorized", self.ask("GET", "/history", key=""))
 
 
 class LookUpTests(HistoryTestCase):

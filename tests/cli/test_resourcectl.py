@@ -301,6 +301,9 @@ class TestLook:
     def test_events(self, daemon, ctl, name):
         """What happened is told, the latest first."""
         write(daemon, name, "1")
+        heading, *rows = cells(ctl.ok("events", name))
+        assert heading == ["ID", "AT", "EVENT", "SELECTOR", "OWNER", "KEY", "FENCE", "SECONDS", "BROKEN", "BY"]
+        assert [row[2:4] for row in rows] == [[event, f"{name}/A4"] for event in ("release", "write", "grant")]
         heading, *rows = cells(ctl.ok("events", f"{name}/A4"))
         assert heading == ["ID", "AT", "EVENT", "OWNER", "KEY", "FENCE", "SECONDS", "BROKEN", "BY"]
         assert [row[2] for row in rows] == ["release", "write", "grant"]

@@ -60,6 +60,8 @@ async def test_of_one_lock(any_backend: AnyBackend) -> None:
     assert [one.id for one in await store.events(A4, 0, 3)] == [10, 8, 6]
     assert [one.id for one in await store.events(A4, 6, 3)] == [4, 2]
     assert [one.id for one in await store.events(A4, 5, 1)] == [4]
+    assert [one.id for one in await store.events_before(0, 3)] == [10, 9, 8]
+    assert [one.id for one in await store.events_before(3, 9)] == [2, 1]
     for other in (
         LockKey("printer", "a4"),
         LockKey("printer", "A4 "),
