@@ -91,6 +91,23 @@ class Offers:
         requests = {need.rank: self._waiting[need.rank] for need in needs}
         return [self._grant(request) for _, request in sorted(requests.items()) if request.complete]
 
+    def shrunk(self, filter_: Filter) -> list[PoolGrant]:
+        """Grant those that want all that a filter matches, if that has become less and they have everything by now."""
+        granted = self.complete(filter_.every)
+        tried: set[tuple[Want, ...]] = set()
+        for request in list(self._yielding.get(filter_, {}).values()):
+            if not any(need.count == ALL and need.filter is filter_ for need in request.needs):
+                continue
+            if request.wants in tried or request.rank not in self._waiting:
+                continue
+            grant, idle = self._try(request)
+            if grant is None:
+                tried.add(request.wants)
+            else:
+                granted.append(grant)
+            granted += self.offer(*idle)
+        return granted
+
     def _give(self, reached: Reached, first: tuple[Filter, NeedOrder]) -> list[PoolGrant]:
         served = give(reached, *first)
         if isinstance(served, Need):

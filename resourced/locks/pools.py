@@ -84,7 +84,7 @@ class Pools:
         unit.free = was_free
         granted = self._offers.offer(unit)
         for filter_ in before:
-            granted += self._offers.complete(filter_.every)
+            granted += self._offers.shrunk(filter_)
         self._tidy(unit)
         return self._done(granted)
 

@@ -132,6 +132,20 @@ class ChoiceTests(Case):
         [grant] = self.card("b", out="broken")
         self.assertEqual((grant.request, got(grant)), (everything, "a"))
 
+    def test_everything_for_one_that_yields(self) -> None:
+        """The same of a request for which nothing is kept: in the order in which they came, and whether the unit goes out or is none any more."""
+        for gone in ("out", "no unit"):
+            self.setUp()
+            self.card("a")
+            self.card("b")
+            self.by_name("b")
+            first, _ = self.waits(want(count=ALL), yields=True), self.waits(want(count=ALL), yields=True)
+            if gone == "out":
+                [grant] = self.card("b", out="broken")
+            else:
+                [grant] = self.pools.put_card(LockKey("phones", "b"), None)
+            self.assertEqual((grant.request, got(grant)), (first, "a"))
+
     def test_what_could_be_had(self) -> None:
         """Out of service counts in; what two wants would both need counts once."""
         self.card("a", "x")
