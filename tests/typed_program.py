@@ -19,12 +19,15 @@ from resourced.client import (
     Event,
     Gap,
     Held,
+    HeldUnit,
+    HeldUnits,
     Lock,
     LockLost,
     LockState,
     Resource,
     Selector,
     Waiting,
+    Want,
     aio,
     blocking,
 )
@@ -49,6 +52,12 @@ async def under_twisted(client: Client) -> None:
             assert_type(held.lost(), Deferred[LockLost])
             await held.write({"jobs": 1}, unlock=True)
             await held.write()  # type: ignore[call-arg]
+        async with client.locks(Want("printer", tags=["a4"], count="all"), yields=True) as units:
+            assert_type(units, HeldUnits)
+            assert_type(units.units, tuple[HeldUnit, ...])
+            await units.unlock(out={"printer/A4": "paper jam"})
+        client.locks("printer")  # type: ignore[arg-type]
+        Want("printer", count="some")  # type: ignore[arg-type]
         async with client.watch("print") as events:
             assert_type([event async for event in events], list[Event | Gap])
         await client.create(3)  # type: ignore[arg-type]
@@ -62,6 +71,8 @@ async def under_asyncio(client: Client) -> None:
         async with aio.locked(client.lock("printer", "A4")) as held:
             assert_type(held, Held)
             await aio.wait(held.write_text("1"))
+        async with aio.locked(client.locks(Want("printer"))) as units:
+            assert_type(units, HeldUnits)
         assert_type([one async for one in aio.each(client.selectors("printer"))], list[Selector])
         aio.locked("printer")  # type: ignore[arg-type]
 
@@ -77,6 +88,9 @@ def in_a_thread() -> None:
             assert_type(held.left, float)
             held.write({"jobs": 1}, unlock=True)
             held.write()  # type: ignore[call-arg]
+        with client.locks(Want("printer", "A4"), wait=60) as units:
+            assert_type(units, blocking.BlockingHeldUnits)
+            units.units[0].write(1)
         client.create(3)  # type: ignore[arg-type]
         client.lock("printer")  # type: ignore[call-arg]
         client.lock("printer", "A4", wait="long")  # type: ignore[arg-type]

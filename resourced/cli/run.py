@@ -25,7 +25,7 @@ from resourced.cli.signals import PASSED_ON
 from resourced.cli.status import Status
 from resourced.cli.suspend import Wakes
 from resourced.client import ClientError, Conflict, Held, LockLost, NotFound
-from resourced.client.held import RELEASED
+from resourced.client.held_ticket import RELEASED
 from resourced.clock import elapsed
 from resourced.model import LockKey
 

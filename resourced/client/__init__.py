@@ -22,9 +22,11 @@ from resourced.client.errors import (
     Rejected,
     Unreachable,
 )
-from resourced.client.held import Held
-from resourced.client.lock import Lock
+from resourced.client.grant import Want
+from resourced.client.held import Held, HeldUnit, HeldUnits
+from resourced.client.lock import Lock, Locks
 from resourced.client.values import (
+    Card,
     Definition,
     Document,
     Event,
@@ -34,6 +36,8 @@ from resourced.client.values import (
     LockState,
     Resource,
     Selector,
+    Usage,
+    Use,
     Waiter,
     Waiting,
     WaitingTicket,
@@ -41,6 +45,7 @@ from resourced.client.values import (
 from resourced.client.watch import Watch
 
 __all__ = [
+    "Card",
     "Client",
     "ClientError",
     "Conflict",
@@ -50,10 +55,13 @@ __all__ = [
     "Gap",
     "Held",
     "HeldLock",
+    "HeldUnit",
+    "HeldUnits",
     "Holder",
     "Lock",
     "LockLost",
     "LockState",
+    "Locks",
     "NotAcquired",
     "NotFound",
     "Refused",
@@ -61,8 +69,11 @@ __all__ = [
     "Resource",
     "Selector",
     "Unreachable",
+    "Usage",
+    "Use",
     "Waiter",
     "Waiting",
     "WaitingTicket",
+    "Want",
     "Watch",
 ]

@@ -27,15 +27,16 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
 
 from resourced.client.api import following
-from resourced.client.held import Held
-from resourced.client.lock import Lock
+from resourced.client.held import Holding
+from resourced.client.lock import Wanted
 
 T = TypeVar("T")
+H = TypeVar("H", bound=Holding)
 
 
 def start() -> None:
@@ -77,11 +78,11 @@ async def _awaited(work: Awaitable[T]) -> T:
     return await work
 
 
-def _left_over(future: asyncio.Future[Any]) -> Held | None:
+def _left_over(future: asyncio.Future[Any]) -> Holding | None:
     """Return the lock that nobody has got who waited for it."""
     if not future.done() or future.cancelled() or future.exception() is not None:
         return None
-    return future.result() if isinstance(future.result(), Held) else None
+    return future.result() if isinstance(future.result(), Holding) else None
 
 
 async def each(items: AsyncIterator[T]) -> AsyncIterator[T]:
@@ -99,9 +100,9 @@ async def closing(thing: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
         await wait(thing.__aexit__(None, None, None))
 
 
-class locked:  # noqa: N801 - it is called where a function might be, as contextlib's are
+class locked(Generic[H]):  # noqa: N801 - it is called where a function might be, as contextlib's are
     """
-    Hold a lock for the length of an ``async with`` block in a task: all that is said of ``Lock`` holds.
+    Hold a lock, or several things, for the length of an ``async with`` block in a task: all that is said of ``Lock`` holds.
 
     On loss of the lock the task is cancelled, once, and ``LockLost`` comes out of the block. If somebody else has cancelled the
     task too it is ``asyncio.CancelledError``, as it must be.
@@ -110,13 +111,13 @@ class locked:  # noqa: N801 - it is called where a function might be, as context
     ``contextlib.asynccontextmanager``. Then the task hears of a loss also while it is not in the generator.
     """
 
-    def __init__(self, lock: Lock) -> None:
+    def __init__(self, lock: Wanted[H]) -> None:
         self._lock = lock
         self._task: asyncio.Task[Any] | None = None
         self._before = 0
         self._cancelled = False
 
-    async def __aenter__(self) -> Held:
+    async def __aenter__(self) -> H:
         held = await wait(self._lock.enter())
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None  # noqa: S101 - there is no await without one

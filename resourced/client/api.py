@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from math import inf
-from typing import Any, TypeVar
 
+from resourced.client.asking import LockOptions, One, Several
 from resourced.client.errors import LockLost, NotFound, Unreachable
+from resourced.client.grant import Fenced, Grant, Granted, Want
 from resourced.client.held import Held
 from resourced.client.holder import as_holder
-from resourced.client.listing import Listing, holder_of
-from resourced.client.lock import Lock, LockOptions
+from resourced.client.listing import Item, holder_of
+from resourced.client.lock import Lock, Locks
+from resourced.client.resources import ResourceClient
 from resourced.client.servers import arguments, error_of, path
 from resourced.client.values import (
-    Definition,
     Document,
     Event,
-    Grant,
     LockState,
-    Resource,
-    Selector,
     Waiter,
     Waiting,
     take,
 )
 from resourced.client.watch import Watch
 
-Item = TypeVar("Item")
 
-
-class Client(Listing):
+class Client(ResourceClient):
     """
     A client of one store, which may have several servers.
 
@@ -39,89 +34,6 @@ class Client(Listing):
     growing pauses. Each method raises one of the errors of ``resourced.client.errors`` and no other; their names
     are given here only where they mean something particular.
     """
-
-    # -- Resources
-
-    async def create(
-        self, name: str, timeout: int = 0, *, group: str = "", longest: int = 0, slots: int = 0
-    ) -> Definition:
-        """
-        Create a resource.
-
-        :param timeout: the lease of its locks in whole seconds; 0 means as the server likes it.
-        :param group: what it is decided together with; empty means its own name.
-        :param longest: the longest lease that a request may ask for, in whole seconds; 0 means the timeout.
-        :param slots: how many units the server makes of it.
-        :raises Conflict: there is one of this name already (``code`` is ``resource_exists``).
-        :raises Unreachable: with the code ``unclear`` if the resource may have been created all the same.
-        """
-        # A server of an earlier version knows no more than the timeout.
-        more = {"group": group, "longest": longest, "slots": slots}
-        told = {name: value for name, value in more.items() if value}
-        body = json.dumps({"name": name, "timeout": timeout, **told}).encode()
-        answer = await self._servers.ask("POST", "/resource", body=body, repeatable=False)
-        return take(Definition, answer.fields)
-
-    async def resource(self, name: str) -> Resource:
-        """Tell about a resource."""
-        answer = await self._servers.ask("GET", path(name, limit=1))
-        return take(Resource, answer.fields)
-
-    async def change(
-        self,
-        name: str,
-        timeout: int | None = None,
-        *,
-        group: str | None = None,
-        longest: int | None = None,
-        slots: int | None = None,
-    ) -> Definition:
-        """
-        Change what a resource is, as far as that is said; else as ``create``.
-
-        :param timeout: the lease of its locks; a lock that is held gets it when it is next renewed.
-        :raises Conflict: the group is to change, and something of it is held or waited for (``code`` is ``in_use``).
-        """
-        fields = {"timeout": timeout, "group": group, "longest": longest, "slots": slots}
-        body = json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
-        return take(Definition, (await self._servers.ask("PATCH", path(name), body=body)).fields)
-
-    async def remove(self, name: str) -> None:
-        """
-        Delete a resource and all its data.
-
-        :raises Conflict: something of it is held or waited for (``code`` is ``in_use``).
-        """
-        answer = await self._servers.ask("DELETE", path(name), accept=(404,))
-        # After a try whose answer was lost it may be gone already.
-        if answer.status == 404 and not answer.repeated:
-            raise error_of(answer)
-
-    def resources(self, prefix: str = "", *, after: str = "", page: int = 100) -> AsyncIterator[Resource]:
-        """
-        Go through all resources, by name.
-
-        :param prefix: only those whose names begin with it.
-        :param after: only those whose names come after it.
-        :param page: how many to ask for at a time, 1 to 1000.
-        """
-        return self._pages(
-            lambda at: "/resource" + arguments(prefix=prefix, after=at, limit=page),
-            after,
-            partial(take, Resource),
-            "resources",
-        )
-
-    def selectors(
-        self, resource: str, prefix: str = "", *, after: str = "", page: int = 100
-    ) -> AsyncIterator[Selector]:
-        """Go through the selectors of a resource that have data, or are locked or queued for, by name; else as ``resources``."""
-        return self._pages(
-            lambda at: path(resource, prefix=prefix, after=at, limit=page),
-            after,
-            _selector,
-            "selectors",
-        )
 
     # -- Data and locks
 
@@ -168,9 +80,48 @@ class Client(Listing):
         :param on_lost: told of the loss of the lock, if that comes.
         """
         here = self._connect()
-        request = LockOptions(
-            resource,
-            selector,
+        options = self._options(wait, ticket, owner, holds, on_queued, on_lost, lease, priority)
+        return Lock(here.servers, here.reactor, One(resource, selector), options)
+
+    def locks(
+        self,
+        *wants: Want,
+        yields: bool = False,
+        wait: float | None = None,
+        ticket: str = "",
+        owner: str | None = None,
+        holds: Sequence[str] = (),
+        lease: int = 0,
+        priority: int = 0,
+        on_queued: Callable[[Waiting], object] | None = None,
+        on_lost: Callable[[LockLost], object] | None = None,
+    ) -> Locks:
+        """
+        Lock several things at once for the length of a block, whose ``as`` is what is held: all of them, or none.
+
+        :param wants: what to lock: at most 16 of these, of resources of one group.
+        :param yields: have nothing kept while it waits: others may have what it waits for, until everything is free at the same time.
+        :param lease: the lease to ask for; without it the shortest of the resources' leases.
+
+        The others are those of ``lock``. ``Conflict`` is raised with the code ``too_few`` if there are not as many units as that. It is
+        raised with ``other_group`` if the resources are not of one group.
+        """
+        here = self._connect()
+        options = self._options(wait, ticket, owner, holds, on_queued, on_lost, lease, priority)
+        return Locks(here.servers, here.reactor, Several(wants, yields), options)
+
+    def _options(
+        self,
+        wait: float | None,
+        ticket: str,
+        owner: str | None,
+        holds: Sequence[str],
+        on_queued: Callable[[Waiting], object] | None,
+        on_lost: Callable[[LockLost], object] | None,
+        lease: int,
+        priority: int,
+    ) -> LockOptions:
+        return LockOptions(
             wait=inf if wait is None else wait,
             poll=self._poll,
             ticket=ticket,
@@ -181,7 +132,6 @@ class Client(Listing):
             lease=lease,
             priority=priority,
         )
-        return Lock(here.servers, here.reactor, request)
 
     async def keep(self, resource: str, selector: str, ticket: str, fence: int) -> Held:
         """
@@ -201,8 +151,8 @@ class Client(Listing):
         except NotFound:
             text = None
         here = self._connect()
-        grant = Grant(resource, selector, ticket, fence, self._owner)
-        held = Held(here.servers, here.reactor, grant, text=text, borrowed=True)
+        grant = Grant(ticket, self._owner, (Granted(Fenced(resource, selector, fence), text),))
+        held = Held(here.servers, here.reactor, grant, borrowed=True)
         await held.learn(answer)
         held.check()
         return held
@@ -244,7 +194,7 @@ class Client(Listing):
         :param limit: how many of the queue to tell of, 1 to 1000.
         """
         # A lock that was left just now may still be about to be released.
-        await self._servers.settled(path(resource, selector))
+        await self._servers.settled(frozenset({path(resource, selector)}))
         answer = await self._servers.ask("GET", path(resource, selector, end="lock", after=after or None, limit=limit))
         return take(
             LockState,
@@ -314,7 +264,3 @@ async def following(items: AsyncIterator[Item]) -> Item | None:
         return await anext(items)
     except StopAsyncIteration:
         return None
-
-
-def _selector(fields: Mapping[str, Any]) -> Selector:
-    return take(Selector, {**fields, "holder": holder_of(fields)})

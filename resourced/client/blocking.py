@@ -23,18 +23,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import suppress
 from functools import wraps
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from resourced import client
 from resourced.client.access import Access
 from resourced.client.api import following
 from resourced.client.errors import LockLost
+from resourced.client.held import Holding
+from resourced.client.lock import Wanted
 from resourced.client.process import THREAD
 from resourced.client.thread import ReactorThread
 from resourced.client.values import Event, Gap
 
 P = ParamSpec("P")
 T = TypeVar("T")
+H = TypeVar("H", bound=Holding)
+B = TypeVar("B")
 Inner = TypeVar("Inner")
 Inner_co = TypeVar("Inner_co", covariant=True)
 
@@ -72,17 +76,21 @@ def listing(
 
 
 def locking(
-    method: Callable[Concatenate[client.Client, P], client.Lock],
-) -> Callable[Concatenate[Client, P], BlockingLock]:
-    """Make a method that returns the lock of a thread; else as ``waiting``."""
+    method: Callable[Concatenate[client.Client, P], Wanted[H]], held: Callable[[ReactorThread, H], B]
+) -> Callable[Concatenate[Client, P], BlockingLock[H, B]]:
+    """
+    Make a method that returns the lock of a thread; else as ``waiting``.
+
+    :param held: makes of what is held what a thread has of it.
+    """
 
     @wraps(method)
-    def lock(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> BlockingLock:
-        def begin() -> tuple[ReactorThread, client.Lock]:
+    def lock(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> BlockingLock[H, B]:
+        def begin() -> tuple[ReactorThread, Wanted[H]]:
             thread, made = self._here()
             return thread, method(made, *args, **kwargs)
 
-        return BlockingLock(begin)
+        return BlockingLock(begin, held)
 
     return _returning(lock, BlockingLock.__name__)
 
@@ -115,9 +123,9 @@ def _each(thread: ReactorThread, items: AsyncIterator[T]) -> Iterator[T]:
         yield found
 
 
-class BlockingHeld:
+class BlockingHolding:
     """
-    A lock that is held, as ``resourced.client.Held``, to be used from any thread.
+    What is held, as ``resourced.client.Held`` or ``HeldUnits``, to be used from any thread.
 
     No thread can be stopped from outside. ``lost`` and the callback ``on_lost`` tell when the lock is lost. ``LockLost`` comes from the
     next use of this, and in any case at the end of the block.
@@ -125,15 +133,12 @@ class BlockingHeld:
     :ivar lost: is set when the lock is lost.
     """
 
-    def __init__(self, thread: ReactorThread, held: client.Held) -> None:
+    def __init__(self, thread: ReactorThread, held: Holding) -> None:
         self._thread = thread
-        self._held = held
+        self._holding = held
         flag = self._lost = threading.Event()
         held.lost().addCallback(lambda _: flag.set())
-        self.resource = held.resource
-        self.selector = held.selector
         self.ticket = held.ticket
-        self.fence = held.fence
         self.owner = held.owner
 
     @property
@@ -147,65 +152,112 @@ class BlockingHeld:
 
     @property
     def lease(self) -> int:
-        return self._held.lease
-
-    @property
-    def text(self) -> str | None:
-        return self._held.text
-
-    @property
-    def data(self) -> Any:
-        return self._held.data
+        return self._holding.lease
 
     @property
     def left(self) -> float:
-        return self._held.left
+        return self._holding.left
 
     @property
     def reason(self) -> LockLost | None:
-        return self._held.reason
+        return self._holding.reason
 
     def check(self) -> None:
         """Return if the lock is still held: to be called now and then in a long piece of work."""
-        self._held.check()
+        self._holding.check()
 
-    write = waiting(client.Held.write)
-    write_text = waiting(client.Held.write_text)
-    delete = waiting(client.Held.delete)
-    unlock = waiting(client.Held.unlock)
 
-    def _wait(self, work: Callable[[client.Held], Awaitable[T]]) -> T:
+class BlockingUnit:
+    """A selector that is held, as ``resourced.client.HeldUnit``."""
+
+    def __init__(self, thread: ReactorThread, unit: client.HeldUnit) -> None:
+        self._thread = thread
+        self._unit = unit
+        self.resource = unit.resource
+        self.selector = unit.selector
+        self.fence = unit.fence
+        self.want = unit.want
+
+    @property
+    def text(self) -> str | None:
+        return self._unit.text
+
+    @property
+    def data(self) -> Any:
+        return self._unit.data
+
+    def check(self) -> None:
+        """Return if it is still held: to be called now and then in a long piece of work."""
+        self._unit.check()
+
+    write = waiting(client.HeldUnit.write)
+    write_text = waiting(client.HeldUnit.write_text)
+    delete = waiting(client.HeldUnit.delete)
+    unlock = waiting(client.HeldUnit.unlock)
+
+    def _wait(self, work: Callable[[client.HeldUnit], Awaitable[T]]) -> T:
         if self._thread.forked:
-            self._held.check()
-        return self._thread.wait(lambda: work(self._held))
+            self._unit.check()
+        return self._thread.wait(lambda: work(self._unit))
 
 
-class BlockingLock:
+class BlockingHeld(BlockingHolding, BlockingUnit):
+    """A lock that is held, as ``resourced.client.Held``."""
+
+    def __init__(self, thread: ReactorThread, held: client.Held) -> None:
+        BlockingHolding.__init__(self, thread, held)
+        BlockingUnit.__init__(self, thread, held)
+
+
+class BlockingHeldUnits(BlockingHolding):
     """
-    A lock to be had, as ``resourced.client.Lock``: a context manager that can be used once.
+    Several units that are held at once, as ``resourced.client.HeldUnits``.
+
+    :ivar units: in the order of the wants.
+    """
+
+    def __init__(self, thread: ReactorThread, held: client.HeldUnits) -> None:
+        super().__init__(thread, held)
+        self._several = held
+        self.units = tuple(BlockingUnit(thread, unit) for unit in held.units)
+
+    unlock = waiting(client.HeldUnits.unlock)
+
+    def _wait(self, work: Callable[[client.HeldUnits], Awaitable[T]]) -> T:
+        if self._thread.forked:
+            self.check()
+        return self._thread.wait(lambda: work(self._several))
+
+
+class BlockingLock(Generic[H, B]):
+    """
+    A lock, or several, to be had, as ``resourced.client.Lock`` and ``Locks``: a context manager that can be used once.
 
     :ivar left: whether nobody can be in the block any more: it is a generator's, or its thread has ended. It is looked at when the
         program ends.
     """
 
-    def __init__(self, begin: Callable[[], tuple[ReactorThread, client.Lock]]) -> None:
+    def __init__(
+        self, begin: Callable[[], tuple[ReactorThread, Wanted[H]]], held: Callable[[ReactorThread, H], B]
+    ) -> None:
         self._begin = begin
-        self._begun: tuple[ReactorThread, client.Lock] | None = None
+        self._held = held
+        self._begun: tuple[ReactorThread, Wanted[H]] | None = None
         self._user = threading.current_thread()
 
-    def __enter__(self) -> BlockingHeld:
+    def __enter__(self) -> B:
         if self._begun is None:
             self._begun = self._begin()
         thread, lock = self._begun
         self._user = threading.current_thread()
         return thread.wait(self._enter, lambda _: lock.__aexit__(None, None, None))
 
-    async def _enter(self) -> BlockingHeld:
+    async def _enter(self) -> B:
         assert self._begun is not None  # noqa: S101 - it is called when it is
         thread, lock = self._begun
         held = await lock.enter()
         thread.leaving.add(self)
-        return BlockingHeld(thread, held)
+        return self._held(thread, held)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -275,8 +327,12 @@ class Client(Access):
     remove = waiting(client.Client.remove)
     resources = listing(client.Client.resources)
     selectors = listing(client.Client.selectors)
+    card = waiting(client.Client.card)
+    remove_card = waiting(client.Client.remove_card)
+    usage = waiting(client.Client.usage)
     get = waiting(client.Client.get)
-    lock = locking(client.Client.lock)
+    lock = locking(client.Client.lock, BlockingHeld)
+    locks = locking(client.Client.locks, BlockingHeldUnits)
     unlock = waiting(client.Client.unlock)
     state = waiting(client.Client.state)
     held_locks = listing(client.Client.held_locks)

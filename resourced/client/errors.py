@@ -37,7 +37,10 @@ class Refused(ClientError):
 
 
 class NotFound(ClientError):
-    """There is no such resource (``code`` is ``unknown_resource``), or no data at the selector yet (``no_data``)."""
+    """
+    There is no such resource (``code`` is ``unknown_resource``), no data at the selector yet (``no_data``), or it is no unit
+    (``no_card``).
+    """
 
     code = "not_found"
 
@@ -81,12 +84,22 @@ class LockLost(ClientError):
     :ivar resource: what was locked: the name of the resource,
     :ivar selector: and of the selector.
     :ivar fence: that of the lock; 0 if it is not known.
+    :ivar left: of several units, those that are held still, as ``(resource, selector)``. The end of the block releases them.
     """
 
     code = "lock_lost"
 
-    def __init__(self, sentence: str, code: str, resource: str, selector: str, fence: int) -> None:
+    def __init__(
+        self,
+        sentence: str,
+        code: str,
+        resource: str,
+        selector: str,
+        fence: int,
+        left: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         super().__init__(sentence, code)
         self.resource = resource
         self.selector = selector
         self.fence = fence
+        self.left = left

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from math import inf
 
 from resourced.client.errors import ClientError, Unreachable
+from resourced.client.grant import Fenced, Grant
 from resourced.client.lease import Lease
 from resourced.client.loss import was_released
-from resourced.client.servers import Servers, path
-from resourced.client.values import Grant
+from resourced.client.servers import Servers
 from resourced.client.wire import Answer
 
 
@@ -16,7 +17,7 @@ class HolderRequests:
     """
     The requests of a holder, for as long as its lease lasts.
 
-    :ivar path: of the selector.
+    :ivar about: the paths of what it holds.
     :ivar trouble: why the last renewal was in vain, as a sentence; empty if all is well.
     :ivar leaving: whether somebody waits for the release, and so for the renewal that is under way.
     :ivar hurrying: whether whoever waits for what is said last would rather go: each server is asked once more at most.
@@ -26,20 +27,16 @@ class HolderRequests:
         self._servers = servers
         self._grant = grant
         self._lease = lease
-        self.path = path(grant.resource, grant.selector)
+        self.about = grant.about
         self.trouble = ""
         self.leaving = False
         self.hurrying = False
 
-    async def say(self, method: str, end: str = "", body: bytes | None = None) -> Answer:
-        """
-        Ask for something that the holder may have. A refusal because the lock is lost is an answer too.
-
-        :param end: what stands after the path of the selector.
-        """
+    async def say(self, method: str, target: str, body: bytes | None = None) -> Answer:
+        """Ask for something that the holder may have. A refusal because the lock is lost is an answer too."""
         return await self._servers.ask(
             method,
-            self.path + end,
+            target,
             headers={"x-ticket": self._grant.ticket},
             body=body,
             accept=(410, 423),
@@ -47,13 +44,30 @@ class HolderRequests:
             trouble=self._give_in,
         )
 
+    async def unlock(self, root: str, out: str = "") -> Answer:
+        """
+        Let go of something.
+
+        :param root: the path of one selector; or nothing, for all that several wants gave.
+        :param out: why that selector is to go out of service.
+        """
+        try:
+            return await self.say("POST", f"{root}/unlock", json.dumps({"out": out}).encode() if out else None)
+        except Unreachable:
+            raise
+        except ClientError:
+            if out:
+                # What the server does not take for broken is released all the same.
+                await self.say("POST", f"{root}/unlock")
+            raise
+
     async def renew(self) -> Answer | None:
         """Renew the lease; if no server can be told, have that tried again, and return nothing."""
         length = self._lease.length
         try:
             return await self._servers.ask(
-                "PUT",
-                f"{self.path}/lock",
+                "POST",
+                f"{self._grant.root}/lock",
                 headers=as_holder(self._grant.ticket, self._grant.owner),
                 accept=(202, 410),
                 timeout=length / 3,
@@ -67,15 +81,19 @@ class HolderRequests:
             return None
 
     def let_go(self, timeout: float = inf) -> None:
-        """Give the lock up, without waiting for that; each server is asked once."""
+        """Give up everything, without waiting for that; each server is asked once."""
         asking = self._servers.ask(
-            "POST", f"{self.path}/unlock", headers={"x-ticket": self._grant.ticket}, retry_timeout=0, timeout=timeout
+            "POST",
+            f"{self._grant.root}/unlock",
+            headers={"x-ticket": self._grant.ticket},
+            retry_timeout=0,
+            timeout=timeout,
         )
-        self._servers.aside(self.path, asking)
+        self._servers.aside(self.about, asking)
 
-    async def was_released(self, retry_timeout: float = inf) -> bool:
-        """Tell from the history whether the lock was let go of with its ticket."""
-        return await was_released(self._servers, self._grant, retry_timeout)
+    async def was_released(self, unit: Fenced, retry_timeout: float = inf) -> bool:
+        """Tell from the history whether a selector was let go of with its ticket."""
+        return await was_released(self._servers, unit, retry_timeout)
 
     def hurry(self) -> None:
         self.hurrying = True

@@ -1,73 +1,40 @@
-"""A lock to be had: the wait for it, and the block in which it is held."""
+"""A lock to be had, or several at once: the wait for it, and the block in which it is held."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
+from typing import Generic, TypeVar
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from resourced.client.asking import Asked, LockOptions
 from resourced.client.block import interruption
 from resourced.client.errors import ClientError, LockLost, NotAcquired, Unreachable
-from resourced.client.held import Held
+from resourced.client.grant import Grant
+from resourced.client.held import Held, HeldUnits, Holding
 from resourced.client.holder import as_holder
 from resourced.client.process import HELD_LOCKS
-from resourced.client.servers import Servers, error_of, path
-from resourced.client.values import Grant, Waiting
+from resourced.client.servers import Servers, error_of
+from resourced.client.values import Waiting
 from resourced.client.wire import Answer
 
 log = Logger()
 
+H = TypeVar("H", bound=Holding)
 
-@dataclass(frozen=True, slots=True)
-class LockOptions:
+
+class Wanted(Generic[H]):
     """
-    What is asked of a lock, as ``Client.lock`` has it.
-
-    :ivar wait: seconds to wait for it.
-    :ivar poll: seconds that a server is asked to wait in one request.
-    :ivar lease: the lease to ask for, in whole seconds; 0 to have the resource's.
-    """
-
-    resource: str
-    selector: str
-    wait: float
-    poll: float
-    ticket: str
-    owner: str
-    holds: Sequence[str]
-    on_queued: Callable[[Waiting], object] | None
-    on_lost: Callable[[LockLost], object] | None
-    lease: int = 0
-    priority: int = 0
-
-    @property
-    def path(self) -> str:
-        """Where to ask for it."""
-        return path(self.resource, self.selector, lease=self.lease or None)
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What to say with each request for it."""
-        headers = {"x-owner": self.owner} if self.owner else {}
-        if self.holds:
-            headers["x-holds"] = ", ".join(self.holds)
-        if self.priority:
-            headers["x-priority"] = str(self.priority)
-        return headers
-
-
-class Lock:
-    """
-    A lock to be had: an asynchronous context manager that can be used once.
+    A lock to be had, or several at once: an asynchronous context manager that can be used once.
 
     While it waits it keeps its ticket, through lost connections, restarts of the server and the take-over by one that stood by.
     Whoever cancels the wait gives up the place.
+
+    Of several things it has all or none. Those that are free are kept for it while it waits for the others, unless it yields.
 
     With the ticket of a lock that a block of this process holds, it is that lock once more. The block that had it first releases it.
 
@@ -84,22 +51,28 @@ class Lock:
     :raises LockLost: it was lost in the block; an exception of the block's own is then its context.
     """
 
-    def __init__(self, servers: Servers, reactor: IReactorTime, request: LockOptions) -> None:
+    def __init__(self, servers: Servers, reactor: IReactorTime, asked: Asked, options: LockOptions) -> None:
         self._servers = servers
         self._reactor = reactor
-        self._request = request
-        self._path = path(request.resource, request.selector)
-        self._ticket = request.ticket
-        self._told = Waiting(0, request.ticket, 0, "")
+        self._asked = asked
+        self._options = options
+        # A name that cannot be one is told of before anything is done.
+        self._about = asked.about
+        self._ticket = options.ticket
+        self._told = Waiting(0, options.ticket, 0, "")
         # What a request without a ticket is known by when it is repeated.
         self._key = ""
         self._used = False
         self._borrowed = False
-        self._held: Held | None = None
+        self._held: H | None = None
+
+    def _hold(self, grant: Grant, *, borrowed: bool) -> H:
+        """Begin to hold what was given."""
+        raise NotImplementedError
 
     # -- The block
 
-    async def __aenter__(self) -> Held:
+    async def __aenter__(self) -> H:
         held = await self.enter()
         interrupt = await interruption()
         held.lost().addCallback(lambda _: None if self._held is None else interrupt())
@@ -118,20 +91,20 @@ class Lock:
         try:
             await held.release()
         except LockLost as lost:
-            if isinstance(error, LockLost) and _place(error) == _place(held):
+            if isinstance(error, LockLost) and _place(error) == _place(lost):
                 return
             if lost.code == "forked" and error is not None and not isinstance(error, CancelledError):
                 # The block goes on in the process that holds the lock. This one leaves it because of something else.
                 return
             raise lost from error
 
-    async def enter(self) -> Held:
+    async def enter(self) -> H:
         """Wait for the lock for a block that is not a coroutine's: who calls this calls ``__aexit__`` in the end, and looks after ``lost``."""
         held = await self.acquire()
         held.belong(self)
         return held
 
-    async def acquire(self) -> Held:
+    async def acquire(self) -> H:
         """
         Wait for the lock without a block: whoever calls this calls ``release`` of what it returns too, and looks after its ``lost``.
 
@@ -143,39 +116,37 @@ class Lock:
         self._borrowed = self._is_held
         try:
             # Another block may have left the lock just now.
-            await self._servers.settled(self._path)
+            await self._servers.settled(self._about)
             self._held = await self._queue()
         except GeneratorExit:
-            self._servers.aside(self._path, self._give_up())
+            self._servers.aside(self._about, self._give_up())
             raise
         except BaseException:
-            await self._servers.finish(self._path, self._give_up())
+            await self._servers.finish(self._about, self._give_up())
             raise
-        if (on_lost := self._request.on_lost) is not None:
+        if (on_lost := self._options.on_lost) is not None:
             self._held.lost().addCallback(on_lost).addErrback(_report)
         return self._held
 
     @property
     def _is_held(self) -> bool:
         """Whether a block of this process holds the lock by this ticket."""
-        return HELD_LOCKS.have(self._request.resource, self._request.selector, self._ticket)
+        return HELD_LOCKS.have(self._asked.root, self._ticket)
 
     # -- The wait
 
-    async def _queue(self) -> Held:
-        until = self._servers.seconds() + self._request.wait
+    async def _queue(self) -> H:
+        until = self._servers.seconds() + self._options.wait
         while True:
             began, joining = self._servers.seconds(), not self._ticket
-            answer = await self._ask(until, 0.0 if joining else self._request.poll)
+            answer = await self._ask(until, 0.0 if joining else self._options.poll)
             if answer.status == 410:
-                self._rejoin()
+                await self._rejoin(answer)
             elif answer.status == 202:
-                self._tell(position=int(answer.fields.get("position", 0)), trouble="")
+                out = str(answer.fields.get("out") or "")
+                self._tell(position=int(answer.fields.get("position", 0)), trouble="", out=out)
                 if self._servers.seconds() >= until:
-                    raise NotAcquired(
-                        f"Somebody else has the lock of {self._request.resource}/{self._request.selector}.",
-                        self._told.position,
-                    )
+                    raise NotAcquired(f"Somebody else has {self._asked.name}.", self._told.position)
             elif held := await self._taken(answer):
                 return held
             if not joining or answer.status != 202:
@@ -190,12 +161,13 @@ class Lock:
         else:
             self._key = self._key or secrets.token_hex(16)
             known = {"idempotency-key": self._key}
-        headers = {**known, "prefer": "wait=0", **self._request.headers}
+        headers = {**known, "prefer": "wait=0", **self._options.headers}
         try:
             answer = await self._servers.ask(
-                "GET",
-                self._request.path,
+                self._asked.method,
+                self._asked.target(self._options.lease),
                 headers=headers,
+                body=self._asked.body,
                 accept=(404, 410),
                 wait=wait,
                 until=until,
@@ -215,53 +187,57 @@ class Lock:
             self._ticket = ticket or self._ticket
         return answer
 
-    async def _taken(self, answer: Answer) -> Held | None:
+    async def _taken(self, answer: Answer) -> H | None:
         """Make sure of a lock that was given; return nothing if it was lost before that was certain."""
-        fence, lease = answer.number("x-fence"), answer.number("x-lease")
-        if fence is None or lease is None or not self._ticket:
+        lease = answer.number("x-lease")
+        if lease is None or not self._ticket:
             raise Unreachable("The server gave a lock, but did not say which.", "bad_answer")
-        text = answer.fields.get("data") if answer.status == 200 else None
+        grant = self._asked.grant(answer, self._ticket, self._options.owner)
         sent = answer.sent
-        if answer.status == 404 or self._servers.seconds() - sent > lease / 3:
-            # Where there is no data yet the lock is only offered. And if the request waited for it, most of its lease may be over by
-            # this count.
+        if self._asked.offered(answer) or self._servers.seconds() - sent > lease / 3:
+            # It may be only offered. And if the request waited for it, most of its lease may be over by this count.
             answer = await self._servers.ask(
-                "PUT", f"{self._path}/lock", headers=as_holder(self._ticket, self._request.owner), accept=(410,)
+                "POST", f"{grant.root}/lock", headers=as_holder(self._ticket, self._options.owner), accept=(410,)
             )
             if answer.status == 410:
-                self._rejoin()
-            if answer.status != 200 or answer.number("x-fence") != fence:
+                await self._rejoin(answer)
+            if len(grant.renewed(answer)) < len(grant.units):
                 return None
             sent, lease = answer.sent, answer.number("x-lease") or 0
-        held = Held(
-            self._servers,
-            self._reactor,
-            Grant(self._request.resource, self._request.selector, self._ticket, fence, self._request.owner),
-            text=text,
-            # The other block may have left it meanwhile; then the lock is this one's alone.
-            borrowed=self._borrowed and self._is_held,
-        )
+        # The other block may have left it meanwhile; then the lock is this one's alone.
+        held = self._hold(grant, borrowed=self._borrowed and self._is_held)
         held.confirmed(sent, lease)
         return held
 
-    def _rejoin(self) -> None:
+    async def _rejoin(self, answer: Answer) -> None:
         """Know that the place is lost; the next request joins at the end of the queue."""
+        if answer.items("left"):
+            # A unit was taken away before the client knew that it had all of them.
+            await self._servers.ask("POST", f"{self._asked.root}/unlock", headers={"x-ticket": self._ticket})
         self._key, self._borrowed = "", False
         if self._ticket:
             self._ticket = ""
             self._tell(position=0, rejoined=self._told.rejoined + 1)
 
-    def _tell(self, *, position: int | None = None, rejoined: int | None = None, trouble: str | None = None) -> None:
+    def _tell(
+        self,
+        *,
+        position: int | None = None,
+        rejoined: int | None = None,
+        trouble: str | None = None,
+        out: str | None = None,
+    ) -> None:
         told = Waiting(
             self._told.position if position is None else position,
             self._ticket,
             self._told.rejoined if rejoined is None else rejoined,
             self._told.trouble if trouble is None else trouble,
+            self._told.out if out is None else out,
         )
         if told != self._told:
             self._told = told
-            if self._request.on_queued is not None:
-                self._request.on_queued(told)
+            if self._options.on_queued is not None:
+                self._options.on_queued(told)
 
     async def _give_up(self) -> None:
         """Leave nothing behind in the queue, as far as a server can be told."""
@@ -271,24 +247,39 @@ class Lock:
             if not self._ticket and self._key:
                 # An answer may be lost, or under way: the same key gets the same ticket again.
                 answer = await self._servers.ask(
-                    "PUT",
-                    f"{self._path}/lock",
+                    "POST",
+                    f"{self._asked.root}/lock",
                     headers={"idempotency-key": self._key, "prefer": "wait=0"},
+                    body=self._asked.body,
                     accept=(410,),
                     retry_timeout=0,
                 )
                 self._ticket = answer.header("x-ticket")
             if self._ticket:
                 await self._servers.ask(
-                    "POST", f"{self._path}/unlock", headers={"x-ticket": self._ticket}, retry_timeout=0
+                    "POST", f"{self._asked.root}/unlock", headers={"x-ticket": self._ticket}, retry_timeout=0
                 )
         except ClientError:
             # It lapses by itself.
             return
 
 
-def _place(lock: Held | LockLost) -> tuple[str, str, int]:
-    return lock.resource, lock.selector, lock.fence
+class Lock(Wanted[Held]):
+    """One lock to be had; see ``Wanted``."""
+
+    def _hold(self, grant: Grant, *, borrowed: bool) -> Held:
+        return Held(self._servers, self._reactor, grant, borrowed=borrowed)
+
+
+class Locks(Wanted[HeldUnits]):
+    """Several things to be had at once; see ``Wanted``."""
+
+    def _hold(self, grant: Grant, *, borrowed: bool) -> HeldUnits:
+        return HeldUnits(self._servers, self._reactor, grant, borrowed=borrowed)
+
+
+def _place(lost: LockLost) -> tuple[str, str, int]:
+    return lost.resource, lost.selector, lost.fence
 
 
 def _report(failure: Failure) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import inf
 from typing import Final
 
 from twisted.internet.defer import Deferred, succeed
 
 from resourced.client.errors import ClientError, LockLost
-from resourced.client.servers import Servers, path
-from resourced.client.values import Event, Grant, take
+from resourced.client.grant import Fenced
+from resourced.client.servers import Servers, arguments
+from resourced.client.values import Event, take
 
 #: The events that end a lock.
 ENDS: Final = frozenset({"release", "expiry", "break"})
@@ -22,8 +24,7 @@ class LockLoss:
     :ivar reason: why the lock is lost; None if it is not.
     """
 
-    def __init__(self, grant: Grant) -> None:
-        self._grant = grant
+    def __init__(self) -> None:
         self._waiters: list[Deferred[LockLost]] = []
         self.reason: LockLost | None = None
 
@@ -41,36 +42,39 @@ class LockLoss:
         for waiter in waiters:
             waiter.callback(reason)
 
-    def error(self, why: str, code: str) -> LockLost:
-        """
-        Return the error that says why the lock is not held.
 
-        :param why: the rest of a sentence about the lock.
-        """
-        grant = self._grant
-        sentence = f"The lock of {grant.resource}/{grant.selector} {why}"
-        return LockLost(sentence, code, grant.resource, grant.selector, grant.fence)
+def lock_lost(unit: Fenced, why: str, code: str, left: Iterable[Fenced] = ()) -> LockLost:
+    """
+    Return the error that says why a lock is not held.
+
+    :param why: the rest of a sentence about the lock.
+    :param left: what its ticket holds still.
+    """
+    sentence = f"The lock of {unit.resource}/{unit.selector} {why}"
+    names = tuple((one.resource, one.selector) for one in left)
+    return LockLost(sentence, code, unit.resource, unit.selector, unit.fence, names)
 
 
 def once_more(reason: LockLost) -> LockLost:
     """Return the same error anew: an exception collects where it has been."""
-    return LockLost(reason.sentence, reason.code, reason.resource, reason.selector, reason.fence)
+    return LockLost(reason.sentence, reason.code, reason.resource, reason.selector, reason.fence, reason.left)
 
 
-async def was_released(servers: Servers, grant: Grant, retry_timeout: float = inf) -> bool:
+async def was_released(servers: Servers, unit: Fenced, retry_timeout: float = inf) -> bool:
     """Tell from the history whether a lock was let go of with its ticket; if it does not say, it was not."""
     before: int | None = None
     while True:
         try:
-            target = path(grant.resource, grant.selector, end="events", before=before)
-            page = await servers.ask("GET", target, retry_timeout=retry_timeout)
+            page = await servers.ask(
+                "GET", unit.path + "/events" + arguments(before=before), retry_timeout=retry_timeout
+            )
             events = [take(Event, fields) for fields in page.items("events")]
         except ClientError:
             return False
         for event in events:
-            if event.fence == grant.fence and event.event in ENDS:
+            if event.fence == unit.fence and event.event in ENDS:
                 return event.event == "release"
-            if event.event == "grant" and event.fence <= grant.fence:
+            if event.event == "grant" and event.fence <= unit.fence:
                 return False
         before = page.fields.get("next")
         if before is None:

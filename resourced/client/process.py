@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
+    from resourced.client.grant import Grant
     from resourced.client.thread import ReactorThread
 
 
 class _Lock(Protocol):
-    resource: str
-    selector: str
-    ticket: str
+    @property
+    def grant(self) -> Grant: ...
 
 
 class HeldLocks:
@@ -27,21 +27,21 @@ class HeldLocks:
     """
 
     def __init__(self) -> None:
-        self._held: WeakValueDictionary[tuple[str, str, str], Any] = WeakValueDictionary()
+        self._held: WeakValueDictionary[tuple[str, str], Any] = WeakValueDictionary()
 
     def enter(self, lock: _Lock) -> None:
         """Know of a lock until nobody has it any more; of two with one ticket, of the first."""
-        self._held.setdefault((lock.resource, lock.selector, lock.ticket), lock)
+        self._held.setdefault((lock.grant.root, lock.grant.ticket), lock)
 
     def leave(self, lock: _Lock) -> None:
         """Forget a lock that is released or lost."""
-        key = (lock.resource, lock.selector, lock.ticket)
+        key = (lock.grant.root, lock.grant.ticket)
         if self._held.get(key) is lock:
             del self._held[key]
 
-    def have(self, resource: str, selector: str, ticket: str) -> bool:
-        """Tell whether a block holds a lock by this ticket."""
-        return (resource, selector, ticket) in self._held
+    def have(self, root: str, ticket: str) -> bool:
+        """Tell whether a block holds a lock by this ticket, where it is renewed under this path."""
+        return (root, ticket) in self._held
 
     def forget(self) -> None:
         """Start again, in a process that was forked."""

@@ -40,7 +40,7 @@ REFUSALS: Final[Mapping[int, type[ClientError]]] = {
     423: Conflict,
 }
 #: What is not found by these words is a thing, not a path that the server does not know.
-THINGS: Final = frozenset({"unknown_resource", "no_data"})
+THINGS: Final = frozenset({"unknown_resource", "no_data", "no_card"})
 
 
 def path(resource: str, *rest: str, end: str = "", **query: object) -> str:
@@ -152,27 +152,29 @@ class Servers:
         self.seconds = seconds
         self.timeout = timeout
         self.retry_timeout = retry_timeout
-        # What is done aside, each with the path that it is about.
-        self._errands: dict[Deferred[object], str] = {}
+        # What is done aside, each with the paths of what it is about.
+        self._errands: dict[Deferred[object], frozenset[str]] = {}
 
-    def aside(self, at: str, work: Coroutine[Any, Any, object]) -> Deferred[object]:
+    def aside(self, about: frozenset[str], work: Coroutine[Any, Any, object]) -> Deferred[object]:
         """
         Do something that nobody need wait for, and whose failure is of no consequence.
 
-        :param at: the path of the selector that it is about.
+        :param about: the paths of the selectors that it is about, and of the resources of which any selector may be meant.
         :return: fires when it is done, or has failed. Whoever cancels this cancels the work.
         """
         errand = Deferred.fromCoroutine(work)
-        self._errands[errand] = at
+        self._errands[errand] = about
         errand.addErrback(_shrug).addBoth(lambda _: self._errands.pop(errand))
         return errand
 
-    async def settled(self, at: str = "") -> None:
-        """Wait for what is done aside: for all of it, or for what is about one selector."""
-        for errand in [errand for errand, where in self._errands.items() if at in {"", where}]:
+    async def settled(self, about: frozenset[str] = frozenset()) -> None:
+        """Wait for what is done aside: for all of it, or for what is about any of these paths."""
+        for errand in [errand for errand, paths in self._errands.items() if not about or about & paths]:
             await _end_of(errand)
 
-    async def finish(self, at: str, work: Coroutine[Any, Any, T], hurry: Callable[[], object] = lambda: None) -> T:
+    async def finish(
+        self, about: frozenset[str], work: Coroutine[Any, Any, T], hurry: Callable[[], object] = lambda: None
+    ) -> T:
         """
         Do something to its end, also if the wait for it is cancelled; the cancellation comes out when it is done.
 
@@ -186,7 +188,7 @@ class Servers:
             except BaseException as error:  # noqa: BLE001 - it is raised again below
                 failed.append(error)
 
-        errand, cancelled = self.aside(at, keep()), False
+        errand, cancelled = self.aside(about, keep()), False
         while not (done or failed):
             try:
                 await _end_of(errand)

@@ -49,6 +49,23 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """
+    What makes a selector a unit of its resource's pool.
+
+    :ivar tags: words that wants ask for, in order.
+    :ivar note: for people.
+    :ivar out: why the unit is out of service; None if it is in service.
+    :ivar out_since: since when, in UTC as RFC 3339 has it; None if it is in service.
+    """
+
+    tags: tuple[str, ...] = ()
+    note: str = ""
+    out: str | None = None
+    out_since: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Selector:
     """
     A selector that has data, or is locked or queued for.
@@ -57,6 +74,7 @@ class Selector:
     :ivar held: whether it is locked.
     :ivar waiting: how many tickets wait for it.
     :ivar holder: who has it, if anybody.
+    :ivar card: what makes it a unit; None if it is none.
     """
 
     selector: str
@@ -64,6 +82,7 @@ class Selector:
     held: bool
     waiting: int
     holder: Holder | None = None
+    card: Card | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,34 +205,17 @@ class WaitingTicket:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """
-    A lock as a server gave it.
-
-    :ivar ticket: what the server knows the holder by.
-    :ivar fence: grows with every grant.
-    :ivar owner: who the holder said it is; empty if it left that to the server.
-    """
-
-    resource: str
-    selector: str
-    ticket: str
-    fence: int
-    owner: str
-
-
-@dataclass(frozen=True, slots=True)
 class Event:
     """
     Something that happened to a lock or its data.
 
     :ivar id: grows from event to event, not by ones.
     :ivar at: when, in UTC as RFC 3339 has it.
-    :ivar event: ``grant``, ``release``, ``expiry``, ``break`` or ``write``.
+    :ivar event: ``grant``, ``release``, ``expiry``, ``break``, ``write``, ``out`` or ``back``.
     :ivar fence: of the lock; 0 for a place in the queue that was given up or lapsed.
     :ivar seconds: how long it waited (``grant``, and where ``fence`` is 0), else how long the lock was held.
     :ivar key: the name of the key that acted: that of the ticket, or for a break that of the client that broke the lock.
-    :ivar by: who broke the lock; empty if it was not broken.
+    :ivar by: who broke the lock, or took the unit out or back; else empty.
     :ivar reason: why, if that was said.
     """
 
@@ -228,6 +230,45 @@ class Event:
     key: str = ""
     by: str = ""
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """
+    What was used of a selector, or by an owner.
+
+    :ivar name: that of the selector or of the owner; None for all those that are not counted by name.
+    :ivar grants: how often it was got.
+    :ivar held: for how many whole seconds it was held.
+    :ivar expiries: how often a lease ended it.
+    :ivar breaks: how often somebody broke it.
+    :ivar wait_mean: how many seconds a wait took on average; None if it is not known.
+    :ivar wait_p95: the seconds that 95 of 100 waits were not longer than; None if it is not known.
+    """
+
+    name: str | None
+    grants: int
+    held: int
+    expiries: int
+    breaks: int
+    wait_mean: float | None
+    wait_p95: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """
+    What was used of a resource in the last days.
+
+    :ivar days: how many days, today included.
+    :ivar units: by selector, what was held longest first.
+    :ivar owners: by owner, who held longest first.
+    """
+
+    resource: str
+    days: int
+    units: tuple[Use, ...]
+    owners: tuple[Use, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,12 +288,14 @@ class Waiting:
     :ivar rejoined: how often the client has lost its place and joined again at the end of the queue. It loses the place, for instance, if no
         server is reachable for longer than a place lasts.
     :ivar trouble: why no server can be asked at present, as a sentence; empty if all is well.
+    :ivar out: why the unit that is waited for is out of service; empty if it is in service.
     """
 
     position: int
     ticket: str
     rejoined: int
     trouble: str
+    out: str = ""
 
 
 def decoded(text: str) -> Any:

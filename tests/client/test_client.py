@@ -218,18 +218,18 @@ class LeaseTests(ClientTestCase):
         self.now(block.held.write(1))
         self.network.asked.clear()
         self.server.advance(95)
-        times = self.network.times("PUT", "/lock")
+        times = self.network.times("POST", "/lock")
         self.assertEqual([round(when / 10) for when in times], list(range(1, 10)))
         self.assertEqual(self.holder(), [1])
         block.end()
         self.server.advance(60)
-        self.assertEqual(self.network.times("PUT", "/lock"), times)
+        self.assertEqual(self.network.times("POST", "/lock"), times)
         self.assertEqual(self.successResultOf(block.outcome), "through")
 
     def test_lease_begins_before_the_request(self):
         """The lease counts from before the request was sent, however long its answer took."""
         # The first client of a selector without data is offered the lock, and takes it by this.
-        self.network.fate = once(3.0, "PUT", "/lock")
+        self.network.fate = once(3.0, "POST", "/lock")
         block = self.hold()
         self.server.advance(3)
         self.assertEqual((block.held.lease, block.held.left), (30, 27))
@@ -268,7 +268,7 @@ class LeaseTests(ClientTestCase):
         for lost in (0.0, 7.0, 9.5, 20.0):
             first = self.hold()
             self.server.advance(lost)
-            self.network.fate = lambda method, url: LOSE if method == "PUT" else PASS
+            self.network.fate = lambda method, url: LOSE if method == "POST" and url.endswith("/lock") else PASS
             second = self.hold(self.server.client())
             for _ in range(8 * 60):
                 self.server.advance(0.125)
@@ -284,7 +284,7 @@ class LeaseTests(ClientTestCase):
         """A lock that could not be confirmed is let go of, in case the server still keeps it for its holder."""
         block = self.hold()
         self.now(block.held.write(1))
-        self.network.fate = lambda method, _: LOSE if method == "PUT" else PASS
+        self.network.fate = lambda method, url: LOSE if url.endswith("A4/lock") else PASS
         self.server.advance(29)
         self.assertEqual(self.holder(), [1])
         self.server.advance(2)
@@ -363,16 +363,16 @@ class LeaseTests(ClientTestCase):
         ahead[0] = 20.0
         block.held.look()
         self.server.advance()
-        self.assertEqual(len(self.network.times("PUT", "A4/lock")), 1)
+        self.assertEqual(len(self.network.times("POST", "A4/lock")), 1)
         self.assertGreater(block.held.left, 25)
         ahead[0] = 60.0
         block.held.look()
         self.assertEqual(block.held.reason.code, "unconfirmed")
-        self.assertEqual(len(self.network.times("PUT", "A4/lock")), 1)
+        self.assertEqual(len(self.network.times("POST", "A4/lock")), 1)
         self.server.advance()
         self.fails(LockLost, block.outcome)
         block.held.look()
-        self.assertEqual(len(self.network.times("PUT", "A4/lock")), 1)
+        self.assertEqual(len(self.network.times("POST", "A4/lock")), 1)
 
     def test_clock_that_is_set_back(self):
         """A timer that goes off too early ends no lease."""
@@ -653,7 +653,7 @@ class LostAnswerTests(ClientTestCase):
     def test_no_ghost(self):
         """A request for a lock whose answer was lost leaves no second ticket behind."""
         for end in ("A4", "/lock", "/unlock"):
-            self.network.fate = once(LOSE, "POST" if end == "/unlock" else "PUT" if end == "/lock" else "GET", end)
+            self.network.fate = once(LOSE, "POST" if end in {"/unlock", "/lock"} else "GET", end)
             block = self.hold()
             self.server.advance(15)
             self.assertEqual(len(self.server.store.places), 1, end)
