@@ -1,5 +1,7 @@
 """
-The fixture ``resourced`` for pytest: a server in memory that listens, fresh for each test.
+For suites under pytest: a server in memory, and units of the pools of a real server.
+
+The fixture ``resourced`` is a server in memory that listens, fresh for each test.
 
 .. code:: python
 
@@ -10,18 +12,62 @@ The fixture ``resourced`` for pytest: a server in memory that listens, fresh for
         with Client(resourced.url, resourced.write_key) as client:
             client.create("printer")
 
-pytest loads this at every start, so it imports nothing before the fixture is used.
+The fixture ``resourced_unit`` takes units, such as test devices, for as long as a test runs. The server and its key are those of
+``resourcectl``: ``RESOURCED_URL`` and ``RESOURCED_KEY``, or its file.
+
+.. code:: python
+
+    import pytest
+
+
+    def test_call(resourced_unit):
+        phone = resourced_unit("phones", "android")
+        print(phone.selector, phone.data)
+
+
+    @pytest.mark.resourced_unit("phones", "android")
+    @pytest.mark.resourced_unit("licences")
+    def test_with_a_licence(resourced_unit):
+        phone, licence = resourced_unit("phones", "android"), resourced_unit("licences")
+
+A marker takes its unit before the test begins. Those of several markers are taken all at once, so no test has one and waits for another. A test
+that finds its unit broken gives it back as such: ``phone.unlock(out="does not boot")``. A test that loses a unit fails with ``LockLost``.
+
+The fixture ``resourced_session_unit`` gives the same unit to every test that asks for the same, until the session ends. Under
+``pytest-xdist`` each worker has a session of its own.
+
+pytest loads this at every start, so it imports nothing before a fixture is used.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from resourced.client.blocking import Client
     from resourced.testing import MemoryServer
+    from resourced.testing.units import SharedUnits, Units
+
+#: The marker, and the fixture that it takes units for.
+UNIT = "resourced_unit"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell pytest of the marker."""
+    config.addinivalue_line(
+        "markers",
+        f"{UNIT}(resource, *tags): take a unit with these tags before the test begins, and hold it until it ends.",
+    )
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Take the units of markers also for a test that does not name the fixture."""
+    if isinstance(item, pytest.Function) and item.get_closest_marker(UNIT) and UNIT not in item.fixturenames:
+        item.fixturenames.append(UNIT)
 
 
 @pytest.fixture
@@ -45,3 +91,34 @@ def resourced() -> Iterator[MemoryServer]:
     server = thread.wait(begin)
     yield server
     thread.wait(server.close)
+
+
+@pytest.fixture(scope="session")
+def resourced_client() -> Iterator[Client]:
+    """A client of the server whose units are taken; a suite that knows better may have a fixture of its own of this name."""
+    from resourced.cli.settings import load  # noqa: PLC0415
+    from resourced.client.blocking import Client  # noqa: PLC0415
+
+    settings = load(os.environ)
+    with Client(settings.urls, settings.key, owner=settings.owner) as client:
+        yield client
+
+
+@pytest.fixture
+def resourced_unit(request: pytest.FixtureRequest, resourced_client: Client) -> Iterator[Units]:
+    """Units for one test; see ``resourced.testing.units.Units``."""
+    from resourced.testing.units import Units, wanted  # noqa: PLC0415
+
+    with Units(resourced_client, request.node.nodeid) as units:
+        units.take([wanted(*mark.args) for mark in request.node.iter_markers(UNIT)])
+        yield units
+
+
+@pytest.fixture(scope="session")
+def resourced_session_unit(resourced_client: Client) -> Iterator[SharedUnits]:
+    """Units for the whole session; see ``resourced.testing.units.SharedUnits``."""
+    from resourced.testing.units import SharedUnits, Units  # noqa: PLC0415
+
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    with Units(resourced_client, f"pytest {worker}".strip()) as units:
+        yield SharedUnits(units)

@@ -44,7 +44,7 @@ PROGRAMS = {"tap", "pytest_plugin"}
 ONLY = {
     "client": {"model", "clock"},
     "cli": {"client", "model", "errors", "clock"},
-    "pytest_plugin": {"client", "testing"},
+    "pytest_plugin": {"client", "cli.settings", "testing"},
     "storage.sql.direct": {"storage.sql.mysql", "storage.sql.statement", "transitions"},
     "http.fast": {"http", "forwarded"},
 }

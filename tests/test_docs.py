@@ -260,11 +260,13 @@ def test_tls(tmp_path, pages):
 
 @pytest.mark.parametrize("module", [blocking, aio, pytest_plugin], ids=lambda module: module.__name__)
 def test_docstrings(tmp_path, daemon, module):
-    """The program in the docstring of a module runs."""
-    daemon.post("/resource", '{"name": "printer"}', key="write-key")
+    """The programs in the docstring of a module run."""
+    for body in ('{"name": "printer"}', '{"name": "phones"}', '{"name": "licences", "slots": 1, "group": "phones"}'):
+        daemon.post("/resource", body, key="write-key")
+    daemon.request("PATCH", "/resource/phones/p1", body='{"tags": ["android"]}', key="write-key")
     blocks = as_programs(read_blocks(module.__doc__, module.__name__))
-    assert len(blocks) == 2, blocks
-    with a_reader(tmp_path, daemon.port) as reader:
+    assert len(blocks) == 2 * module.__doc__.count("code::"), blocks
+    with a_reader(tmp_path, daemon.port, RESOURCED_KEY="write-key") as reader:
         reader.follow(blocks)
 
 

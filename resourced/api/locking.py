@@ -176,7 +176,7 @@ class Published(Routes):
         if not reason:
             return None
         identity.allow(Permission.LOCK)
-        return Breaker(identity.name, owner_of(request) or identity.name, reason)
+        return Breaker(identity.name, owner_of(request), reason)
 
     async def _read(self, request: Request, key: LockKey, *, raw: bool) -> bytes:
         """Read without the lock."""

@@ -165,7 +165,7 @@ class LockManager:
 
         It is done at once, or after the writes of the holder; a client that goes away only does not learn of it.
 
-        :param broken: who gives a unit back as broken, and why. In the same step it goes out of service.
+        :param broken: who gives a unit back as broken, and why; its holder if that is not said. In the same step it goes out of service.
         :returns: whether there was anything to let go of.
         :raises resourced.errors.NotHolder: the ticket still waits, so it cannot say that the unit is broken.
         :raises resourced.errors.CardNotFound: it cannot be broken, because it is no unit.
@@ -184,7 +184,7 @@ class LockManager:
         if broken is not None:
             if not entry.holds:
                 raise NotHolder("This ticket still waits for the lock.")
-            self._table.joints.withdraw(key, broken)
+            self._table.joints.withdraw(key, broken._replace(by=broken.by or entry.owner))
         self.places.release(entry)
         await self._commits.kept(self._table.settle(queue))
         return True
