@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pymysql
 import pytest
 
-from tests.mariadb import MariaDB, program
+from tests.mariadb import MariaDB, Started, program
 from tests.ports import free_port
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Node(MariaDB):
                 cursor.execute("UNLOCK TABLES")
 
 
-class Galera:
+class Galera(Started):
     """
     A cluster, to be used as a context manager.
 
@@ -184,17 +184,6 @@ class Galera:
     def group(self) -> list[int]:
         """The ports at which the nodes find each other."""
         return [node.group_port for node in self.nodes]
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.remove()
-            raise
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.remove()
 
     def start(self) -> None:
         """Start all nodes, and return when each takes part."""

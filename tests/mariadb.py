@@ -73,7 +73,28 @@ def _make_data(data: Path) -> None:
         raise RuntimeError(f"mariadb-install-db failed:\n{result.stdout.decode(errors='replace')}")
 
 
-class MariaDB:
+class Started:
+    """What is started when a block begins, and removed when it ends."""
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    def remove(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.remove()
+
+
+class MariaDB(Started):
     """
     A private server on a free port of 127.0.0.1 and on a Unix socket, where root needs no password.
 
@@ -111,17 +132,6 @@ class MariaDB:
 
     def _install(self) -> None:
         shutil.copytree(_new_data(), self._data)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.remove()
-            raise
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.remove()
 
     @property
     def pid(self) -> int:

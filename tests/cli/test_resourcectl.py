@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from tests.daemon import LOCK, Daemon, eventually
 from tests.ports import free_port
-from tests.resourcectl import RESOURCECTL, Ctl, Outcome, ahead, ctl_fixture, daemon_fixture, name_fixture  # noqa: F401 - fixtures
+from tests.resourcectl import RESOURCECTL, Outcome, ahead
 from tests.terminal import Terminal
 
 #: A name that is no harm if it is taken for what it is: a slash, percent signs, a blank, quotes, a right-to-left override.

@@ -9,18 +9,7 @@ from pathlib import Path
 from signal import Signals
 
 from tests.daemon import Daemon, eventually
-from tests.resourcectl import (  # noqa: F401 - fixtures
-    Ctl,
-    Outcome,
-    Running,
-    ahead,
-    brief_fixture,
-    ctl_fixture,
-    daemon_fixture,
-    name_fixture,
-    unlock,
-    written,
-)
+from tests.resourcectl import Ctl, Outcome, Running, ahead, unlock, written
 
 
 def grants(daemon: Daemon, place: str) -> int:

@@ -17,19 +17,7 @@ import pytest
 from resourced.cli.signals import ENDING
 from tests.daemon import READ, Daemon, eventually
 from tests.ports import free_port
-from tests.resourcectl import (  # noqa: F401 - fixtures
-    RESOURCECTL,
-    Ctl,
-    Outcome,
-    ahead,
-    brief_fixture,
-    ctl_fixture,
-    daemon_fixture,
-    handles,
-    name_fixture,
-    unlock,
-    written,
-)
+from tests.resourcectl import RESOURCECTL, Outcome, ahead, handles, unlock, written
 from tests.terminal import END, INTERRUPT, SUSPEND, Terminal
 
 

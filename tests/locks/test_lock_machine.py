@@ -9,15 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from itertools import count
 from math import inf
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from twisted.internet.defer import CancelledError, Deferred
+from hypothesis.stateful import invariant, precondition, rule
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import DataNotFound, FenceMismatch, NotHolder, ResourceInUse, StoreUnavailable, TicketEnded
@@ -26,10 +24,9 @@ from resourced.locks.limits import Times
 from resourced.locks.queue import Scope
 from resourced.locks.requests import Acquired, LockRequest, Queued
 from resourced.model import Document, LockKey, Resource
-from resourced.testing import MemoryStore
 from tests.examples import examples
 from tests.faulty import Life, Outcome
-from tests.leading import lead
+from tests.locks.machine import FaultyMachine, drive
 
 pytestmark = pytest.mark.trial
 
@@ -246,60 +243,28 @@ class Request:
         self.outcome = outcome
 
 
-class LockMachine(RuleBasedStateMachine):
+class LockMachine(FaultyMachine):
     """Clients, faults, crashes and time in any order."""
 
-    durable: ClassVar[bool] = True
+    resources = TIMEOUTS
+    times = TIMES
 
     def __init__(self) -> None:
         super().__init__()
-        self.disk = MemoryStore()
-        Deferred.fromCoroutine(lead(self.disk))
-        for name, timeout in TIMEOUTS.items():
-            Deferred.fromCoroutine(self.disk.create_resource(name, timeout))
-        self.names = count(1)
         self.tickets: list[str] = []
         self.home: dict[str, str] = {}
         # The ticket that the request with a word got last.
         self.retried: dict[tuple[LockKey, str], str] = {}
         self.told = Told()
-        self.open: list[Request] = []
         self.seen: Counter[LockKey] = Counter()
-        self.failures: list[BaseException] = []
-        self.now_before = 0.0
         self.crash_after = 0
-        self.life = self.start()
-
-    def start(self) -> Life:
-        life = Life(
-            self.disk,
-            durable=self.durable,
-            times=TIMES,
-            new_ticket=lambda: f"{next(self.names):032x}",
-            seconds=self.now_before,
-        )
-        life.open()
-        return life
-
-    @property
-    def now(self) -> float:
-        return self.life.clock.seconds()
 
     # -- What clients do
 
     def send(self, work: Any, life: Life, sent: int) -> None:
         """Let a client wait for its answer; nobody is there to hear it if the daemon has died."""
         request = Request(life, sent, life.heard(Deferred.fromCoroutine(work)))
-        self.open.append(request)
-
-        def over(result: Any) -> None:
-            if request in self.open:
-                self.open.remove(request)
-            error = getattr(result, "value", None)
-            if error is not None and life is self.life and not isinstance(error, CancelledError):
-                self.failures.append(error)
-
-        request.outcome.addBoth(over)
+        self.await_end(request, request.outcome)
 
     def pick(self, number: int, key: LockKey) -> str:
         """One of the last tickets of the key's resource, or one that never was."""
@@ -570,32 +535,9 @@ class LockMachine(RuleBasedStateMachine):
 
     # -- What else happens
 
-    @rule(seconds=st.sampled_from([0.0, PAUSE, 1.0, 5.0, 20.0, 29.0, 31.0, 41.0, 61.0]))
-    def pass_time(self, seconds):
-        self.life.clock.advance(seconds)
-
-    @rule(commit=outcome, snapshot=outcome, slow=st.booleans(), away=st.sampled_from([False, False, False, True]))
-    def trouble(self, commit, snapshot, slow, away):
-        store = self.life.store
-        store.outcome, store.reign_outcome, store.slow, store.away = commit, snapshot, slow, away
-
-    @rule()
-    def heal(self):
-        self.life.store.heal()
-
     @rule()
     def slow_down(self):
         self.life.store.slow = True
-
-    @precondition(lambda self: self.life.store.busy)
-    @rule(outcome=outcome)
-    def finish(self, outcome):
-        self.life.store.finish(outcome)
-
-    @precondition(lambda self: self.life.store.busy)
-    @rule()
-    def finish_well(self):
-        self.life.store.finish()
 
     @precondition(lambda self: self.told.number >= self.crash_after)
     @rule(outcome=outcome)
@@ -644,7 +586,7 @@ class LockMachine(RuleBasedStateMachine):
     def memory_and_store_agree(self):
         life = self.life
         in_doubt = any(queue.in_doubt for queue in life.locks.places.queues.by_key.values())
-        if self.durable and not life.store.busy and not in_doubt:
+        if self.durable and not life.store.busy and not in_doubt and self.decides:
             assert life.believed() == self.disk.places
             assert sorted(life.locks.places.losses) == sorted(self.disk.losses.values())
         assert not life.leadership_lost
@@ -717,25 +659,10 @@ class VolatileLockMachine(LockMachine):
 class LockMachineTests(SynchronousTestCase):
     """Whatever happens in whatever order, clients are told the truth."""
 
-    def drive(self, machine: type[LockMachine]) -> None:
-        run_state_machine_as_test(
-            machine,
-            settings=settings(
-                max_examples=EXAMPLES,
-                stateful_step_count=STEPS,
-                derandomize=True,
-                database=None,
-                deadline=None,
-                report_multiple_bugs=False,
-                phases=(Phase.generate, Phase.shrink),
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-
     def test_durable(self):
         """One holder, first come first served, no fence twice, no write lost, nobody waits for ever; also after a crash."""
-        self.drive(LockMachine)
+        drive(LockMachine, EXAMPLES, STEPS)
 
     def test_volatile(self):
         """The same with locks that are kept in memory only, but for what a crash does to those."""
-        self.drive(VolatileLockMachine)
+        drive(VolatileLockMachine, EXAMPLES, STEPS)

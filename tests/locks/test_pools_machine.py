@@ -6,9 +6,8 @@ import os
 from itertools import count
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.locks.pool_requests import PoolRequest
@@ -16,6 +15,7 @@ from resourced.locks.pools import Pools
 from resourced.model import LockKey
 from resourced.wants import ALL, Card, Want
 from tests.examples import examples
+from tests.locks.machine import drive
 from tests.locks.matching import match
 
 pytestmark = pytest.mark.trial
@@ -314,16 +314,4 @@ class PoolsMachineTests(SynchronousTestCase):
 
     def test_order_and_maximum(self) -> None:
         """One holder, the order of arrival, as much kept as possible, nobody waits who could have everything; also after a restart."""
-        run_state_machine_as_test(
-            PoolsMachine,
-            settings=settings(
-                max_examples=EXAMPLES,
-                stateful_step_count=STEPS,
-                derandomize=True,
-                database=None,
-                deadline=None,
-                report_multiple_bugs=False,
-                phases=(Phase.generate, Phase.shrink),
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        drive(PoolsMachine, EXAMPLES, STEPS)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from itertools import count
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from twisted.internet.defer import CancelledError, Deferred
+from hypothesis.stateful import invariant, precondition, rule
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import (
@@ -35,11 +34,10 @@ from resourced.locks.queue import Entry
 from resourced.locks.requests import Acquired, LockRequest
 from resourced.locks.unit_cards import CardChange
 from resourced.model import Breaker, LockKey
-from resourced.testing import MemoryStore
 from resourced.wants import ALL, Want
 from tests.examples import examples
 from tests.faulty import Life, Outcome
-from tests.leading import lead
+from tests.locks.machine import FaultyMachine, drive
 from tests.locks.matching import match
 
 pytestmark = pytest.mark.trial
@@ -61,16 +59,14 @@ wants = st.lists(st.one_of(by_tags, by_tags, by_name), min_size=1, max_size=2, u
 wait = st.sampled_from([0.0, 0.0, 50.0])
 
 
-class SeveralMachine(RuleBasedStateMachine):
+class SeveralMachine(FaultyMachine):
     """Clients, cards, faults, crashes and time in any order."""
+
+    resources: ClassVar[Mapping[str, int]] = {name: int(lease) for name, lease in LEASES.items()}
+    times = TIMES
 
     def __init__(self) -> None:
         super().__init__()
-        self.disk = MemoryStore()
-        Deferred.fromCoroutine(lead(self.disk))
-        for name, lease in LEASES.items():
-            Deferred.fromCoroutine(self.disk.create_resource(name, int(lease)))
-        self.names = count(1)
         self.joint_tickets: list[str] = []
         self.tickets: list[tuple[LockKey, str]] = []
         # Who believes to have what, until when.
@@ -80,37 +76,14 @@ class SeveralMachine(RuleBasedStateMachine):
         self.letting_go: Counter[str] = Counter()
         self.let_go_at: dict[str, int] = {}
         self.number = 0
-        self.failures: list[BaseException] = []
-        self.open: list[Deferred[Any]] = []
-        self.now_before = 0.0
-        self.life = self.start()
         for each in KEYS[:3]:
             self.card(each, frozenset("x"), "")
-
-    def start(self) -> Life:
-        life = Life(self.disk, times=TIMES, new_ticket=lambda: f"{next(self.names):032x}", seconds=self.now_before)
-        life.open()
-        return life
-
-    @property
-    def now(self) -> float:
-        return self.life.clock.seconds()
 
     # -- What clients do, and what they conclude from answers
 
     def send(self, work: Any) -> None:
-        life = self.life
-        request = life.heard(Deferred.fromCoroutine(work))
-        self.open.append(request)
-
-        def over(result: Any) -> None:
-            if request in self.open:
-                self.open.remove(request)
-            error = getattr(result, "value", None)
-            if error is not None and life is self.life and not isinstance(error, CancelledError):
-                self.failures.append(error)
-
-        request.addBoth(over)
+        request = self.life.heard(Deferred.fromCoroutine(work))
+        self.await_end(request, request)
 
     def has(self, key: LockKey, ticket: str, fence: int, lease: float, sent: int) -> None:
         """A client was told that it holds a lock."""
@@ -282,29 +255,6 @@ class SeveralMachine(RuleBasedStateMachine):
     def hang_up(self, number):
         self.open[-1 - number % len(self.open)].cancel()
 
-    @rule(seconds=st.sampled_from([0.0, PAUSE, 1.0, 5.0, 19.0, 29.0, 31.0, 41.0, 61.0]))
-    def pass_time(self, seconds):
-        self.life.clock.advance(seconds)
-
-    @rule(commit=outcome, snapshot=outcome, slow=st.booleans(), away=st.sampled_from([False, False, False, True]))
-    def trouble(self, commit, snapshot, slow, away):
-        store = self.life.store
-        store.outcome, store.reign_outcome, store.slow, store.away = commit, snapshot, slow, away
-
-    @rule()
-    def heal(self):
-        self.life.store.heal()
-
-    @precondition(lambda self: self.life.store.busy)
-    @rule(outcome=outcome)
-    def finish(self, outcome):
-        self.life.store.finish(outcome)
-
-    @precondition(lambda self: self.life.store.busy)
-    @rule()
-    def finish_well(self):
-        self.life.store.finish()
-
     @rule(outcome=outcome)
     def crash(self, outcome):
         died = self.life
@@ -455,16 +405,4 @@ class SeveralMachineTests(SynchronousTestCase):
 
     def test_durable(self) -> None:
         """One holder of each unit, everything or nothing, what is kept is derived, nobody waits for ever; also after a crash."""
-        run_state_machine_as_test(
-            SeveralMachine,
-            settings=settings(
-                max_examples=EXAMPLES,
-                stateful_step_count=STEPS,
-                derandomize=True,
-                database=None,
-                deadline=None,
-                report_multiple_bugs=False,
-                phases=(Phase.generate, Phase.shrink),
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        drive(SeveralMachine, EXAMPLES, STEPS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from secrets import token_hex
-from typing import ClassVar
 
 import pymysql
 
@@ -22,7 +20,7 @@ from tests.torture.faults import Fault, Log, ServerTormentor
 from tests.torture.guardian import Guardian
 from tests.torture.history import Value
 from tests.torture.pool_history import CardKept
-from tests.torture.servers import CARDS, DATABASE, VALUES, Supervised, cards_of, value_of, where
+from tests.torture.servers import CARDS, DATABASE, VALUES, OwnMariaDB, Supervised, cards_of, value_of, where
 
 #: Seconds that a node may take to be part of the cluster again.
 REJOIN = 90.0
@@ -32,19 +30,8 @@ LEFT_BEHIND = 5.0
 REPLACED = 20.0
 
 
-class OwnNode(Node):
+class OwnNode(OwnMariaDB, Node):
     """A node that does not outlive this program."""
-
-    guardian: ClassVar[Guardian]
-
-    def launch(self) -> None:
-        super().launch()
-        self.guardian.adopt(self.pid)
-
-    def _end(self, number: signal.Signals) -> None:
-        pid = self.process.pid if self.process is not None else 0
-        super()._end(number)
-        self.guardian.release(pid)
 
 
 class GaleraBase:
