@@ -38,13 +38,13 @@ from resourced.http.edge import Gate
 from resourced.http.fast.connection import FastSite
 from resourced.http.limits import EdgeLimits
 from resourced.http.site import ResourcedSite
-from resourced.locks.group_commit import GroupCommitJournal
-from resourced.locks.limits import Limits, Predecessor, Times
-from resourced.locks.listeners import Listeners
+from resourced.locks.journal.group_commit import GroupCommitJournal
+from resourced.locks.journal.listeners import Listeners
 from resourced.locks.manager import LockManager
-from resourced.locks.pauses import Pauses
-from resourced.locks.record import ids_from
-from resourced.locks.tickets import Names
+from resourced.locks.state.limits import Limits, Predecessor, Times
+from resourced.locks.state.pauses import Pauses
+from resourced.locks.state.record import ids_from
+from resourced.locks.state.tickets import Names
 from resourced.metrics.collect import Metrics
 from resourced.metrics.render import Exposition
 from resourced.model import Event

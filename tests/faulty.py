@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 
 from resourced.assembly import assemble_locking
 from resourced.errors import EpochLost, StoreUnavailable
-from resourced.locks.limits import Limits, Times
+from resourced.locks.state.limits import Limits, Times
 from resourced.metrics.collect import Metrics
 from resourced.model import Batch, Document, Event, LockKey, Mark, Place, Resource, Snapshot, Standing, Term, Weight
 from resourced.testing import MemoryStore

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resourced.locks.group_commit import GroupCommitJournal
+from resourced.locks.journal.group_commit import GroupCommitJournal
 from resourced.model import Snapshot
 from resourced.storage.interface import Store
 

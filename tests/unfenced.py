@@ -22,8 +22,8 @@ from dataclasses import replace
 from typing import Any
 
 from resourced import tap
-from resourced.locks import joints
-from resourced.locks.pool_requests import PoolRequest
+from resourced.locks.pools.requests import PoolRequest
+from resourced.locks.state import joints
 from resourced.model import Batch, Write
 from resourced.service.guard import Guard
 from resourced.service.leadership import TakeOver, Verdict

@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from resourced.locks.joints import Got, JointAsk, JointQueued
+from resourced.locks.state.joints import Got, JointAsk, JointQueued
 from resourced.locks.unit_cards import CardChange
 from resourced.model import Breaker, LockKey
 from resourced.testing import MemoryStore

@@ -26,7 +26,7 @@ from resourced.api.params import (
 from resourced.api.responses import add_log_fields, answer, card_shown, done, seconds_shown, written
 from resourced.auth.keys import Identity, Permission
 from resourced.deferreds import shielded
-from resourced.locks.requests import LockCounts, PoolCounts, SelectorState
+from resourced.locks.state.requests import LockCounts, PoolCounts, SelectorState
 from resourced.model import Breaker, Resource
 from resourced.wants import Card
 

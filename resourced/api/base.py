@@ -44,7 +44,7 @@ from resourced.errors import (
 )
 from resourced.http.routing import Segment
 from resourced.locks.manager import LockManager
-from resourced.locks.requests import Written
+from resourced.locks.state.requests import Written
 from resourced.model import Breaker, LockKey, Resource
 from resourced.storage.interface import Store
 

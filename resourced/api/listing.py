@@ -10,7 +10,7 @@ from resourced.api.responses import answer, seconds_shown
 from resourced.auth.keys import Permission
 from resourced.errors import BadRequest
 from resourced.locks.listing import Shown
-from resourced.locks.requests import HeldLock, WaitingTicket
+from resourced.locks.state.requests import HeldLock, WaitingTicket
 from resourced.wants import ALL, Want
 
 

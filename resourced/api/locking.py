@@ -46,7 +46,7 @@ from resourced.auth.keys import Identity, Keys, Permission
 from resourced.deferreds import Shared
 from resourced.errors import DataNotFound, StoreUnavailable
 from resourced.locks.manager import LockManager, Reader
-from resourced.locks.requests import Acquired, LockRequest, Queued
+from resourced.locks.state.requests import Acquired, LockRequest, Queued
 from resourced.model import Breaker, LockKey, Resource, etag_of
 from resourced.storage.interface import Store
 

@@ -25,8 +25,8 @@ from resourced.api.pool_params import card_change, joint_body
 from resourced.api.responses import RETRY_AFTER, add_log_fields, answer, card_shown, done, waits
 from resourced.auth.keys import Identity, Keys, Permission
 from resourced.errors import DataNotFound, OtherGroup
-from resourced.locks.joints import Got, JointAsk, JointQueued
 from resourced.locks.manager import LockManager
+from resourced.locks.state.joints import Got, JointAsk, JointQueued
 from resourced.model import LockKey, Resource
 from resourced.storage.interface import Store
 from resourced.wants import Want

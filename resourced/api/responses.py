@@ -11,7 +11,7 @@ from twisted.web.iweb import IRequest
 from resourced import jsontext
 from resourced.errors import ResourcedError
 from resourced.http.json_errors import error_body
-from resourced.locks.requests import Acquired, Holder, Queued, Waiter, Waits, Written
+from resourced.locks.state.requests import Acquired, Holder, Queued, Waiter, Waits, Written
 from resourced.model import Document
 from resourced.wants import Card
 

@@ -6,8 +6,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from resourced.errors import StoreUnavailable
-from resourced.locks.journal import Journal
-from resourced.locks.pauses import LONGEST_PAUSE, Pauses
+from resourced.locks.journal.interface import Journal
+from resourced.locks.state.pauses import LONGEST_PAUSE, Pauses
 
 #: How often to check after a pause whether decisions are possible again, in seconds.
 MOMENT = 0.02

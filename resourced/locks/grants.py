@@ -7,11 +7,11 @@ from twisted.internet.interfaces import IReactorTime
 from resourced.deferreds import waiting_for
 from resourced.errors import Deadlock, TicketEnded
 from resourced.locks.commits import Commits
-from resourced.locks.entry_states import HELD
-from resourced.locks.journal import Journal
-from resourced.locks.queue import Entry
-from resourced.locks.requests import Grant, LockRequest, Queued
-from resourced.locks.table import LockTable, store_in_doubt
+from resourced.locks.journal.interface import Journal
+from resourced.locks.state.entry_states import HELD
+from resourced.locks.state.queue import Entry
+from resourced.locks.state.requests import Grant, LockRequest, Queued
+from resourced.locks.state.table import LockTable, store_in_doubt
 from resourced.model import LockKey
 
 

@@ -9,12 +9,12 @@ from twisted.internet.interfaces import IReactorTime
 from resourced.deferreds import shielded, waiting_for
 from resourced.errors import Deadlock, ForeignTicket, TicketEnded, TooFew
 from resourced.locks.commits import Commits
-from resourced.locks.estimates import Estimates
-from resourced.locks.joint_table import Joints
-from resourced.locks.joints import Got, Joint, JointAsk, JointQueued
-from resourced.locks.journal import Journal
-from resourced.locks.places import Places
-from resourced.locks.table import store_in_doubt
+from resourced.locks.journal.interface import Journal
+from resourced.locks.state.estimates import Estimates
+from resourced.locks.state.joint_table import Joints
+from resourced.locks.state.joints import Got, Joint, JointAsk, JointQueued
+from resourced.locks.state.places import Places
+from resourced.locks.state.table import store_in_doubt
 from resourced.model import LockKey
 
 #: Reads what is kept at some selectors, in their order; nothing where there is no data.

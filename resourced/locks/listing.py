@@ -8,11 +8,11 @@ from typing import Final, NamedTuple, TypeVar
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.locks.commits import Commits
-from resourced.locks.joints import Joint
-from resourced.locks.journal import Journal
-from resourced.locks.queue import Entry
-from resourced.locks.queues import Queues
-from resourced.locks.requests import HeldLock, WaitingTicket, Waits
+from resourced.locks.journal.interface import Journal
+from resourced.locks.state.joints import Joint
+from resourced.locks.state.queue import Entry
+from resourced.locks.state.queues import Queues
+from resourced.locks.state.requests import HeldLock, WaitingTicket, Waits
 from resourced.locks.views import holder_of
 
 T = TypeVar("T")

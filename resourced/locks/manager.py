@@ -17,13 +17,13 @@ from resourced.errors import DataNotFound, FenceMismatch, NotHolder, ResourceNot
 from resourced.locks.commits import Commits
 from resourced.locks.grants import Grants
 from resourced.locks.joint_grants import JointGrants
-from resourced.locks.journal import Journal
-from resourced.locks.limits import Limits, Predecessor, Times
+from resourced.locks.journal.interface import Journal
 from resourced.locks.listing import LockListing
-from resourced.locks.pauses import Pauses
-from resourced.locks.queue import LockQueue
-from resourced.locks.requests import NOT_READ, Acquired, Check, Grant, LockRequest, Queued, WriteRequest, Written
-from resourced.locks.table import LockTable
+from resourced.locks.state.limits import Limits, Predecessor, Times
+from resourced.locks.state.pauses import Pauses
+from resourced.locks.state.queue import LockQueue
+from resourced.locks.state.requests import NOT_READ, Acquired, Check, Grant, LockRequest, Queued, WriteRequest, Written
+from resourced.locks.state.table import LockTable
 from resourced.locks.unit_cards import UnitCards
 from resourced.locks.views import LockViews
 from resourced.locks.writes import Writes

@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred
 from resourced.deferreds import shielded
 from resourced.errors import CardNotFound
 from resourced.locks.commits import Commits
-from resourced.locks.journal import Journal
-from resourced.locks.requests import PoolCounts
-from resourced.locks.table import LockTable
+from resourced.locks.journal.interface import Journal
+from resourced.locks.state.requests import PoolCounts
+from resourced.locks.state.table import LockTable
 from resourced.model import Breaker, LockKey
 from resourced.wants import Card
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.locks.commits import Commits
-from resourced.locks.entry_states import UNCLAIMED
-from resourced.locks.journal import Journal
-from resourced.locks.queue import Entry, LockQueue
-from resourced.locks.requests import Holder, LockCounts, LockState, SelectorState, Waiter
-from resourced.locks.table import LockTable
+from resourced.locks.journal.interface import Journal
+from resourced.locks.state.entry_states import UNCLAIMED
+from resourced.locks.state.queue import Entry, LockQueue
+from resourced.locks.state.requests import Holder, LockCounts, LockState, SelectorState, Waiter
+from resourced.locks.state.table import LockTable
 from resourced.model import LockKey
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from resourced.errors import NotHolder, TicketEnded
 from resourced.locks.commits import Commits
-from resourced.locks.journal import Journal
-from resourced.locks.queue import Entry
-from resourced.locks.requests import Check, WriteRequest, Written
-from resourced.locks.table import LockTable, store_in_doubt
+from resourced.locks.journal.interface import Journal
+from resourced.locks.state.queue import Entry
+from resourced.locks.state.requests import Check, WriteRequest, Written
+from resourced.locks.state.table import LockTable, store_in_doubt
 
 
 class Writes:

@@ -27,7 +27,7 @@ from resourced.auth.key_file import KeyFile
 from resourced.errors import ConfigurationError, EpochLost, ResourcedError, StoreUnavailable
 from resourced.events.push import Streams
 from resourced.http.site import ResourcedSite
-from resourced.locks.group_commit import GroupCommitJournal
+from resourced.locks.journal.group_commit import GroupCommitJournal
 from resourced.locks.manager import LockManager
 from resourced.service.guard import PERIOD, Guard, Heartbeat
 from resourced.service.housekeeping import Housekeeping

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from resourced.errors import ConfigurationError, EpochLost, StoreUnavailable
-from resourced.locks.group_commit import GroupCommitJournal
+from resourced.locks.journal.group_commit import GroupCommitJournal
 from resourced.storage.interface import Store
 from resourced.storage.leader_lease import LEADER_LEASE, MARGIN, LeaderLease
 from resourced.storage.sql.dialect import Dialect, refusal

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from typing import Final
 
 from resourced.errors import EpochLost
-from resourced.locks.group_commit import GroupCommitJournal
+from resourced.locks.journal.group_commit import GroupCommitJournal
 from resourced.model import Term
 from resourced.service.guard import Guard
 from resourced.storage.interface import Store

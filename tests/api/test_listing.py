@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from resourced.auth.keys import Identity, Permission, digest_of
 from resourced.errors import StoreUnavailable
 from resourced.locks import listing
-from resourced.locks.by_age import UNSORTED
+from resourced.locks.indexes.by_age import UNSORTED
 from tests.assembled import WRITE
 from tests.counting import counted
 from tests.wire import A4, PRINTER, Answer, WebTests

@@ -14,9 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from resourced.auth.keys import Identity, Permission
 from resourced.errors import EventsForgotten
 from resourced.events.feed import BYTES, MOMENT, PAGE, PAUSE, REST, SLICE, Feed, View, described
-from resourced.locks.group_commit import PAUSE as JOURNAL_PAUSE
-from resourced.locks.listeners import Listeners
-from resourced.locks.requests import LockRequest, Written
+from resourced.locks.journal.group_commit import PAUSE as JOURNAL_PAUSE
+from resourced.locks.journal.listeners import Listeners
+from resourced.locks.state.requests import LockRequest, Written
 from resourced.model import Batch, Event, EventKind, LockKey
 from resourced.testing import MemoryStore
 from tests.faulty import FaultyStore, Life, Outcome

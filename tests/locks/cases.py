@@ -10,10 +10,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import ResourcedError, StoreUnavailable, TicketEnded
-from resourced.locks.group_commit import PAUSE
-from resourced.locks.limits import Limits, Times
+from resourced.locks.journal.group_commit import PAUSE
 from resourced.locks.manager import LockManager
-from resourced.locks.requests import Grant, LockRequest, Queued, Written
+from resourced.locks.state.limits import Limits, Times
+from resourced.locks.state.requests import Grant, LockRequest, Queued, Written
 from resourced.model import LockKey, Standing
 from resourced.testing import MemoryStore
 from tests.faulty import FaultyStore, Life, Outcome

@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from twisted.internet.defer import CancelledError, Deferred
 
 from resourced.errors import StoreUnavailable
-from resourced.locks.group_commit import PAUSE
-from resourced.locks.limits import Times
+from resourced.locks.journal.group_commit import PAUSE
+from resourced.locks.state.limits import Times
 from resourced.testing import MemoryStore
 from tests.faulty import Life, Outcome
 from tests.leading import lead

@@ -9,7 +9,7 @@ from itertools import islice
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.locks.by_age import UNSORTED, ByAge
+from resourced.locks.indexes.by_age import UNSORTED, ByAge
 
 pytestmark = pytest.mark.trial
 

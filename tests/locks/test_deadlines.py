@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.locks.deadlines import SLICE, SOON, DeadlineTimers
+from resourced.locks.indexes.deadlines import SLICE, SOON, DeadlineTimers
 
 pytestmark = pytest.mark.trial
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from resourced.errors import Deadlock, ResourcedError, TicketEnded
-from resourced.locks.deadlocks import MOST
-from resourced.locks.requests import Grant, Queued
+from resourced.locks.state.deadlocks import MOST
+from resourced.locks.state.requests import Grant, Queued
 from resourced.model import LockKey
 from tests.examples import examples
 from tests.locks.cases import A4, A5, GLASS, LEASE, PLACE, LockTestCase

@@ -9,7 +9,7 @@ import statistics
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.locks.estimates import KINDS, WRONG, Estimates
+from resourced.locks.state.estimates import KINDS, WRONG, Estimates
 from tests import waits
 
 pytestmark = pytest.mark.trial

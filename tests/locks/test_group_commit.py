@@ -9,12 +9,12 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from resourced.errors import EpochLost, NotHolder, StoreUnavailable, TicketEnded
-from resourced.locks.group_commit import PAUSE
-from resourced.locks.joints import JointAsk
-from resourced.locks.listeners import Listeners
-from resourced.locks.requests import Grant, LockRequest, Queued
-from resourced.locks.restoration import Restoration
-from resourced.locks.terms import FENCES
+from resourced.locks.journal.group_commit import PAUSE
+from resourced.locks.journal.listeners import Listeners
+from resourced.locks.journal.terms import FENCES
+from resourced.locks.state.joints import JointAsk
+from resourced.locks.state.requests import Grant, LockRequest, Queued
+from resourced.locks.state.restoration import Restoration
 from resourced.locks.unit_cards import CardChange
 from resourced.model import Breaker, Event, EventKind, LockKey, Standing
 from resourced.wants import Want

@@ -19,10 +19,10 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import DataNotFound, FenceMismatch, NotHolder, ResourceInUse, StoreUnavailable, TicketEnded
-from resourced.locks.group_commit import PAUSE
-from resourced.locks.limits import Times
-from resourced.locks.queue import Scope
-from resourced.locks.requests import Acquired, LockRequest, Queued
+from resourced.locks.journal.group_commit import PAUSE
+from resourced.locks.state.limits import Times
+from resourced.locks.state.queue import Scope
+from resourced.locks.state.requests import Acquired, LockRequest, Queued
 from resourced.model import Document, LockKey, Resource
 from tests.examples import examples
 from tests.faulty import Life, Outcome

@@ -12,9 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from resourced import quotas
 from resourced.errors import NotHolder, QuotaExceeded, StoreUnavailable, TicketEnded
-from resourced.locks import losses
-from resourced.locks.group_commit import PAUSE
-from resourced.locks.losses import TOLD_FOR, Losses
+from resourced.locks.journal.group_commit import PAUSE
+from resourced.locks.state import losses
+from resourced.locks.state.losses import TOLD_FOR, Losses
 from resourced.model import LockKey, Loss
 from resourced.service.restoration import RESTORATION
 from resourced.service.retention import Retention

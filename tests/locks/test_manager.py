@@ -11,10 +11,10 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from resourced.errors import NotHolder, Overloaded, TicketEnded
-from resourced.locks import tickets
-from resourced.locks.limits import Limits
-from resourced.locks.losses import TOLD_FOR
-from resourced.locks.requests import Grant, Queued
+from resourced.locks.state import tickets
+from resourced.locks.state.limits import Limits
+from resourced.locks.state.losses import TOLD_FOR
+from resourced.locks.state.requests import Grant, Queued
 from resourced.model import LockKey
 from tests.locks.cases import A4, A5, CLAIM, GLASS, LEASE, PLACE, SCANNER, LockTestCase
 

@@ -17,8 +17,8 @@ from resourced.errors import (
     StoreUnavailable,
     TicketEnded,
 )
-from resourced.locks.group_commit import PAUSE
-from resourced.locks.requests import Grant, Holder, LockCounts, LockRequest, LockState, Waiter, Written
+from resourced.locks.journal.group_commit import PAUSE
+from resourced.locks.state.requests import Grant, Holder, LockCounts, LockRequest, LockState, Waiter, Written
 from resourced.model import EventKind, LockKey, Mark, Resource
 from tests.faulty import Outcome
 from tests.locks.cases import A4, A5, CLAIM, GLASS, LEASE, PLACE, JournalTestCase

@@ -8,10 +8,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import StoreUnavailable
-from resourced.locks.group_commit import GroupCommitJournal
+from resourced.locks.journal.group_commit import GroupCommitJournal
 from resourced.locks.manager import LockManager
-from resourced.locks.pauses import LONGEST_PAUSE, PAUSE, Pauses
-from resourced.locks.requests import LockRequest
+from resourced.locks.state.pauses import LONGEST_PAUSE, PAUSE, Pauses
+from resourced.locks.state.requests import LockRequest
 from resourced.testing import MemoryStore
 from tests.leading import open_journal
 from tests.locks.cases import A4, CLAIM, GLASS, LEASE, PLACE, SCANNER, LockTestCase

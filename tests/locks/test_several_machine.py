@@ -27,11 +27,11 @@ from resourced.errors import (
     TicketEnded,
     TooFew,
 )
-from resourced.locks.group_commit import PAUSE
-from resourced.locks.joints import Got, Joint, JointAsk, JointQueued
-from resourced.locks.limits import Times
-from resourced.locks.queue import Entry
-from resourced.locks.requests import Acquired, LockRequest
+from resourced.locks.journal.group_commit import PAUSE
+from resourced.locks.state.joints import Got, Joint, JointAsk, JointQueued
+from resourced.locks.state.limits import Times
+from resourced.locks.state.queue import Entry
+from resourced.locks.state.requests import Acquired, LockRequest
 from resourced.locks.unit_cards import CardChange
 from resourced.model import Breaker, LockKey
 from resourced.wants import ALL, Want

@@ -8,7 +8,7 @@ import timeit
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.locks.sorted_index import UNSORTED, Index
+from resourced.locks.indexes.sorted_index import UNSORTED, Index
 
 pytestmark = pytest.mark.trial
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.locks import entry_states, journal_states
-from resourced.locks.entry_states import EntryState
-from resourced.locks.journal_states import LEADING, JournalEvent, JournalState
+from resourced.locks.journal import states as journal_states
+from resourced.locks.journal.states import LEADING, JournalEvent, JournalState
+from resourced.locks.state import entry_states
+from resourced.locks.state.entry_states import EntryState
 from resourced.model import Standing
 from resourced.transitions import IllegalTransition, next_state
 from tests.states import Event, State, reached

@@ -8,7 +8,7 @@ import re
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.locks.tickets import BYTES, DRAWN, Names
+from resourced.locks.state.tickets import BYTES, DRAWN, Names
 
 pytestmark = pytest.mark.trial
 

@@ -8,9 +8,9 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from resourced.errors import Overloaded, PreconditionFailed, StoreUnavailable
-from resourced.locks.group_commit import PAUSE
-from resourced.locks.limits import Limits
-from resourced.locks.requests import Grant
+from resourced.locks.journal.group_commit import PAUSE
+from resourced.locks.state.limits import Limits
+from resourced.locks.state.requests import Grant
 from resourced.model import EXPIRY, GRANT
 from tests.faulty import Outcome
 from tests.locks.cases import A4, A5, CLAIM, LEASE, LockTestCase

@@ -24,7 +24,7 @@ from resourced.assembly import assemble
 from resourced.errors import StoreUnavailable
 from resourced.http.access_log import AccessRecord
 from resourced.http.site import ResourcedSite
-from resourced.locks.requests import LockRequest
+from resourced.locks.state.requests import LockRequest
 from resourced.metrics.collect import Gauge, Gauges, Histogram, Metrics
 from resourced.metrics.reactor_lag import PERIOD, Lag
 from resourced.metrics.render import Exposition, wants_openmetrics

@@ -23,10 +23,10 @@ from twisted.python.failure import Failure
 
 from resourced.config import MySQLSettings, SQLiteSettings
 from resourced.errors import EpochLost, StoreUnavailable, TicketEnded
-from resourced.locks.group_commit import GroupCommitJournal
-from resourced.locks.limits import Predecessor, Times
+from resourced.locks.journal.group_commit import GroupCommitJournal
 from resourced.locks.manager import LockManager
-from resourced.locks.requests import Grant, LockRequest, Queued
+from resourced.locks.state.limits import Predecessor, Times
+from resourced.locks.state.requests import Grant, LockRequest, Queued
 from resourced.model import LockKey
 from resourced.service.guard import PERIOD, FileGuard, Heartbeat, ServerGuard, guard_of
 from resourced.storage.leader_lease import LEADER_LEASE, LeaderLease

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import ConfigurationError, StoreUnavailable
-from resourced.locks.group_commit import GroupCommitJournal
+from resourced.locks.journal.group_commit import GroupCommitJournal
 from resourced.locks.manager import LockManager
 from resourced.model import Term
 from resourced.service.leadership import STILL, Election, TakeOver, Verdict

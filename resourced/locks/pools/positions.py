@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sortedcontainers import SortedList
 
-from resourced.locks.matching import Filter, Rank
+from resourced.locks.pools.matching import Filter, Rank
 
 
 class Positions:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
-from resourced.locks.joints import Joint
-from resourced.locks.queue import Entry
+from resourced.locks.state.joints import Joint
+from resourced.locks.state.queue import Entry
 
 #: Who waits: for one lock, or for several things.
 Waiter = Entry | Joint

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.errors import StoreUnavailable
-from resourced.locks.deadlines import DeadlineTimers
-from resourced.locks.journal import Journal
-from resourced.locks.limits import Times
-from resourced.locks.pauses import LONGEST_PAUSE, Pauses
-from resourced.locks.queue import Entry, Together
+from resourced.locks.indexes.deadlines import DeadlineTimers
+from resourced.locks.journal.interface import Journal
+from resourced.locks.state.limits import Times
+from resourced.locks.state.pauses import LONGEST_PAUSE, Pauses
+from resourced.locks.state.queue import Entry, Together
 from resourced.model import Snapshot
 
 #: What has a deadline: a place, or a request for several things.

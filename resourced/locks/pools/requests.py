@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from resourced.locks.matching import Need, Rank
+from resourced.locks.pools.matching import Need, Rank
 from resourced.model import LockKey
 from resourced.wants import ALL, Want
 

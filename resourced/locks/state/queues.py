@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from resourced.locks.by_age import ByAge
-from resourced.locks.joints import Joint
-from resourced.locks.queue import Entry, LockQueue, Scope
+from resourced.locks.indexes.by_age import ByAge
+from resourced.locks.state.joints import Joint
+from resourced.locks.state.queue import Entry, LockQueue, Scope
 from resourced.model import LockKey
 
 

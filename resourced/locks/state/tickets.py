@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from itertools import islice
 
-from resourced.locks.queue import Entry, Ticket
+from resourced.locks.state.queue import Entry, Ticket
 from resourced.model import LockKey
 
 #: How many tickets that have nothing any more are remembered; the one that had nothing first is forgotten first.

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from itertools import count
 
 from resourced.errors import Overloaded
-from resourced.locks.feasibility import could_have
-from resourced.locks.matching import (
+from resourced.locks.pools.feasibility import could_have
+from resourced.locks.pools.matching import (
     BY_NAME,
     Filter,
     Need,
@@ -21,10 +21,10 @@ from resourced.locks.matching import (
     fill,
     lose,
 )
-from resourced.locks.offers import Offers
-from resourced.locks.pool import Pool
-from resourced.locks.pool_requests import PoolGrant, PoolRequest
-from resourced.locks.positions import Positions
+from resourced.locks.pools.offers import Offers
+from resourced.locks.pools.pool import Pool
+from resourced.locks.pools.positions import Positions
+from resourced.locks.pools.requests import PoolGrant, PoolRequest
 from resourced.model import LockKey
 from resourced.wants import ALL, Card, Want
 

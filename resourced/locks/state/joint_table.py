@@ -17,12 +17,12 @@ from resourced.errors import (
     TicketEnded,
     TooFew,
 )
-from resourced.locks.entry_states import HELD, QUEUED
-from resourced.locks.joints import Joint, JointAsk
-from resourced.locks.limits import Limits, Times
-from resourced.locks.places import Places
-from resourced.locks.queue import Entry
-from resourced.locks.units import GOING
+from resourced.locks.state.entry_states import HELD, QUEUED
+from resourced.locks.state.joints import Joint, JointAsk
+from resourced.locks.state.limits import Limits, Times
+from resourced.locks.state.places import Places
+from resourced.locks.state.queue import Entry
+from resourced.locks.state.units import GOING
 from resourced.model import BACK, EXPIRY, OUT, Breaker, EventKind, LockKey
 from resourced.quotas import Quotas
 from resourced.wants import ALL, Card, JointRequest

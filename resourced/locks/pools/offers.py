@@ -7,7 +7,7 @@ from math import inf
 
 from sortedcontainers import SortedDict
 
-from resourced.locks.matching import (
+from resourced.locks.pools.matching import (
     Filter,
     FirstByName,
     Need,
@@ -22,7 +22,7 @@ from resourced.locks.matching import (
     serve,
     sort,
 )
-from resourced.locks.pool_requests import PoolGrant, PoolRequest
+from resourced.locks.pools.requests import PoolGrant, PoolRequest
 from resourced.wants import ALL, Want
 
 

@@ -9,12 +9,12 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.errors import Deadlock, ForeignTicket, Overloaded, StoreUnavailable, TicketEnded
-from resourced.locks.entry_states import OFFER
-from resourced.locks.journal import Journal
-from resourced.locks.limits import Limits
-from resourced.locks.places import Places
-from resourced.locks.queue import Entry, LockQueue, Ticket
-from resourced.locks.requests import LockRequest
+from resourced.locks.journal.interface import Journal
+from resourced.locks.state.entry_states import OFFER
+from resourced.locks.state.limits import Limits
+from resourced.locks.state.places import Places
+from resourced.locks.state.queue import Entry, LockQueue, Ticket
+from resourced.locks.state.requests import LockRequest
 from resourced.model import EXPIRY, LockKey, Loss
 from resourced.quotas import Quotas, Tenant
 

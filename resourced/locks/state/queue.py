@@ -12,8 +12,8 @@ from twisted.internet.interfaces import IDelayedCall
 
 from resourced.deferreds import waiter_in, wake
 from resourced.errors import StoreUnavailable
-from resourced.locks.entry_states import END, ENDED, HELD, NEW, QUEUE, STORED, TRANSITIONS, EntryEvent
-from resourced.locks.sorted_index import Index
+from resourced.locks.indexes.sorted_index import Index
+from resourced.locks.state.entry_states import END, ENDED, HELD, NEW, QUEUE, STORED, TRANSITIONS, EntryEvent
 from resourced.model import WAITING, LockKey, Place
 from resourced.quotas import Tenant
 from resourced.transitions import next_state

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable, Iterator
 
 from twisted.internet.interfaces import IReactorTime
 
-from resourced.locks.deadlocks import Deadlocks
-from resourced.locks.entry_states import ASSIGN, OFFER, EntryEvent
-from resourced.locks.joints import Joint
-from resourced.locks.lifetimes import Lifetimes
-from resourced.locks.limits import Times
-from resourced.locks.losses import Losses
-from resourced.locks.queue import Entry, LockQueue
-from resourced.locks.queues import Queues
-from resourced.locks.record import Record
-from resourced.locks.tickets import Tickets
-from resourced.locks.units import Units
+from resourced.locks.state.deadlocks import Deadlocks
+from resourced.locks.state.entry_states import ASSIGN, OFFER, EntryEvent
+from resourced.locks.state.joints import Joint
+from resourced.locks.state.lifetimes import Lifetimes
+from resourced.locks.state.limits import Times
+from resourced.locks.state.losses import Losses
+from resourced.locks.state.queue import Entry, LockQueue
+from resourced.locks.state.queues import Queues
+from resourced.locks.state.record import Record
+from resourced.locks.state.tickets import Tickets
+from resourced.locks.state.units import Units
 from resourced.model import GRANT, RELEASE, Breaker, EventKind, Loss
 
 

@@ -12,18 +12,18 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.errors import NotHolder, ResourceInUse, StoreUnavailable, TicketEnded
-from resourced.locks.admission import Admission
-from resourced.locks.entry_states import LEAVE, UNCLAIMED, USE
-from resourced.locks.joint_table import Joints
-from resourced.locks.journal import Journal
-from resourced.locks.lifetimes import Lasting, Lifetimes
-from resourced.locks.limits import Limits, Predecessor, Times
-from resourced.locks.pauses import Pauses
-from resourced.locks.places import Places
-from resourced.locks.queue import Entry, LockQueue, Scope
-from resourced.locks.record import Record
-from resourced.locks.requests import LockRequest
-from resourced.locks.restoration import Restoration
+from resourced.locks.journal.interface import Journal
+from resourced.locks.state.admission import Admission
+from resourced.locks.state.entry_states import LEAVE, UNCLAIMED, USE
+from resourced.locks.state.joint_table import Joints
+from resourced.locks.state.lifetimes import Lasting, Lifetimes
+from resourced.locks.state.limits import Limits, Predecessor, Times
+from resourced.locks.state.pauses import Pauses
+from resourced.locks.state.places import Places
+from resourced.locks.state.queue import Entry, LockQueue, Scope
+from resourced.locks.state.record import Record
+from resourced.locks.state.requests import LockRequest
+from resourced.locks.state.restoration import Restoration
 from resourced.model import BREAK, EXPIRY, WRITE, Breaker, LockKey, Resource, Write
 from resourced.quotas import Quotas
 

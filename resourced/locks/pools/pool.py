@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import Final
 
 from resourced.errors import Overloaded
-from resourced.locks.matching import Filter, Unit
+from resourced.locks.pools.matching import Filter, Unit
 
 #: How many different filters requests may wait for at once in a resource, and how many more are kept because they may be asked for again.
 FILTERS: Final = 1000

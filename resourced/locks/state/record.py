@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from resourced.locks.joints import Joint
-from resourced.locks.journal import Journal
-from resourced.locks.queue import Entry
+from resourced.locks.journal.interface import Journal
+from resourced.locks.state.joints import Joint
+from resourced.locks.state.queue import Entry
 from resourced.model import Breaker, Event, EventKind, LockKey, Loss, Resource, Snapshot, Step, Write
 from resourced.wants import Card
 

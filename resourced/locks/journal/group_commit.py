@@ -17,9 +17,10 @@ from twisted.python.failure import Failure
 
 from resourced.deferreds import waiter_in, wake
 from resourced.errors import EpochLost, StoreRefused, StoreUnavailable
-from resourced.locks.commit_group import CommitGroup, Doubt
-from resourced.locks.journal import Follower
-from resourced.locks.journal_states import (
+from resourced.locks.journal.commit_group import CommitGroup, Doubt
+from resourced.locks.journal.interface import Follower
+from resourced.locks.journal.listeners import Listeners
+from resourced.locks.journal.states import (
     BEGIN,
     BEGUN,
     CLOSE,
@@ -41,8 +42,7 @@ from resourced.locks.journal_states import (
     JournalEvent,
     JournalState,
 )
-from resourced.locks.listeners import Listeners
-from resourced.locks.terms import Numbers, Terms
+from resourced.locks.journal.terms import Numbers, Terms
 from resourced.model import WRITE, Step, Term
 from resourced.storage.interface import Store
 from resourced.storage.leader_lease import LeaderLease

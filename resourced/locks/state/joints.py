@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
 from resourced.deferreds import wake
-from resourced.locks.entry_states import ENDED, HELD, NEW, OFFERED, QUEUED, TRANSITIONS, UNCLAIMED, EntryEvent
-from resourced.locks.estimates import Expectation
-from resourced.locks.pool_requests import PoolRequest
-from resourced.locks.queue import Entry, Ticket, rank_of
+from resourced.locks.pools.requests import PoolRequest
+from resourced.locks.state.entry_states import ENDED, HELD, NEW, OFFERED, QUEUED, TRANSITIONS, UNCLAIMED, EntryEvent
+from resourced.locks.state.estimates import Expectation
+from resourced.locks.state.queue import Entry, Ticket, rank_of
 from resourced.model import LockKey
 from resourced.quotas import Tenant
 from resourced.transitions import next_state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from resourced.locks.joints import Joint
+from resourced.locks.state.joints import Joint
 
 
 class JointIndex:

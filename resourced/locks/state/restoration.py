@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Iterable
 
 from twisted.internet.interfaces import IReactorTime
 
-from resourced.locks.entry_states import END, RESTORED
-from resourced.locks.joints import Joint
-from resourced.locks.journal import Journal
-from resourced.locks.limits import Times
-from resourced.locks.places import Places
-from resourced.locks.queue import Entry, LockQueue, Ticket
+from resourced.locks.journal.interface import Journal
+from resourced.locks.state.entry_states import END, RESTORED
+from resourced.locks.state.joints import Joint
+from resourced.locks.state.limits import Times
+from resourced.locks.state.places import Places
+from resourced.locks.state.queue import Entry, LockQueue, Ticket
 from resourced.model import HOLDING, RELEASE, WAITING, LockKey, Place, Snapshot
 from resourced.quotas import Quotas
 from resourced.wants import JointRequest

@@ -9,9 +9,12 @@ from twisted.internet.interfaces import IReactorTime
 
 from resourced.deferreds import wake
 from resourced.errors import StoreUnavailable
-from resourced.locks.cards import Cards
-from resourced.locks.deadlocks import Deadlocks
-from resourced.locks.entry_states import (
+from resourced.locks.pools.matching import Unit
+from resourced.locks.pools.pools import Pools
+from resourced.locks.pools.requests import PoolGrant
+from resourced.locks.state.cards import Cards
+from resourced.locks.state.deadlocks import Deadlocks
+from resourced.locks.state.entry_states import (
     ASSIGN,
     END,
     NEW,
@@ -23,17 +26,14 @@ from resourced.locks.entry_states import (
     USE,
     EntryEvent,
 )
-from resourced.locks.joint_index import JointIndex
-from resourced.locks.joints import Joint
-from resourced.locks.lifetimes import Lifetimes
-from resourced.locks.limits import Times
-from resourced.locks.matching import Unit
-from resourced.locks.pool_requests import PoolGrant
-from resourced.locks.pools import Pools
-from resourced.locks.queue import Entry, LockQueue, Ticket
-from resourced.locks.queues import Queues
-from resourced.locks.record import Record
-from resourced.locks.tickets import Tickets
+from resourced.locks.state.joint_index import JointIndex
+from resourced.locks.state.joints import Joint
+from resourced.locks.state.lifetimes import Lifetimes
+from resourced.locks.state.limits import Times
+from resourced.locks.state.queue import Entry, LockQueue, Ticket
+from resourced.locks.state.queues import Queues
+from resourced.locks.state.record import Record
+from resourced.locks.state.tickets import Tickets
 from resourced.model import LockKey
 from resourced.wants import Card
 
