@@ -111,10 +111,10 @@ class JointGrants:
 
     def _queued(self, joint: Joint) -> JointQueued:
         kind = (joint.wants, joint.priority, joint.waiting.yields)
-        position = self._joints.position(joint)
+        units = self._joints.units_before(joint)
         if joint.expected is None:
-            joint.expected = self._estimates.expect(kind, position, self._clock.seconds())
-        return JointQueued(joint.name, position, self._estimates.seconds(kind, position))
+            joint.expected = self._estimates.expect(kind, units, self._clock.seconds())
+        return JointQueued(joint.name, self._joints.position(joint), self._estimates.seconds(kind, units))
 
     async def _unlock(self, ticket: str, key_name: str) -> bool:
         while True:

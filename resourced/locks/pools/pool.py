@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
 from typing import Final
 
 from resourced.errors import Overloaded
@@ -29,7 +30,7 @@ class Pool:
         self.named: dict[str, Filter] = {}
         self.version = 0
         self._spare: OrderedDict[frozenset[str], None] = OrderedDict()
-        self._overlaps: dict[Filter, tuple[int, frozenset[Filter]]] = {}
+        self._overlaps: dict[Filter, tuple[int, Mapping[Filter, float]]] = {}
 
     @property
     def in_use(self) -> int:
@@ -85,10 +86,11 @@ class Pool:
         for unit in list(filter_.members):
             filter_.exclude(unit)
 
-    def overlapping(self, filter_: Filter) -> frozenset[Filter]:
-        """Return the filters by tags that match a unit which a filter matches too."""
-        version, found = self._overlaps.get(filter_, (-1, frozenset()))
+    def overlapping(self, filter_: Filter) -> Mapping[Filter, float]:
+        """Return the filters by tags that match a unit which a filter matches too, and which share of their units those are."""
+        version, found = self._overlaps.get(filter_, (-1, {}))
         if version != self.version:
-            found = frozenset(other for unit in filter_.members for other in unit.filters if not other.selector)
+            units = Counter(other for unit in filter_.members for other in unit.filters if not other.selector)
+            found = {other: count / len(other.members) for other, count in units.items()}
             self._overlaps[filter_] = self.version, found
         return found

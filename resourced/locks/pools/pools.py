@@ -196,7 +196,7 @@ class Pools:
             for index, (want, filter_) in enumerate(zip(request.wants, filters, strict=True))
         ]
         self._offers.add(request)
-        self._positions.add(request.rank, filters)
+        self._positions.add(request.rank, filters, request.units)
 
     def leave(self, request: PoolRequest) -> list[PoolGrant]:
         """Let a request wait no more; what was kept for it goes to others."""
@@ -218,6 +218,15 @@ class Pools:
         return (
             1 + older + sum(self._older_by_name(LockKey(name.resource, name.selector), request.rank) for name in names)
         )
+
+    def units_before(self, request: PoolRequest) -> float:
+        """Estimate how many units have to fall free before a request has everything: for those before it, and for itself."""
+        shares: dict[Filter, float] = {}
+        for filter_ in {need.filter for need in request.needs}:
+            for other, share in (*self._pools[filter_.resource].overlapping(filter_).items(), (filter_, 1.0)):
+                shares[other] = min(1.0, shares.get(other, 0.0) + share)
+        own = sum((need.count or len(need.filter.units)) - len(need.kept) for need in request.needs)
+        return self._positions.units_before(shares, request.rank) + own
 
     def older(self, key: LockKey, rank: Rank) -> int:
         """Count the requests for several things that come before a rank and could use a unit."""
@@ -281,6 +290,6 @@ class Pools:
         return granted
 
     def _remove(self, request: PoolRequest) -> None:
-        self._positions.remove(request.rank, (need.filter for need in request.needs))
+        self._positions.remove(request.rank, (need.filter for need in request.needs), request.units)
         for need in request.needs:
             self._disuse(need.filter)

@@ -27,6 +27,11 @@ class PoolRequest:
         self.needs: list[Need] = []
 
     @property
+    def units(self) -> int:
+        """How many units it asks for; everything that matches counts as one."""
+        return sum(want.count or 1 for want in self.wants)
+
+    @property
     def complete(self) -> bool:
         """Whether everything that it wants is kept for it."""
         return not any(need.lacks for need in self.needs if need.count != ALL) and all(

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 #: For how many kinds of requests it is known how they waited; those that nobody asks for are forgotten first.
 KINDS: Final = 1000
 #: How much of what is known counts beside one more wait.
-DECAY: Final = 0.9
+DECAY: Final = 0.95
 #: What is known of fewer waits than this says nothing. Waits that are long past count less.
 ENOUGH: Final = 4.0
 #: The most that estimates may have been wrong lately, as a share of the wait; where it was more none is given.
@@ -21,11 +21,12 @@ class Expectation(NamedTuple):
     What was expected of a wait when its client was told of its position.
 
     :ivar kind: what is the same for all requests that ask for the same.
+    :ivar units: how many units had to fall free before it had everything, as far as that can be told.
     :ivar seconds: for how long it was to wait from then on; nothing if that could not be said.
     """
 
     kind: Hashable
-    position: int
+    units: float
     since: float
     seconds: float | None
 
@@ -53,28 +54,28 @@ class _Kind:
     """
     How requests waited that asked for the same.
 
-    :ivar waited: for how many seconds, and ``positions`` from which position on: so long a position takes.
-    :ivar errors: how wrong estimates were, by the order of magnitude of the position: near the front chance decides.
+    :ivar waited: for how many seconds, and ``units`` for how many units: so long a unit takes.
+    :ivar errors: how wrong estimates were, by the order of magnitude of the units: near the front chance decides.
     """
 
-    __slots__ = ("errors", "positions", "waited")
+    __slots__ = ("errors", "units", "waited")
 
     def __init__(self) -> None:
         self.waited = _Mean()
-        self.positions = _Mean()
+        self.units = _Mean()
         self.errors: dict[int, _Mean] = {}
 
-    def seconds(self, position: int) -> float | None:
-        waited, positions = self.waited.value, self.positions.value
-        return None if waited is None or not positions else waited / positions * position
+    def seconds(self, units: float) -> float | None:
+        waited, each = self.waited.value, self.units.value
+        return None if waited is None or not each else waited / each * units
 
 
 class Estimates:
     """
-    Learns how long a position in the order takes, and how far that can be relied on.
+    Learns how long it takes until a unit falls free, and how far that can be relied on.
 
-    A position is one request before another. How long it takes depends on what is asked for, so each kind of request is looked at alone. An estimate is given
-    only where those that would have been given lately were good.
+    That depends on what is asked for, so each kind of request is looked at alone. An estimate is given only where those that would have been
+    given lately were good.
     """
 
     def __init__(self) -> None:
@@ -83,17 +84,17 @@ class Estimates:
     def __len__(self) -> int:
         return len(self._kinds)
 
-    def expect(self, kind: Hashable, position: int, now: float) -> Expectation:
+    def expect(self, kind: Hashable, units: float, now: float) -> Expectation:
         """Return what is to be compared with the wait when it is over."""
         known = self._kinds.get(kind)
-        return Expectation(kind, position, now, None if known is None else known.seconds(position))
+        return Expectation(kind, units, now, None if known is None else known.seconds(units))
 
-    def seconds(self, kind: Hashable, position: int) -> float | None:
-        """Return for how many seconds a request will wait at a position; nothing if that cannot be said honestly."""
+    def seconds(self, kind: Hashable, units: float) -> float | None:
+        """Return for how many seconds a request will wait until so many units have fallen free; nothing if that cannot be said honestly."""
         known = self._kinds.get(kind)
-        errors = None if known is None else known.errors.get(position.bit_length())
+        errors = None if known is None else known.errors.get(int(units).bit_length())
         wrong = None if errors is None else errors.value
-        return None if known is None or wrong is None or wrong > WRONG else known.seconds(position)
+        return None if known is None or wrong is None or wrong > WRONG else known.seconds(units)
 
     def granted(self, expected: Expectation, now: float) -> None:
         """Learn from a wait that is over, because the request got everything."""
@@ -105,8 +106,8 @@ class Estimates:
         self._kinds.move_to_end(expected.kind)
         waited = now - expected.since
         known.waited.add(waited)
-        known.positions.add(expected.position)
+        known.units.add(expected.units)
         if expected.seconds is not None:
-            errors = known.errors.setdefault(expected.position.bit_length(), _Mean())
+            errors = known.errors.setdefault(int(expected.units).bit_length(), _Mean())
             # Seconds are whole on the wire. And one that was wildly wrong counts no more than one that was all wrong.
             errors.add(min(1.0, abs(expected.seconds - waited) / max(1.0, waited)))

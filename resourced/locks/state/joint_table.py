@@ -58,6 +58,10 @@ class Joints:
         """Count a request that waits, and those before it that could use something that it wants."""
         return self._units.pools.position(joint.waiting)
 
+    def units_before(self, joint: Joint) -> float:
+        """Estimate how many units have to fall free before a request has everything."""
+        return self._units.pools.units_before(joint.waiting)
+
     def enter(self, ask: JointAsk) -> Joint:
         """
         Find the request of a ticket and renew it, or make one: it gets everything if it is its turn, and else waits.
