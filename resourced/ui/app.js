@@ -1,5 +1,6 @@
 /** The page as a whole: the key, the address, the connection, and the three panes. */
 
+import { creating } from "./acting.js";
 import { byId, name, setText } from "./dom.js";
 import { Dialog } from "./dialog.js";
 import { Overview } from "./overview.js";
@@ -10,7 +11,7 @@ import { RESOURCES, SELECTORS } from "./rows.js";
 import { Search } from "./search.js";
 import { SelectorPane } from "./selector.js";
 import { Away, Refused, Server } from "./server.js";
-import { Stream } from "./stream.js";
+import { recent, Stream } from "./stream.js";
 import { address, count, duration, visible } from "./text.js";
 
 /**
@@ -18,6 +19,9 @@ import { address, count, duration, visible } from "./text.js";
  * while, but neither the tab nor this origin.
  */
 const KEY = "resourced-key";
+
+/** How far the page looks back for what just happened, in ids of events. */
+const RECENT = 200;
 
 /** Milliseconds between two looks at what the key may do. */
 const [REST, PERIOD] = [2000, 60_000];
@@ -59,6 +63,7 @@ class App {
       event.preventDefault();
       this.#enter(byId("key").value.trim());
     });
+    byId("create").addEventListener("click", () => this.#dialog.ask(creating(this.#server, (resource) => this.#go(resource))));
     byId("forget").addEventListener("click", () => this.#leave(""));
     byId("try-now").addEventListener("click", () => this.#hurry());
     addEventListener("hashchange", () => this.#follow(true));
@@ -105,8 +110,10 @@ class App {
       this.#server,
       (event) => this.#happened(event),
       (open, error) => this.#streaming(open, error),
+      (last) => this.#readRecent(this.#server, last),
     );
     this.#stream.start();
+    this.#overview.begin(this.#server);
     this.#permissions = new Refresher((signal) => this.#readPermissions(signal), REST, PERIOD);
     this.#permissions.touch();
     this.#search.open(this.#server);
@@ -178,7 +185,7 @@ class App {
       this.#resource.close();
     }
     if (depth === "resources") {
-      this.#overview.open(this.#server);
+      this.#overview.open();
     } else {
       this.#overview.close();
     }
@@ -236,6 +243,16 @@ class App {
       this.#selector.happened(event);
     }
     this.#overview.happened(event);
+  }
+
+  async #readRecent(server, last) {
+    try {
+      this.#overview.before(server, await recent(server, last, RECENT));
+    } catch (error) {
+      if (server === this.#server) {
+        this.#failed(error);
+      }
+    }
   }
 
   #touch() {

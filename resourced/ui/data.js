@@ -8,6 +8,12 @@ const SHOWN = 50_000;
 export class DataCard {
   #card = byId("data");
   #text;
+  #onedit;
+
+  /** @param {function()} onedit  called when somebody wants to edit it */
+  constructor(onedit) {
+    this.#onedit = onedit;
+  }
 
   /** @param {?string|undefined} text  the JSON as it was written; null if there is none, undefined if that is not known */
   show(text) {
@@ -18,12 +24,12 @@ export class DataCard {
     const heading = el("h3", { id: "data-heading" }, "Data");
     if (typeof text !== "string") {
       const words = text === null ? "Nothing was written here." : "…";
-      this.#card.replaceChildren(heading, el("p", { class: "faint" }, words));
+      this.#card.replaceChildren(heading, el("p", { class: "faint" }, words), ...(text === null ? [this.#edit("Write some…")] : []));
       return;
     }
     const whole = pretty(text);
     const block = el("pre", { tabindex: 0, "aria-labelledby": "data-heading", dir: "ltr" }, whole.slice(0, SHOWN));
-    this.#card.replaceChildren(heading, block);
+    this.#card.replaceChildren(heading, block, this.#edit("Edit…"));
     if (whole.length > SHOWN) {
       const all = el("button", { type: "button", class: "quiet" }, `Show all ${count(whole.length, "character", "characters")}`);
       all.addEventListener("click", () => {
@@ -33,5 +39,9 @@ export class DataCard {
       });
       this.#card.append(all);
     }
+  }
+
+  #edit(words) {
+    return el("button", { type: "button", id: "edit", "data-needs-write": true, onclick: () => this.#onedit() }, words);
   }
 }

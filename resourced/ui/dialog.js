@@ -17,9 +17,10 @@ export class Dialog {
   constructor() {
     this.#cancel.addEventListener("click", () => this.#dialog.close());
     this.#dialog.addEventListener("close", () => {
-      const question = this.#question;
-      this.#question = null;
-      question?.closed?.();
+      // It is told later than it happens, and the next question may have been asked meanwhile.
+      if (!this.#dialog.open) {
+        this.#over();
+      }
     });
     byId("dialog-form").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -41,7 +42,7 @@ export class Dialog {
    * @param {function()} [question.closed]  called when the dialog is closed, whatever has come of it
    */
   ask(question) {
-    this.#dialog.close();
+    this.close();
     this.#question = question;
     byId("dialog-heading").textContent = question.heading;
     this.#text.replaceChildren(...(question.text ?? []), ...(question.fields ?? []).map(field));
@@ -49,14 +50,28 @@ export class Dialog {
     this.#confirm.textContent = question.confirm;
     this.#confirm.className = question.danger ? "danger" : "primary";
     this.#confirm.hidden = this.#confirm.disabled = false;
+    this.#cancel.hidden = false;
     this.#cancel.textContent = question.danger ? "Leave it" : "Cancel";
     this.#dialog.showModal();
     const first = question.danger ? this.#cancel : this.#text.querySelector("input, textarea, select");
     (first ?? this.#confirm).focus();
   }
 
+  /** Say something that there is nothing to be done about. */
+  tell(heading, words) {
+    this.ask({ heading, text: [el("p", {}, words)], confirm: "Close", act: async () => {} });
+    this.#cancel.hidden = true;
+  }
+
   close() {
     this.#dialog.close();
+    this.#over();
+  }
+
+  #over() {
+    const question = this.#question;
+    this.#question = null;
+    question?.closed?.();
   }
 
   async #act(question) {

@@ -11,18 +11,21 @@ export class LockCard {
   #lock = byId("lock");
   #queue = byId("queue");
   #state = null;
+  #timeout = 0;
   #since = 0;
   #left = null;
   #onbreak;
   #onmore;
+  #actions;
   #parts = null;
 
   /**
    * @param {function(Object)} onbreak  called with the holder whose lock is to be broken
    * @param {function()} onmore  called when more of the queue is wanted
+   * @param {function(?Object): Node[]} actions  returns the buttons for what else may be done, by the holder
    */
-  constructor(onbreak, onmore) {
-    [this.#onbreak, this.#onmore] = [onbreak, onmore];
+  constructor(onbreak, onmore, actions) {
+    [this.#onbreak, this.#onmore, this.#actions] = [onbreak, onmore, actions];
   }
 
   /** Whether the lease of what is shown has run out, so that it can hardly still be true. */
@@ -38,8 +41,7 @@ export class LockCard {
    */
   show(state, timeout = 0) {
     const before = this.#state?.holder;
-    this.#state = state;
-    this.#since = performance.now();
+    [this.#state, this.#timeout, this.#since] = [state, timeout, performance.now()];
     if (!state) {
       this.limit = SHOWN;
       this.#left = null;
@@ -58,6 +60,14 @@ export class LockCard {
     }
     this.#showQueue(state);
     this.tick();
+  }
+
+  /** Offer anew what may be done: this page may have taken the lock meanwhile. */
+  renew() {
+    if (this.#state) {
+      this.#left = this.#parts = null;
+      this.show(this.#state, this.#timeout);
+    }
   }
 
   /** Let the time pass. */
@@ -102,7 +112,7 @@ export class LockCard {
     }
     if (!holder) {
       this.#parts = {};
-      this.#lock.replaceChildren(heading, el("p", { class: "state free" }, "Free"));
+      this.#lock.replaceChildren(heading, el("p", { class: "state free" }, "Free"), el("div", { class: "actions" }, ...this.#actions(null)));
       return;
     }
     const [held, left, bar] = [el("dd", { class: "number" }), el("dd", { class: "number" }), el("span")];
@@ -126,9 +136,14 @@ export class LockCard {
         term("fence", el("dd", { class: "number", id: "fence" }, String(holder.fence))),
       ),
       el(
-        "button",
-        { type: "button", class: "danger", id: "break", "data-needs-write": true, onclick: () => this.#onbreak(this.#state.holder) },
-        "Break the lock…",
+        "div",
+        { class: "actions" },
+        ...this.#actions(holder),
+        el(
+          "button",
+          { type: "button", class: "danger", id: "break", "data-needs-write": true, onclick: () => this.#onbreak(this.#state.holder) },
+          "Break the lock…",
+        ),
       ),
     );
   }

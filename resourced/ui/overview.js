@@ -16,7 +16,7 @@ export class Overview {
   #failed;
   #refresher = null;
   #server = null;
-  /** The newest events first, of this server since the page follows it. */
+  /** The newest events first. */
   #events = [];
   #drawing = 0;
 
@@ -25,15 +25,17 @@ export class Overview {
     this.#failed = failed;
   }
 
-  open(server) {
-    this.close();
-    if (server !== this.#server) {
-      [this.#server, this.#events] = [server, []];
-      for (const [id, title] of Object.entries(TITLES)) {
-        put(id, title, el("p", { class: "faint" }, "…"));
-      }
+  /** Begin with another server, of which nothing is known. */
+  begin(server) {
+    [this.#server, this.#events] = [server, []];
+    for (const [id, title] of Object.entries(TITLES)) {
+      put(id, title, el("p", { class: "faint" }, "…"));
     }
-    this.#refresher = kept(TIMES, (signal) => this.#read(server, signal), (read) => this.#show(read), this.#failed);
+  }
+
+  open() {
+    this.close();
+    this.#refresher = kept(TIMES, (signal) => this.#read(signal), (read) => this.#show(read), this.#failed);
     this.#refresher.touch();
     this.#showEvents();
   }
@@ -47,6 +49,14 @@ export class Overview {
     this.#refresher?.touch();
   }
 
+  /** @param {Array} events  what happened before the page followed the server, oldest first */
+  before(server, events) {
+    if (server === this.#server) {
+      this.#events = [...this.#events, ...events.toReversed()].slice(0, EVENTS);
+      this.#showEvents();
+    }
+  }
+
   happened(event) {
     this.#events = event.event === "reset" ? [] : [event, ...this.#events].slice(0, EVENTS);
     if (this.#refresher) {
@@ -55,7 +65,8 @@ export class Overview {
     }
   }
 
-  async #read(server, signal) {
+  async #read(signal) {
+    const server = this.#server;
     const [held, waiting, resources] = await Promise.all([
       server.locks({ sort: "held", limit: LOCKS }, signal),
       server.locks({ sort: "waiting", limit: LOCKS }, signal),
@@ -82,7 +93,7 @@ export class Overview {
   #showEvents() {
     clearTimeout(this.#drawing);
     this.#drawing = 0;
-    list("news", this.#events.map(eventRow), "Nothing has happened since this page was opened.");
+    list("news", this.#events.map(eventRow), "Nothing has happened lately.");
   }
 }
 

@@ -1,8 +1,10 @@
-import { byId, name, setText } from "./dom.js";
+import { byId, el, name, setText } from "./dom.js";
+import { edit, extending, givingBack, taking } from "./acting.js";
 import { breaking } from "./breaking.js";
 import { DataCard } from "./data.js";
 import { HistoryCard } from "./history.js";
 import { kept } from "./kept.js";
+import { lockOf, remember } from "./own.js";
 import { LockCard } from "./lock.js";
 import { address, visible } from "./text.js";
 import { UnitCard } from "./unit.js";
@@ -16,12 +18,13 @@ export class SelectorPane {
   #resource = "";
   #selector = "";
   #timeout = 0;
+  #isUnit = false;
   #fence = null;
   /** Whether there are events that are not shown yet: they may come faster than anyone can look. */
   #stale = false;
   #refreshers = {};
   #lock;
-  #data = new DataCard();
+  #data;
   #history;
   #unit;
   #dialog;
@@ -41,7 +44,9 @@ export class SelectorPane {
     this.#lock = new LockCard(
       (holder) => this.#ask(breaking(this.#server, this.#resource, this.#selector, holder, () => announce("The lock was broken."))),
       () => this.#refreshers.lock.touch(),
+      (holder) => this.#actions(holder),
     );
+    this.#data = new DataCard(() => this.#edit());
     this.#unit = new UnitCard((question) => this.#ask(question));
     setInterval(() => this.#tick(), 500);
   }
@@ -104,8 +109,57 @@ export class SelectorPane {
     this.#timeout = timeout;
   }
 
+  get #target() {
+    return { server: this.#server, resource: this.#resource, selector: this.#selector };
+  }
+
+  /** The buttons for what may be done with the lock, by who holds it. */
+  #actions(holder) {
+    const button = (id, words, question) =>
+      el("button", { type: "button", id, "data-needs-lock": true, onclick: () => this.#askWith(question) }, words);
+    if (!holder) {
+      return [button("take", "Take the lock…", taking)];
+    }
+    const own = lockOf(this.#resource, this.#selector);
+    if (own && own.fence < holder.fence) {
+      remember(this.#resource, this.#selector, null);
+    }
+    return own?.fence === holder.fence
+      ? [
+          button("extend", "Keep it for longer…", extending),
+          button("give-back", "Give it back…", (target) => givingBack(target, this.#isUnit)),
+        ]
+      : [];
+  }
+
+  /** Ask about the lock as its resource is defined now: that says for how long it may be taken. */
+  async #askWith(question) {
+    const target = this.#target;
+    try {
+      const { about } = await target.server.selectors(target.resource, { limit: 1 });
+      this.#ask(question({ ...target, about }));
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #edit() {
+    return edit(
+      this.#target,
+      (question) => this.#ask(question),
+      (error) => {
+        const words = this.#failed(error) || error.message;
+        this.#dialog.tell("The data cannot be edited", words);
+      },
+    );
+  }
+
   #ask(question) {
-    this.#dialog.ask({ ...question, done: () => this.touch() });
+    const done = () => {
+      this.#lock.renew();
+      this.touch();
+    };
+    this.#dialog.ask({ ...question, done });
   }
 
   /** Something has happened somewhere. */
@@ -137,6 +191,7 @@ export class SelectorPane {
   }
 
   #showLock(state) {
+    this.#isUnit = Boolean(state.card);
     this.#lock.show(state, this.#timeout);
     this.#unit.show(state.card ?? null);
     this.#history.hold(state.holder);

@@ -98,6 +98,37 @@ export class Server {
     await this.#ask("PATCH", path("resource", resource, selector), {}, undefined, { body: JSON.stringify(change) });
   }
 
+  async create(definition) {
+    await this.#ask("POST", "resource", {}, undefined, { body: JSON.stringify(definition) });
+  }
+
+  /**
+   * Take a lock, or keep one.
+   *
+   * @param {{owner: string, ticket: ?string, lease: ?(number|string)}} how  `lease` in seconds
+   * @returns {Promise<{locked: boolean, ticket: string, fence: number, out: ?string}>}
+   */
+  async take(resource, selector, { owner, ticket, lease }) {
+    const headers = { ...(owner && { "x-owner": owner }), ...(ticket && { "x-ticket": ticket }) };
+    // Else it might wait for as long as the server is set to.
+    const query = { lease, wait: 0 };
+    const response = await this.#ask("POST", path("resource", resource, selector, "lock"), query, undefined, { headers });
+    const { locked, out } = await read(response.json());
+    return { locked, out, ticket: response.headers.get("x-ticket"), fence: Number(response.headers.get("x-fence")) };
+  }
+
+  /** Give a lock back, or a place in the queue; `out` is why the unit is broken, if it is. */
+  async unlock(resource, selector, ticket, out = "") {
+    const more = { headers: { "x-ticket": ticket }, ...(out && { body: JSON.stringify({ out }) }) };
+    await this.#ask("POST", path("resource", resource, selector, "unlock"), {}, undefined, more);
+  }
+
+  /** Write JSON text under a lock. */
+  async write(resource, selector, text, ticket, unlock) {
+    const more = { headers: { "x-ticket": ticket }, body: text };
+    await this.#ask("PUT", path("resource", resource, selector), unlock ? { unlock: 1 } : {}, undefined, more);
+  }
+
   async removeCard(resource, selector) {
     await this.#ask("DELETE", path("resource", resource, selector, "card"), {});
   }

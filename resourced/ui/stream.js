@@ -4,7 +4,7 @@
  * The format and the rules for going on are those of server-sent events in the HTML standard.
  */
 
-import { Refused } from "./server.js";
+import { Away, Refused } from "./server.js";
 
 /** Milliseconds of silence after which a stream is taken for dead; a comment comes every 15 seconds at least. */
 const SILENCE = 45_000;
@@ -67,6 +67,8 @@ export class Stream {
   #server;
   #onevent;
   #onstate;
+  #onbegin;
+  #begun = false;
   #parser = new Parser();
   #life = null;
   #hurry = () => {};
@@ -75,9 +77,10 @@ export class Stream {
    * @param {Server} server
    * @param {function(Object)} onevent  an event of the server, or `{event: "reset"}`
    * @param {function(boolean, ?Error)} onstate  whether it is open, and why not
+   * @param {function(number)} onbegin  called once, with the id of the last event before the stream
    */
-  constructor(server, onevent, onstate) {
-    [this.#server, this.#onevent, this.#onstate] = [server, onevent, onstate];
+  constructor(server, onevent, onstate, onbegin = () => {}) {
+    [this.#server, this.#onevent, this.#onstate, this.#onbegin] = [server, onevent, onstate, onbegin];
   }
 
   start() {
@@ -140,6 +143,10 @@ export class Stream {
         for (const { type, data } of this.#parser.push(piece.value)) {
           this.#onevent(type === "reset" ? { event: type } : JSON.parse(data));
         }
+        if (!this.#begun && this.#parser.lastEventId) {
+          this.#begun = true;
+          this.#onbegin(Number(this.#parser.lastEventId));
+        }
       }
     } finally {
       clearTimeout(watch);
@@ -155,4 +162,34 @@ export class Stream {
       this.#hurry = () => {};
     });
   }
+}
+
+/**
+ * Read what has happened last, up to an event.
+ *
+ * @param {number} last  the id of the event
+ * @param {number} span  how far to go back, in ids, which have gaps
+ * @returns {Promise<Array>} the events, oldest first
+ */
+export async function recent(server, last, span) {
+  const life = new AbortController();
+  const timer = setTimeout(() => life.abort(), SILENCE);
+  const events = [];
+  try {
+    const parser = new Parser();
+    const body = await server.events(String(Math.max(0, last - span)), life.signal);
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+      events.push(...parser.push(piece.value).filter(({ type }) => type !== "reset"));
+      if (Number(parser.lastEventId) >= last) {
+        break;
+      }
+    }
+  } catch (error) {
+    throw error instanceof Refused ? error : new Away("The answer of the server broke off.");
+  } finally {
+    clearTimeout(timer);
+    life.abort();
+  }
+  return events.map(({ data }) => JSON.parse(data)).filter(({ id }) => id <= last);
 }

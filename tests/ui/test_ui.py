@@ -411,15 +411,8 @@ def test_unit_actions(daemon, tab):
     def unit():
         return daemon.get("/resource/service/red/lock").json.get("card")
 
-    def press(button):
-        shown = f"document.querySelector({json.dumps(button)})?.checkVisibility()"
-        tab.until(f"!document.getElementById('dialog').open && {shown}")
-        tab.run(f"document.querySelector({json.dumps(button)}).focus()")
-        tab.press("Enter")
-        tab.until("document.getElementById('dialog').open")
-
     enter(tab, daemon, "service", "red")
-    press("#out")
+    press(tab, "#out")
     tab.press("Enter")  # without a reason nothing happens
     assert tab.run("document.getElementById('dialog').open")
     tab.type("cracked <b>screen</b>")
@@ -428,11 +421,11 @@ def test_unit_actions(daemon, tab):
     assert unit()["out"] == "cracked <b>screen</b>"
     tab.reads("#selectors .row", "out")
     tab.reads("#history", "taken out of service because cracked <b>screen</b>")
-    press("#back")
+    press(tab, "#back")
     tab.press("Enter")
     tab.reads("#unit", "In service")
     assert unit()["out"] is None
-    press("#edit-card")
+    press(tab, "#edit-card")
     tab.run("document.getElementById('dialog-tags').select()")
     tab.type("ios  x,y")
     tab.press("Tab")
@@ -440,18 +433,105 @@ def test_unit_actions(daemon, tab):
     tab.press("Enter")
     tab.reads("#unit", "wiki.example")
     assert (unit()["tags"], unit()["note"]) == (["ios", "x", "y"], "https://wiki.example/red")
-    press("#edit-card")
+    press(tab, "#edit-card")
     tab.run("document.getElementById('dialog-tags').select()")
     tab.type("x" * 65)
     tab.press("Enter")
     tab.reads("#dialog-problem", "1 to 64 printable characters")
     tab.press("Escape")
-    press("#remove-card")
+    press(tab, "#remove-card")
     tab.until("document.activeElement.id === 'dialog-cancel'")
     tab.press("Tab")
     tab.press("Enter")
     tab.reads("#unit", "It is no unit")
     assert unit() is None
+
+
+def press(tab, button):
+    """Press a button that asks something, by keyboard, as soon as nothing else is asked."""
+    where = f"document.querySelector({json.dumps(button)})"
+    tab.until(f"!document.getElementById('dialog').open && {where}?.checkVisibility() && ({where}.focus(), true)")
+    tab.press("Enter")
+    tab.until("document.getElementById('dialog').open")
+
+
+def fill(tab, field, text):
+    """Fill in a field of the dialog."""
+    tab.run(f"document.getElementById('dialog-{field}').select()")
+    tab.type(text)
+
+
+def test_take(daemon, tab):
+    """A lock is taken for 1 or 4 hours under one's own name, kept for longer, and given back, as broken if need be."""
+    daemon.post("/resource", json.dumps({"name": "mine", "timeout": 60, "longest": 14400}))
+    card(daemon, "mine", "red", tags=[])
+    lock = "/resource/mine/red/lock"
+    enter(tab, daemon, "mine", "red", key=LOCK)
+    press(tab, "#take")
+    fill(tab, "owner", "Anna")
+    choices = "[...document.querySelectorAll('#dialog-lease option')].map((choice) => choice.textContent)"
+    assert tab.run(choices) == ["1 hour", "4 hours"]
+    tab.press("Enter")
+    tab.reads("#holder", "Anna")
+    assert 3500 < daemon.get(lock).json["holder"]["left"] <= 3600
+    # The browser keeps the ticket, not the tab.
+    tab.reload()
+    press(tab, "#extend")
+    choose(tab, "#dialog-lease", "14400")
+    tab.press("Tab", 2)
+    tab.press("Enter")
+    eventually(lambda: daemon.get(lock).json["holder"]["left"] > 14000)
+    press(tab, "#give-back")
+    fill(tab, "out", "cracked")
+    tab.press("Enter")
+    tab.reads("#lock", "Free")
+    assert daemon.get(lock).json["card"]["out"] == "cracked"
+    # Whoever does not get it at once does not wait.
+    press(tab, "#take")
+    tab.press("Enter")
+    tab.reads("#dialog-problem", "It is out of service: cracked")
+    tab.press("Escape")
+    assert daemon.get(lock).json["waiting"] == 0
+
+
+def test_edit(daemon, tab):
+    """Data is edited under a lock that is taken for it and given back, whether one saves it or not."""
+    daemon.create("edited")
+    lock = "/resource/edited/A4/lock"
+    enter(tab, daemon, "edited", "A4")
+    press(tab, "#edit")
+    assert daemon.get(lock).json["locked"]
+    tab.press("Escape")
+    eventually(lambda: not daemon.get(lock).json["locked"])
+    press(tab, "#edit")
+    fill(tab, "data", '{"status": ')
+    tab.click("#dialog-confirm")
+    tab.reads("#dialog-problem", "JSON")
+    fill(tab, "data", '{"status": "ready"}')
+    tab.click("#dialog-confirm")
+    tab.reads("#data pre", '"status": "ready"')
+    eventually(lambda: not daemon.get(lock).json["locked"])
+    assert daemon.get("/resource/edited/A4?lock=0&raw=1").json == {"status": "ready"}
+    client(daemon, lock, owner="ci-7")
+    press(tab, "#edit")
+    tab.reads("#dialog", "Somebody else has the lock.")
+    assert daemon.get(lock).json["waiting"] == 0
+
+
+def test_create(daemon, tab):
+    """A resource is created on the page, which then shows it; a name that is taken is told."""
+    enter(tab, daemon)
+    press(tab, "#create")
+    fill(tab, "name", "created <here>")
+    fill(tab, "slots", "3")
+    tab.press("Enter")
+    tab.reads("#selectors-heading", "created <here>")
+    tab.reads("#selectors-summary", "3 units")
+    press(tab, "#create")
+    fill(tab, "name", "created <here>")
+    tab.press("Enter")
+    tab.until("document.getElementById('dialog-problem').textContent")
+    assert daemon.get("/resource/created%20%3Chere%3E").json["slots"] == 3
 
 
 def test_links(daemon, tab):
@@ -493,6 +573,9 @@ def test_overview(tmp_path, tab):
         assert waits[1].startswith("second waits for phones / red, held by oldest for")
         tab.reads("#busy", "3 resources, 2 held, 2 waiting.")
         tab.reads("#busy .pool", "1 of 2 units held")
+        tab.until(
+            f"{items.format('#news')}.join() === 'printer / A4 got the lock younger,phones / red got the lock oldest'"
+        )
         client(daemon, "/resource/printer/A4/unlock", owner="", ticket=held.ticket)
         tab.reads("#news", "let go")
         tab.until(f"{items.format('#news')}[0] === 'printer / A4 got the lock first'")
@@ -639,8 +722,9 @@ def test_restart(tmp_path, tab):
         tab.reads("#connection", "Live")
         tab.reads("#holder", "ci-8")
         assert tab.run("document.getElementById('banner').hidden && window.same")
-        assert streams(tab)[0] is None
-        assert all(int(after) for after in streams(tab)[1:])
+        # From now on, and once what was before.
+        assert streams(tab)[:2] == [None, "0"]
+        assert all(int(after) for after in streams(tab)[2:])
         # And while it is asked to stop, with the stream open.
         daemon.terminate()
         tab.reads("#connection", "Server away")
@@ -695,7 +779,7 @@ def test_out_of_sight(daemon, tab):
     tab.reads("#holder", "ci-8")
     tab.reads("#connection", "Live")
     # And it had let go of the stream.
-    assert len(streams(tab)) == 2
+    assert len(streams(tab)) == 3
 
 
 # -- Hands, eyes and ears
