@@ -151,5 +151,6 @@ function poolRow({ name: title, units, out = 0, held, waiting }) {
 }
 
 function eventRow(event) {
-  return row(moment(Date.parse(event.at)), place(event), " ", el("span", { class: `what ${event.event}` }, ...summaryOf(event)), " ", linked(event.owner));
+  const how = event.event === "out" || event.event === "back" ? " by " : " ";
+  return row(moment(Date.parse(event.at)), place(event), " ", el("span", { class: `what ${event.event}` }, ...summaryOf(event)), how, linked(event.owner));
 }

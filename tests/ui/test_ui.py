@@ -292,32 +292,34 @@ def test_hostile(daemon, tab):
     assert "⟨202E⟩gnp.exe" in tab.text("#resources .list")
 
 
-def hold_many(daemon, resource, count):
-    """Have many selectors locked, by requests that follow each other at once on a few connections."""
-    crowd = 50
+def send_all(daemon, requests, *, crowd=50):
+    """Send many requests, which follow each other at once on a few connections; return the answers of each as bytes."""
 
-    def request(number, last):
-        head = f"POST /resource/{resource}/s-{number:05}/lock HTTP/1.1\r\nHost: localhost\r\nx-api-key: {LOCK}\r\n"
-        return f"{head}Content-Length: 0\r\nConnection: {'close' if last else 'keep-alive'}\r\n\r\n".encode()
+    def spelled(request, *, last):
+        method, path, owner, body = request
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nx-api-key: {WRITE}\r\nx-owner: {owner}\r\n"
+        head += f"Content-Length: {len(body)}\r\nConnection: {'close' if last else 'keep-alive'}\r\n\r\n"
+        return (head + body).encode()
 
     connections = []
     for part in range(crowd):
         connection = socket.create_connection(("127.0.0.1", daemon.port), timeout=60)
-        numbers = range(part, count, crowd)
-        connection.sendall(b"".join(request(number, number == numbers[-1]) for number in numbers))
+        mine = requests[part::crowd]
+        connection.sendall(b"".join(spelled(request, last=request is mine[-1]) for request in mine))
         connections.append(connection)
-    granted = 0
+    answers = []
     for connection in connections:
-        with closing(connection), connection.makefile("rb") as answers:
-            granted += answers.read().count(b'{"locked": true}')
-    assert granted == count
+        with closing(connection), connection.makefile("rb") as received:
+            answers.append(received.read())
+    return answers
 
 
 def many(daemon):
     """Have the largest list, which is made once for all tests."""
     if daemon.get("/resource/many?limit=1").status == 404:
         daemon.create("many")
-        hold_many(daemon, "many", MANY)
+        wanted = [("POST", f"/resource/many/s-{number:05}/lock", "default", "") for number in range(MANY)]
+        assert sum(answer.count(b'{"locked": true}') for answer in send_all(daemon, wanted)) == MANY
 
 
 def test_many(daemon, tab):
@@ -791,6 +793,9 @@ def test_keyboard(daemon, tab):
     first, _ = contested(daemon, "keyboard-b")
     enter(tab, daemon)
     tab.until("document.activeElement.id === 'resources-heading'")
+    tab.until("document.getElementById('create').checkVisibility()")
+    tab.press("Tab")
+    assert tab.focus == "create"
     tab.press("Tab")
     assert tab.focus == "resources-filter"
     tab.type("keyboard-")
@@ -897,6 +902,58 @@ FAINT = """(() => {
   }
   return { texts, faint, light: luminance(over(grounds(document.body))) > 0.5 };
 })()"""
+
+
+@pytest.fixture(scope="module")
+def crowded(daemon):
+    """A server of many: 300 resources, thousands of selectors, a queue of a thousand, and names of 255 characters."""
+    many(daemon)
+    send_all(
+        daemon, [("POST", "/resource", "default", json.dumps({"name": f"crowd-{number:03}"})) for number in range(300)]
+    )
+    queue = [("POST", "/resource/crowd-000/A4/lock", f"ci-{number}", "") for number in range(1001)]
+    (answers,) = send_all(daemon, queue, crowd=1)
+    assert answers.count(b'"locked": false') == 1000
+    long = "w" * 255
+    daemon.create(long)
+    client(daemon, f"/resource/{long}/{long}/lock", owner=long)
+    card(daemon, long, long, note=long, tags=["t" * 64])
+    return daemon
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark"), (1920, "light")])
+def test_crowded(crowded, tab, width, scheme):
+    """On every size of screen, by day and by night, all of it fits in breadth and stands out, however much there is and however long the names are."""
+    tab.prefer(color_scheme=scheme)
+    tab.resize(width, 900)
+    enter(tab, crowded)
+    long = "w" * 255
+    for hash_, there in (
+        ("#/", "document.querySelectorAll('#longest-held li, #longest-waits li').length === 20"),
+        ("#/many", "document.querySelectorAll('#selectors .row').length > 10"),
+        ("#/crowd-000/A4", "document.querySelectorAll('#queue tbody tr').length === 20"),
+        (f"#/{long}", "document.querySelectorAll('#selectors .row').length === 1"),
+        (
+            f"#/{long}/{long}",
+            f"document.getElementById('holder')?.textContent === '{long}' && document.querySelector('#unit .tag')",
+        ),
+    ):
+        tab.run(f"location.hash = '{hash_}'")
+        tab.until(f"Boolean({there})")
+        assert tab.run("document.documentElement.scrollWidth") == width, hash_
+        assert tab.run(f"{WIDE}({width})") == [], hash_
+        assert tab.run(FAINT)["faint"] == [], hash_
+        assert tab.run("document.querySelectorAll('*').length") < 3000, hash_
+
+
+#: Finds what can be seen and reaches over the edge of the screen, unless it is in something that scrolls or cuts off.
+WIDE = """((width) => [...document.querySelectorAll('main *')].filter((element) => {
+  if (!element.checkVisibility() || element.getBoundingClientRect().right <= width + 1) return false;
+  for (let at = element.parentElement; at; at = at.parentElement) {
+    if (getComputedStyle(at).overflowX !== 'visible' && at.getBoundingClientRect().right <= width + 1) return false;
+  }
+  return true;
+}).map((element) => element.outerHTML.slice(0, 200)))"""
 
 
 def test_telephone(daemon, tab):
