@@ -150,6 +150,11 @@ class Feed:
         return self._recent
 
     @property
+    def waiting(self) -> int:
+        """How many followers wait, for news or for their turn."""
+        return len(self._level) + len(self._line)
+
+    @property
     def newest(self) -> int:
         """The id of the last event that has happened."""
         return self._recent[-1].id if self._recent else self._floor

@@ -110,7 +110,7 @@ class Retention:
         """
         while self._weights and self._weights[0].last <= self._forgotten:
             self._drop_oldest()
-        more = await self._weigh()
+        more = await self.weigh()
         while self._events > self._most or self._size > self._most_bytes:
             self._beyond = self._drop_oldest()
         last = min(self._beyond, self._counted())
@@ -120,7 +120,7 @@ class Retention:
             self._beyond = 0
         return more
 
-    async def _weigh(self) -> bool:
+    async def weigh(self) -> bool:
         """Weigh some of the events that have come since; tell whether there may be more of them."""
         newest = await self._store.weigh_events(self.kept.last, self._together)
         self._events += newest.events

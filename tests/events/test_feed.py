@@ -205,7 +205,7 @@ class LiveTests(FeedTestCase):
             self.follow()
         waits.go()
         queues.go()
-        self.assertEqual(len(self.feed._level) + len(self.feed._line), SLICE)
+        self.assertEqual(self.feed.waiting, SLICE)
         self.settle()
         self.assertEqual((waits.ids, queues.ids), ([], []))
 

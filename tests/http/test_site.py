@@ -253,11 +253,11 @@ class Edge:
         self.lines: list[LogEvent] = []
         self.wires: list[Wire] = []
         self._description = description
-        self._port: Any = None
+        self.listening: Any = None
 
     async def start(self) -> Edge:
         globalLogPublisher.addObserver(self)
-        self._port = await endpoints.serverFromString(reactor, self._description).listen(self.site)
+        self.listening = await endpoints.serverFromString(reactor, self._description).listen(self.site)
         return self
 
     def __call__(self, event: LogEvent) -> None:
@@ -266,7 +266,7 @@ class Edge:
 
     @property
     def address(self) -> tuple[str, int]:
-        host = self._port.getHost()
+        host = self.listening.getHost()
         return host.host, host.port
 
     async def connect(self, *pieces: bytes, client: str | None = None) -> Wire:
@@ -290,7 +290,7 @@ class Edge:
         for wire in self.wires:
             if not wire.closed:
                 wire.transport.abortConnection()
-        await maybeDeferred(self._port.stopListening)
+        await maybeDeferred(self.listening.stopListening)
         await until(lambda: self.site.connections == 0 and all(wire.closed for wire in self.wires))
         globalLogPublisher.removeObserver(self)
         # What ends without being waited for by anyone, such as the closing of a refused connection.
@@ -948,7 +948,7 @@ async def test_drain_gives_up(start: Callable[..., Any]) -> None:
     edge = await start()
     wire = await edge.connect(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
     await until(lambda: edge.api.waiting)
-    await edge._port.stopListening()
+    await edge.listening.stopListening()
     drained = edge.site.drain(10)
     edge.clock.advance(9.9)
     assert not drained.called

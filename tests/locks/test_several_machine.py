@@ -277,11 +277,7 @@ class SeveralMachine(FaultyMachine):
         life = self.life
         in_doubt = any(queue.in_doubt for queue in life.locks.places.queues.by_key.values())
         in_doubt |= any(joint.in_doubt for joint in life.locks.places.units.joints)
-        try:
-            life.journal.check()
-        except StoreUnavailable:
-            return False
-        return not life.store.busy and not in_doubt and not life.store.away
+        return self.decides and not life.store.busy and not in_doubt and not life.store.away
 
     @invariant()
     def memory_and_store_agree(self):

@@ -361,7 +361,7 @@ class TooManyTests(SynchronousTestCase):
         self.begin(5, 1 << 30)
         self.happen(range(1, 13))
         for _ in range(12):
-            result(self.retention._weigh())
+            result(self.retention.weigh())
         self.store.away = True
         self.failureResultOf(Deferred.fromCoroutine(self.retention.forget_beyond())).trap(StoreUnavailable)
         self.store.away = False

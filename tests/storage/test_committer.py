@@ -262,8 +262,12 @@ async def test_what_came_before_is_done_before(backend: DirectBackend) -> None:
 async def test_measured(backend: DirectBackend) -> None:
     """What goes this way is counted as the other is, and counts as pending."""
     told: list[tuple[str, bool]] = []
-    store = await reigning(backend)
-    store.database._writes._measure = lambda pool, _, done: told.append((pool, done))
+    database = backend.database(measure=lambda pool, _, done: told.append((pool, done)))
+    await database.prepare()
+    await backend.ready(database)
+    store = SQLStore(database)
+    await lead(store)
+    told.clear()
     under_way = ensureDeferred(store.commit(Batch(1, [place(1)])))
     assert store.database.pending == 1
     await under_way
@@ -603,8 +607,8 @@ async def test_clock_that_was_set(backend: DirectBackend) -> None:
     await store.commit(Batch(1, [place(1)]))
     committer = committer_in(store)
     for seq, step in ((2, "-"), (3, "+")):
-        assert committer._protocol is not None
-        assert await committer._protocol.ask(f"SET @kept = @kept {step} INTERVAL 1 HOUR".encode()) is None
+        assert committer.protocol is not None
+        assert await committer.protocol.ask(f"SET @kept = @kept {step} INTERVAL 1 HOUR".encode()) is None
         await store.commit(Batch(seq, [place(seq)]))
         committer._kept = -1e9
         with no_threads(store):
@@ -628,7 +632,7 @@ async def test_refused_statement(backend: DirectBackend) -> None:
 async def test_session_without_backslashes(backend: DirectBackend) -> None:
     """A connection whose session reads text in another way than it was opened for is left, and what is kept is right."""
     store = await reigning(backend)
-    protocol = committer_in(store)._protocol
+    protocol = committer_in(store).protocol
     assert protocol is not None
     error = await protocol.ask(b"SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES'")
     assert error is not None

@@ -33,6 +33,11 @@ class Deadlocks:
         self._held: dict[Waiter, tuple[Entry, ...]] = {}
         self._waiting: dict[Entry, dict[Waiter, None]] = {}
 
+    @property
+    def empty(self) -> bool:
+        """Whether nobody waits who holds anything."""
+        return not self._held and not self._waiting
+
     def closes(self, blockers: Iterable[Entry], held: Collection[Entry]) -> bool:
         """
         Return whether it would close a circle to wait for a lock.

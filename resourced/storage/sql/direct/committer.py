@@ -54,6 +54,7 @@ class DirectCommitter:
     :param reactor: keeps the connection.
     :param now: a clock in seconds that nobody sets.
     :ivar state: where it stands; only ``_move`` changes it.
+    :ivar protocol: its connection, if it has one.
     :ivar opening: fires when it is known whether there is a connection; ``None`` if nobody tries.
     :ivar paused_until: when it may try to connect again.
     :ivar compound: whether the server takes several statements as one.
@@ -64,7 +65,7 @@ class DirectCommitter:
         self._dialect = dialect
         self._now = now
         self.state = AWAY
-        self._protocol: CommitProtocol | None = None
+        self.protocol: CommitProtocol | None = None
         self.compound = False
         # When the server had kept the time.
         self._kept = -inf
@@ -118,11 +119,11 @@ class DirectCommitter:
         finally:
             # What is used is a copy.
             os.close(opened.descriptor)
-        self._protocol, self.compound, self._kept, self._term = protocol, opened.compound, -inf, term
+        self.protocol, self.compound, self._kept, self._term = protocol, opened.compound, -inf, term
         return True
 
     def _lost(self) -> None:
-        self._protocol = None
+        self.protocol = None
         self._move(LOSE)
 
     async def commit(self, script: Sequence[Statement]) -> bool:
@@ -132,7 +133,7 @@ class DirectCommitter:
         :returns: whether it is done; if not, nothing of it is, and doing it step by step will tell why, or may well succeed.
         :raises pymysql.MySQLError: it was refused; or nobody knows what became of it.
         """
-        protocol = self._protocol
+        protocol = self.protocol
         if protocol is None or self.state is not READY:
             raise RuntimeError("There is no connection for it.")
         self._move(COMMIT)
@@ -171,8 +172,8 @@ class DirectCommitter:
 
     def drop(self) -> None:
         """Hang up, whatever is under way: nobody knows what becomes of it."""
-        if self._protocol is not None:
-            self._protocol.give_up(lost())
+        if self.protocol is not None:
+            self.protocol.give_up(lost())
 
     async def close(self) -> None:
         """Let go of the connection."""
@@ -182,5 +183,5 @@ class DirectCommitter:
         self._leave()
 
     def _leave(self) -> None:
-        if self._protocol is not None:
-            self._protocol.leave()
+        if self.protocol is not None:
+            self.protocol.leave()
