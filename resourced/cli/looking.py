@@ -22,7 +22,7 @@ from resourced.cli.options import (
 from resourced.cli.output import clock_time, emit, emit_json, emit_table, escaped, say
 from resourced.cli.process import CliProcess
 from resourced.cli.status import Status
-from resourced.client import Client, Event, Gap, Holder, LockState, WaitingTicket
+from resourced.client import Client, Event, Gap, Holder, LockState, Selector, WaitingTicket
 from resourced.model import LockKey
 
 T = TypeVar("T")
@@ -140,8 +140,8 @@ def show(options: CommonOptions, what: LockKey, limit: int | None) -> NoReturn:
         if options.json:
             emit_json(selectors)
         else:
-            rows = [(write_lock(resource, s.selector), *_held(s.holder), s.waiting) for s in selectors]
-            emit_table(("SELECTOR", "STATE", *HELD, "WAITING"), rows)
+            rows = [(write_lock(resource, s.selector), *_standing(s), s.waiting, _reason(s)) for s in selectors]
+            emit_table(("SELECTOR", "STATE", *HELD, "WAITING", "OUT"), rows)
 
     options.perform(work)
 
@@ -272,6 +272,18 @@ def _held(holder: Holder | None) -> tuple[object, ...]:
         return ("free", "", "", "", "", "")
     standing = "holder" if holder.claimed else "next"
     return (standing, holder.owner, holder.key, holder.fence, clock_time(holder.held), clock_time(holder.left))
+
+
+def _standing(selector: Selector) -> tuple[object, ...]:
+    """Return the same of a selector, which may be a unit that nobody holds because it is out of service."""
+    state, *held = _held(selector.holder)
+    out = selector.holder is None and selector.card is not None and selector.card.out is not None
+    return ("out" if out else state, *held)
+
+
+def _reason(selector: Selector) -> str:
+    """Return why a unit is out of service, if it is."""
+    return escaped(selector.card.out or "") if selector.card else ""
 
 
 def _wanted(ticket: WaitingTicket) -> str:

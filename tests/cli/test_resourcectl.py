@@ -232,9 +232,14 @@ class TestLook:
         daemon.post(f"/resource/{name}/A5/lock", headers={"x-owner": "ci-7"})
         daemon.post(f"/resource/{name}/A5/lock", headers={"x-owner": "ci-8"})
         heading, *rows = cells(ctl.ok("show", name))
-        assert heading == ["SELECTOR", "STATE", "OWNER", "KEY", "FENCE", "SINCE", "LEFT", "WAITING"]
+        assert heading == ["SELECTOR", "STATE", "OWNER", "KEY", "FENCE", "SINCE", "LEFT", "WAITING", "OUT"]
         assert [row[:4] for row in rows] == [[f"{name}/A4", "free", "0"], [f"{name}/A5", "holder", "ci-7", "default"]]
         assert rows[1][-1] == "1"
+        for place in ("A4", "A5"):
+            daemon.request("PATCH", f"/resource/{name}/{place}", body='{"out": "cracked screen"}')
+        rows = cells(ctl.ok("show", name))[1:]
+        assert [row[1] for row in rows] == ["out", "holder"]
+        assert [row[-2:] for row in rows] == [["cracked", "screen"]] * 2
         shown = json.loads(ctl.ok("show", name, "-o", "json"))
         assert [(one["selector"], (one["holder"] or {}).get("owner")) for one in shown] == [
             ("A4", None),
