@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,33 +11,44 @@ from tests.daemon import LOCK, WRITE, Daemon
 
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "page.png"
 
-#: Who asks for which selector, in this order.
-WANTED = (
-    ("A4", "ci-7"),
-    ("A4", "ci-8"),
-    ("A4", "anna"),
-    ("A4", "ben"),
-    ("A5", "nightly"),
-    ("A5", "ci-9"),
-    ("photo", "ben"),
-)
+#: The units of a pool: their tags, and who holds each, or why it is out of service.
+UNITS = {
+    "amber": (["android", "5g"], "ci-7", ""),
+    "azure": (["android"], "ci-8", ""),
+    "coral": (["ios"], "", ""),
+    "gold": (["android", "5g"], "", "cracked screen"),
+    "green": (["ios", "5g"], "anna", ""),
+    "jade": (["android"], "", ""),
+}
 
 
 def take(folder: Path) -> None:
-    """Start a daemon with some locks, and photograph the page of one of them."""
+    """Start a daemon with a pool, and photograph the page of one of its units."""
     with Daemon(folder, {}) as daemon, Browser(folder) as browser:
-        daemon.post("/resource", '{"name": "printer", "timeout": 300}', key=WRITE)
-        for selector, owner in WANTED:
-            answer = daemon.post(f"/resource/printer/{selector}/lock", key=LOCK, headers={"x-owner": owner.encode()})
-            assert answer.status in {200, 202}, answer
-        tab = browser.tab(width=1000, height=640)
-        tab.open(f"http://127.0.0.1:{daemon.port}/ui#/printer/A4")
+        daemon.post("/resource", '{"name": "phones", "timeout": 300}', key=WRITE)
+        daemon.post("/resource", '{"name": "licence", "slots": 5}', key=WRITE)
+        for unit, (tags, owner, out) in UNITS.items():
+            daemon.request("PATCH", f"/resource/phones/{unit}", body=json.dumps({"tags": tags, "out": out or None}))
+            if owner:
+                lock(daemon, unit, owner)
+        for owner in ("nightly", "ben"):
+            lock(daemon, "amber", owner)
+        tab = browser.tab(width=1160, height=640)
+        tab.open(f"http://127.0.0.1:{daemon.port}/ui#/phones/amber")
         tab.until("document.activeElement.id === 'key'")
         tab.type(WRITE)
         tab.press("Enter")
         tab.reads("#connection", "Live")
-        tab.reads("body", "ben")
+        tab.reads("#selectors", "jade")
+        tab.reads("#queue", "ben")
+        tab.reads("#unit", "In service")
         tab.photograph(PICTURE)
+
+
+def lock(daemon: Daemon, unit: str, owner: str) -> None:
+    """Take a lock, or wait for it, under a name."""
+    answer = daemon.post(f"/resource/phones/{unit}/lock", key=LOCK, headers={"x-owner": owner.encode()})
+    assert answer.status in {200, 202}, answer
 
 
 if __name__ == "__main__":

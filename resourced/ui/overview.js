@@ -72,7 +72,7 @@ export class Overview {
       server.locks({ sort: "waiting", limit: LOCKS }, signal),
       whole((page, within) => server.resources(page, within), signal),
     ]);
-    return { held, waiting, resources };
+    return { held: held.items, waiting: waiting.items, resources };
   }
 
   #show({ held, waiting, resources }) {

@@ -34,7 +34,7 @@ export class ResourcePane {
       kept(
         SOON,
         (signal) => server.locks({ resource, sort: "waiting", limit: SHOWN }, signal),
-        (waits) => this.#showWaits(waits),
+        ({ items }) => this.#showWaits(items),
         this.#failed,
       ),
       kept(

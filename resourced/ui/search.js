@@ -82,6 +82,14 @@ export class Search {
     try {
       const resources = await whole((page) => server.resources(page, signal), signal);
       found.push(...resources.map((resource) => ({ names: [resource.name], words: [folded(resource.name)], resource })));
+      const waits = await whole((page) => server.locks({ ...page, sort: "waiting" }, signal), signal);
+      found.push(
+        ...waits.map(({ want, waiter, resource, selector }) => ({
+          names: want ? [want[0].resource] : [resource, selector],
+          words: [folded(waiter.owner)],
+          waiter,
+        })),
+      );
       this.#progress(found, "Reading…");
       for (const [at, { name: title }] of resources.entries()) {
         const selectors = await whole((page) => server.selectors(title, page, signal), signal);
@@ -124,7 +132,7 @@ export class Search {
   #show(search) {
     const fits = this.#entries.filter(({ words }) => words.some((word) => word.includes(search)));
     const shown = fits.slice(0, SHOWN);
-    const said = JSON.stringify(shown.map(({ names, selector }) => [names, selector?.holder?.fence, selector?.card]));
+    const said = JSON.stringify(shown.map(({ names, selector, waiter }) => [names, waiter?.owner, selector?.holder?.fence, selector?.card]));
     if (said !== this.#results.said) {
       const active = this.#results.children[this.#active]?.dataset.address;
       this.#results.said = said;
@@ -184,11 +192,13 @@ export class Search {
   }
 }
 
-function option({ names, resource, selector }, at) {
+function option({ names, resource, selector, waiter }, at) {
   const row = el("div", { role: "option", id: `found-${at}`, "aria-selected": "false", "data-address": address(...names) });
   row.append(...names.flatMap((part, place) => [...(place ? [" / "] : []), name(part)]));
   if (resource) {
     row.append(" ", el("span", { class: "faint" }, "resource"));
+  } else if (waiter) {
+    row.append(" ", el("span", { class: "row-details" }, name(waiter.owner), " waits"));
   } else {
     const { holder, card } = selector;
     row.append(

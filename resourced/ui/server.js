@@ -56,7 +56,8 @@ export class Server {
 
   /** Who holds what, or who waits, the longest first: see `GET /locks`. */
   async locks(query, signal) {
-    return (await this.#json("locks", query, signal)).locks;
+    const { locks, next } = await this.#json("locks", query, signal);
+    return { items: locks, next };
   }
 
   usage(resource, days, signal) {

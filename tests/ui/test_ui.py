@@ -610,6 +610,7 @@ def test_search(daemon, tab):
     daemon.create("search-pool")
     card(daemon, "search-pool", "Red", tags=["Haptic"], note="On the LEFT shelf")
     client(daemon, "/resource/search-pool/Blue/lock", owner="Nightly-Xyz")
+    client(daemon, "/resource/search-pool/Blue/lock", owner="Weekly-Pqr")
     enter(tab, daemon)
     found = "[...document.querySelectorAll('#search-results [role=option]')].map((row) => decodeURIComponent(row.dataset.address))"
     tab.press("/")
@@ -618,6 +619,7 @@ def test_search(daemon, tab):
         ("ARCH-POO", ["#/search-pool"]),
         ("the left SH", ["#/search-pool/Red"]),
         ("haptic", ["#/search-pool/Red"]),
+        ("kly-PQ", ["#/search-pool/Blue"]),
         ("ly-xY", ["#/search-pool/Blue"]),
     ):
         tab.run("document.getElementById('search-field').select()")
