@@ -89,6 +89,11 @@ class SQLStore(SQLUsage):
         self._now = now
         self._reads = Gathered(self._look_at, _TOGETHER)
 
+    @property
+    def together(self) -> int:
+        """How many documents are read in one statement at most: fewer if they are large."""
+        return self._reads.most
+
     async def create_resource(
         self, name: str, timeout: int, *, group: str = "", longest: int = 0, slots: int = 0
     ) -> Resource:

@@ -27,7 +27,7 @@ class SQLUsage(SQLEvents):
 
     async def roll_up(self, limit: int) -> int:
         # Nobody but the leader adds to what is counted, so all but the sums themselves is done before its row is taken.
-        counted, last, sums = await self.database.read(lambda transaction: _sums(transaction, limit))
+        counted, last, sums = await self.database.read(lambda transaction: read_sums(transaction, limit))
         if last > counted:
             await self._write(lambda transaction: _keep(transaction, counted, last, sums))
         return last
@@ -56,7 +56,7 @@ class SQLUsage(SQLEvents):
         return False
 
 
-def _sums(transaction: Transaction, limit: int) -> tuple[int, int, dict[Of, Use]]:
+def read_sums(transaction: Transaction, limit: int) -> tuple[int, int, dict[Of, Use]]:
     """Return up to which event all are counted, up to which they can be, and the sums that change with that."""
     ((counted,),) = transaction.query("SELECT event FROM usage_mark WHERE id = 1")
     rows = transaction.query(

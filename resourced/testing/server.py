@@ -99,6 +99,7 @@ class MemoryServer:
     :param usual_wait: how many seconds one waits that does not say.
     :ivar treq: what a client sends requests with that needs no network.
     :ivar store: what is kept.
+    :ivar site: what serves a network, if one is wanted.
     :ivar read_key: the key that may read; so may the others,
     :ivar lock_key: the one that may lock too,
     :ivar write_key: and the one that may do everything.
@@ -126,9 +127,9 @@ class MemoryServer:
         self._settings: dict[str, Any] = {"lease": lease, "place": place, "claim": claim}
         self._settings |= {"max_wait": longest_wait, "default_wait": usual_wait}
         self._life = self._begin()
-        self._site = self._life.server.site
+        self.site = self._life.server.site
         self._serve()
-        self.treq = MemoryTreq(self._site, clock)
+        self.treq = MemoryTreq(self.site, clock)
         self._port: IListeningPort | None = None
 
     def client(self, key: str = write_key, **options: Any) -> Client:
@@ -162,7 +163,7 @@ class MemoryServer:
 
         :return: the URL.
         """
-        listening = self._port = self._clock.listenTCP(port, self._site, interface="127.0.0.1")
+        listening = self._port = self._clock.listenTCP(port, self.site, interface="127.0.0.1")
         self.url = f"http://127.0.0.1:{listening.getHost().port}"
         return self.url
 
@@ -173,7 +174,7 @@ class MemoryServer:
         if port is not None:
             await maybeDeferred(port.stopListening)
             with suppress(StillThere):
-                await self._site.drain(GRACE)
+                await self.site.drain(GRACE)
 
     def _begin(self) -> _Life:
         config = Config.load({}, {"RESOURCE_READ": self.read_key}, "/")
@@ -181,4 +182,4 @@ class MemoryServer:
         return _Life(config, self._clock, self.store)
 
     def _serve(self) -> None:
-        self._site.serve(self._life.server.leaf)
+        self.site.serve(self._life.server.leaf)

@@ -522,8 +522,8 @@ def test_tls(tmp_path):
     from resourced.client import aio
 
     def urls():
-        yield f"https://localhost:{serve(server._site)}"
-        yield f"https://[::1]:{serve(server._site, '::1')}"
+        yield f"https://localhost:{serve(server.site)}"
+        yield f"https://[::1]:{serve(server.site, '::1')}"
 
     async def read(client):
         async with aio.closing(client):
@@ -579,7 +579,7 @@ def test_ipv6(face: str):
         with Client(url, server.write_key) as client:
             client.create("printer")
         for address in ADDRESSES:
-            listen = lambda: THREAD.get().reactor.listenTCP(0, server._site, interface=address)
+            listen = lambda: THREAD.get().reactor.listenTCP(0, server.site, interface=address)
             port = in_reactor(listen).getHost().port
             for written in {address, address.replace("%", "%25")}:
                 print(ask(f"http://[{written}]:{port}"))

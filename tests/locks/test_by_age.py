@@ -53,6 +53,6 @@ class ByAgeTests(SynchronousTestCase):
             self.found.add(number, "")
         for number in range(90_000):
             self.found.remove(number)
-        self.assertLess(len(self.found._new), UNSORTED)
+        self.assertLess(self.found.unsorted, UNSORTED)
         self.assertLess(timeit.timeit(lambda: list(islice(self.found.after(0), 10)), number=1), 0.1)
         self.assertLess(timeit.timeit(self.found.oldest, number=1), 0.1)

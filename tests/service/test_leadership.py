@@ -202,9 +202,9 @@ class ElectionTests(SynchronousTestCase):
     def test_a_later_version_has_led(self) -> None:
         """A daemon that has stood by does not take over a schema that is beyond it, whether or not somebody has the guard."""
         for elsewhere in (True, False):
-            election, _, _ = self.stand("one", "one", elsewhere=True)
+            election, guard, _ = self.stand("one", "one", elsewhere=True)
             self.assertEqual(self.attempt(election), TAKEN)
-            election._guard.elsewhere = elsewhere  # type: ignore[attr-defined]
+            guard.elsewhere = elsewhere
             other = self.disk.another()
             term = self.successResultOf(Deferred.fromCoroutine(other.look()))
             self.successResultOf(Deferred.fromCoroutine(other.begin_term(term, "one")))

@@ -158,10 +158,10 @@ async def test_large_data_is_read_in_smaller_lots(backend: Backend) -> None:
         await gatherResults([ensureDeferred(store.read(printer, str(seq))) for seq in range(1, 7)])
 
     await read_all()
-    most = [store._reads.most]
+    most = [store.together]
     for _ in range(4):
         await read_all()
-        most.append(store._reads.most)
+        most.append(store.together)
     assert most[0] == 50
     assert 1 <= most[-1] <= 8
 

@@ -93,14 +93,14 @@ async def test_once(backend: Backend) -> None:
     store = await backend.store()
     await lead(store)
     await store.commit(Batch(0, events=[event(1, GRANT)], event=1))
-    sums = sql_usage._sums
+    sums = sql_usage.read_sums
 
     def late(*arguments: object) -> object:
         found = sums(*arguments)  # type: ignore[arg-type]
         backend.rows("UPDATE usage_mark SET event = 1")
         return found
 
-    with patch.object(sql_usage, "_sums", late), pytest.raises(StoreUnavailable):
+    with patch.object(sql_usage, "read_sums", late), pytest.raises(StoreUnavailable):
         await store.roll_up(100)
     assert await store.usage("printer", By.UNIT, 0, 10) == {}
 

@@ -27,6 +27,11 @@ class ByAge(Generic[T]):
         self._new: dict[int, T] = {}
         self._sorted: SortedDict[int, T] = SortedDict()
 
+    @property
+    def unsorted(self) -> int:
+        """How many have no place in the order yet."""
+        return len(self._new)
+
     def __len__(self) -> int:
         return len(self._new) + len(self._sorted)
 

@@ -28,6 +28,11 @@ class Index:
         # Most are never needed.
         self._order: SortedList[str] | None = None
 
+    @property
+    def unsorted(self) -> int:
+        """How many have no place in the order yet."""
+        return len(self._touched)
+
     def touch(self, name: str) -> None:
         """Take note that a name has come or gone."""
         self._touched.add(name)
