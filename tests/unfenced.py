@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import Any
 
 from resourced import tap
-from resourced.locks.pools.requests import PoolRequest
+from resourced.locks.pools.matching import PoolRequest
 from resourced.locks.state import joints
 from resourced.model import Batch, Write
 from resourced.service.guard import Guard

@@ -142,6 +142,10 @@ class FaultyStore(MemoryStore):
         """Do what comes next, and leave what follows from it for later."""
         self._pending.pop(0).callback(None)
 
+    def last_first(self) -> None:
+        """Let come next what was begun last."""
+        self._pending.insert(0, self._pending.pop())
+
     def go_on(self) -> None:
         self.slow = False
         while self._pending:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 
+from twisted.internet.defer import DeferredLock
 from twisted.web.server import Request
 
 from resourced.api.base import Routes, route, who_of
@@ -24,15 +26,21 @@ from resourced.api.params import (
     writing_of,
 )
 from resourced.api.responses import add_log_fields, answer, card_shown, done, seconds_shown, written
-from resourced.auth.keys import Identity, Permission
+from resourced.auth.keys import Identity, Keys, Permission
 from resourced.deferreds import shielded
+from resourced.locks.manager import LockManager
 from resourced.locks.state.requests import LockCounts, PoolCounts, SelectorState
 from resourced.model import Breaker, Resource
+from resourced.storage.interface import Store
 from resourced.wants import Card
 
 
 class Steering(Routes):
     """Lists, definitions, the state of a lock, and what changes or ends them."""
+
+    def __init__(self, keys: Keys, store: Store, locks: LockManager) -> None:
+        super().__init__(keys, store, locks)
+        self._changing = DeferredLock()
 
     # -- Resources
 
@@ -84,7 +92,8 @@ class Steering(Routes):
         """Change what a resource is."""
         identity = self.authorize(request, Permission.WRITE, resource)
         name = resource_named(resource)
-        changed = await shielded(self._change(name, changes_of(body_of(request)), who_of(request, identity)))
+        changes, who = changes_of(body_of(request)), who_of(request, identity)
+        changed = await shielded(self._change(name, changes, who))
         return answer(request, 200, described(changed))
 
     @route("/resource/<name:resource>", ["DELETE"])
@@ -145,16 +154,23 @@ class Steering(Routes):
 
     async def _change(self, name: str, changes: Mapping[str, int | str], who: Breaker) -> Resource:
         """Change a resource in the store, and then for the locks; once begun it goes on to its end."""
-        before = await self.find(name)
-        if changes.get("group", before.group) != before.group:
-            self.locks.check_unused(name)
-        if "slots" in changes:
-            self.locks.units.check_slots(name, int(changes["slots"]))
-        changed = await self.store.change_resource(name, changes)
-        self.locks.redefine(changed)
-        if "slots" in changes:
-            await self.locks.units.set_slots(name, before.slots, changed.slots, who)
-        return changed
+        # One after the other: each begins with what the one before has left.
+        async with self._changing:
+            before = await self.find(name)
+            slots = int(changes.get("slots", before.slots))
+            if "slots" in changes:
+                self.locks.units.check_slots(name, slots)
+            if slots < before.slots:
+                # First, so that after a failure there are too few rather than too many: to ask again makes that good.
+                await self.locks.units.set_slots(name, before.slots, slots, who)
+            # A request must not have things of two groups.
+            alone = changes.get("group", before.group) != before.group
+            with self.locks.unused(name) if alone else nullcontext():
+                changed = await self.store.change_resource(name, changes)
+            self.locks.redefine(changed)
+            if "slots" in changes and slots >= before.slots:
+                await self.locks.units.set_slots(name, before.slots, slots, who)
+            return changed
 
     async def _list(self, identity: Identity, page: PageRequest) -> list[Resource]:
         """Return one resource more than a page of them has, if there are so many; look at none that the key may not touch."""

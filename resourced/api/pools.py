@@ -147,11 +147,13 @@ class Pooling(Routes):
 
     async def _resources(self, wants: Sequence[Want], identity: Identity) -> dict[str, Resource]:
         """Return the resources that are named, which are all of one group."""
-        found: dict[str, Resource] = {}
         for want in wants:
-            if want.resource not in found:
-                identity.require(want.resource)
-                found[want.resource] = await self.find(want.resource)
+            identity.require(want.resource)
+        while True:
+            changes = self.locks.changes
+            found = {name: await self.find(name) for name in dict.fromkeys(want.resource for want in wants)}
+            if changes == self.locks.changes:
+                break
         groups = {resource.group or resource.name for resource in found.values()}
         if len(groups) > 1:
             raise OtherGroup(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -51,6 +51,13 @@ class JointGrants:
         data = await read([unit.key for unit in joint.got()])
         if joint.in_doubt:
             raise store_in_doubt()
+        try:
+            # It may have been granted everything, and a unit was taken before it could be told.
+            self._joints.check_whole(joint)
+        except TicketEnded:
+            await self._commits.all_kept()
+            self._joints.told_ended(joint.name, joint.key_name)
+            raise
         if not joint.holds or len(data) != len(joint.entries):
             raise TicketEnded("A unit was lost before it could be given. Ask again.")
         self._journal.check()
@@ -100,7 +107,7 @@ class JointGrants:
             raise TicketEnded("This ticket has ended while it waited. Ask again without it.")
         if joint.holds:
             if joint.expected is not None:
-                self._estimates.granted(joint.expected, joint.since)
+                self._estimates.granted(_kind(joint), joint.expected, joint.since)
                 joint.expected = None
             return joint
         if self._clock.seconds() >= until or self._commits.closing:
@@ -110,7 +117,7 @@ class JointGrants:
         return None
 
     def _queued(self, joint: Joint) -> JointQueued:
-        kind = (joint.wants, joint.priority, joint.waiting.yields)
+        kind = _kind(joint)
         units = self._joints.units_before(joint)
         if joint.expected is None:
             joint.expected = self._estimates.expect(kind, units, self._clock.seconds())
@@ -127,8 +134,13 @@ class JointGrants:
                 return False
             if joint.in_doubt:
                 raise store_in_doubt()
-            busy = next((entry.queue for entry in joint.entries.values() if entry.queue.writes), None)
+            busy = next((entry.queue for entry in joint.entries if entry.queue.writes), None)
             if busy is None:
                 await self._commits.kept(self._joints.leave(joint))
                 return True
             await busy.until_idle()
+
+
+def _kind(joint: Joint) -> Hashable:
+    """Return what is the same for all requests that ask for the same."""
+    return joint.wants, joint.priority, joint.waiting.yields

@@ -6,7 +6,8 @@ The table decides in one step; whoever is told about it is told after the journa
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -222,15 +223,20 @@ class LockManager:
         """
         return shielded(self._remove(resource))
 
-    def check_unused(self, name: str) -> None:
+    @contextmanager
+    def unused(self, name: str) -> Iterator[None]:
         """
-        Return if nobody holds or waits for anything of a resource.
+        Let nobody lock or wait for anything of a resource meanwhile.
 
-        :raises resourced.errors.ResourceInUse: somebody does.
+        :raises resourced.errors.ResourceInUse: somebody does already.
         :raises resourced.errors.StoreUnavailable: it cannot be known at present.
         """
         self._journal.check()
-        self._table.check_unused(name)
+        self._table.seal(name)
+        try:
+            yield
+        finally:
+            self._table.unseal(name)
 
     def redefine(self, resource: Resource) -> None:
         """Let the leases of a resource's locks be as it says now, each from its next renewal on."""
@@ -293,7 +299,7 @@ class LockManager:
         if self._commits.paused:
             await self._commits.recovered()
         self._journal.check()
-        await self._commits.kept(self._table.seal(resource))
+        await self._commits.kept(self._table.remove(resource))
         self._table.removed(resource.name)
         self._table.unseal(resource.name)
 

@@ -9,6 +9,7 @@ import pytest
 
 from resourced.auth.keys import Identity, Permission, digest_of
 from resourced.errors import StoreUnavailable
+from resourced.model import LockKey
 from tests.assembled import LOCK, READ
 from tests.wire import Answer, Exchange, Fields, WebTests
 
@@ -356,6 +357,20 @@ class SeveralTests(PoolTests):
         self.assertFree(f"{PHONES}/a")
         self.give_back(ticket)
 
+    def test_broken_before_it_is_told(self):
+        """Of what was granted nobody is told a part: if a unit is taken before the answer, the answer says so; also to the same request again."""
+        headers = [("idempotency-key", "build 7")]
+        self.store.slow = True
+        asks = self.begin_several(want(count=2), headers=headers)
+        while not (holder := self.server.locking.locks.places.queues.by_key.get(LockKey("phones", "a"))):
+            self.store.go_on_once()
+        assert holder.holder is not None
+        self.begin("DELETE", f"{PHONES}/a/lock?fence={holder.holder.fence}")
+        self.store.go_on()
+        answer = self.end(asks)
+        self.assertEqual((answer.status, answer.json["left"]), (410, [{"resource": "phones", "selector": "b"}]))
+        self.assertEqual(self.several(want(count=2), headers=headers).status, 410)
+
     def test_broken_to_the_next(self):
         """What is broken out goes to the next in line, not back to who had it."""
         answer = self.several(want(count=3))
@@ -509,6 +524,27 @@ class SlotTests(WebTests):
         self.assertEqual(len(self.slots().split()), 9)
         self.assertEqual(self.take(9).status, 200)
 
+    def test_interrupted(self):
+        """A change of which nobody knows whether it was made is made good by asking again, be it to fewer or to more."""
+        for slots, names in ((3, "1 2 3"), (5, "1 2 3 4 5")):
+            self.store.faults["commit"] = StoreUnavailable("The store is away.")
+            answer = self.ask("PATCH", "/resource/licence", json.dumps({"slots": slots}))
+            self.assertEqual(answer.status, 503)
+            del self.store.faults["commit"]
+            self.clock.advance(1)
+            self.change(slots)
+            self.assertEqual(self.slots(), names)
+
+    def test_changed_twice_at_once(self):
+        """Of two changes the second begins where the first has ended."""
+        self.store.slow = True
+        both = [self.begin("PATCH", "/resource/licence", json.dumps({"slots": slots})) for slots in (12, 2)]
+        while not both[1].answered:
+            self.store.go_on_once()
+        self.store.go_on()
+        self.assertEqual([self.end(each).status for each in both], [200, 200])
+        self.assertEqual(self.slots(), "1 2")
+
     def test_gone_after_a_restart(self):
         """A slot that was to go goes after a restart too."""
         ticket = self.take(9).ticket
@@ -564,6 +600,131 @@ class LeaseTests(PoolTests):
         self.assertEqual(self.got(held), "a b 1")
         self.waits_at(self.several(want()), 1)
         self.assertEqual(self.ask("PATCH", PHONES, '{"group": "other"}').status, 423)
+
+
+class GroupChangeTests(PoolTests):
+    """A group that changes while a request names its resource."""
+
+    def setUp(self):
+        super().setUp()
+        self.create("bench")
+        for name in ("phones", "bench"):
+            self.regroup(name, "lab")
+        self.card("a")
+        self.ask("PATCH", "/resource/bench/1", json.dumps({"tags": []}))
+        # Now it remembers no definition.
+        self.restart()
+
+    def regroup(self, name: str, group: str) -> None:
+        self.assertEqual(self.ask("PATCH", f"/resource/{name}", json.dumps({"group": group})).status, 200)
+
+    def test_before_it_has_its_place(self):
+        """A request that has looked a resource up before sees the new group."""
+        self.store.slow = True
+        asks = self.begin_several(want(), want("bench"))
+        self.store.go_on_once()
+        self.assertFalse(asks.answered)
+        self.store.slow = False
+        self.regroup("phones", "attic")
+        self.store.go_on()
+        self.assertEqual((self.end(asks).status, asks.answer.json["code"]), (409, "other_group"))
+
+    def test_meanwhile(self):
+        """While the group is being changed nobody gets in."""
+        self.store.slow = True
+        changes = self.begin("PATCH", PHONES, json.dumps({"group": "attic"}))
+        self.store.go_on_once()
+        asks = self.begin_several(want(), want("bench"))
+        while not asks.answered:
+            # What the request looks up, before the change.
+            self.store.last_first()
+            self.store.go_on_once()
+        self.assertEqual(asks.answer.status, 503)
+        self.assertFalse(changes.answered)
+        self.store.go_on()
+        self.assertEqual(self.end(changes).status, 200)
+        self.assertEqual(self.several(want(), want("bench")).status, 409)
+        self.assertEqual(self.got(self.several(want())), "a")
+
+
+class VolatileTests(PoolTests):
+    """Cards where locks are kept in memory only."""
+
+    def start(self, **changes: Any) -> None:
+        super().start(**changes, volatile_locks=True)
+
+    def test_commit_fails(self):
+        """A card that could not be kept is as the store knows it, and who waits is served by that."""
+        self.card("a", "x")
+        self.ask("PATCH", f"{PHONES}/b", json.dumps({"out": "broken"}))
+        waiting = self.several(want(count=2)).ticket
+        self.store.faults["commit"] = StoreUnavailable("The store is away.")
+        for selector, card in (("a", {"tags": ["y"]}), ("c", {"tags": ["x"]}), ("b", {"out": None})):
+            self.assertEqual(self.ask("PATCH", f"{PHONES}/{selector}", json.dumps(card)).status, 503)
+        del self.store.faults["commit"]
+        self.clock.advance(1)
+        listed = self.ask("GET", PHONES).json["selectors"]
+        self.assertEqual([(each["selector"], each["card"]["tags"]) for each in listed], [("a", ["x"]), ("b", [])])
+        self.waits_at(self.again(waiting), 1)
+        self.restart()
+        self.assertEqual(
+            [each["card"] for each in self.ask("GET", PHONES).json["selectors"]], [each["card"] for each in listed]
+        )
+        self.assertEqual(self.got(self.several(want(tags=["x"]))), "a")
+
+
+class ComplaintTests(PoolTests):
+    """What users of other systems have complained about."""
+
+    def setUp(self):
+        super().setUp()
+        for selector in "abc":
+            self.card(selector, "x")
+
+    def test_two_at_the_same_instant(self):
+        """Two jobs that ask for one of three units in the same instant get two different ones, both at once."""
+        self.store.slow = True
+        both = [self.begin_several(want(tags=["x"])) for _ in range(2)]
+        self.assertFalse(any(each.answered for each in both))
+        self.store.go_on()
+        first, second = (self.got(self.end(each)) for each in both)
+        self.assertNotEqual(first, second)
+
+    def test_crosswise_with_deaths(self):
+        """Jobs that want the same in another order never wait for each other, and have it in the order in which they came."""
+        wants = [
+            (want(selector="a"), want(selector="b")),
+            (want(selector="b"), want(selector="a")),
+            (want(selector="a"),),
+        ]
+        order = [self.several(*some).ticket for some in wants]
+        for turn in range(30):
+            first = order.pop(0)
+            self.assertEqual(self.again(first).status, 200)
+            for position, ticket in enumerate(order, 1):
+                self.waits_at(self.again(ticket), position)
+            order.append(self.several(*wants[turn % 3]).ticket)
+            if turn % 4:
+                self.give_back(first)
+                continue
+            # It dies: the others go on asking until its lease is over.
+            for _ in range(7):
+                self.clock.advance(50)
+                for ticket in order:
+                    self.again(ticket)
+        for ticket in order:
+            self.assertEqual(self.again(ticket).status, 200)
+            self.give_back(ticket)
+
+    def test_who_waits_and_for_how_long(self):
+        """Whoever waits is told its position; the list says who waits for what, and for how long already."""
+        self.several(want(count=3), headers=[("x-owner", "Ada")])
+        self.waits_at(self.several(want(count=2), headers=[("x-owner", "Bob")]), 1)
+        self.clock.advance(7)
+        self.waits_at(self.several(want(tags=["x"]), headers=[("x-owner", "Eve")]), 2)
+        rows = self.ask("GET", "/locks?sort=waiting", key=READ).json["locks"]
+        self.assertEqual([(row["waiter"]["owner"], row["waiter"]["waited"]) for row in rows], [("Bob", 7), ("Eve", 0)])
+        self.assertEqual([row["want"][0]["resource"] for row in rows], ["phones", "phones"])
 
 
 class RestartTests(PoolTests):

@@ -21,7 +21,7 @@ class EstimateTests(SynchronousTestCase):
 
     def wait(self, seconds: float, position: int = 8, kind: str = "any") -> None:
         """Let a request wait for so long from a position on."""
-        self.estimates.granted(self.estimates.expect(kind, position, 100.0), 100.0 + seconds)
+        self.estimates.granted(kind, self.estimates.expect(kind, position, 100.0), 100.0 + seconds)
 
     def test_nothing_known(self):
         """Nothing is said of what is not known, or of what is known too little: a first wait may have been long by chance."""

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.trial.unittest import SynchronousTestCase
 
+from resourced.locks.pools.matching import PoolRequest
 from resourced.locks.pools.pools import Pools
-from resourced.locks.pools.requests import PoolRequest
 from resourced.model import LockKey
 from resourced.wants import ALL, Card, Want
 from tests.examples import examples

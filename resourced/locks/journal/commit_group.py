@@ -145,13 +145,15 @@ class Doubt:
 
     :ivar keys: the locks of which the store may know better; nothing stands for all.
     :ivar unannounced: places of groups that failed, of which no client was told, until a group is committed that gives them up.
+    :ivar cards: the units of whose cards the store may know better, where places are not kept.
     """
 
-    __slots__ = ("keys", "unannounced")
+    __slots__ = ("cards", "keys", "unannounced")
 
     def __init__(self) -> None:
         self.keys: set[LockKey] | None = None
         self.unannounced: set[int] = set()
+        self.cards: set[LockKey] = set()
 
     def add(self, failed: CommitGroup, gathered: CommitGroup) -> None:
         """Doubt what was in a commit that failed, and in the group that was gathered meanwhile."""
@@ -164,3 +166,8 @@ class Doubt:
         """Return the locks that were in doubt, now that the store says what it knows."""
         keys, self.keys = self.keys, set()
         return keys
+
+    def take_cards(self, gathered: CommitGroup) -> set[LockKey]:
+        """Return the units whose cards were in doubt, but for those whose cards were changed since, in a group that is gathered now."""
+        cards, self.cards = self.cards, set()
+        return cards - gathered.cards.keys()

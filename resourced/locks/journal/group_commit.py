@@ -288,7 +288,8 @@ class GroupCommitJournal:
             self._doubt.add(group, follows)
             self._followed.invalidate(self._doubt.keys)
         else:
-            # What has happened to locks in memory has happened all the same.
+            # What has happened to locks in memory has happened all the same. But cards are kept in the store.
+            self._doubt.cards |= group.cards.keys() | follows.cards.keys()
             self.listeners.tell([event for event in (*group.events, *follows.events) if event.kind is not WRITE])
         wake(group.waiters, unavailable())
         wake(follows.waiters, unavailable())
@@ -317,13 +318,11 @@ class GroupCommitJournal:
             self._pause = PAUSE
             try:
                 await self._begin_term()
-            except EpochLost as error:
-                self.step_down(error)
-                return
             except StoreUnavailable:
                 continue
-            else:
-                return
+            except EpochLost as error:
+                self.step_down(error)
+            return
 
     async def _begin_term(self, over: Term | None = None, guard: str = "") -> None:
         """Settle what may still be under way in the store, and go on from what it knows then; ``over`` as for ``open``."""
@@ -340,6 +339,7 @@ class GroupCommitJournal:
         # Without places, what happened to them is only known here.
         self.listeners.resumed(snapshot.event if self.durable else self.numbers.event)
         self._followed.restore(snapshot, self._doubt.take(), self._doubt.unannounced)
+        self._followed.restore_cards(snapshot, self._doubt.take_cards(self._open))
         self._commit()  # What was decided since the failure, if anything.
 
     def _check_still(self, asking: JournalState) -> None:

@@ -23,6 +23,9 @@ class Follower(Protocol):
         :param unannounced: places of whose making no client was ever told; they are to be given up.
         """
 
+    def restore_cards(self, snapshot: Snapshot, keys: Iterable[LockKey]) -> None:
+        """Replace what is known of the cards of some units by what the store knows. Places live on in memory only."""
+
 
 class Journal(Protocol):
     """

@@ -16,6 +16,7 @@ from typing import Final
 from sortedcontainers import SortedDict
 
 from resourced.model import LockKey
+from resourced.wants import ALL, Want
 
 #: The order of arrival, priority considered: the lower is first.
 Rank = int
@@ -63,15 +64,17 @@ class Need:
     :ivar order: sorts the needs of a filter.
     :ivar count: how many units; 0 for all in service that match.
     :ivar kept: the units that are kept for it.
+    :ivar request: whose want it is; nothing if somebody asks by name.
     """
 
-    __slots__ = ("count", "filter", "kept", "order")
+    __slots__ = ("count", "filter", "kept", "order", "request")
 
-    def __init__(self, order: NeedOrder, filter_: Filter, count: int) -> None:
+    def __init__(self, order: NeedOrder, filter_: Filter, count: int, request: PoolRequest | None) -> None:
         self.order = order
         self.filter = filter_
         self.count = count
-        self.kept: dict[Unit, None] = {}
+        self.request = request
+        self.kept = filter_.nothing
 
     @property
     def rank(self) -> Rank:
@@ -93,6 +96,7 @@ class Filter:
     :ivar idle: the units that are kept for nobody, in the order in which they are chosen.
     :ivar lacking: the needs for which more could be kept, and ``filled`` those for which something is.
     :ivar every: the needs for all units in service.
+    :ivar nothing: what is kept for those of its needs for which nothing is. Nobody adds to it.
     :ivar leads: the units that are kept for needs of this filter and match another one, by that one; ``joins`` is the same from there.
     """
 
@@ -104,6 +108,7 @@ class Filter:
         "lacking",
         "leads",
         "members",
+        "nothing",
         "resource",
         "selector",
         "tags",
@@ -116,6 +121,7 @@ class Filter:
         self.tags = tags
         self.selector = selector
         self.members: dict[Unit, None] = {}
+        self.nothing: dict[Unit, None] = {}
         self.units: dict[Unit, None] = {}
         self.idle: SortedDict[tuple[int, int], Unit] = SortedDict()
         self.lacking: SortedDict[NeedOrder, Need] = SortedDict()
@@ -158,6 +164,42 @@ class Filter:
     def _recount(self) -> None:
         for need in self.every:
             sort(need)
+
+
+class PoolRequest:
+    """
+    A request for several things at once that waits.
+
+    :ivar rank: its place in the order of all requests.
+    :ivar yields: whether nothing is kept for it.
+    :ivar needs: one for each want, in their order.
+    """
+
+    __slots__ = ("needs", "rank", "wants", "yields")
+
+    def __init__(self, rank: Rank, wants: tuple[Want, ...], *, yields: bool = False) -> None:
+        self.rank = rank
+        self.wants = wants
+        self.yields = yields
+        self.needs: tuple[Need, ...] = ()
+
+    @property
+    def units(self) -> int:
+        """How many units it asks for; everything that matches counts as one."""
+        return sum(want.count or 1 for want in self.wants)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that it wants is kept for it."""
+        return not any(need.lacks for need in self.needs if need.count != ALL) and all(
+            self._has_every(need) for need in self.needs if need.count == ALL
+        )
+
+    def _has_every(self, need: Need) -> bool:
+        units = need.filter.units
+        if not units or sum(len(other.kept) for other in self.needs) < len(units):
+            return False
+        return all(unit.need is not None and unit.need.rank == self.rank for unit in units)
 
 
 class Reached:
@@ -317,7 +359,10 @@ def sort(need: Need) -> None:
 
 def _keep(unit: Unit, need: Need) -> None:
     unit.need = need
-    need.kept[unit] = None
+    if need.kept:
+        need.kept[unit] = None
+    else:
+        need.kept = {unit: None}
     filter_ = need.filter
     for other in unit.filters:
         if other is not filter_:

@@ -12,6 +12,7 @@ from resourced.locks.pools.matching import (
     FirstByName,
     Need,
     NeedOrder,
+    PoolRequest,
     Rank,
     Reached,
     Unit,
@@ -22,7 +23,7 @@ from resourced.locks.pools.matching import (
     serve,
     sort,
 )
-from resourced.locks.pools.requests import PoolGrant, PoolRequest
+from resourced.locks.pools.requests import PoolGrant
 from resourced.wants import ALL, Want
 
 
@@ -35,13 +36,11 @@ class Offers:
 
     def __init__(self, first_by_name: FirstByName) -> None:
         self._first_by_name = first_by_name
-        self._waiting: dict[Rank, PoolRequest] = {}
         # Those for whom nothing is kept.
         self._yielding: dict[Filter, SortedDict[Rank, PoolRequest]] = {}
 
     def add(self, request: PoolRequest) -> None:
         """Let a request wait, and keep nothing for it that is free already."""
-        self._waiting[request.rank] = request
         if request.yields:
             for need in request.needs:
                 self._yielding.setdefault(need.filter, SortedDict())[request.rank] = request
@@ -88,8 +87,10 @@ class Offers:
 
     def complete(self, needs: Iterable[Need]) -> list[PoolGrant]:
         """Grant those requests that have everything by now."""
-        requests = {need.rank: self._waiting[need.rank] for need in needs}
-        return [self._grant(request) for _, request in sorted(requests.items()) if request.complete]
+        requests = {need.rank: need.request for need in needs}
+        return [
+            self._grant(request) for _, request in sorted(requests.items()) if request is not None and request.complete
+        ]
 
     def shrunk(self, filter_: Filter) -> list[PoolGrant]:
         """Grant those that want all that a filter matches, if that has become less and they have everything by now."""
@@ -98,7 +99,7 @@ class Offers:
         for request in list(self._yielding.get(filter_, {}).values()):
             if not any(need.count == ALL and need.filter is filter_ for need in request.needs):
                 continue
-            if request.wants in tried or request.rank not in self._waiting:
+            if request.wants in tried or request.rank not in self._yielding.get(filter_, {}):
                 continue
             grant, idle = self._try(request)
             if grant is None:
@@ -187,7 +188,6 @@ class Offers:
         return PoolGrant(request, units)
 
     def _forget(self, request: PoolRequest) -> None:
-        del self._waiting[request.rank]
         if request.yields:
             for filter_ in {need.filter for need in request.needs}:
                 yielding = self._yielding[filter_]

@@ -16,6 +16,7 @@ from resourced.locks.pools.matching import (
     BY_NAME,
     Filter,
     Need,
+    PoolRequest,
     Rank,
     Unit,
     fill,
@@ -24,7 +25,7 @@ from resourced.locks.pools.matching import (
 from resourced.locks.pools.offers import Offers
 from resourced.locks.pools.pool import Pool
 from resourced.locks.pools.positions import Positions
-from resourced.locks.pools.requests import PoolGrant, PoolRequest
+from resourced.locks.pools.requests import PoolGrant
 from resourced.model import LockKey
 from resourced.wants import ALL, Card, Want
 
@@ -118,7 +119,7 @@ class Pools:
             return False
         if unit.need is not None:
             filter_ = self._pools[key.resource].by_name(key.selector)
-            need = Need((rank, BY_NAME), filter_, 1)
+            need = Need((rank, BY_NAME), filter_, 1, None)
             has = fill(need, [])
             if has:
                 lose(unit)
@@ -191,10 +192,10 @@ class Pools:
         order = sorted(
             range(len(filters)), key=lambda index: (request.wants[index].count == ALL, not filters[index].selector)
         )
-        request.needs = [
-            Need((request.rank, order.index(index)), filter_, want.count)
+        request.needs = tuple(
+            Need((request.rank, order.index(index)), filter_, want.count, request)
             for index, (want, filter_) in enumerate(zip(request.wants, filters, strict=True))
-        ]
+        )
         self._offers.add(request)
         self._positions.add(request.rank, filters, request.units)
 

@@ -27,7 +27,7 @@ class Admission:
     Lets requests in.
 
     :param quotas: what each key name takes.
-    :ivar sealed: resources that are being removed: nobody gets in there.
+    :ivar sealed: resources that are being removed or changed: nobody gets in there.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Admission:
         """
         key = request.key
         if key.resource in self.sealed:
-            raise StoreUnavailable("This resource is being removed. Try again.")
+            raise StoreUnavailable("This resource is being removed or changed. Try again.")
         queue = self._queues.by_key.get(key)
         left = None if queue is None else queue.unclaimed_by(ticket.key_name, request.origin)
         tenant = self._quotas.tenant(ticket.key_name)

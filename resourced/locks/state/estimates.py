@@ -20,12 +20,10 @@ class Expectation(NamedTuple):
     """
     What was expected of a wait when its client was told of its position.
 
-    :ivar kind: what is the same for all requests that ask for the same.
     :ivar units: how many units had to fall free before it had everything, as far as that can be told.
     :ivar seconds: for how long it was to wait from then on; nothing if that could not be said.
     """
 
-    kind: Hashable
     units: float
     since: float
     seconds: float | None
@@ -87,7 +85,7 @@ class Estimates:
     def expect(self, kind: Hashable, units: float, now: float) -> Expectation:
         """Return what is to be compared with the wait when it is over."""
         known = self._kinds.get(kind)
-        return Expectation(kind, units, now, None if known is None else known.seconds(units))
+        return Expectation(units, now, None if known is None else known.seconds(units))
 
     def seconds(self, kind: Hashable, units: float) -> float | None:
         """Return for how many seconds a request will wait until so many units have fallen free; nothing if that cannot be said honestly."""
@@ -96,14 +94,14 @@ class Estimates:
         wrong = None if errors is None else errors.value
         return None if known is None or wrong is None or wrong > WRONG else known.seconds(units)
 
-    def granted(self, expected: Expectation, now: float) -> None:
+    def granted(self, kind: Hashable, expected: Expectation, now: float) -> None:
         """Learn from a wait that is over, because the request got everything."""
-        known = self._kinds.get(expected.kind)
+        known = self._kinds.get(kind)
         if known is None:
-            known = self._kinds[expected.kind] = _Kind()
+            known = self._kinds[kind] = _Kind()
             if len(self._kinds) > KINDS:
                 self._kinds.popitem(last=False)
-        self._kinds.move_to_end(expected.kind)
+        self._kinds.move_to_end(kind)
         waited = now - expected.since
         known.waited.add(waited)
         known.units.add(expected.units)

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from weakref import WeakValueDictionary
 
-from resourced.locks.state.joints import Joint
+from resourced.locks.state.joints import Demand, Joint
+from resourced.locks.state.queue import seq_of
+from resourced.wants import Want
 
 
 class JointIndex:
-    """Each request by its ticket, number, rank, and idempotency key."""
+    """Each request by its number and its idempotency key."""
 
     def __init__(self) -> None:
-        self._by_ticket: dict[str, Joint] = {}
         self._by_seq: dict[int, Joint] = {}
-        self._by_rank: dict[int, Joint] = {}
         self._repeated: dict[tuple[str, str], Joint] = {}
+        self._demands: WeakValueDictionary[tuple[Want, ...], Demand] = WeakValueDictionary()
 
     def __iter__(self) -> Iterator[Joint]:
-        return iter(list(self._by_ticket.values()))
+        return iter(list(self._by_seq.values()))
+
+    def demand(self, wants: tuple[Want, ...], leases: Mapping[str, float]) -> Demand:
+        """Return what a request wants, the same for all that want the same."""
+        demand = self._demands.get(wants)
+        if demand is None:
+            demand = self._demands[wants] = Demand(wants, dict(leases))
+        return demand
 
     def add(self, joint: Joint) -> None:
         """Add a request."""
-        self._by_ticket[joint.name] = self._by_seq[joint.seq] = self._by_rank[joint.waiting.rank] = joint
+        self._by_seq[joint.seq] = joint
         if joint.idempotency_key:
             self._repeated[joint.key_name, joint.idempotency_key] = joint
 
     def remove(self, joint: Joint) -> None:
         """Forget a request."""
-        del self._by_ticket[joint.name], self._by_seq[joint.seq], self._by_rank[joint.waiting.rank]
+        del self._by_seq[joint.seq]
         self._repeated.pop((joint.key_name, joint.idempotency_key), None)
-
-    def of_ticket(self, name: str, key_name: str) -> Joint | None:
-        """Return the request of a ticket. To others than whom it was given to it is unknown."""
-        joint = self._by_ticket.get(name)
-        return joint if joint is not None and joint.key_name == key_name else None
 
     def of_seq(self, seq: int) -> Joint | None:
         """Return a request by its number."""
@@ -41,7 +45,7 @@ class JointIndex:
 
     def of_rank(self, rank: int) -> Joint:
         """Return a request by what sorts it."""
-        return self._by_rank[rank]
+        return self._by_seq[seq_of(rank)]
 
     def repeated(self, key_name: str, idempotency_key: str) -> Joint | None:
         """Return the request that came with an idempotency key before."""

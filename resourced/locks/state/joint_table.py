@@ -32,7 +32,7 @@ class Joints:
     """
     The requests for several things, and the cards of units.
 
-    :param sealed: resources that are being removed.
+    :param sealed: resources that are being removed or changed.
     """
 
     def __init__(
@@ -52,7 +52,8 @@ class Joints:
 
     def find(self, name: str, key_name: str) -> Joint | None:
         """Return the request of a ticket, if it waits or holds. To others than whom it was given to it is unknown."""
-        return self._units.joints.of_ticket(name, key_name)
+        seq = self._places.tickets.joint(name, key_name)
+        return None if seq is None else self._units.joints.of_seq(seq)
 
     def position(self, joint: Joint) -> int:
         """Count a request that waits, and those before it that could use something that it wants."""
@@ -83,6 +84,16 @@ class Joints:
             self._refuse_deadlock(joint, held)
         self._places.record.commit()
         return joint
+
+    def check_whole(self, joint: Joint) -> None:
+        """
+        Return if nothing was taken from a request.
+
+        :raises resourced.errors.TicketEnded: a unit was; ``left`` says what it has.
+        """
+        if self._places.losses.of_ticket(joint.name, joint.key_name):
+            left = [{"resource": key.resource, "selector": key.selector} for _, key, _ in joint.got()]
+            raise TicketEnded("A unit was taken from this ticket. It keeps what is left.", {"left": left})
 
     def _renew(self, joint: Joint, lease: int) -> None:
         if lease and lease != joint.asked_lease:
@@ -157,7 +168,7 @@ class Joints:
         :raises resourced.errors.Overloaded: the resource has as many units as it may have.
         """
         if key.resource in self._sealed:
-            raise StoreUnavailable("This resource is being removed. Try again.")
+            raise StoreUnavailable("This resource is being removed or changed. Try again.")
         if card is not None and self._units.cards.get(key) is None:
             self._check_units(key.resource, 1)
         self._change(key, card, who)
@@ -240,7 +251,7 @@ class Joints:
         self._units.put_card(key, card)
 
     def _end_all(self, joint: Joint, why: EventKind | None) -> None:
-        entries = list(joint.entries.values())
+        entries = joint.entries
         for entry in entries:
             if why is None:
                 self._places.release(entry)
@@ -257,9 +268,7 @@ class Joints:
             if not losses and self._places.tickets.at_work(ask.ticket, ask.key_name):
                 raise ForeignTicket("This ticket holds or waits for something else. Ask without it.")
             raise TicketEnded("This ticket has ended. Ask again without it.")
-        if losses:
-            left = [{"resource": key.resource, "selector": key.selector} for _, key, _ in joint.got()]
-            raise TicketEnded("A unit was taken from this ticket. It keeps what is left.", {"left": left})
+        self.check_whole(joint)
         if ask.wants and ask.wants != joint.wants:
             raise ForeignTicket("This ticket is that of a request for something else. Ask without it.")
         return joint
@@ -271,7 +280,7 @@ class Joints:
     def _join(self, ask: JointAsk) -> Joint:
         for resource in ask.leases:
             if resource in self._sealed:
-                raise StoreUnavailable("This resource is being removed. Try again.")
+                raise StoreUnavailable("This resource is being removed or changed. Try again.")
         self._check_room(ask)
         asked, have = self._units.pools.could_have(ask.wants)
         if have < asked:
@@ -289,7 +298,7 @@ class Joints:
             ask.key_name,
             ask.idempotency_key,
         )
-        joint = Joint(request, dict(ask.leases), now, tenant)
+        joint = Joint(request, self._units.joints.demand(ask.wants, ask.leases), now, tenant)
         self._units.enter(joint, now)
         if joint.state is QUEUED:
             try:

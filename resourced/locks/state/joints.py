@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
 from resourced.deferreds import wake
-from resourced.locks.pools.requests import PoolRequest
+from resourced.locks.pools.matching import PoolRequest
 from resourced.locks.state.entry_states import ENDED, HELD, NEW, OFFERED, QUEUED, TRANSITIONS, UNCLAIMED, EntryEvent
 from resourced.locks.state.estimates import Expectation
-from resourced.locks.state.queue import Entry, Ticket, rank_of
+from resourced.locks.state.queue import Entry, Ticket, priority_of, rank_of, seq_of
 from resourced.model import LockKey
 from resourced.quotas import Tenant
 from resourced.transitions import next_state
@@ -77,16 +77,28 @@ class JointQueued(NamedTuple):
     about: float | None = None
 
 
+class Demand:
+    """
+    What requests want, with the leases of the resources that they name. Those that want the same share it.
+
+    :ivar leases: by resource, in seconds.
+    """
+
+    __slots__ = ("__weakref__", "leases", "wants")
+
+    def __init__(self, wants: tuple[Want, ...], leases: dict[str, float]) -> None:
+        self.wants = wants
+        self.leases = leases
+
+
 class Joint:
     """
     A request for several things at once. Its units have one ticket, one lease and one claim window.
 
-    :ivar name: the name of its ticket.
     :ivar state: that of a place: see ``entry_states``.
     :ivar waiting: how the pools know it while it waits.
-    :ivar leases: the lease of each resource that it wants something of, in seconds.
+    :ivar demand: what it wants.
     :ivar tickets: the ticket as each of its resources knows it.
-    :ivar entries: the units that it has.
     :ivar expected: how long it was to wait when its client was told first.
 
     The others are those of ``Entry``.
@@ -96,18 +108,13 @@ class Joint:
         "asked_lease",
         "at",
         "deadline",
-        "entries",
+        "demand",
         "expected",
         "group",
         "idempotency_key",
-        "key_name",
-        "leases",
         "lost",
-        "name",
         "owner",
-        "priority",
         "requests",
-        "seq",
         "since",
         "spared",
         "state",
@@ -119,23 +126,23 @@ class Joint:
         "watchers",
     )
 
-    def __init__(self, request: JointRequest, leases: dict[str, float], since: float, tenant: Tenant) -> None:
-        self.seq = request.seq
-        self.name = request.ticket
-        self.key_name = request.key_name
+    def __init__(self, request: JointRequest, demand: Demand, since: float, tenant: Tenant) -> None:
         self.owner = request.owner
         self.idempotency_key = request.idempotency_key
-        self.priority = request.priority
         self.asked_lease = request.lease
-        self.leases = leases
+        self.demand = demand
         self.at = request.since
         self.expected: Expectation | None = None
-        self.waiting = PoolRequest(rank_of(request.seq, request.priority), request.wants, yields=request.yields)
+        self.waiting = PoolRequest(rank_of(request.seq, request.priority), demand.wants, yields=request.yields)
         self.since = since
         self.tenant = tenant
         self.state = NEW
-        self.tickets: dict[str, Ticket] = {}
-        self.entries: dict[LockKey, Entry] = {}
+        self.tickets = tuple(
+            Ticket(request.ticket, resource, key_name=request.key_name)
+            for resource in dict.fromkeys(want.resource for want in demand.wants)
+        )
+        for ticket in self.tickets:
+            ticket.joint = self
         self.lost = False
         self.group = 0
         self.requests = 0
@@ -144,6 +151,26 @@ class Joint:
         self.until = inf
         self.timer: IDelayedCall | None = None
         self.watchers: list[Deferred[None]] = []
+
+    @property
+    def name(self) -> str:
+        """The name of its ticket."""
+        return self.tickets[0].name
+
+    @property
+    def key_name(self) -> str:
+        """Who its ticket was given to, and works for."""
+        return self.tickets[0].key_name
+
+    @property
+    def seq(self) -> int:
+        """The order of its arrival."""
+        return seq_of(self.waiting.rank)
+
+    @property
+    def priority(self) -> int:
+        """The higher comes first."""
+        return priority_of(self.waiting.rank)
 
     @property
     def joint(self) -> Joint:
@@ -158,7 +185,22 @@ class Joint:
     @property
     def wants(self) -> tuple[Want, ...]:
         """What it asked for."""
-        return self.waiting.wants
+        return self.demand.wants
+
+    @property
+    def leases(self) -> dict[str, float]:
+        """The lease of each resource that it wants something of, in seconds."""
+        return self.demand.leases
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The units that it has."""
+        return [entry for ticket in self.tickets for entry in ticket.entries.values()]
+
+    @property
+    def over(self) -> bool:
+        """Whether it has nothing."""
+        return not any(ticket.entries for ticket in self.tickets)
 
     @property
     def holds(self) -> bool:
@@ -175,7 +217,7 @@ class Joint:
         """Whether a request or a write keeps it alive."""
         if self.state is QUEUED:
             return self.requests > 0
-        return any(entry.queue.writes for entry in self.entries.values())
+        return any(entry.queue.writes for entry in self.entries)
 
     @property
     def lease(self) -> float:
@@ -190,13 +232,17 @@ class Joint:
         """
         self.state = next_state(TRANSITIONS, self.state, event)
 
+    def ticket(self, resource: str) -> Ticket | None:
+        """Return its ticket as a resource knows it, if it wants something of that."""
+        return next((ticket for ticket in self.tickets if ticket.resource == resource), None)
+
     def notify(self) -> None:
         """Wake whoever waits for something to happen to it."""
         wake(self.watchers)
 
     def got(self) -> list[GotUnit]:
         """Say what it has, in the order of its wants."""
-        return sorted(GotUnit(entry.want, key, entry.fence) for key, entry in self.entries.items())
+        return sorted(GotUnit(entry.want, entry.queue.key, entry.fence) for entry in self.entries)
 
     def request(self) -> JointRequest:
         """Say it as the store keeps it."""

@@ -24,17 +24,19 @@ class Together(Protocol):
     A request for several things as its units know it: they share its ticket, lease and deadline. It is a ``Joint``.
 
     :ivar tickets: the ticket as each of its resources knows it.
-    :ivar entries: the units that it has.
 
     The others are those of ``Entry``.
     """
 
-    seq: int
     deadline: float
     spared: int
     timer: IDelayedCall | None
-    tickets: dict[str, Ticket]
-    entries: dict[LockKey, Entry]
+    tickets: tuple[Ticket, ...]
+
+    def ticket(self, resource: str) -> Ticket | None: ...
+
+    @property
+    def seq(self) -> int: ...
 
     @property
     def joint(self) -> Together: ...
@@ -60,7 +62,18 @@ _PRIORITY: Final = 48
 
 def rank_of(seq: int, priority: int) -> int:
     """Return what sorts requests: first by priority, the highest first, then by arrival."""
-    return seq - (priority << _PRIORITY)
+    # Most have none, and then it is the same object.
+    return seq - (priority << _PRIORITY) if priority else seq
+
+
+def seq_of(rank: int) -> int:
+    """Return the arrival of a request by what sorts it."""
+    return rank & ((1 << _PRIORITY) - 1) if rank >> _PRIORITY else rank
+
+
+def priority_of(rank: int) -> int:
+    """Return the priority of a request by what sorts it."""
+    return -(rank >> _PRIORITY)
 
 
 class Ticket:
@@ -174,7 +187,7 @@ class Entry:
         self.want = 0
         self.asked_lease = asked_lease
         self.priority = priority
-        self.rank = rank_of(seq, priority) if priority else seq
+        self.rank = rank_of(seq, priority)
 
     @property
     def lease(self) -> float:

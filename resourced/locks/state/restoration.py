@@ -95,6 +95,12 @@ class Restoration:
         self._units.offer(list(self._units.pools.units) if keys is None else replaced)
         places.record.commit()
 
+    def restore_cards(self, snapshot: Snapshot, keys: Iterable[LockKey]) -> None:
+        """Replace what is known of the cards of some units by what the store knows; who waits may be served by it."""
+        for key in keys:
+            self._units.restore_card(key, snapshot.cards.get(key))
+        self._places.record.commit()
+
     # -- How it is done
 
     def _drop(self, key: LockKey) -> None:
@@ -117,9 +123,7 @@ class Restoration:
             entry.happens(END)
             ticket = entry.ticket
             del ticket.entries[key.selector]
-            if entry.joint is not None:
-                del entry.joint.entries[key]
-            elif not ticket.alive:
+            if entry.joint is None and not ticket.alive:
                 self._places.tickets.release(ticket)
 
     def _load_joint(self, request: JointRequest, snapshot: Snapshot, unannounced: Collection[int]) -> None:
@@ -129,7 +133,9 @@ class Restoration:
         for want in request.wants:
             resource = snapshot.resources.get(want.resource)
             leases[want.resource] = (resource and resource.timeout) or self._times.lease
-        joint = Joint(request, leases, now, self._quotas.tenant(request.key_name))
+        joint = Joint(
+            request, self._units.joints.demand(request.wants, leases), now, self._quotas.tenant(request.key_name)
+        )
         joint.since, joint.at = self._since(request.since, now)
         if request.seq in unannounced:
             self._places.record.joint_gone(joint)

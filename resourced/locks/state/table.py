@@ -68,7 +68,7 @@ class LockTable:
         self._deadlocks = self.places.deadlocks
         self._losses = self.places.losses
         self._admission = Admission(clock, journal, self.places, limits=limits, quotas=quotas)
-        # Resources that are being removed.
+        # Resources that are being removed or changed.
         self._sealed = self._admission.sealed
         self.joints = Joints(clock, self.places, times=times, limits=limits, quotas=quotas, sealed=self._sealed)
         self.changes = 0
@@ -169,26 +169,26 @@ class LockTable:
         self._record.commit()
         return entry
 
-    def seal(self, resource: Resource) -> int:
+    def remove(self, resource: Resource) -> int:
         """
         Remove a resource. Nobody may lock anything of it before that is kept and ``unseal`` is called, or the store says that it is not.
 
         :returns: the number of the journal's group that carries it.
         :raises resourced.errors.ResourceInUse: somebody holds or waits for something of it.
         """
-        self.check_unused(resource.name)
-        self._sealed.add(resource.name)
+        self.seal(resource.name)
         return self._record.remove(resource)
 
-    def check_unused(self, name: str) -> None:
+    def seal(self, name: str) -> None:
         """
-        Return if nobody holds or waits for anything of a resource.
+        Let nobody lock anything of a resource before ``unseal`` is called, or the store says what it knows.
 
-        :raises resourced.errors.ResourceInUse: somebody does, or it is being removed.
+        :raises resourced.errors.ResourceInUse: somebody holds or waits for something of it, or it is sealed already.
         """
         if name in self._queues.scopes or name in self._sealed:
             raise ResourceInUse("Something of this resource is locked or waited for.")
         self.joints.check_unused(name)
+        self._sealed.add(name)
 
     def removed(self, name: str) -> None:
         """Forget the units of a resource that is removed for good."""
@@ -196,7 +196,7 @@ class LockTable:
             self.places.units.forget_card(LockKey(name, selector))
 
     def unseal(self, name: str) -> None:
-        """Let a resource of this name be locked again, now that an earlier one is removed for good."""
+        """Let a resource of this name be locked again: it is as it was, or changed, or an earlier one is removed for good."""
         self._sealed.discard(name)
         self.changes += 1
 

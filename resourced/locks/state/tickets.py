@@ -63,7 +63,7 @@ class Tickets:
             return None
         if ticket.resource == resource:
             return ticket
-        return None if ticket.joint is None else ticket.joint.tickets.get(resource)
+        return None if ticket.joint is None else ticket.joint.ticket(resource)
 
     def __len__(self) -> int:
         """How many tickets are known, those that were let go of too."""
@@ -82,6 +82,11 @@ class Tickets:
         ticket = self._known.get(name)
         return ticket is not None and ticket.key_name == key_name and ticket.alive
 
+    def joint(self, name: str, key_name: str) -> int | None:
+        """Return the number of the request for several things that a ticket was given to, if it waits or holds."""
+        ticket = self._known.get(name)
+        return None if ticket is None or ticket.key_name != key_name or ticket.joint is None else ticket.joint.seq
+
     def holding(self, names: Iterable[str], key_name: str) -> list[Entry]:
         """
         Return the locks that some tickets hold, of whatever resource, but no more than ``COUNTED``.
@@ -93,7 +98,7 @@ class Tickets:
             entry
             for ticket in tickets
             if ticket is not None and ticket.key_name == key_name
-            for part in ((ticket,) if ticket.joint is None else ticket.joint.tickets.values())
+            for part in ((ticket,) if ticket.joint is None else ticket.joint.tickets)
             for entry in part.entries.values()
             if entry.holds
         )

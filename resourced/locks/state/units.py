@@ -191,25 +191,22 @@ class Units:
                 self._over(joint)
 
     def _attach(self, joint: Joint, entry: Entry, want: int) -> None:
-        key = entry.queue.key
         entry.joint = joint
         entry.want = want
-        joint.entries[key] = entry
 
     def ticket(self, joint: Joint, resource: str) -> Ticket:
         """Return the ticket of a request as a resource knows it."""
-        ticket = joint.tickets.get(resource)
+        ticket = joint.ticket(resource)
         if ticket is None:
-            ticket = joint.tickets[resource] = Ticket(joint.name, resource, key_name=joint.key_name)
-            ticket.joint = joint
+            raise RuntimeError("A request has something of a resource that it does not want.")
         return ticket
 
     def claim(self, joint: Joint) -> None:
         """Count the use of a request's ticket: from the first use on it has its lease."""
         if joint.state is UNCLAIMED:
-            for entry in joint.entries.values():
+            for entry in joint.entries:
                 self._places.record.changed(entry)
-        for entry in joint.entries.values():
+        for entry in joint.entries:
             entry.happens(USE)
         joint.happens(USE)
 
@@ -222,10 +219,7 @@ class Units:
     def detach(self, entry: Entry) -> None:
         """Take a unit that has ended from its request, which is over with the last one."""
         joint = None if entry.joint is None else self.joints.of_seq(entry.joint.seq)
-        if joint is None:
-            return
-        del joint.entries[entry.queue.key]
-        if not joint.entries:
+        if joint is not None and joint.over:
             self._over(joint)
 
     def naming(self, resource: str) -> bool:
@@ -248,8 +242,12 @@ class Units:
 
     def forget_card(self, key: LockKey) -> None:
         """Let a selector have no card, as the store knows already."""
-        self.cards.put(key, None)
-        self.pools.put_card(key, None)
+        self.restore_card(key, None)
+
+    def restore_card(self, key: LockKey, card: Card | None) -> None:
+        """Let a unit be as the store knows it."""
+        self.cards.put(key, card)
+        self.apply(self.pools.put_card(key, card))
 
     # -- What the journal says
 
@@ -273,9 +271,9 @@ class Units:
                 self._waits_no_more(joint)
             self._places.lifetimes.drop(joint)
             joint.happens(END)
-            for ticket in joint.tickets.values():
+            for ticket in joint.tickets:
                 ticket.joint = None
-            self._places.tickets.release(next(iter(joint.tickets.values())))
+            self._places.tickets.release(joint.tickets[0])
         self.joints = JointIndex()
         self.cards = Cards()
         self.pools = self._new_pools()
@@ -333,15 +331,15 @@ class Units:
 
     def _add(self, joint: Joint) -> None:
         self.joints.add(joint)
-        for want in joint.wants:
-            self._places.tickets.revive(self.ticket(joint, want.resource))
+        for ticket in joint.tickets:
+            self._places.tickets.revive(ticket)
 
     def _over(self, joint: Joint) -> None:
         joint.happens(END)
         self.joints.remove(joint)
         self._places.lifetimes.drop(joint)
         self._places.record.joint_gone(joint)
-        ticket = next(iter(joint.tickets.values()))
+        ticket = joint.tickets[0]
         ticket.joint = None
         self._places.tickets.release(ticket)
 
