@@ -37,6 +37,8 @@ DEADLINE, GRACE = 120.0, 10.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # What the collection makes stays: to look through it again and again would take a third of its time.
+    gc.disable()
     config.addinivalue_line("markers", "deadline(seconds): how long an async test may take, if not two minutes")
     config.addinivalue_line("markers", "trial: the module is trial's as much as pytest's, and must pass under either")
     config.addinivalue_line(
@@ -128,6 +130,7 @@ def collect_all() -> None:
 
 def pytest_collection_finish() -> None:
     collect_all()
+    gc.enable()
 
 
 def limited(test: Callable[..., Any], seconds: float) -> Callable[..., Any]:

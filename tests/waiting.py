@@ -24,7 +24,7 @@ async def until(condition: Callable[[], object], timeout: float = PATIENCE) -> N
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, "it was not true in time"
-        await seconds(0.001)
+        await seconds(0.005)
 
 
 async def until_in_thread(condition: Callable[[], object], timeout: float = PATIENCE) -> None:
@@ -32,6 +32,7 @@ async def until_in_thread(condition: Callable[[], object], timeout: float = PATI
     end = time.monotonic() + timeout
     while not await deferToThread(condition):
         assert time.monotonic() < end, "it was not true in time"
+        await seconds(0.005)
 
 
 async def until_done(attempt: Callable[[], Awaitable[object]], timeout: float = PATIENCE) -> None:
