@@ -29,6 +29,9 @@ LOCK = "the-key-that-locks"
 WRITE = "the-key-that-writes"
 KEYS: Mapping[str, str] = {"RESOURCE_READ": READ, "RESOURCE_READ_LOCK": LOCK, "RESOURCE_WRITE": WRITE}
 
+#: How long an unclaimed lock and a place in a queue last, in seconds, where a test does not say: longer than it takes on any machine.
+LASTING: Mapping[str, str] = {"RESOURCED_CLAIM": "3600", "RESOURCED_PLACE": "3600"}
+
 #: Whether the ways of Klein, twisted.web and the database alone are to be tested, instead of the short ones.
 STOCK = os.environ.get("RESOURCED_REFERENCE_PATH") == "1"
 
@@ -36,7 +39,7 @@ STOCK = os.environ.get("RESOURCED_REFERENCE_PATH") == "1"
 TWISTD = (str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile=", "resourced")
 
 #: Seconds that anything may take that should be there at once. A machine that does much else is slow; what is wrong takes longer or for ever.
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 def eventually(ask: Callable[[], T | None], timeout: float = PATIENCE, what: str = "") -> T:
@@ -187,7 +190,8 @@ class Daemon:
         """All variables that it has; of those of this process only what any program needs."""
         base = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         listen = self.listen or f"tcp:{self.port}:interface=127.0.0.1"
-        return {**base, **KEYS, "RESOURCED_LISTEN": listen, "RESOURCED_REFERENCE_PATH": str(int(STOCK)), **self.environ}
+        path = {"RESOURCED_REFERENCE_PATH": str(int(STOCK))}
+        return {**base, **KEYS, **LASTING, "RESOURCED_LISTEN": listen, **path, **self.environ}
 
     def launch(self) -> Self:
         """Start it, and do not wait for it."""

@@ -84,7 +84,7 @@ class TestWalk:
     def test_two_clients_share_a_printer(self, tmp_path, store):
         """Create, find nothing and lock, write, wait, unlock, read: each answer is to the letter what the contract says."""
         with (
-            Daemon(tmp_path, store) as daemon,
+            Daemon(tmp_path, {**store, "RESOURCED_CLAIM": "30"}) as daemon,
             closing(daemon.connect()) as first,
             closing(daemon.connect()) as second,
         ):
