@@ -273,7 +273,7 @@ def test_docstrings(tmp_path, daemon, module):
 def test_reference():
     """The reference has every name that the client's users import."""
     text = (ROOT / "docs/reference/client.rst").read_text()
-    assert sorted(re.findall(r"^\.\. auto(?:class|exception):: (\w+)", text, re.MULTILINE)) == sorted(client.__all__)
+    assert set(client.__all__) - set(re.findall(r"^\.\. auto(?:class|exception):: (\w+)", text, re.MULTILINE)) == set()
 
 
 def follow(folder: Path, document: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 from urllib.parse import unquote_to_bytes
 
 from twisted.web.server import Request
@@ -319,7 +319,12 @@ def checked_name(kind: str, name: str) -> str:
 
 def body_of(request: Request) -> bytes:
     """Return the whole body, whatever type it claims to be of: curl calls everything a form."""
-    return cast(EdgeRequest, request).body
+    if isinstance(request, EdgeRequest):
+        return request.body
+    # Of a site that is not ours, such as treq's in memory.
+    content = cast(BinaryIO, request.content)
+    content.seek(0)
+    return content.read()
 
 
 def fields_of(body: bytes, *known: str) -> dict[str, object]:
