@@ -15,6 +15,7 @@ from resourced.cli.output import emit, say
 from resourced.cli.process import unwritten
 from resourced.cli.run import run
 from resourced.cli.status import Status
+from resourced.cli.units import back, out, tag, usage
 from resourced.errors import ConfigurationError
 
 NAME = "resourcectl"
@@ -61,6 +62,10 @@ for command in (
     create,
     timeout_command,
     rm,
+    tag,
+    out,
+    back,
+    usage,
     break_command,
 ):
     cli.add_command(command)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
@@ -14,6 +15,26 @@ from resourced.cli.status import Status
 from resourced.client import Definition
 from resourced.model import LockKey
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MORE: Final = (
+    click.option("--group", metavar="NAME", help="What it is decided together with. [default: its own name]"),
+    click.option(
+        "--longest",
+        type=click.IntRange(min=0),
+        metavar="SECONDS",
+        help="The longest lease to be asked for. [default: the timeout]",
+    ),
+    click.option("--slots", type=click.IntRange(min=0), metavar="N", help="Have the units 1 to N. [default: none]"),
+)
+
+
+def _more_options(command: F) -> F:
+    """Give a command the options that say what a resource is, beside its timeout."""
+    for option in reversed(_MORE):
+        command = option(command)
+    return command
+
 
 @click.command()
 @click.argument("resource", type=RESOURCE)
@@ -24,13 +45,19 @@ from resourced.model import LockKey
     metavar="SECONDS",
     help="The lease of its locks. [default: the server's]",
 )
+@_more_options
 @common_options
 @click.pass_obj
-def create(options: CommonOptions, resource: str, timeout: int) -> NoReturn:
+def create(
+    options: CommonOptions, resource: str, timeout: int, group: str | None, longest: int | None, slots: int | None
+) -> NoReturn:
     """Create a resource."""
 
     async def work(process: CliProcess) -> int:
-        _print_definition(options, await process.client.create(resource, timeout))
+        _print_definition(
+            options,
+            await process.client.create(resource, timeout, group=group or "", longest=longest or 0, slots=slots or 0),
+        )
         return Status.OK
 
     options.perform(work)
@@ -38,18 +65,30 @@ def create(options: CommonOptions, resource: str, timeout: int) -> NoReturn:
 
 @click.command("timeout")
 @click.argument("resource", type=RESOURCE)
-@click.argument("seconds", type=click.IntRange(min=0))
+@click.argument("seconds", type=click.IntRange(min=0), required=False)
+@_more_options
 @common_options
 @click.pass_obj
-def timeout_command(options: CommonOptions, resource: str, seconds: int) -> NoReturn:
+def timeout_command(
+    options: CommonOptions,
+    resource: str,
+    seconds: int | None,
+    group: str | None,
+    longest: int | None,
+    slots: int | None,
+) -> NoReturn:
     """
-    Change the lease of a resource's locks, in SECONDS; 0 is the server's default.
+    Change the lease of a resource's locks, in SECONDS; 0 is the server's default. Or change what else it is.
 
     A lock that is held has it when it is next renewed.
     """
+    if seconds is None and group is None and longest is None and slots is None:
+        raise click.UsageError("It takes SECONDS, or an option that says what to change.")
 
     async def work(process: CliProcess) -> int:
-        _print_definition(options, await process.client.change(resource, seconds))
+        _print_definition(
+            options, await process.client.change(resource, seconds, group=group, longest=longest, slots=slots)
+        )
         return Status.OK
 
     options.perform(work)
@@ -60,7 +99,8 @@ def _print_definition(options: CommonOptions, resource: Definition) -> None:
     if options.json:
         emit_json(resource)
     else:
-        emit_table(("RESOURCE", "TIMEOUT"), [(write_name(resource.name), resource.timeout or "default")])
+        row = (write_name(resource.name), resource.timeout or "default", resource.longest or "", resource.group)
+        emit_table(("RESOURCE", "TIMEOUT", "LONGEST", "GROUP", "SLOTS"), [(*row, resource.slots or "")])
 
 
 @click.command("break")

@@ -28,6 +28,19 @@ RETRY_TIMEOUT = 60.0
 wait_option = click.option(
     "--wait", type=SECONDS, metavar="SECONDS", help="How long to wait for the lock; 0 to try once. [default: forever]"
 )
+lease_option = click.option(
+    "--lease",
+    type=click.IntRange(0),
+    default=0,
+    metavar="SECONDS",
+    help="How long the server may hear nothing before it passes the lock on, up to the longest of the resource. [default: the timeout]",
+)
+priority_option = click.option(
+    "--priority",
+    type=click.IntRange(-9, 9),
+    default=0,
+    help="The highest comes first; above 0 only as far as the key may. [default: 0]",
+)
 ticket_option = click.option(
     "--ticket",
     default="",
@@ -93,9 +106,13 @@ async def acquire(
 @click.argument("lock", type=LOCK)
 @wait_option
 @click.option("--ticket", default="", help="A lock that you have, to renew it.")
+@lease_option
+@priority_option
 @common_options
 @click.pass_obj
-def lock_command(options: CommonOptions, lock: LockKey, wait: float | None, ticket: str) -> NoReturn:
+def lock_command(
+    options: CommonOptions, lock: LockKey, wait: float | None, ticket: str, lease: int, priority: int
+) -> NoReturn:
     """
     Take a lock and keep it.
 
@@ -105,7 +122,7 @@ def lock_command(options: CommonOptions, lock: LockKey, wait: float | None, tick
 
     async def work(process: CliProcess) -> int:
         around = await options.around.checked(process.client)
-        held = taken = await acquire(process, around, lock, wait, ticket)
+        held = taken = await acquire(process, around, lock, wait, ticket, lease=lease, priority=priority)
         try:
             if held.text is None:
                 # Where there are no data the lock is given for a short time only, until it is used.
@@ -118,7 +135,7 @@ def lock_command(options: CommonOptions, lock: LockKey, wait: float | None, tick
                 emit(f"export RESOURCED_TICKET={held.ticket}")
                 emit(f"export RESOURCED_FENCE={held.fence}")
                 emit(f"export RESOURCED_LEASE={held.lease}")
-                emit(f"export {VARIABLE}={shlex.quote(around.with_lock(held))}")
+                emit(f"export {VARIABLE}={shlex.quote(around.with_units([(held.ticket, held)]))}")
         except BaseException:
             # Nobody knows the ticket.
             await taken.release()
@@ -131,16 +148,19 @@ def lock_command(options: CommonOptions, lock: LockKey, wait: float | None, tick
 @click.command()
 @click.argument("lock", type=LOCK)
 @ticket_option
+@click.option(
+    "--out", default="", metavar="REASON", help="Give the unit back as broken: nobody gets it, for this reason."
+)
 @common_options
 @click.pass_obj
-def unlock(options: CommonOptions, lock: LockKey, ticket: str) -> NoReturn:
+def unlock(options: CommonOptions, lock: LockKey, ticket: str, out: str) -> NoReturn:
     """Let go of a lock. That it was lost before is status 79."""
     used = ticket_of(options, lock, ticket)
     if not used:
         raise click.UsageError("It takes a --ticket.")
 
     async def work(process: CliProcess) -> int:
-        unlocked = await process.client.unlock(*lock, used)
+        unlocked = await process.client.unlock(*lock, used, out=out)
         if options.json:
             emit_json({"unlocked": unlocked})
         elif not unlocked:

@@ -22,6 +22,7 @@ from resourced.cli.options import (
 from resourced.cli.output import clock_time, emit, emit_json, emit_table, escaped, say
 from resourced.cli.process import CliProcess
 from resourced.cli.status import Status
+from resourced.cli.wanting import write_any
 from resourced.client import Client, Event, Gap, Holder, LockState, Selector, WaitingTicket
 from resourced.model import LockKey
 
@@ -294,9 +295,7 @@ def _wanted(ticket: WaitingTicket) -> str:
 
 
 def _want(resource: str, selector: str = "", tags: Sequence[str] = (), count: object = 1) -> str:
-    if selector:
-        return write_lock(resource, selector)
-    return f"{write_name(resource)}[{','.join(tags)}]*{count}"
+    return write_lock(resource, selector) if selector else write_any(resource, tags, count)
 
 
 def _blocked(ticket: WaitingTicket) -> tuple[object, ...]:

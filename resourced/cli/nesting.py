@@ -7,11 +7,11 @@ Nobody takes them away from a process that outlives its lock, so whoever relies 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Final
 
-from resourced.client import Client, ClientError, Held, NotFound
+from resourced.client import Client, ClientError, HeldUnit, NotFound
 from resourced.model import LockKey
 
 VARIABLE: Final = "RESOURCED_LOCKS"
@@ -74,10 +74,15 @@ class Around:
         over = [outer for outer in self._here if await _is_over(client, outer)]
         return replace(self, locks=tuple(outer for outer in self.locks if outer not in over))
 
-    def with_lock(self, held: Held) -> str:
-        """Return what is to be handed on, with one more lock."""
-        inner = Outer(" ".join(self.urls), held.resource, held.selector, held.ticket, held.fence)
-        return json.dumps([asdict(outer) for outer in (*(o for o in self.locks if o != inner), inner)])
+    def with_units(self, held: Iterable[tuple[str, HeldUnit]]) -> str:
+        """
+        Return what is to be handed on, with what is held now too.
+
+        :param held: each selector with its ticket.
+        """
+        url = " ".join(self.urls)
+        inner = [Outer(url, unit.resource, unit.selector, ticket, unit.fence) for ticket, unit in held]
+        return json.dumps([asdict(outer) for outer in (*(o for o in self.locks if o not in inner), *inner)])
 
 
 async def _is_over(client: Client, outer: Outer) -> bool:

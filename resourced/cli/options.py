@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
-from resourced.cli import names
+from resourced.cli import names, wanting
 from resourced.cli.nesting import VARIABLE, Around, around
 from resourced.cli.output import say
 from resourced.cli.process import CliProcess, perform
@@ -97,10 +97,13 @@ def _parse_seconds(argument: str) -> float:
     return float(argument)
 
 
-#: The types of arguments: a name; a ``LockKey``; either, as a ``LockKey`` whose selector may be empty; and seconds, also in parts.
+#: The types of arguments: a name; a ``LockKey``; either, as a ``LockKey`` whose selector may be empty; any units, as a ``Want``; how many; and
+#: seconds, also in parts.
 RESOURCE: Final = _Argument("resource", names.parse_name)
 LOCK: Final = _Argument("resource/selector", names.parse_lock)
 RESOURCE_OR_LOCK: Final = _Argument("resource[/selector]", names.parse_either)
+ANY: Final = _Argument("resource[tags]*count", wanting.parse_any)
+COUNT: Final = _Argument("count", wanting.parse_count)
 SECONDS: Final = _Argument("seconds", _parse_seconds)
 
 

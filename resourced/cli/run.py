@@ -7,24 +7,26 @@ import os
 import shutil
 import stat
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from signal import Signals
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import click
 from twisted.internet.defer import Deferred, DeferredList
 
 from resourced.cli.job import Job
-from resourced.cli.locking import RETRY_TIMEOUT, acquire, wait_option
-from resourced.cli.names import write_lock
+from resourced.cli.locking import RETRY_TIMEOUT, lease_option, priority_option, wait_option
 from resourced.cli.nesting import Around
-from resourced.cli.options import LOCK, SECONDS, CommonOptions, common_options
+from resourced.cli.options import ANY, COUNT, LOCK, SECONDS, CommonOptions, common_options
 from resourced.cli.output import say
 from resourced.cli.process import CliProcess
 from resourced.cli.signals import PASSED_ON
 from resourced.cli.status import Status
 from resourced.cli.suspend import Wakes
-from resourced.client import ClientError, Conflict, Held, LockLost, NotFound
+from resourced.cli.taking import Asking, take
+from resourced.cli.wanting import Taken, Wanted
+from resourced.client import ClientError, LockLost, NotFound, Want
 from resourced.client.held_ticket import RELEASED
 from resourced.clock import elapsed
 from resourced.model import LockKey
@@ -59,7 +61,18 @@ class _WithCommand(click.Command):
 
 
 @click.command(cls=_WithCommand)
-@click.argument("lock", type=LOCK)
+@click.argument("locks", type=LOCK, nargs=-1, metavar="[RESOURCE/SELECTOR]...")
+@click.option(
+    "--any",
+    "units",
+    type=ANY,
+    multiple=True,
+    metavar="RESOURCE",
+    help="Any unit of this resource; also as phones[android]*2, and once more for more.",
+)
+@click.option("--tag", "tags", multiple=True, help="A tag that the unit of --any must have; once more for more.")
+@click.option("--count", type=COUNT, help="How many units of --any; or all. [default: 1]")
+@click.option("--yield", "yields", is_flag=True, help="Have nothing kept while it waits for several things.")
 @wait_option
 @click.option(
     "--grace",
@@ -70,62 +83,89 @@ class _WithCommand(click.Command):
     help="If the lock is lost: from SIGTERM to SIGKILL.",
 )
 @click.option("--create", is_flag=True, help="Create the resource if it is not there.")
+@lease_option
+@priority_option
 @click.option(
-    "--lease",
-    type=click.IntRange(0),
-    default=0,
-    metavar="SECONDS",
-    help="How long the server may hear nothing before it passes the lock on, up to the longest of the resource. [default: the timeout]",
-)
-@click.option(
-    "--priority",
-    type=click.IntRange(-9, 9),
-    default=0,
-    help="The highest comes first; above 0 only as far as the key may. [default: 0]",
+    "--out-on",
+    type=click.IntRange(1, 255),
+    metavar="STATUS",
+    help="Give the unit back as broken if this is the status.",
 )
 @common_options
 @click.pass_obj
 def run(
     options: CommonOptions,
-    lock: LockKey,
-    wait: float | None,
+    /,
+    locks: tuple[LockKey, ...],
+    units: tuple[Want, ...],
+    tags: tuple[str, ...],
+    count: int | Literal["all"] | None,
     grace: float,
-    create: bool,
-    lease: int,
-    priority: int,
+    out_on: int | None,
     command: tuple[str, ...],
+    **how: Any,
 ) -> NoReturn:
     """
-    Run a command while a lock is held.
+    Run a command while a lock is held, or several at once.
 
     The command finds RESOURCED_LOCK, RESOURCED_TICKET, RESOURCED_FENCE and RESOURCED_DATA in its environment. Its exit
     status is passed on; 79 means that the lock was lost and the command was ended, 75 that --wait was over. A run within
     a run enters what is held already at once.
     """
+    wanted = _wanted(locks, units, tags, count)
+    asking = Asking(**how)
+    if asking.create and wanted.only_lock is None:
+        raise click.UsageError("--create is for one RESOURCE/SELECTOR.")
+    if out_on is not None and not wanted.is_one:
+        raise click.UsageError("--out-on is for one unit. Of several the command says which: resourcectl unlock --out.")
     # Rather than after a long wait.
     if (why := why_not(command[0])) is not None:
         raise SystemExit(_cannot_run(command[0], why))
 
     async def work(process: CliProcess) -> int:
         around = await options.around.checked(process.client)
-        entered = await _enter(process, around, lock)
-        held = entered or await _acquire(process, around, lock, wait, create=create, lease=lease, priority=priority)
-        status = await _run(process, held, command, _environment(held, around.with_lock(held)), grace)
-        if held.reason is not None:
-            return status if _let_go(held.reason) or status == Status.GOES_ON else Status.LOST
-        if entered:
-            held.stop()
-            return status
+        taken = await take(process, around, wanted, asking)
+        status = await _run(process, taken, command, _environment(taken, around), grace)
+        if taken.reason is not None:
+            await _leave_rest(taken)
+            return status if _let_go(taken.reason) or status == Status.GOES_ON else Status.LOST
         try:
-            await held.unlock()
+            await taken.leave(f"{command[0]} ended with status {status}."[:255] if status == out_on else "")
         except LockLost as lost:
             if not _let_go(lost):
                 raise
+        except NotFound as error:
+            say(error.sentence)
         except ClientError as error:
-            say(f"{write_lock(*lock)} could not be let go of, and ends with its lease. {error.sentence}")
+            say(f"{' '.join(taken.names)} could not be let go of, and ends with its lease. {error.sentence}")
         return status
 
     options.perform(work, RETRY_TIMEOUT)
+
+
+def _wanted(
+    locks: tuple[LockKey, ...], units: tuple[Want, ...], tags: tuple[str, ...], count: int | Literal["all"] | None
+) -> Wanted:
+    """
+    Return what the command line asks for.
+
+    :raises click.UsageError: it does not say.
+    """
+    if not locks and not units:
+        raise click.UsageError("It takes a RESOURCE/SELECTOR, or --any with a resource.")
+    if tags or count is not None:
+        if len(units) != 1:
+            raise click.UsageError("--tag and --count go with one --any. Write several as --any 'phones[android]*2'.")
+        [unit] = units
+        units = (replace(unit, tags=(*unit.tags, *tags), count=unit.count if count is None else count),)
+    return Wanted(tuple(dict.fromkeys(locks)), units)
+
+
+async def _leave_rest(taken: Taken) -> None:
+    """Give back what is still held after a part was lost."""
+    with suppress(ClientError):
+        if taken.own is not None:
+            await taken.own.release()
 
 
 def why_not(name: str) -> OSError | None:
@@ -148,33 +188,8 @@ def _cannot_run(name: str, why: OSError) -> Status:
     return Status.CANNOT_RUN
 
 
-async def _enter(process: CliProcess, around: Around, key: LockKey) -> Held | None:
-    """Return the lock if it is held around this process already, and goes on to be so afterwards; else nothing."""
-    outer = around.at(key)
-    if outer is None:
-        return None
-    try:
-        return await process.client.keep(*key, outer.ticket, outer.fence)
-    except (LockLost, NotFound):
-        return None
-
-
-async def _acquire(
-    process: CliProcess, around: Around, key: LockKey, wait: float | None, *, create: bool, lease: int, priority: int
-) -> Held:
-    try:
-        return await acquire(process, around, key, wait, creates="say --create.", lease=lease, priority=priority)
-    except NotFound:
-        if not create:
-            raise
-    # Somebody else may be quicker.
-    with suppress(Conflict):
-        await process.client.create(key.resource)
-    return await acquire(process, around, key, wait, lease=lease, priority=priority)
-
-
 async def _run(
-    process: CliProcess, held: Held, command: tuple[str, ...], environ: dict[bytes, bytes], grace: float
+    process: CliProcess, taken: Taken, command: tuple[str, ...], environ: dict[bytes, bytes], grace: float
 ) -> int:
     """Run a command until it ends, or is ended because the lock is lost; return its status."""
     job = Job(process.reactor)
@@ -185,18 +200,19 @@ async def _run(
     except OSError as error:
         process.end_by_signals()
         return _cannot_run(command[0], error)
-    lost = held.lost()
-    watching = Wakes(process.reactor, elapsed, held.look)
-    ends: list[Deferred[Any]] = [job.ended, lost]
+    lost = [holding.lost() for holding in taken.holdings]
+    watching = Wakes(process.reactor, elapsed, taken.look)
+    ends: list[Deferred[Any]] = [job.ended, *lost]
     await DeferredList(ends, fireOnOneCallback=True, consumeErrors=True)
     watching.stop()
-    if held.reason is not None and not _let_go(held.reason):
-        say(held.reason.sentence)
+    if taken.reason is not None and not _let_go(taken.reason):
+        say(taken.reason.sentence)
         if not await job.end(grace):
             say(f"{command[0]} runs as another user and cannot be ended: it goes on without the lock.")
             return Status.GOES_ON
     await job.ended
-    lost.cancel()
+    for waiter in lost:
+        waiter.cancel()
     process.end_by_signals()
     return job.status
 
@@ -206,20 +222,25 @@ def _let_go(lost: LockLost) -> bool:
     return lost.code == RELEASED
 
 
-def _environment(held: Held, locks: str) -> dict[bytes, bytes]:
+def _environment(taken: Taken, around: Around) -> dict[bytes, bytes]:
     """
-    Return what the command finds in its environment: the variables of this process, and the lock.
+    Return what the command finds in its environment: the variables of this process, and what is held.
 
-    :param locks: this lock and those that are held around it.
+    :param around: the locks that are held around it.
     """
-    lock = write_lock(held.resource, held.selector)
-    about = {"LOCK": lock, "TICKET": held.ticket, "FENCE": str(held.fence), "DATA": held.text, "LOCKS": locks}
+    units = taken.units
+    about: dict[str, str | None] = {"LOCK": "\n".join(taken.names), "LOCKS": around.with_units(units)}
+    if len({ticket for ticket, _ in units}) == 1:
+        about["TICKET"] = units[0][0]
+    if len(units) == 1:
+        about |= {"FENCE": str(units[0][1].fence), "DATA": units[0][1].text}
     # What is there may be of another lock.
-    environ = {name: value for name, value in os.environb.items() if name != b"RESOURCED_DATA"}
+    others = {b"RESOURCED_DATA", b"RESOURCED_FENCE", b"RESOURCED_TICKET"}
+    environ = {name: value for name, value in os.environb.items() if name not in others}
     for name, value in about.items():
         variable, text = f"RESOURCED_{name}".encode(), (value or "").encode()
         if len(variable) + len(text) + 2 > _LONGEST_VARIABLE:
-            say(f"RESOURCED_{name} of {lock} is too long for a variable, and is left out.")
+            say(f"RESOURCED_{name} of {' '.join(taken.names)} is too long for a variable, and is left out.")
         elif value is not None:
             environ[variable] = text
     return environ

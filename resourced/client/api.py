@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from math import inf
@@ -157,13 +158,20 @@ class Client(ResourceClient):
         held.check()
         return held
 
-    async def unlock(self, resource: str, selector: str, ticket: str) -> bool:
+    async def unlock(self, resource: str, selector: str, ticket: str, *, out: str = "") -> bool:
         """
         Release a lock, or give up a place, by its ticket.
 
+        :param out: why the unit is to go out of service in the same step; empty to let others have it.
+
         :return: whether there was anything to let go of, as far as can be told if an answer was lost.
         """
-        answer = await self._servers.ask("POST", path(resource, selector, end="unlock"), headers={"x-ticket": ticket})
+        answer = await self._servers.ask(
+            "POST",
+            path(resource, selector, end="unlock"),
+            headers={"x-ticket": ticket},
+            body=json.dumps({"out": out}).encode() if out else None,
+        )
         return answer.fields.get("unlocked") is True or answer.repeated
 
     async def write_text(self, resource: str, selector: str, text: str, ticket: str) -> None:

@@ -283,7 +283,10 @@ class TestLook:
 
     def test_timeout(self, daemon, ctl, name):
         """The lease of a resource's locks is changed, and 0 is the server's again."""
-        assert cells(ctl.ok("timeout", name, "7")) == [["RESOURCE", "TIMEOUT"], [name, "7"]]
+        assert cells(ctl.ok("timeout", name, "7")) == [
+            ["RESOURCE", "TIMEOUT", "LONGEST", "GROUP", "SLOTS"],
+            [name, "7"],
+        ]
         assert daemon.post(f"/resource/{name}/A4/lock").headers["x-lease"] == "7"
         assert cells(ctl.ok("timeout", name, "0"))[1] == [name, "default"]
         assert json.loads(ctl.ok("timeout", name, "8", "-o", "json"))["timeout"] == 8

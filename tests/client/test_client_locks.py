@@ -268,6 +268,51 @@ class WaitTests(LocksTests):
         self.assertFalse(self.state("p1"))
 
 
+class PoolTests(LocksTests):
+    """What a pool that was made of a door and of looking for what is free did wrong."""
+
+    def test_taken_out_while_somebody_waits(self):
+        """A unit that goes out of service while somebody waits is not given to that one, but another is; the holder goes on."""
+        first = self.several(Want("phones", selector="p1"))
+        others = self.several(Want("phones", selector="p2"))
+        waiting = self.several(Want("phones", tags=["android"]))
+        self.now(self.client.card("phones", "p1", out="cracked"))
+        first.held.check()
+        first.end()
+        self.server.advance()
+        self.assertIsNone(waiting.held)
+        others.end()
+        self.server.advance()
+        self.assertEqual(waiting.names, ["p2"])
+        waiting.end()
+
+    def test_added_while_somebody_waits(self):
+        """A unit that is added while somebody waits is given to that one at once."""
+        first = self.several(ANDROIDS)
+        waiting = self.several(Want("phones", tags=["android"]))
+        self.now(self.client.card("phones", "p4", tags=["android"]))
+        self.server.advance()
+        self.assertEqual(waiting.names, ["p4"])
+        waiting.end()
+        first.end()
+
+    def test_any_against_by_name(self):
+        """Who wants any unit has its turn in the order of arrival, however many ask for each by name."""
+        first = self.several(Want("phones", count="all"))
+        wants = [Want("phones", selector="p1"), Want("phones", tags=["android"])]
+        wants += [Want("phones", selector=name) for _ in range(3) for name in ("p1", "p2")]
+        waiting = [self.several(want) for want in wants]
+        by_name = self.begin(self.another().lock("phones", "p2").acquire())
+        first.end()
+        self.server.advance()
+        self.assertEqual([block.names for block in waiting if block.held], [["p1"], ["p2"]])
+        self.assertNoResult(by_name)
+        for block in waiting:
+            block.end()
+            self.server.advance(1)
+        self.now(self.successResultOf(by_name).release())
+
+
 class HeldUnitsTests(LocksTests):
     def test_one_lease(self):
         """All of it is renewed by one request each third of the lease, and no longer than the block runs."""
