@@ -18,7 +18,7 @@ from resourced.locks.views import holder_of
 T = TypeVar("T")
 
 #: How many a request looks at, at most, whether it shows them or not. That takes some milliseconds.
-LOOKED_AT: Final = 10_000
+LOOKED_AT: Final = 2000
 
 
 class Shown(NamedTuple):
