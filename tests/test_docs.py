@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from dataclasses import replace
 from itertools import count
@@ -266,6 +267,14 @@ def test_docstrings(tmp_path, daemon, module):
     daemon.request("PATCH", "/resource/phones/p1", body='{"tags": ["android"]}', key="write-key")
     blocks = as_programs(read_blocks(module.__doc__, module.__name__))
     assert len(blocks) == 2 * module.__doc__.count("code::"), blocks
+    with a_reader(tmp_path, daemon.port, RESOURCED_KEY="write-key") as reader:
+        reader.follow(blocks)
+
+
+def test_ci(tmp_path, daemon):
+    """What the page about CI systems has to be typed works; what it has for those systems is tried elsewhere."""
+    shutil.copy(ROOT / "etc/ci/units.sh", tmp_path)
+    blocks = [block for block in read("docs/how-to/ci.rst") if block.language in {"shell", "text"}]
     with a_reader(tmp_path, daemon.port, RESOURCED_KEY="write-key") as reader:
         reader.follow(blocks)
 
