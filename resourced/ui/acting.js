@@ -30,7 +30,7 @@ export function taking({ server, resource, selector, about }) {
     confirm: "Take the lock",
     act: async (values) => {
       rememberOwner(values.owner.trim());
-      remember(resource, selector, await takeNow(server, resource, selector, values.lease));
+      remember(resource, selector, await takeNow(server, resource, selector, { lease: values.lease }));
     },
   };
 }
@@ -41,7 +41,7 @@ export function extending({ server, resource, selector, about }) {
     text: [el("p", {}, "Its time begins anew now.")],
     fields: [leaseField(about)],
     confirm: "Keep it",
-    act: ({ lease }) => server.take(resource, selector, { lease, ticket: lockOf(resource, selector).ticket, owner: owner() }),
+    act: ({ lease }) => takeNow(server, resource, selector, { lease, ticket: lockOf(resource, selector).ticket }),
   };
 }
 
@@ -66,12 +66,20 @@ export function givingBack({ server, resource, selector }, unit) {
  * @param {function(string)} problem  says why it cannot be edited
  */
 export async function edit({ server, resource, selector }, ask, problem) {
-  const own = lockOf(resource, selector);
-  let lock = own;
+  let [own, lock] = [false, null];
   try {
+    lock = await stillHeld(server, resource, selector);
+    own = lock !== null;
     lock ??= await takeNow(server, resource, selector);
     const before = await server.data(resource, selector);
-    const renewal = setInterval(() => renew(server, resource, selector, lock), RENEWAL);
+    const renew = () =>
+      takeNow(server, resource, selector, lock).catch((error) => {
+        if (error instanceof Refused) {
+          // It is lost, which whoever saves is told. The same ticket must not get the lock anew, for other data by then.
+          clearInterval(renewal);
+        }
+      });
+    const renewal = setInterval(renew, RENEWAL);
     let written = false;
     ask({
       heading: "Edit the data",
@@ -97,17 +105,30 @@ export async function edit({ server, resource, selector }, ask, problem) {
   }
 }
 
-async function renew(server, resource, selector, { ticket }) {
-  try {
-    await server.take(resource, selector, { ticket, owner: owner() });
-  } catch {
-    // Whoever saves is told that the lock is lost.
+/** Keep the lock that was taken on this page; null if there is none, or if it is lost. */
+async function stillHeld(server, resource, selector) {
+  const lock = lockOf(resource, selector);
+  if (lock) {
+    try {
+      const { ticket, fence } = await takeNow(server, resource, selector, lock);
+      if (fence === lock.fence) {
+        return lock;
+      }
+      // The server has forgotten the ticket and has given it the lock anew.
+      await server.unlock(resource, selector, ticket);
+    } catch (error) {
+      if (!(error instanceof Refused)) {
+        throw error;
+      }
+    }
+    remember(resource, selector, null);
   }
+  return null;
 }
 
-/** Take a lock that is free; whoever does not get it at once does not wait. */
-async function takeNow(server, resource, selector, lease) {
-  const taken = await server.take(resource, selector, { lease, owner: owner() });
+/** Take a lock that is free, or keep one; whoever does not get it at once does not wait. */
+async function takeNow(server, resource, selector, { lease, ticket } = {}) {
+  const taken = await server.take(resource, selector, { lease, ticket, owner: owner() });
   if (!taken.locked) {
     await server.unlock(resource, selector, taken.ticket);
     throw new Refused(423, "locked", taken.out ? `It is out of service: ${taken.out}` : "Somebody else has the lock.");

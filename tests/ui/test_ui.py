@@ -489,6 +489,7 @@ def test_take(daemon, tab):
     tab.reads("#lock", "Free")
     assert daemon.get(lock).json["card"]["out"] == "cracked"
     # Whoever does not get it at once does not wait.
+    tab.until("localStorage.getItem('resourced-locks') === '{}'")
     press(tab, "#take")
     tab.press("Enter")
     tab.reads("#dialog-problem", "It is out of service: cracked")
@@ -514,7 +515,32 @@ def test_edit(daemon, tab):
     tab.reads("#data pre", '"status": "ready"')
     eventually(lambda: not daemon.get(lock).json["locked"])
     assert daemon.get("/resource/edited/A4?lock=0&raw=1").json == {"status": "ready"}
+    # Under a lock that was taken here before it is kept; if that was lost, another one is taken.
+    for lost in (False, True):
+        press(tab, "#take")
+        fill(tab, "owner", "Anna")
+        tab.press("Enter")
+        tab.reads("#holder", "Anna")
+        fence = daemon.get(lock).json["holder"]["fence"]
+        if lost:
+            assert daemon.request("DELETE", f"{lock}?fence={fence}").status == 204
+        press(tab, "#edit")
+        assert (daemon.get(lock).json["holder"]["fence"] == fence) is not lost
+        tab.press("Escape")
+        if not lost:
+            press(tab, "#give-back")
+            tab.press("Enter")
+        eventually(lambda: not daemon.get(lock).json["locked"])
+    # Whoever has lost the lock meanwhile overwrites nothing.
+    press(tab, "#edit")
+    fence = daemon.get(lock).json["holder"]["fence"]
+    assert daemon.request("DELETE", f"{lock}?fence={fence}").status == 204
     client(daemon, lock, owner="ci-7")
+    fill(tab, "data", '{"status": "late"}')
+    tab.click("#dialog-confirm")
+    tab.until("document.getElementById('dialog-problem').textContent")
+    assert daemon.get("/resource/edited/A4?lock=0&raw=1").json == {"status": "ready"}
+    tab.press("Escape")
     press(tab, "#edit")
     tab.reads("#dialog", "Somebody else has the lock.")
     assert daemon.get(lock).json["waiting"] == 0
