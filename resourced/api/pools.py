@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.web.server import Request
 
 from resourced.api.base import Routes, route, who_of
@@ -167,9 +167,12 @@ class Pooling(Routes):
         for key in keys:
             if key.resource not in known:
                 known[key.resource] = await self.find(key.resource)
-        return await gatherResults(
-            [Deferred.fromCoroutine(self._data(known[key.resource], key.selector)) for key in keys], consumeErrors=True
-        )
+        reads = [Deferred.fromCoroutine(self._data(known[key.resource], key.selector)) for key in keys]
+        try:
+            return await gatherResults(reads, consumeErrors=True)
+        except FirstError as error:
+            # As if there had been one read: the store is away, or the client has gone.
+            error.subFailure.raiseException()
 
     async def _data(self, resource: Resource, selector: str) -> str | None:
         try:

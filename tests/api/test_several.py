@@ -777,6 +777,25 @@ class RestartTests(PoolTests):
         self.give_back(held)
         self.assertEqual(self.got(self.again(waiting)), "a b")
 
+    def test_read_fails(self):
+        """If the data of the units cannot be read, that is no error of the server; with the store back the same request has everything."""
+        headers = [("idempotency-key", "build 7")]
+        self.store.faults["read"] = StoreUnavailable("The store is away.")
+        self.assertEqual(self.several(want(count=2), headers=headers).status, 503)
+        del self.store.faults["read"]
+        self.assertEqual(self.got(self.several(want(count=2), headers=headers)), "a b")
+
+    def test_client_goes_away_while_it_is_read(self):
+        """That is no error of the server either."""
+        self.store.slow = True
+        asks = self.begin_several(want(count=2))
+        for _ in range(2):
+            self.store.go_on_once()
+        self.assertFalse(asks.answered)
+        asks.hang_up()
+        self.store.go_on()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_new_request_fails(self):
         """A request of which its client was never told leaves nothing behind."""
         self.store.faults["commit"] = StoreUnavailable("The store is away.")
