@@ -51,7 +51,9 @@ SELECTORS: Final = (*(f"{name}/{part}" for name in ("short", "usual") for part i
 #: For how many seconds a fault of the servers may still be the cause of something.
 AFTERMATH: Final = 15.0
 #: How long the last increments of all clients may take.
-FINISH: Final = 40.0
+FINISH: Final = 120.0
+#: How long a daemon may take to end, on any machine.
+END: Final = 60.0
 
 
 def options(arguments: list[str]) -> argparse.Namespace:
@@ -237,11 +239,11 @@ def _finish(tormentor: ServerTormentor, clients: ClientTormentor, daemons: list[
 
 def _end(daemon: Supervised) -> None:
     daemon.strike(signal.SIGTERM, status=-signal.SIGTERM)
-    end = time.monotonic() + 15
+    end = time.monotonic() + END
     while daemon.runs and time.monotonic() < end:
         time.sleep(0.02)
     if daemon.runs:
-        daemon.wrong.append("a daemon did not end within 15 seconds after SIGTERM")
+        daemon.wrong.append(f"a daemon did not end within {END:g} seconds after SIGTERM")
         daemon.kill()
 
 
