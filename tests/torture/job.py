@@ -84,7 +84,8 @@ class Job(Asker):
                 self._queue(enough)
                 continue
             if told.status == 410:
-                if told.left is not None:
+                # Without a ticket nothing was ever told, and what is left passes on after the claim window.
+                if told.left is not None and self._ticket:
                     self._give_back()
                 self._ticket = ""
                 idempotency_key = self._new_key()
