@@ -19,7 +19,9 @@ const DAY = 86_400;
 export class UseCard {
   days = 7;
   #usage = null;
-  #body = el("div");
+  #charts = el("div");
+  /** Stays as it is when anything is drawn anew: who has opened it goes on reading. */
+  #figures = el("details", { class: "figures" }, el("summary", {}, "Figures"), el("div"));
   #periods;
 
   /** @param {function()} changed  called when other days are wanted */
@@ -36,13 +38,14 @@ export class UseCard {
       return button;
     });
     this.#periods = el("div", { class: "segments", role: "group", "aria-label": "Period" }, ...buttons);
-    new ResizeObserver(() => this.#draw()).observe(this.#body);
+    new ResizeObserver(() => this.#draw()).observe(this.#charts);
   }
 
   open() {
     this.#usage = null;
-    this.#body.replaceChildren(el("p", { class: "faint" }, "…"));
-    byId("use").replaceChildren(el("h3", { id: "use-heading" }, "Use"), this.#periods, this.#body);
+    this.#figures.hidden = true;
+    this.#charts.replaceChildren(el("p", { class: "faint" }, "…"));
+    byId("use").replaceChildren(el("h3", { id: "use-heading" }, "Use"), this.#periods, this.#charts, this.#figures);
   }
 
   /** @param {Object} usage  what `GET /usage` says */
@@ -51,23 +54,24 @@ export class UseCard {
       return; // other days were chosen meanwhile, or who reads or points at something is not disturbed
     }
     this.#usage = usage;
+    this.#figures.hidden = !usage.units.length;
+    this.#figures.lastChild.replaceChildren(figures(usage.units, usage.owners));
     this.#draw();
   }
 
   #draw() {
-    const width = this.#body.clientWidth;
+    const width = this.#charts.clientWidth;
     if (!this.#usage || !width) {
       return;
     }
     const { units, owners, days } = this.#usage;
     if (!units.length) {
-      this.#body.replaceChildren(el("p", { class: "faint" }, "Nothing was used in this time."));
+      this.#charts.replaceChildren(el("p", { class: "faint" }, "Nothing was used in this time."));
       return;
     }
-    this.#body.replaceChildren(
+    this.#charts.replaceChildren(
       ...chart("By unit", units, (use) => use.selector, days * DAY, width),
       ...chart("By owner", owners, (use) => use.owner, 0, width),
-      figures(units, owners),
     );
   }
 }
@@ -141,14 +145,9 @@ function figures(units, owners) {
       el("tbody", {}, ...body),
     );
   return el(
-    "details",
-    { class: "figures" },
-    el("summary", {}, "Figures"),
-    el(
-      "div",
-      { class: "scroll", tabindex: 0, role: "region", "aria-label": "Figures of the use" },
-      table("By unit", rows(units, (use) => use.selector)),
-      table("By owner", rows(owners, (use) => use.owner)),
-    ),
+    "div",
+    { class: "scroll", tabindex: 0, role: "region", "aria-label": "Figures of the use" },
+    table("By unit", rows(units, (use) => use.selector)),
+    table("By owner", rows(owners, (use) => use.owner)),
   );
 }

@@ -629,6 +629,11 @@ def test_use(daemon, tab):
     assert tab.run(labels) == ["ci-7", "ci-8", "red"]
     tab.click("#use summary")
     tab.reads("#use table", "red\t3\t0 s")
+    # What was opened stays open when it is drawn anew.
+    tab.resize(1000, 800)
+    tab.run("[...document.querySelectorAll('#use button')].find((one) => one.innerText === 'today').click()")
+    tab.until("document.querySelector('#use [aria-pressed=true]').innerText === 'today'")
+    tab.reads("#use table", "red\t3\t0 s")
 
 
 def test_search(daemon, tab):
