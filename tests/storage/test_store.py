@@ -39,6 +39,7 @@ NEEDED_SELDOM = {"forget_usage", "sweep"}
 
 #: What only reads, and what lets go of the store.
 READS = {
+    "events_before",
     "list_resources",
     "list_selectors",
     "find_resource",
