@@ -82,6 +82,8 @@ class Waits:
     def standing(self) -> str:
         """What is waited for, and how that stands."""
         position = f", position {self._waiting.position}" if self._waiting.position else ""
+        if self._waiting.about is not None:
+            position += f", in about {whole_clock_time(self._waiting.about)}"
         if self._holder is None:
             return f"{self._lock}{position}"
         seconds = self._holder.held + self._reactor.seconds() - self._seen_at

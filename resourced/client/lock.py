@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
@@ -144,7 +145,8 @@ class Wanted(Generic[H]):
                 await self._rejoin(answer)
             elif answer.status == 202:
                 out = str(answer.fields.get("out") or "")
-                self._tell(position=int(answer.fields.get("position", 0)), trouble="", out=out)
+                about = answer.fields.get("about")
+                self._tell(position=int(answer.fields.get("position", 0)), trouble="", out=out, about=about)
                 if self._servers.seconds() >= until:
                     raise NotAcquired(f"Somebody else has {self._asked.name}.", self._told.position)
             elif held := await self._taken(answer):
@@ -217,23 +219,10 @@ class Wanted(Generic[H]):
         self._key, self._borrowed = "", False
         if self._ticket:
             self._ticket = ""
-            self._tell(position=0, rejoined=self._told.rejoined + 1)
+            self._tell(position=0, about=None, rejoined=self._told.rejoined + 1)
 
-    def _tell(
-        self,
-        *,
-        position: int | None = None,
-        rejoined: int | None = None,
-        trouble: str | None = None,
-        out: str | None = None,
-    ) -> None:
-        told = Waiting(
-            self._told.position if position is None else position,
-            self._ticket,
-            self._told.rejoined if rejoined is None else rejoined,
-            self._told.trouble if trouble is None else trouble,
-            self._told.out if out is None else out,
-        )
+    def _tell(self, **changes: Any) -> None:
+        told = replace(self._told, ticket=self._ticket, **changes)
         if told != self._told:
             self._told = told
             if self._options.on_queued is not None:

@@ -289,6 +289,7 @@ class Waiting:
         server is reachable for longer than a place lasts.
     :ivar trouble: why no server can be asked at present, as a sentence; empty if all is well.
     :ivar out: why the unit that is waited for is out of service; empty if it is in service.
+    :ivar about: in how many seconds everything will be there, as the server estimates; None if it does not. Only for several things at once.
     """
 
     position: int
@@ -296,6 +297,7 @@ class Waiting:
     rejoined: int
     trouble: str
     out: str = ""
+    about: int | None = None
 
 
 def decoded(text: str) -> Any:

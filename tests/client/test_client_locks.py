@@ -95,6 +95,18 @@ class WaitTests(LocksTests):
         self.assertEqual(self.successResultOf(block.outcome), "through")
         self.assertEqual(self.server.store.places, {})
 
+    def test_estimate(self):
+        """Who waits is told for about how long, once earlier waits tell; of the first nothing is known."""
+        told = []
+        for _ in range(12):
+            first, second = self.several(ANDROIDS), self.several(ANDROIDS)
+            self.server.advance(8.0)
+            told.append(second.told[0].about)
+            for block in (first, second):
+                block.end()
+                self.server.advance()
+        self.assertEqual((told[0], told[-1]), (None, 8))
+
     def test_nothing_rather_than_a_part(self):
         """Who waits has nothing of it, but nobody younger gets what is kept for it; the turn gives it all."""
         first = self.several(Want("phones", selector="p1"))
