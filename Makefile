@@ -105,6 +105,7 @@ format: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-bench mariadb
 	$(BIN)/python -m bench --output build/bench $(BENCH)
+	$(BIN)/python -m bench.pools
 
 bench-peers: $(VENV)/installed-bench mariadb
 	@test -e /usr/share/java/zookeeper.jar -a -e /usr/bin/etcd -a -e /usr/bin/redis-server \

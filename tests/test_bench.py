@@ -92,3 +92,35 @@ def test_peers(tmp_path):
     assert len(report["results"]) == 1
     for figures in measured(report):
         assert all(figures[peer]["turns"] > 0 for peer in ("etcd", "zookeeper", "redis"))
+
+
+def test_pools():
+    """Requests for several units are measured beside those for one lock, in a crowd, and for all units at once."""
+    options = (
+        "--rounds",
+        "1",
+        "--units",
+        "12",
+        "--jobs",
+        "20",
+        "--waiting",
+        "20",
+        "--all",
+        "30",
+        "--store",
+        "volatile",
+    )
+    # A machine that does much else needs longer until everything has been done once.
+    for seconds in ("0.5", "5", "50"):
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.pools", "--seconds", seconds, *options],
+            check=True,
+            timeout=600,
+            capture_output=True,
+            text=True,
+        )
+        ratios = [float(line.partition(": ")[2].split()[0]) for line in done.stdout.splitlines()]
+        if all(ratio > 0 for ratio in ratios):
+            break
+    assert len(ratios) == 3
+    assert all(ratio > 0 for ratio in ratios)
