@@ -24,6 +24,7 @@ from tests.resourcectl import RESOURCECTL
 ROOT = Path(__file__).parent.parent
 TUTORIAL = "docs/tutorial/printer.rst"
 RECIPES = "docs/how-to/recipes.rst"
+CI = "docs/how-to/ci.rst"
 #: What is done on one server, in this order.
 PAGES = (
     "README.rst",
@@ -100,7 +101,7 @@ def test_no_collision():
 
 def test_every_page():
     """Each page that has a block of code is tried by a test."""
-    tried = {*PAGES, TUTORIAL, RECIPES, "docs/how-to/backup.rst"}
+    tried = {*PAGES, TUTORIAL, RECIPES, "docs/how-to/backup.rst", CI}
     with_code = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "README.rst", *(ROOT / "docs").rglob("*.rst"))
@@ -274,7 +275,7 @@ def test_docstrings(tmp_path, daemon, module):
 def test_ci(tmp_path, daemon):
     """What the page about CI systems has to be typed works; what it has for those systems is tried elsewhere."""
     shutil.copy(ROOT / "etc/ci/units.sh", tmp_path)
-    blocks = [block for block in read("docs/how-to/ci.rst") if block.language in {"shell", "text"}]
+    blocks = [block for block in read(CI) if block.language in {"shell", "text"}]
     with a_reader(tmp_path, daemon.port, RESOURCED_KEY="write-key") as reader:
         reader.follow(blocks)
 

@@ -299,7 +299,8 @@ class Edge:
 
 
 @pytest_twisted.async_yield_fixture
-async def start() -> AsyncIterator[Callable[..., Any]]:
+async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    # By ``tmp_path`` that is there until the end: one may listen at a socket in it.
     edges: list[Edge] = []
 
     async def start_one(*args: Any, **limits: Any) -> Edge:
