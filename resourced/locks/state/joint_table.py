@@ -284,7 +284,7 @@ class Joints:
         self._check_room(ask)
         asked, have = self._units.pools.could_have(ask.wants)
         if have < asked:
-            raise TooFew(f"This asks for {asked} units, and there are {have} that fit.", {"have": have})
+            raise TooFew(f"Units asked for: {asked}. Units that fit: {have}.", {"have": have})
         tenant = self._quotas.tenant(ask.key_name)
         now = self._clock.seconds()
         request = JointRequest(
