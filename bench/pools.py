@@ -150,17 +150,18 @@ def main() -> None:
     parser.add_argument("--store", choices=STORES, default="sqlite")
     options = parser.parse_args()
     seconds, store = options.seconds, options.store
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-") as place,
-        served(Path(place), "pool", store, options.units) as pool,
-        served(Path(place), "few", store, 8, 4) as few,
-        served(Path(place), "many", store, 8, 4) as many,
-        served(Path(place), "all", store, options.all) as whole,
-    ):
-        crowd(few, 10)
-        crowd(many, options.waiting)
-        several, one, ratios, stalls = [], [], [], []
-        for _ in range(options.rounds):
+    several, one, ratios, stalls = [], [], [], []
+    for _ in range(options.rounds):
+        # New daemons each time: whoever is measured leaves locks behind.
+        with (
+            tempfile.TemporaryDirectory(prefix="bench-") as place,
+            served(Path(place), "pool", store, options.units) as pool,
+            served(Path(place), "few", store, 8, 4) as few,
+            served(Path(place), "many", store, 8, 4) as many,
+            served(Path(place), "all", store, options.all) as whole,
+        ):
+            crowd(few, 10)
+            crowd(many, options.waiting)
             several.append(hand_over(pool.port, jobs(options.held), options.jobs, seconds))
             one.append(hand_over(pool.port, shared, options.jobs, seconds))
             ratios.append(turns(few.port, seconds) / turns(many.port, seconds))
