@@ -14,7 +14,6 @@ from resourced import jsontext
 from resourced.api.etags import Precondition, precondition
 from resourced.auth.keys import key_of
 from resourced.errors import BadRequest, TicketRequired
-from resourced.http.request import EdgeRequest
 from resourced.model import LockKey, valid_name
 
 #: The highest number of any kind that the store can keep.
@@ -319,9 +318,6 @@ def checked_name(kind: str, name: str) -> str:
 
 def body_of(request: Request) -> bytes:
     """Return the whole body, whatever type it claims to be of: curl calls everything a form."""
-    if isinstance(request, EdgeRequest):
-        return request.body
-    # Of a site that is not ours, such as treq's in memory.
     content = cast(BinaryIO, request.content)
     content.seek(0)
     return content.read()

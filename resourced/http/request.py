@@ -37,12 +37,6 @@ class EdgeRequest(Request):
         super().__init__(channel, *args, **kwargs)
         self.notes: dict[str, object] = {}
 
-    @property
-    def body(self) -> bytes:
-        """The whole body."""
-        self.content.seek(0)
-        return self.content.read()
-
     def handleContentChunk(self, data: bytes) -> None:
         if self.channel.closing:
             return

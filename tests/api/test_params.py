@@ -31,16 +31,15 @@ from resourced.api.params import (
     wait_of,
 )
 from resourced.errors import BadRequest, TicketRequired
-from resourced.http.request import EdgeRequest
 from resourced.http.routing import BadPath, Segment
 from resourced.model import LockKey
 
 pytestmark = pytest.mark.trial
 
 
-def request_with(*headers: tuple[bytes, bytes], query: bytes = b"", body: bytes = b"") -> EdgeRequest:
-    """Return a request as the edge hands it over."""
-    request = EdgeRequest(DummyChannel(), parsePOSTFormSubmission=False)  # type: ignore[arg-type]
+def request_with(*headers: tuple[bytes, bytes], query: bytes = b"", body: bytes = b"") -> Request:
+    """Return a request as Twisted hands it over."""
+    request = Request(DummyChannel(), parsePOSTFormSubmission=False)
     request.uri = b"/path?" + query
     request.args = parse_qs(query, keep_blank_values=True)
     request.content = BytesIO(body)

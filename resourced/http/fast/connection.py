@@ -43,13 +43,12 @@ class FastRequest(EdgeRequest):
     channel: FastChannel
     site: FastSite
     clientproto = b"HTTP/1.1"
-    body = b""
     _usual = True
 
     def __init__(self, channel: FastChannel, head: Head) -> None:
         begin_request(self, channel, channel.addresses)
         self.notes = {}
-        asked, self.requestHeaders, self.body = head  # type: ignore[assignment]
+        asked, self.requestHeaders, self._body = head  # type: ignore[assignment]
         _, self.method, self.uri, self.path, self.args, self._said = asked
         self.site = channel.site
         # Of a usual answer, as they are spelled; others are in Twisted's.
@@ -58,7 +57,7 @@ class FastRequest(EdgeRequest):
     @cached_property
     def content(self) -> BytesIO:  # type: ignore[override]
         """The body."""
-        return BytesIO(self.body)
+        return BytesIO(self._body)
 
     @cached_property
     def prepath(self) -> list[bytes]:  # type: ignore[override]
