@@ -9,9 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import Overloaded
 from resourced.locks.pools.matching import PoolRequest
+from resourced.locks.pools.offers import PoolGrant
 from resourced.locks.pools.pool import FILTERS
 from resourced.locks.pools.pools import Pools
-from resourced.locks.pools.requests import PoolGrant
 from resourced.model import LockKey
 from resourced.wants import ALL, Card, Want
 from tests.counting import counted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf
+from typing import NamedTuple
 
 from sortedcontainers import SortedDict
 
@@ -23,8 +24,20 @@ from resourced.locks.pools.matching import (
     serve,
     sort,
 )
-from resourced.locks.pools.requests import PoolGrant
+from resourced.model import LockKey
 from resourced.wants import ALL, Want
+
+
+class PoolGrant(NamedTuple):
+    """
+    What is granted.
+
+    :ivar request: who gets it; nothing if it is the first who waits by name.
+    :ivar units: the units, and the index of the want that each is for.
+    """
+
+    request: PoolRequest | None
+    units: list[tuple[LockKey, int]]
 
 
 class Offers:

@@ -22,10 +22,9 @@ from resourced.locks.pools.matching import (
     fill,
     lose,
 )
-from resourced.locks.pools.offers import Offers
+from resourced.locks.pools.offers import Offers, PoolGrant
 from resourced.locks.pools.pool import Pool
 from resourced.locks.pools.positions import Positions
-from resourced.locks.pools.requests import PoolGrant
 from resourced.model import LockKey
 from resourced.wants import ALL, Card, Want
 

@@ -10,8 +10,8 @@ from twisted.internet.interfaces import IReactorTime
 from resourced.deferreds import wake
 from resourced.errors import StoreUnavailable
 from resourced.locks.pools.matching import Unit
+from resourced.locks.pools.offers import PoolGrant
 from resourced.locks.pools.pools import Pools
-from resourced.locks.pools.requests import PoolGrant
 from resourced.locks.state.cards import Cards
 from resourced.locks.state.deadlocks import Deadlocks
 from resourced.locks.state.entry_states import (
