@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import pytest
 
+from tests.judged import JudgedHistory
 from tests.torture.history import Rules, Value, check
 from tests.torture.record import LOST, PARTIAL, Kind, Op, Sent, Told, line, load
 
@@ -16,15 +17,11 @@ LEASE = 3
 RULES = Rules({"printer": LEASE}, patience=1.0)
 
 
-class History:
-    """
-    What some clients asked and were told, written down by hand.
-
-    Each request has the time before it was sent and the time after it was answered.
-    """
+class History(JudgedHistory):
+    """What some clients of one lock asked and were told."""
 
     def __init__(self) -> None:
-        self.ops: list[Op] = []
+        super().__init__()
         self.last = Value("", 0)
         self._rounds: dict[str, int] = {}
 
@@ -80,18 +77,6 @@ class History:
 
     def judge(self) -> list[str]:
         return check(self.ops, {A4: self.last}, RULES)
-
-    def fine(self) -> None:
-        assert self.judge() == []
-
-    def wrong(self, *sentences: str) -> None:
-        """Each violation has one of these in it, and each of these is in one."""
-        found = self.judge()
-        assert found
-        for sentence in sentences:
-            assert any(sentence in violation for violation in found), found
-        for violation in found:
-            assert any(sentence in violation for sentence in sentences), found
 
 
 @pytest.fixture

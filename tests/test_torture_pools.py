@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import pytest
 
+from tests.judged import JudgedHistory
 from tests.torture.history import Rules, Value, check
 from tests.torture.pool_history import CardKept, check_pools
 from tests.torture.record import LOST, Kind, Op, Sent, Told
@@ -21,15 +22,11 @@ ALL = (("rack", "", ["x"], 0),)
 BOTH: Any = (("rack", "a", [], 1), ("bench", "1", [], 1))
 
 
-class History:
-    """
-    What some clients asked and were told, written down by hand.
-
-    Each request has the time before it was sent and the time after it was answered.
-    """
+class History(JudgedHistory):
+    """What some clients of a pool asked and were told."""
 
     def __init__(self) -> None:
-        self.ops: list[Op] = []
+        super().__init__()
         self.cards = dict(CARDS)
         self.values: dict[str, Value] = {}
 
@@ -85,18 +82,6 @@ class History:
             *check(self.ops, self.values, RULES),
             *check_pools(self.ops, UNITS, self.cards, RULES.patience),
         ]
-
-    def fine(self) -> None:
-        assert self.judge() == []
-
-    def wrong(self, *sentences: str) -> None:
-        """Each violation has one of these in it, and each of these is in one."""
-        found = self.judge()
-        assert found
-        for sentence in sentences:
-            assert any(sentence in violation for violation in found), found
-        for violation in found:
-            assert any(sentence in violation for sentence in sentences), found
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import random
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -293,6 +293,18 @@ class Asker:
         connection.close()
 
     # -- Chance and time
+
+    def _queue(self, enough: float, leave: Callable[[], object]) -> None:
+        """Wait before the next try, or give the place up, or forget it."""
+        self._show(Phase.QUEUED)
+        if time.monotonic() > enough and not self._last:
+            leave()
+            raise GiveUp
+        if self._chance(0.005):
+            self._ticket = ""
+            raise GiveUp
+        if not self._manner.waits:
+            self._rest(0.01, 0.15)
 
     def _still_wanted(self) -> None:
         """Leave a round that began before the end had come, if it cannot go on."""

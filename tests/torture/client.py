@@ -67,7 +67,7 @@ class Client(Asker):
                     value = self._read(selector)
                 return told.fence, told.lease, value
             if told.status == 202:
-                self._queue(selector, enough)
+                self._queue(enough, lambda: self._release(selector, 0))
             elif told.status == 410:
                 self._ticket = ""
                 idempotency_key = self._retry()
@@ -92,18 +92,6 @@ class Client(Asker):
         method, target = ("POST", "/lock") if self._manner.separately else ("GET", "")
         told, content = self._ask(sent, method, target, headers=headers, patience=patience)
         return told, kept_in(content)
-
-    def _queue(self, selector: str, enough: float) -> None:
-        """Wait before the next try, or give the place up, or forget it."""
-        self._show(Phase.QUEUED)
-        if time.monotonic() > enough and not self._last:
-            self._release(selector, 0)
-            raise GiveUp
-        if self._chance(0.005):
-            self._ticket = ""
-            raise GiveUp
-        if not self._manner.waits:
-            self._rest(0.01, 0.15)
 
     def _read(self, selector: str) -> dict[str, Any]:
         while True:

@@ -81,7 +81,7 @@ class Job(Asker):
                     for unit in content["got"]
                 }, told.lease
             if told.status == 202:
-                self._queue(enough)
+                self._queue(enough, self._give_back)
                 continue
             if told.status == 410:
                 # Without a ticket nothing was ever told, and what is left passes on after the claim window.
@@ -113,18 +113,6 @@ class Job(Asker):
             body = json.dumps({"want": [_spelled(*want) for want in wants], "yield": yields}).encode()
         sent = self._sent(Kind.SEVERAL, "", wants=wants, yields=yields, priority=priority)
         return self._ask(sent, "POST", "/lock", headers=headers, body=body, patience=patience)
-
-    def _queue(self, enough: float) -> None:
-        """Wait before the next try, or give the place up, or forget it."""
-        self._show(Phase.QUEUED)
-        if time.monotonic() > enough and not self._last:
-            self._give_back()
-            raise GiveUp
-        if self._chance(0.005):
-            self._ticket = ""
-            raise GiveUp
-        if not self._manner.waits:
-            self._rest(0.01, 0.15)
 
     def _keep(self, having: dict[str, Having]) -> None:
         """Renew everything."""
