@@ -82,6 +82,13 @@ def test_from_step_to_step(daemon: Daemon, phones: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_usage(daemon: Daemon, tmp_path: Path) -> None:
+    """Called in any other manner it says how it is called."""
+    for arguments in ((), ("take",), ("keep", "units.json")):
+        outcome = run(daemon, tmp_path, UNITS, *arguments)
+        assert (outcome.returncode, outcome.stderr) == (64, "usage: units.sh take|give FILE ...\n")
+
+
 def test_broken(daemon: Daemon, phones: str, tmp_path: Path) -> None:
     """A step that finds its unit broken gives it back as such, and the job does not fail for that."""
     assert run(daemon, tmp_path, UNITS, "take", "units.json", "--any", phones, "--tag", "android").returncode == 0

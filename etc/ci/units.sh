@@ -6,6 +6,10 @@
 #
 # Between the two, resourcectl runs in the background and renews the lease. If the machine dies, the lease ends.
 set -eu
+if [ $# -lt 2 ]; then
+    echo "usage: units.sh take|give FILE ..." >&2
+    exit 64
+fi
 command=$1 file=$2
 shift 2
 
@@ -40,7 +44,6 @@ give)
     exit "$status"
     ;;
 *)
-    echo "usage: units.sh take|give FILE ..." >&2
-    exit 64
+    exec "$0"
     ;;
 esac
