@@ -52,9 +52,13 @@ def parse_either(argument: str) -> LockKey:
     return parse_lock(argument) if "/" in argument else LockKey(parse_name(argument), "")
 
 
-def write_name(name: str) -> str:
-    """Write a name so that it can be read, on any terminal, and be given as an argument again."""
-    return "".join(c if c.isprintable() and c not in "%/" else quote(c, safe="") for c in name)
+def write_name(name: str, special: str = "%/") -> str:
+    """
+    Write a name so that it can be read, on any terminal, and be given as an argument again.
+
+    :param special: the characters that mean something else where it is to stand.
+    """
+    return "".join(c if c.isprintable() and c not in special else quote(c, safe="") for c in name)
 
 
 def write_lock(resource: str, selector: str) -> str:

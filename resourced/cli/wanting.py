@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+from urllib.parse import unquote
 
 from resourced.cli.names import parse_name, write_lock, write_name
 from resourced.client import Held, HeldUnit, HeldUnits, LockLost, Want
@@ -13,6 +14,9 @@ from resourced.model import LockKey
 
 #: Any units of a resource: ``phones``, ``phones[android,5g]``, ``phones[android]*2``, ``phones[]*all``.
 _ANY = re.compile(r"(?P<resource>[^\[\]*]+)(\[(?P<tags>[^\[\]]*)\])?(\*(?P<count>[0-9]+|all))?")
+
+#: What means something there.
+_SPECIAL: Final = "%/[]*,"
 
 
 def parse_any(argument: str) -> Want:
@@ -24,7 +28,7 @@ def parse_any(argument: str) -> Want:
     found = _ANY.fullmatch(argument)
     if found is None:
         raise ValueError("It takes a resource, also with tags and a count, such as phones[android,5g]*2.")
-    tags = tuple(tag for tag in (found["tags"] or "").split(",") if tag)
+    tags = tuple(unquote(tag) for tag in (found["tags"] or "").split(",") if tag)
     return Want(parse_name(found["resource"]), tags=tags, count=parse_count(found["count"] or "1"))
 
 
@@ -43,7 +47,7 @@ def parse_count(argument: str) -> int | Literal["all"]:
 
 def write_any(resource: str, tags: Sequence[str] = (), count: object = 1) -> str:
     """Write which units are asked for, as ``parse_any`` reads it."""
-    return f"{write_name(resource)}[{','.join(tags)}]*{count}"
+    return f"{write_name(resource, _SPECIAL)}[{','.join(write_name(tag, _SPECIAL) for tag in tags)}]*{count}"
 
 
 @dataclass(frozen=True, slots=True)

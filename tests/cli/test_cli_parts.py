@@ -27,7 +27,8 @@ from resourced.cli.output import clock_time, escaped
 from resourced.cli.settings import Settings, default_path, load
 from resourced.cli.status import Status, exit_status
 from resourced.cli.suspend import Wakes
-from resourced.client import ClientError, Held, Holder, Lock, Refused, Waiting
+from resourced.cli.wanting import parse_any, write_any
+from resourced.client import ClientError, Held, Holder, Lock, Refused, Waiting, Want
 from resourced.errors import ConfigurationError
 from resourced.model import LockKey, valid_name
 from resourced.testing import MemoryServer
@@ -78,6 +79,14 @@ class NameTests(SynchronousTestCase):
         self.assertTrue(written.isprintable())
         self.assertEqual(parse_name(written), name)
         self.assertEqual(parse_lock(write_lock(name, name)), LockKey(name, name))
+
+    @given(
+        st.text(alphabet="phones[]*,%/é", min_size=1, max_size=20).filter(lambda name: not valid_name(name)),
+        st.lists(st.text(alphabet="ab[]*%/", min_size=1, max_size=8), unique=True, max_size=3),
+    )
+    def test_any_units(self, resource, tags):
+        """Which units are asked for is written as it is read, whatever is in the names."""
+        self.assertEqual(parse_any(write_any(resource, tags, 2)), Want(resource, tags=tuple(tags), count=2))
 
 
 class SettingsTests(SynchronousTestCase):
