@@ -19,7 +19,7 @@ from resourced.model import LockKey
 @click.argument("unit", type=LOCK)
 @click.argument("tags", nargs=-1, metavar="[TAG]...")
 @click.option("--note", metavar="TEXT", help="For people; an empty one takes it away.")
-@click.option("--remove", is_flag=True, help="Take the unit out of the pool instead. Whoever holds it goes on.")
+@click.option("--remove", is_flag=True, help="Take the unit out of the pool instead. Its holder goes on.")
 @common_options
 @click.pass_obj
 def tag(options: CommonOptions, unit: LockKey, tags: tuple[str, ...], note: str | None, remove: bool) -> NoReturn:
@@ -48,7 +48,7 @@ def tag(options: CommonOptions, unit: LockKey, tags: tuple[str, ...], note: str 
 @common_options
 @click.pass_obj
 def out(options: CommonOptions, unit: LockKey, reason: str) -> NoReturn:
-    """Take a unit out of service, and say why. Whoever holds it goes on; nobody else gets it."""
+    """Take a unit out of service, and say why. Its holder goes on; nobody else gets it."""
     if not reason:
         raise click.UsageError("The reason is empty.")
 
@@ -64,7 +64,7 @@ def out(options: CommonOptions, unit: LockKey, reason: str) -> NoReturn:
 @common_options
 @click.pass_obj
 def back(options: CommonOptions, unit: LockKey) -> NoReturn:
-    """Bring a unit back into service. Whoever waits for it has it at once."""
+    """Bring a unit back into service. The next waiter has it at once."""
 
     async def work(process: CliProcess) -> int:
         _print_card(options, unit, await process.client.card(*unit, out=""))

@@ -120,7 +120,7 @@ class ResourceClient(Listing):
         return _card((await self._servers.ask("PATCH", path(resource, selector), headers=headers, body=body)).fields)
 
     async def remove_card(self, resource: str, selector: str) -> None:
-        """Take the card of a selector away, so that it is no unit any more. Whoever holds it goes on."""
+        """Take the card of a selector away, so that it is no unit any more. Its holder goes on."""
         headers = {"x-owner": self._owner} if self._owner else {}
         answer = await self._servers.ask("DELETE", path(resource, selector, end="card"), headers=headers, accept=(404,))
         # After a try whose answer was lost it may be gone already.

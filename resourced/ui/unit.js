@@ -77,7 +77,7 @@ export class UnitCard {
   #bringBack() {
     this.#ask({
       heading: "Bring it back?",
-      text: [el("p", {}, "It is in service again, and goes to whoever waits for it.")],
+      text: [el("p", {}, "It is in service again, and goes to the next waiter.")],
       confirm: "Bring it back",
       act: () => this.#change({ out: null }),
     });
