@@ -29,6 +29,8 @@ from resourced.api.standby import Standby
 from resourced.api.ui import Displayed
 from resourced.api.usage import Used
 from resourced.auth.keys import Keys, Permission, key_of
+from resourced.cluster.alone import Alone
+from resourced.cluster.interface import Ownership
 from resourced.config import Config
 from resourced.errors import EpochLost, NotAuthorized, StoreUnavailable
 from resourced.events.feed import Feed
@@ -72,6 +74,7 @@ class Surroundings:
     :ivar soon: calls a function when all that has arrived has been decided, so that it is committed as one group.
     :ivar leader_lease: for how many seconds after a commit this is the one writer.
     :ivar predecessor_lease: for how many seconds an earlier daemon may go on telling clients what it knew.
+    :ivar ownership: which node owns what.
     :ivar fault: what is wrong with the store, if that is known; asked with the number of seconds within which it was seen, or without.
     """
 
@@ -84,6 +87,7 @@ class Surroundings:
     soon: Callable[[Callable[[], None]], object] = _at_once
     leader_lease: float = LEADER_LEASE
     predecessor_lease: float = 0.0
+    ownership: Ownership = field(default_factory=Alone)
     fault: Callable[..., StoreUnavailable | None] = lambda _within=None: None
 
 
