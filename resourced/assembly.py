@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
@@ -24,6 +25,8 @@ from resourced.api.listing import Listed
 from resourced.api.locking import Published
 from resourced.api.metrics import Scrape
 from resourced.api.openapi import Described
+from resourced.api.owners import Groups
+from resourced.api.passing import Passing
 from resourced.api.pools import Pooling
 from resourced.api.standby import Standby
 from resourced.api.ui import Displayed
@@ -50,6 +53,7 @@ from resourced.locks.state.tickets import Names
 from resourced.metrics.collect import Metrics
 from resourced.metrics.render import Exposition
 from resourced.model import Event
+from resourced.passing.peers import Peers
 from resourced.quotas import CONNECTIONS, Quota, Quotas
 from resourced.storage.definition_cache import CachedStore
 from resourced.storage.interface import Store
@@ -75,6 +79,7 @@ class Surroundings:
     :ivar leader_lease: for how many seconds after a commit this is the one writer.
     :ivar predecessor_lease: for how many seconds an earlier daemon may go on telling clients what it knew.
     :ivar ownership: which node owns what.
+    :ivar peers: the other nodes, if there may be any.
     :ivar fault: what is wrong with the store, if that is known; asked with the number of seconds within which it was seen, or without.
     """
 
@@ -88,6 +93,7 @@ class Surroundings:
     leader_lease: float = LEADER_LEASE
     predecessor_lease: float = 0.0
     ownership: Ownership = field(default_factory=Alone)
+    peers: Peers | None = None
     fault: Callable[..., StoreUnavailable | None] = lambda _within=None: None
 
 
@@ -197,6 +203,7 @@ def assemble(config: Config, around: Surroundings, store: Store, metrics: Metric
         Used(*parts),
         KeyShown(*parts),
         Displayed(),
+        **passing_on(config, around, store, locking),
         fault=around.fault,
     )
     leaf_of, site_of = (_reference_path, ResourcedSite) if config.reference_path else (Dispatch, FastSite)
@@ -218,6 +225,27 @@ def assemble(config: Config, around: Surroundings, store: Store, metrics: Metric
         shown=SHOWN[config.access_log],
     )
     return Server(locking=locking, exposition=exposition, api=api, leaf=leaf_of(api), site=site)
+
+
+def passing_on(config: Config, around: Surroundings, store: Store, locking: Locking) -> dict[str, Any]:
+    """
+    Say what lets other nodes answer what is theirs: nothing, where there is no other.
+
+    :param store: asked for what other nodes may change, so without what this one remembers of it.
+    """
+    if around.peers is None:
+        return {}
+    passing = Passing(
+        around.clock,
+        locking.keys,
+        locking.quotas,
+        Groups(store),
+        around.ownership,
+        around.peers,
+        longest_wait=config.max_wait,
+        usual_wait=config.default_wait,
+    )
+    return {"around": passing.around}
 
 
 def _reference_path(api: ResourceAPI) -> IResource:

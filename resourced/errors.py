@@ -179,6 +179,26 @@ class StoreRefused(StoreUnavailable):
     """The store does not know the writer as the holder of the lock, so nothing of the batch was done."""
 
 
+class NotOwner(StoreUnavailable):
+    """Another node of the cluster decides about this, or it is not known yet who does."""
+
+    code = "not_owner"
+
+
+class OwnerAway(StoreUnavailable):
+    """
+    The node of the cluster that decides about this does not answer.
+
+    :ivar unclear: whether it may have done what it was asked.
+    """
+
+    code = "owner_away"
+
+    def __init__(self, sentence: str, *, unclear: bool) -> None:
+        super().__init__(sentence)
+        self.unclear = unclear
+
+
 class EpochLost(ResourcedError):
     """Another daemon has taken over this store; this one must stop."""
 

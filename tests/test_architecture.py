@@ -31,10 +31,11 @@ MAY_IMPORT = {
     "locks.state": {TOP, "locks.indexes", "locks.pools", "locks.journal"},
     "locks": {TOP, "locks.state", "locks.journal"},
     "http": {TOP},
+    "passing": {TOP, "http"},
     "auth": {TOP},
     "events": {TOP, "auth"},
     "metrics": {TOP, "storage.sql", "locks", "http", "events"},
-    "api": {TOP, "storage", "cluster", "locks.state", "locks", "http", "auth", "events", "metrics"},
+    "api": {TOP, "storage", "cluster", "locks.state", "locks", "http", "passing", "auth", "events", "metrics"},
     "assembly": {
         TOP,
         "storage",
@@ -43,6 +44,7 @@ MAY_IMPORT = {
         "locks.journal",
         "locks",
         "http",
+        "passing",
         "auth",
         "events",
         "metrics",
@@ -59,7 +61,7 @@ PROGRAMS = {"tap", "pytest_plugin"}
 
 #: Closer rules for some: all that they may import of ours outside their own package.
 ONLY = {
-    "client": {"model", "clock"},
+    "client": {"model", "clock", "connections"},
     "cli": {"client", "model", "errors", "clock"},
     "pytest_plugin": {"client", "cli.settings", "testing"},
     "storage.sql.direct": {"storage.sql.mysql", "storage.sql.statement", "transitions"},

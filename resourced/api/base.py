@@ -28,8 +28,10 @@ from resourced.errors import (
     ForeignTicket,
     NotAuthorized,
     NotHolder,
+    NotOwner,
     OtherGroup,
     Overloaded,
+    OwnerAway,
     PreconditionFailed,
     PriorityForbidden,
     QuotaExceeded,
@@ -77,6 +79,8 @@ STATUSES: tuple[tuple[type[ResourcedError], int], ...] = (
     (QuotaExceeded, 429),
     (Overloaded, 503),
     (EpochLost, 503),
+    (NotOwner, 503),
+    (OwnerAway, 503),
     (StoreUnavailable, 503),
     (ResourcedError, 500),
 )
@@ -176,11 +180,17 @@ class ResourceAPI:
     All groups of routes as one Klein app.
 
     :param fault: says what is wrong with the store, if that is known: whoever meets it anywhere is told the same.
+    :param around: returns what answers a route, from its path, its methods and its handler.
     :ivar app: the app.
     :ivar endpoints: what answers its routes, by name.
     """
 
-    def __init__(self, *groups: Group, fault: Callable[[], StoreUnavailable | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        *groups: Group,
+        fault: Callable[[], StoreUnavailable | None] = lambda: None,
+        around: Callable[[str, list[str], Handling], Handling] = lambda _label, _methods, handler: handler,
+    ) -> None:
         self._fault = fault
         self.app = Klein()
         self.app.url_map.converters["name"] = Segment
@@ -190,7 +200,8 @@ class ResourceAPI:
         for group in groups:
             for pattern, methods, handler in group.rules():
                 name = f"{type(group).__name__}.{handler.__name__}"
-                endpoint = self.endpoints[name] = RouteEndpoint(_label(pattern), handler)
+                label = _label(pattern)
+                endpoint = self.endpoints[name] = RouteEndpoint(label, around(label, methods, handler))
                 self.app.route(pattern, methods=methods, endpoint=name)(_noting(endpoint))
         self.app.handle_errors(Exception)(cast(Any, self.failed))
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from resourced.client.access import Access
-from resourced.client.connections import Connections, Sender
 from resourced.client.loop import LoopReactor, running_loop
 from resourced.client.servers import Servers
 from resourced.client.wire import Wire
 from resourced.clock import elapsed
+from resourced.connections import Connections, Sender
 
 
 @dataclass(frozen=True, slots=True)

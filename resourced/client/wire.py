@@ -17,7 +17,7 @@ from twisted.web.client import ResponseDone, ResponseFailed, ResponseNeverReceiv
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
-from resourced.client.connections import Sender
+from resourced.connections import Sender
 
 T = TypeVar("T")
 

@@ -17,6 +17,9 @@ class Alone:
     def owner_of(self, group: str) -> Owner:  # noqa: ARG002
         return _MINE
 
+    def owner_of_partition(self, number: int) -> Owner:  # noqa: ARG002
+        return _MINE
+
     def nodes(self) -> Sequence[NodeView]:
         return [NodeView(1, "", NodeState.UP, 0, 0, 0.0, draining=False, partitions=PARTITIONS, here=True)]
 

@@ -84,6 +84,9 @@ class Ownership(Protocol):
         the owner, and never passes a request on again.
         """
 
+    def owner_of_partition(self, number: int) -> Owner:
+        """Say who owns a partition, as ``owner_of`` does."""
+
     def nodes(self) -> Sequence[NodeView]:
         """Return the nodes of the store by their numbers, those that have gone too."""
 

@@ -178,9 +178,15 @@ class Channel(StrictChannel):
     def find_client(self, request: Request) -> None:
         """Take note of whom a request comes from, of which a trusted proxy tells."""
         header = request.requestHeaders.getRawHeaders
-        self.client = self.site.proxies.client(self.peer, header(b"forwarded", ()), header(b"x-forwarded-for", ()))
-        if self.client != self.peer:
-            request.client = (IPv6Address if ":" in self.client else IPv4Address)("TCP", self.client, 0)
+        self.attribute(
+            request, self.site.proxies.client(self.peer, header(b"forwarded", ()), header(b"x-forwarded-for", ()))
+        )
+
+    def attribute(self, request: Request, client: str) -> None:
+        """Let a request count as that of another address than the peer's."""
+        self.client = client
+        if client != self.peer:
+            request.client = (IPv6Address if ":" in client else IPv4Address)("TCP", client, 0)
 
     def allContentReceived(self) -> None:
         if not self.closing:

@@ -27,7 +27,7 @@ class MemoryTreq:
     """
 
     def __init__(self, site: ResourcedSite, clock: IReactorTime) -> None:
-        self._connections = _Connections(site)
+        self._connections = MemoryConnections(site)
         agent = Agent.usingEndpointFactory(clock, self._connections)
         self._http: Any = HTTPClient(agent, data_to_body_producer=_Body)
         self._flushing = False
@@ -54,14 +54,14 @@ class MemoryTreq:
 
 
 @implementer(IAgentEndpointFactory)
-class _Connections:
+class MemoryConnections:
     """The connections to a site, whatever host they ask for."""
 
     def __init__(self, site: ResourcedSite) -> None:
         self._site = site
         self._open: list[Any] = []
 
-    def endpointForURI(self, uri: URI) -> _Connections:  # noqa: ARG002
+    def endpointForURI(self, uri: URI) -> MemoryConnections:  # noqa: ARG002
         return self
 
     def connect(self, factory: Any) -> Deferred[Any]:

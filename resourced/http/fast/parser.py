@@ -56,6 +56,10 @@ class Fields(dict[bytes, Sequence[bytes]]):
 
     #: Returns all values of a header. Other than Twisted's it takes names in small letters only, which saves a call each time.
     getRawHeaders = dict.get
+    #: Returns all headers.
+    getAllRawHeaders = dict.items
+    #: Replaces a header.
+    setRawHeaders = dict.__setitem__
 
 
 class Head(NamedTuple):

@@ -56,7 +56,7 @@ class Connections:
         if b"%" in uri.host:
             # What its scope is called here is nothing to the server.
             headers.setRawHeaders("host", [f"[{uri.host.decode().partition('%')[0]}]:{uri.port}"])
-        body = None if data is None else _RequestBody(data)
+        body = None if data is None else RequestBody(data)
         answer: Deferred[IResponse] = self._agent.request(method.encode(), uri.toBytes(), headers, body)
         return answer
 
@@ -105,7 +105,7 @@ class _Secure:
 
 
 @implementer(IBodyProducer)
-class _RequestBody:
+class RequestBody:
     """A body that is there already. Twisted's own producers go by the process's reactor."""
 
     def __init__(self, data: bytes) -> None:

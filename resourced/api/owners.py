@@ -1,0 +1,113 @@
+"""What a request is about, so that the node that owns it answers: a resource, or a partition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from twisted.web.server import Request
+
+from resourced.api.definitions import definition
+from resourced.api.params import body_of, checked_name, flag, header, needed_ticket
+from resourced.api.pool_params import joint_body
+from resourced.partitions import partition_of
+from resourced.storage.interface import Store
+
+#: How many resources are remembered.
+RESOURCES: Final = 65_536
+
+#: What a request is about: the name of a resource, or the number of a partition.
+Subject = str | int
+#: Returns what a request is about, from the request and the names in its path. It may raise ``resourced.errors.BadRequest``.
+Locator = Callable[[Request, Mapping[str, str]], Subject]
+
+
+class Groups:
+    """
+    In which partition each resource is, remembered until that is in doubt.
+
+    A node that is asked for what it does not own says so. So an old answer costs an exchange, and no more.
+
+    :param store: asked for what is not remembered.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, int] = {}
+
+    async def partition(self, subject: Subject) -> int:
+        """
+        Return the partition of what a request is about.
+
+        :raises resourced.errors.BadRequest: there can be no such resource.
+        :raises resourced.errors.ResourceNotFound: there is none.
+        """
+        if isinstance(subject, int):
+            return subject
+        known = self._known.get(subject)
+        if known is None:
+            found = await self._store.find_resource(checked_name("resource", subject))
+            known = partition_of(found.group or found.name)
+            if len(self._known) >= RESOURCES:
+                del self._known[next(iter(self._known))]
+            self._known[subject] = known
+        return known
+
+    def forget(self, subject: Subject) -> None:
+        """Ask the store again next time."""
+        if isinstance(subject, str):
+            self._known.pop(subject, None)
+
+
+def locator(label: str, method: str) -> Locator | None:
+    """
+    Return what says what the requests of a route are about, or nothing if each node can answer them.
+
+    :param label: the path of the route, with its arguments in braces.
+    """
+    # What has happened is in the store.
+    if "{resource}" in label and not label.endswith("/events"):
+        return _resource
+    return _OTHERS.get((method, label))
+
+
+def is_lock_request(label: str, request: Request) -> bool:
+    """Tell whether a request of a route may wait for a lock."""
+    if request.method == b"GET":
+        return label == "/resource/{resource}/{selector}" and flag(request, b"lock", default=True)
+    return label in {"/lock", "/resource/{resource}/{selector}/lock"} and request.method in {b"PUT", b"POST"}
+
+
+def _resource(_: Request, names: Mapping[str, str]) -> Subject:
+    return names["resource"]
+
+
+def _new_resource(request: Request, _: Mapping[str, str]) -> Subject:
+    new = definition(body_of(request))
+    return partition_of(new.group or new.name)
+
+
+def _wants(request: Request, _: Mapping[str, str]) -> Subject:
+    ticket = header(request, b"x-ticket")
+    wants, _yields = joint_body(body_of(request), needed=not ticket)
+    # All of them are of one group, or it is refused.
+    return wants[0].resource if wants else _ticket(request, {})
+
+
+def _ticket(request: Request, _: Mapping[str, str]) -> Subject:
+    return partition_of_ticket(needed_ticket(request))
+
+
+_OTHERS: Final[Mapping[tuple[str, str], Locator]] = {
+    ("POST", "/resource"): _new_resource,
+    ("POST", "/lock"): _wants,
+    ("POST", "/unlock"): _ticket,
+}
+
+
+def partition_of_ticket(name: str) -> int:
+    """Return the partition of the ticket of a request for several things: its first two digits; of a malformed one, any."""
+    try:
+        return int(name[:2], 16)
+    except ValueError:
+        return 0

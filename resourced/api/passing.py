@@ -1,0 +1,256 @@
+"""
+Any node takes any request: what another one has to answer is passed on to it, and its answer is brought back.
+
+There is never more than one hop. A request that was passed on carries a mark. A node that gets a marked request for what it does not own
+answers 503.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IResponse
+
+from resourced.api.base import Handling
+from resourced.api.owners import Groups, Locator, Subject, is_lock_request, locator
+from resourced.api.params import header, presented_key, wait_of
+from resourced.api.responses import add_log_fields, waits
+from resourced.auth.keys import Keys, Permission
+from resourced.cluster.interface import Mine, Moving, Owner, Ownership, Peer
+from resourced.deferreds import waiting_for, wake
+from resourced.errors import NotOwner, OwnerAway, ResourcedError
+from resourced.http.request import EdgeRequest
+from resourced.passing.headers import NODE, client_of
+from resourced.passing.peers import Exchange, Peers
+from resourced.passing.relay import begin, body_of, is_short, relay
+from resourced.quotas import Quotas
+
+#: After how many seconds the owner is asked again that did not answer, unless there is another one before.
+PAUSE: Final = 0.5
+#: How many seconds an owner has to answer what it was asked for, once it is the owner no more.
+LAST_WORD: Final = 1.0
+
+#: What a node says that has certainly not done what it was asked.
+_NOT_DONE: Final = frozenset({NotOwner.code, "standby", "shutting_down"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """
+    A request, and how its route answers it.
+
+    :ivar passed_on: whether it comes from another node.
+    """
+
+    label: str
+    handler: Handling
+    request: EdgeRequest
+    names: Mapping[str, str]
+    passed_on: bool
+
+    async def answer(self) -> bytes:
+        """Answer here."""
+        return await self.handler(self.request, **self.names)
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether it may wait for a lock."""
+        return is_lock_request(self.label, self.request)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether to ask twice comes to the same as once."""
+        return self.may_wait and any(header(self.request, name) for name in (b"x-ticket", b"idempotency-key"))
+
+
+class Passing:
+    """
+    Lets the node that owns a resource answer.
+
+    :param longest_wait: the most that a request may wait for a lock, in seconds.
+    :param usual_wait: how long one waits that does not say, in seconds.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        keys: Keys,
+        quotas: Quotas,
+        groups: Groups,
+        ownership: Ownership,
+        peers: Peers,
+        *,
+        longest_wait: float,
+        usual_wait: float,
+    ) -> None:
+        self._clock = clock
+        self._keys = keys
+        self._quotas = quotas
+        self._groups = groups
+        self._ownership = ownership
+        self._peers = peers
+        self._longest_wait = longest_wait
+        self._usual_wait = usual_wait
+        self._waiters: list[Deferred[None]] = []
+        # Requests that were passed on, with the partition that each is about and the node that was asked.
+        self._under_way: dict[Exchange, tuple[int, Peer]] = {}
+        self._here = b""
+        self._look()
+        ownership.listen(self._changed)
+
+    def around(self, label: str, methods: Sequence[str], handler: Handling) -> Handling:
+        """
+        Return what answers a route: its handler, or the node that owns what a request is about.
+
+        :param label: the path of the route, with its arguments in braces.
+        """
+        locate = locator(label, methods[0])
+        if locate is None:
+            return handler
+
+        @wraps(handler)
+        async def handle(request: EdgeRequest, **names: str) -> bytes:
+            passed_on = self._peers.marked(request.requestHeaders)
+            if passed_on:
+                request.channel.attribute(request, client_of(request.requestHeaders, request.channel.peer))
+            return await self._answer(
+                Asked(label=label, handler=handler, request=request, names=names, passed_on=passed_on), locate
+            )
+
+        return handle
+
+    # -- Who answers
+
+    async def _answer(self, asked: Asked, locate: Locator) -> bytes:
+        request = asked.request
+        request.setHeader(NODE, self._here)
+        # A stranger's request is passed on to nobody.
+        self._keys.authorize(presented_key(request), Permission(0))
+        try:
+            subject = locate(request, asked.names)
+            partition = await self._groups.partition(subject)
+        except ResourcedError as error:
+            # What is about nothing that there is has the same answer at each node.
+            try:
+                return await asked.answer()
+            except NotOwner:
+                raise error from None
+        return await self._answer_of_owner(asked, subject, partition)
+
+    async def _answer_of_owner(self, asked: Asked, subject: Subject, partition: int) -> bytes:
+        """Ask the owner, and again if another one turns out to be it, or may become it while the request waits."""
+        tried: set[Owner] = set()
+        until: float | None = None
+        while True:
+            owner = self._ownership.owner_of_partition(partition)
+            tried.add(owner)
+            try:
+                return await self._ask(owner, partition, asked)
+            except (NotOwner, OwnerAway) as refusal:
+                unclear = isinstance(refusal, OwnerAway) and refusal.unclear
+                if asked.passed_on or (unclear and not asked.repeatable):
+                    raise
+                self._groups.forget(subject)
+                partition = await self._groups.partition(subject)
+                if self._ownership.owner_of_partition(partition) not in tried:
+                    continue
+                now = self._clock.seconds()
+                if until is None:
+                    until = now + self._wait(asked)
+                if now >= until:
+                    raise
+            tried.clear()
+            await waiting_for(self._waiters, min(until - now, PAUSE), self._clock)
+            _shorten(asked.request, max(0.0, until - self._clock.seconds()))
+
+    async def _ask(self, owner: Owner, partition: int, asked: Asked) -> bytes:
+        if isinstance(owner, Mine):
+            asked.request.setHeader(NODE, self._here)
+            return await asked.answer()
+        if isinstance(owner, Moving):
+            raise NotOwner("No node decides about this at this moment. Try again.")
+        if asked.passed_on:
+            raise NotOwner("Another node decides about this. Try again.")
+        return await self._pass_on(owner, partition, asked)
+
+    async def _pass_on(self, owner: Peer, partition: int, asked: Asked) -> bytes:
+        """
+        Pass a request on to its owner, and return what is left to be written of the answer.
+
+        :raises resourced.errors.NotOwner: it is not the owner.
+        :raises resourced.errors.OwnerAway: it does not answer.
+        """
+        request = asked.request
+        identity = self._keys.authorize(presented_key(request), Permission(0))
+        if resource := asked.names.get("resource"):
+            identity.require(resource)
+        self._quotas.count_request(identity.name)
+        add_log_fields(request, key=identity.name, node=owner.node)
+        wait = self._wait(asked)
+        if wait:
+            waits(request)
+        exchange = self._peers.send(owner.url, request, wait)
+        self._under_way[exchange] = (partition, owner)
+        try:
+            response = await exchange.response
+        finally:
+            del self._under_way[exchange]
+        if not is_short(response):
+            begin(request, response)
+            request.setHeader(NODE, owner.url.encode())
+            return await relay(request, response)
+        body = await _whole(response, owner)
+        if response.code == 503 and (refusal := _error(body)).get("code") in _NOT_DONE:
+            raise NotOwner(str(refusal.get("error")))
+        begin(request, response)
+        request.setHeader(NODE, owner.url.encode())
+        return body
+
+    def _wait(self, asked: Asked) -> float:
+        return wait_of(asked.request, self._longest_wait, self._usual_wait) if asked.may_wait else 0.0
+
+    # -- What changes
+
+    def _changed(self) -> None:
+        self._look()
+        wake(self._waiters)
+        for exchange, (partition, owner) in self._under_way.items():
+            if self._ownership.owner_of_partition(partition) != owner:
+                exchange.hurry(LAST_WORD)
+
+    def _look(self) -> None:
+        self._here = next((node.url.encode() for node in self._ownership.nodes() if node.here), b"")
+
+
+async def _whole(response: IResponse, owner: Peer) -> bytes:
+    try:
+        return await body_of(response)
+    except CancelledError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever it was, there is no answer
+        raise OwnerAway(f"The answer of the node at {owner.url} broke off.", unclear=True) from None
+
+
+def _error(body: bytes) -> dict[str, Any]:
+    """Return what an answer with an error says; nothing, if it is not one of ours."""
+    try:
+        said = json.loads(body)
+    except ValueError:
+        said = None
+    return said if isinstance(said, dict) else {}
+
+
+def _shorten(request: EdgeRequest, wait: float) -> None:
+    """Let a request wait for so many seconds, whatever it said."""
+    path, mark, query = request.uri.partition(b"?")
+    pieces = [piece for piece in query.split(b"&") if not piece.startswith(b"wait=")] if mark else []
+    request.uri = path + (b"?" + b"&".join(pieces) if pieces else b"")
+    # The arguments of a plain request are shared by all that say the same.
+    request.args = {name: values for name, values in request.args.items() if name != b"wait"}
+    request.requestHeaders.setRawHeaders(b"prefer", [b"wait=%d" % wait])
