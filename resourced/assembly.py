@@ -34,6 +34,8 @@ from resourced.api.usage import Used
 from resourced.auth.keys import Keys, Permission, key_of
 from resourced.cluster.alone import Alone
 from resourced.cluster.interface import Ownership
+from resourced.cluster.membership import Membership
+from resourced.cluster.node import Engine, Node
 from resourced.config import Config
 from resourced.errors import EpochLost, NotAuthorized, StoreUnavailable
 from resourced.events.feed import Feed
@@ -46,6 +48,7 @@ from resourced.http.site import ResourcedSite
 from resourced.locks.journal.group_commit import GroupCommitJournal
 from resourced.locks.journal.listeners import Listeners
 from resourced.locks.manager import LockManager
+from resourced.locks.shares import Shares
 from resourced.locks.state.limits import Limits, Predecessor, Times
 from resourced.locks.state.pauses import Pauses
 from resourced.locks.state.record import ids_from
@@ -58,6 +61,7 @@ from resourced.quotas import CONNECTIONS, Quota, Quotas
 from resourced.storage.definition_cache import CachedStore
 from resourced.storage.interface import Store
 from resourced.storage.leader_lease import LEADER_LEASE, LeaderLease
+from resourced.storage.nodes import NodeStore
 
 
 def _at_once(work: Callable[[], None]) -> None:
@@ -78,7 +82,8 @@ class Surroundings:
     :ivar soon: calls a function when all that has arrived has been decided, so that it is committed as one group.
     :ivar leader_lease: for how many seconds after a commit this is the one writer.
     :ivar predecessor_lease: for how many seconds an earlier daemon may go on telling clients what it knew.
-    :ivar ownership: which node owns what.
+    :ivar node_store: the rows of all nodes, if this is one of a cluster.
+    :ivar ownership: which node owns what, if that does not follow from these.
     :ivar peers: the other nodes, if there may be any.
     :ivar fault: what is wrong with the store, if that is known; asked with the number of seconds within which it was seen, or without.
     """
@@ -92,7 +97,8 @@ class Surroundings:
     soon: Callable[[Callable[[], None]], object] = _at_once
     leader_lease: float = LEADER_LEASE
     predecessor_lease: float = 0.0
-    ownership: Ownership = field(default_factory=Alone)
+    node_store: NodeStore | None = None
+    ownership: Ownership | None = None
     peers: Peers | None = None
     fault: Callable[..., StoreUnavailable | None] = lambda _within=None: None
 
@@ -103,6 +109,8 @@ class Locking:
     The locks of a server, and what keeps them.
 
     :ivar store: as the server sees it: the one that was given, behind what it remembers of it.
+    :ivar ownership: which node owns what.
+    :ivar node: this one, if there are others.
     """
 
     store: Store
@@ -114,6 +122,8 @@ class Locking:
     pauses: Pauses
     locks: LockManager
     streams: Streams
+    ownership: Ownership
+    node: Node | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +146,12 @@ def assemble_locking(config: Config, around: Surroundings, store: Store, metrics
     """Put together what decides and keeps the locks, and what tells of them."""
     durable, clock = not config.volatile_locks, around.clock
     lease = LeaderLease(around.elapsed, around.leader_lease)
+
+    def shares() -> Shares:
+        return locks.shares
+
     if not config.reference_path:
-        store = CachedStore(store, clock, lease)
+        store = CachedStore(store, clock, lease, owned=shares if config.cluster else None)
     since = 0 if durable else ids_from(int(around.wall() * 1000))
     feed = Feed(clock, store, kept=config.events_keep > 0 and durable, since=since)
     journal = GroupCommitJournal(
@@ -167,6 +181,9 @@ def assemble_locking(config: Config, around: Surroundings, store: Store, metrics
         wall=around.wall,
         pauses=pauses,
     )
+    node = None
+    if around.node_store is not None:
+        node = Node(clock, Engine(around.node_store, locks.shares, journal, lease), Membership())
     return Locking(
         store=store,
         keys=keys,
@@ -177,6 +194,8 @@ def assemble_locking(config: Config, around: Surroundings, store: Store, metrics
         pauses=pauses,
         locks=locks,
         streams=Streams(config.max_streams, quotas),
+        ownership=around.ownership or node or Alone(),
+        node=node,
     )
 
 
@@ -240,7 +259,7 @@ def passing_on(config: Config, around: Surroundings, store: Store, locking: Lock
         locking.keys,
         locking.quotas,
         Groups(store),
-        around.ownership,
+        locking.ownership,
         around.peers,
         longest_wait=config.max_wait,
         usual_wait=config.default_wait,

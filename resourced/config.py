@@ -164,6 +164,8 @@ class Config:
     log_format: str
     access_log: str
     standby: bool
+    cluster: bool
+    advertise: str
     reference_path: bool
     open_metrics: bool
     restored: str
@@ -194,8 +196,20 @@ class Config:
                 " Set one or more of RESOURCE_READ, RESOURCE_READ_LOCK and RESOURCE_WRITE to keys of your choice,"
                 " or RESOURCED_KEYS to a key file."
             )
+        config._check_cluster()
         if config.default_wait > config.max_wait:
             raise ConfigurationError(
                 f"RESOURCED_DEFAULT_WAIT ({config.default_wait:g}) must not be more than RESOURCED_MAX_WAIT ({config.max_wait:g})."
             )
         return config
+
+    def _check_cluster(self) -> None:
+        if not self.cluster:
+            return
+        if not isinstance(self.store, MySQLSettings):
+            raise ConfigurationError("RESOURCED_CLUSTER needs a store in MySQL or MariaDB, which the nodes share.")
+        if not self.advertise:
+            raise ConfigurationError("RESOURCED_ADVERTISE must say at which URL the other nodes reach this one.")
+        for name in ("volatile_locks", "restored"):
+            if getattr(self, name):
+                raise ConfigurationError(f"RESOURCED_{name.upper()} cannot be used with RESOURCED_CLUSTER.")

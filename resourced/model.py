@@ -333,6 +333,10 @@ class Snapshot(NamedTuple):
     :ivar passed: what the clock of marks showed when there was the last mark, in milliseconds.
     :ivar joints: every joint request, by ``seq``.
     :ivar cards: those of all units.
+    :ivar partitions: of which it tells, if not of all.
+    :ivar homes: the partitions of the resources that it tells of, by their names; only with ``partitions``.
+    :ivar node: the number of the node that asks; 0 if it serves the store by itself.
+    :ivar seq: no place of which it does not tell has a higher number.
     """
 
     epoch: int
@@ -344,6 +348,10 @@ class Snapshot(NamedTuple):
     passed: int = 0
     joints: Sequence[JointRequest] = ()
     cards: Mapping[LockKey, Card] = MappingProxyType({})
+    partitions: frozenset[int] | None = None
+    homes: Mapping[str, int] = MappingProxyType({})
+    node: int = 0
+    seq: int = 0
 
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")

@@ -53,6 +53,12 @@ def _api_key(value: str) -> str:
     return value
 
 
+def _url(value: str) -> str:
+    if value and re.fullmatch(r"https?://[!-.0-~]+/?", value) is None:
+        raise ValueError("an URL such as http://10.0.0.1:9501")
+    return value.rstrip("/")
+
+
 def _password(value: str) -> str:
     try:
         value.encode()
@@ -205,6 +211,8 @@ SETTINGS: Final = (
     Setting("log-format", "RESOURCED_LOG_FORMAT", "text", _log_format, "How the log is written: text, or json for a line of JSON each"),
     Setting("access-log", "RESOURCED_ACCESS_LOG", "quiet", _access_log, "Which requests are in the log: all, none, or quiet for all but /health and /metrics that were answered well"),
     Setting("standby", "RESOURCED_STANDBY", "0", _switch, "If another daemon serves the store, wait until it is gone and take over", flag=True),
+    Setting("cluster", "RESOURCED_CLUSTER", "0", _switch, "Serve the store together with other nodes; in MySQL and MariaDB only", flag=True),
+    Setting("advertise", "RESOURCED_ADVERTISE", "", _url, "URL at which the other nodes of the cluster reach this one"),
     Setting("reference-path", "RESOURCED_REFERENCE_PATH", "0", _switch, "Go without the fast paths for plain requests, and ask the store for everything: slower", flag=True),
     Setting("open-metrics", "RESOURCED_OPEN_METRICS", "0", _switch, "Let everyone read /metrics, without a key", flag=True),
     Setting("restored", "RESOURCED_RESTORED", "", _word, "For the first start on a database that was restored from a backup: 1, or a word for this time, such as the date"),

@@ -31,7 +31,7 @@ from resourced.metrics.collect import Metrics
 from resourced.metrics.gauges import gauges_of
 from resourced.metrics.reactor_lag import Lag
 from resourced.service.checkup import check
-from resourced.service.daemon import Back, ClientPort, Daemon, Leadership, TwistdProcess
+from resourced.service.daemon import Back, ClientPort, Daemon, Leadership, TwistdProcess, Watches
 from resourced.service.guard import Heartbeat, guard_of
 from resourced.service.housekeeping import Housekeeping
 from resourced.service.leadership import Election, TakeOver
@@ -46,6 +46,7 @@ from resourced.storage.sql.dialect import Dialect
 from resourced.storage.sql.executor import Database
 from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.sqlite import SQLite
+from resourced.storage.sql_node import Advertised, SQLNode
 from resourced.storage.sql_store import SQLStore
 
 log = Logger()
@@ -157,19 +158,34 @@ def makeService(options: Options) -> IService:
         parted=lambda: server.locking.journal.begin_anew(),  # noqa: PLW0108 - it is made below
     )
     guard = guard_of(reactor, engine)
-    in_sql = SQLStore(database, judge=not config.volatile_locks)
+    in_sql = (
+        SQLNode(database, Advertised(config.advertise, wants=not config.standby))
+        if config.cluster
+        else SQLStore(database, judge=not config.volatile_locks)
+    )
     around = Surroundings(
         clock=reactor,
         elapsed=elapsed,
         leadership_lost=lambda error: process.fail(error.sentence),
         soon=lambda work: reactor.callLater(0, work),
-        predecessor_lease=guard.lag,
+        # A node has what it takes over only after the lease of the other one has ended.
+        predecessor_lease=0.0 if config.cluster else guard.lag,
+        node_store=in_sql if isinstance(in_sql, SQLNode) else None,
         fault=database.fault,
     )
     server = assemble(config, around, in_sql, metrics)
     locking = server.locking
     locking.pauses.alive()
-    watch = Heartbeat(reactor, guard, locking.store, locking.journal, locking.lease)
+    shares = locking.locks.shares
+    heartbeat = Heartbeat(
+        reactor,
+        guard,
+        locking.store,
+        locking.journal,
+        locking.lease,
+        lambda: shares.settled_event if config.cluster else 0,
+    )
+    watch = heartbeat if locking.node is None else Watches(heartbeat, locking.node)
     use = UseCounting(locking.store)
     retention = Retention(
         reactor, locking.store, config.events_keep, config.events_max, config.events_max_bytes, lambda: use.reached
@@ -181,6 +197,8 @@ def makeService(options: Options) -> IService:
     log.info("The store is {store}.", store=config.store.describe())
 
     async def settled() -> None:
+        if locking.node is not None:
+            await locking.node.look()
         if config.restored:
             await restore(in_sql, locking.locks, config.restored)
 
@@ -205,7 +223,8 @@ def makeService(options: Options) -> IService:
             store_wait=config.store_wait,
         ),
         KeyFile(config.keys, locking.keys),
-        Housekeeping(reactor, jobs),
+        # Of a cluster it is the node with the first partition that keeps house.
+        Housekeeping(reactor, jobs, lambda: shares.whole or 0 in shares.owned, retention.begin_anew),
         settled,
     )
     server.exposition.add(

@@ -198,11 +198,11 @@ class FaultyStore:
     async def ping(self) -> None:
         self._reach()
 
-    async def beat(self, guard: str) -> None:
+    async def beat(self, guard: str, event: int = 0) -> None:
         self._reach()
         if self._epoch != self.disk.epoch:
             raise EpochLost("Another daemon has taken over.")
-        await self.disk.beat(guard)
+        await self.disk.beat(guard, event)
 
     async def leave(self) -> None:
         self._reach()

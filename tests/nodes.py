@@ -13,10 +13,10 @@ from twisted.web.client import Agent
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
-from resourced.cluster.interface import Mine, Moving, NodeState, NodeView, Owner, Peer
+from resourced.cluster.interface import Mine, Moving, NodeView, Owner, Peer
 from resourced.connections import RequestBody
 from resourced.http.site import ResourcedSite
-from resourced.partitions import PARTITIONS, partition_of
+from resourced.partitions import PARTITIONS, NodeState, partition_of
 from resourced.testing.memory_treq import MemoryConnections
 
 #: What the nodes of the tests know.

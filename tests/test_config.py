@@ -71,6 +71,8 @@ class PrecedenceTests(SynchronousTestCase):
                 log_format="text",
                 access_log="quiet",
                 standby=False,
+                cluster=False,
+                advertise="",
                 reference_path=False,
                 open_metrics=False,
                 restored="",
@@ -107,6 +109,8 @@ class PrecedenceTests(SynchronousTestCase):
             "log-format": "json",
             "access-log": "all",
             "standby": "1",
+            "cluster": "1",
+            "advertise": "http://one",
             "reference-path": "1",
             "open-metrics": "1",
             "volatile-locks": "1",
@@ -114,9 +118,24 @@ class PrecedenceTests(SynchronousTestCase):
         for setting in SETTINGS:
             value = given.get(setting.option, "7")
             option = f"--{setting.option}" if setting.flag else f"--{setting.option}={value}"
-            by_option = load(option)
-            self.assertNotEqual(by_option, load(), setting.option)
-            self.assertEqual(by_option, load(**{setting.variable: value}), setting.option)
+            # A node of a cluster has to say more.
+            others = "--store mysql --advertise http://two" if setting.option == "cluster" else ""
+            by_option = load(f"{option} {others}")
+            self.assertNotEqual(by_option, load(others), setting.option)
+            self.assertEqual(by_option, load(others, **{setting.variable: value}), setting.option)
+
+    def test_a_node_needs_a_shared_store_and_a_name(self):
+        """A node of a cluster has a store that others can share, says where they reach it, and keeps its locks."""
+        for arguments, said in (
+            ("--cluster --advertise http://one", "MySQL"),
+            ("--cluster --store mysql", "RESOURCED_ADVERTISE"),
+            ("--cluster --store mysql --advertise http://one --volatile-locks", "RESOURCED_VOLATILE_LOCKS"),
+            ("--cluster --store mysql --advertise http://one --restored 1", "RESOURCED_RESTORED"),
+            ("--advertise one:9501", "RESOURCED_ADVERTISE"),
+        ):
+            with self.assertRaises(ConfigurationError) as raised:
+                load(arguments)
+            self.assertIn(said, raised.exception.sentence)
 
     def test_empty_variable_is_not_set(self):
         """An empty variable leaves the default, as an unset one does."""

@@ -84,9 +84,9 @@ def admit_all(one: OneServer, identity: ServerIdentity) -> None:
     one.identity = identity
 
 
-def claim_nothing(epoch: int, owner: str, fence: int, event: int) -> Statement:
+def claim_nothing(row: int, epoch: int, owner: str, fence: int, event: int) -> Statement:
     """Find the leader's row, and change only what was given out."""
-    whole = claim(epoch, owner, fence, event)
+    whole = claim(row, epoch, owner, fence, event)
     return whole._replace(text=whole.text.replace("beat = beat + 1, ", ""))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from twisted.internet.defer import DeferredLock
 from twisted.web.server import Request
@@ -28,6 +28,7 @@ from resourced.api.params import (
 from resourced.api.responses import add_log_fields, answer, card_shown, done, seconds_shown, written
 from resourced.auth.keys import Identity, Keys, Permission
 from resourced.deferreds import shielded
+from resourced.errors import OtherGroup
 from resourced.locks.manager import LockManager
 from resourced.locks.state.requests import LockCounts, PoolCounts, SelectorState
 from resourced.model import Breaker, Resource
@@ -164,7 +165,12 @@ class Steering(Routes):
                 # First, so that after a failure there are too few rather than too many: to ask again makes that good.
                 await self.locks.units.set_slots(name, before.slots, slots, who)
             # A request must not have things of two groups.
-            alone = changes.get("group", before.group) != before.group
+            group = str(changes.get("group", before.group))
+            alone = group != before.group
+            if alone and not self.locks.shares.owns(replace(before, group=group)):
+                raise OtherGroup(
+                    "Another node decides about that group. Make the resource anew in it.", {"field": "group"}
+                )
             with self.locks.unused(name) if alone else nullcontext():
                 changed = await self.store.change_resource(name, changes)
             self.locks.redefine(changed)

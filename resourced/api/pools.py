@@ -143,6 +143,7 @@ class Pooling(Routes):
             yields=yields,
             priority=priority,
             lease=lease_of(request, longest),
+            group=next((resource.group or resource.name for resource in resources.values()), ""),
         )
 
     async def _resources(self, wants: Sequence[Want], identity: Identity) -> dict[str, Resource]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from resourced.cluster.interface import Mine, NodeState, NodeView, Owner
+from resourced.cluster.interface import Mine, NodeView, Owner
 from resourced.errors import StoreUnavailable
-from resourced.partitions import PARTITIONS
+from resourced.partitions import PARTITIONS, NodeState
 
 _MINE = Mine()
 

@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from resourced.transitions import Named
+from resourced.partitions import NodeState
 
 #: In how many seconds a client may ask again when a partition is about to have another owner.
 RETRY_AFTER: Final = 1
-
-
-class NodeState(Named):
-    """The state of a node as the store has it; its value says what that means."""
-
-    UP = "serves, or could"
-    GONE = "has left in order"
-    DEAD = "was declared dead by another node"
 
 
 class Mine(NamedTuple):

@@ -15,6 +15,7 @@ from resourced.locks.state.joint_table import Joints
 from resourced.locks.state.joints import Got, Joint, JointAsk, JointQueued
 from resourced.locks.state.places import Places
 from resourced.locks.state.table import store_in_doubt
+from resourced.locks.state.territory import Territory
 from resourced.model import LockKey
 
 #: Reads what is kept at some selectors, in their order; nothing where there is no data.
@@ -24,12 +25,21 @@ Readers = Callable[[Sequence[LockKey]], Awaitable[list[str | None]]]
 class JointGrants:
     """Lets requests wait for several things, and ends them."""
 
-    def __init__(self, clock: IReactorTime, journal: Journal, joints: Joints, places: Places, commits: Commits) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        journal: Journal,
+        joints: Joints,
+        places: Places,
+        commits: Commits,
+        territory: Territory,
+    ) -> None:
         self._clock = clock
         self._journal = journal
         self._joints = joints
         self._places = places
         self._commits = commits
+        self._territory = territory
         self._estimates = Estimates()
 
     async def acquire(self, ask: JointAsk, read: Readers) -> tuple[Got, list[str | None]] | JointQueued:
@@ -75,7 +85,7 @@ class JointGrants:
     async def _wait(self, ask: JointAsk) -> Joint | JointQueued:
         if self._commits.paused:
             await self._commits.recovered()
-        self._journal.check()
+        self._check(ask)
         until = self._clock.seconds() + ask.wait
         try:
             joint = self._joints.enter(ask)
@@ -98,6 +108,19 @@ class JointGrants:
             if not joint.requests:
                 self._joints.request_over(joint, answered=outcome is not None)
         return outcome
+
+    def _check(self, ask: JointAsk) -> None:
+        """
+        Return if something can be decided about a request.
+
+        :raises resourced.errors.NotOwner: another node decides about it.
+        :raises resourced.errors.StoreUnavailable: the store is away.
+        """
+        self._journal.check()
+        if ask.ticket:
+            self._territory.check_ticket(ask.ticket)
+        for resource in ask.leases:
+            self._territory.check(resource)
 
     def _outcome(self, joint: Joint, until: float) -> Joint | JointQueued | None:
         """Return what to answer, or nothing while there is time to wait."""
@@ -128,6 +151,7 @@ class JointGrants:
             if self._commits.paused:
                 await self._commits.recovered()
             self._journal.check()
+            self._territory.check_ticket(ticket)
             joint = self._joints.find(ticket, key_name)
             if joint is None:
                 await self._commits.all_kept()

@@ -20,6 +20,7 @@ from resourced.locks.grants import Grants
 from resourced.locks.joint_grants import JointGrants
 from resourced.locks.journal.interface import Journal
 from resourced.locks.listing import LockListing
+from resourced.locks.shares import Shares
 from resourced.locks.state.limits import Limits, Predecessor, Times
 from resourced.locks.state.pauses import Pauses
 from resourced.locks.state.queue import LockQueue
@@ -51,6 +52,7 @@ class LockManager:
     :ivar listing: the same of all resources together.
     :ivar several: what requests for several things at once ask for.
     :ivar units: the cards of units.
+    :ivar shares: which of all locks are decided about here.
     """
 
     def __init__(
@@ -88,8 +90,11 @@ class LockManager:
         self.grants = Grants(clock, journal, self._table, self._commits)
         self.views = LockViews(clock, journal, self._table, self._commits)
         self.listing = LockListing(clock, journal, self.places.queues, self._commits)
-        self.several = JointGrants(clock, journal, self._table.joints, self.places, self._commits)
+        self.several = JointGrants(
+            clock, journal, self._table.joints, self.places, self._commits, self._table.territory
+        )
         self.units = UnitCards(journal, self._table, self._commits)
+        self.shares = Shares(journal, self._table, self._commits)
 
     # -- What requests ask for
 
@@ -255,7 +260,7 @@ class LockManager:
     @property
     def changes(self) -> int:
         """How often a resource may have been removed, or was changed: one that was found before may be no more as it was."""
-        return self._table.changes
+        return self._table.changes + self._table.territory.changes
 
     def check(self) -> None:
         """

@@ -83,7 +83,7 @@ class UnitCards:
         :param after: after which one to begin.
         :raises resourced.errors.StoreUnavailable: they cannot be known at present.
         """
-        await self._ready()
+        await self._ready(resource)
         cards = self._table.places.units.cards
         found: dict[str, Card] = {}
         for selector in cards.since(resource, max(prefix, after)):
@@ -100,7 +100,7 @@ class UnitCards:
 
         :raises resourced.errors.StoreUnavailable: it cannot be known at present.
         """
-        await self._ready()
+        await self._ready(key.resource)
         card = self._table.places.units.cards.get(key)
         await self._commits.all_kept()
         return card
@@ -118,7 +118,7 @@ class UnitCards:
         return counts
 
     async def _change(self, key: LockKey, change: CardChange, who: Breaker) -> Card:
-        await self._ready()
+        await self._ready(key.resource)
         joints = self._table.joints
         card = self._table.places.units.cards.get(key) or Card()
         if change.tags is not None:
@@ -131,17 +131,19 @@ class UnitCards:
         return card
 
     async def _remove(self, key: LockKey, who: Breaker) -> None:
-        await self._ready()
+        await self._ready(key.resource)
         if self._table.places.units.cards.get(key) is None:
             await self._commits.all_kept()
             raise CardNotFound("This selector has no card.")
         await self._commits.kept(self._table.joints.put_card(key, None, who))
 
     async def _set_slots(self, resource: str, before: int, after: int, who: Breaker) -> None:
-        await self._ready()
+        await self._ready(resource)
         await self._commits.kept(self._table.joints.set_slots(resource, before, after, who))
 
-    async def _ready(self) -> None:
+    async def _ready(self, resource: str = "") -> None:
         if self._commits.paused:
             await self._commits.recovered()
+        if resource:
+            self._table.territory.check(resource)
         self._journal.check()

@@ -63,6 +63,7 @@ class LockViews:
         """
         if self._commits.paused:
             await self._commits.recovered()
+        self._table.territory.check(resource)
         self._journal.check()
         scope = self._table.scope(resource)
         now = self._clock.seconds()

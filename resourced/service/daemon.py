@@ -29,7 +29,7 @@ from resourced.events.push import Streams
 from resourced.http.site import ResourcedSite
 from resourced.locks.journal.group_commit import GroupCommitJournal
 from resourced.locks.manager import LockManager
-from resourced.service.guard import PERIOD, Guard, Heartbeat
+from resourced.service.guard import PERIOD, Guard
 from resourced.service.housekeeping import Housekeeping
 from resourced.service.leadership import Election, Verdict
 from resourced.service.systemd import ServiceManager
@@ -83,6 +83,33 @@ class Back(NamedTuple):
     database: Database
 
 
+class Watch(Protocol):
+    """What goes on for as long as the daemon serves."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End."""
+
+
+class Watches:
+    """Several of them."""
+
+    def __init__(self, *watches: Watch) -> None:
+        self._watches = watches
+
+    def start(self) -> None:
+        """Begin."""
+        for watch in self._watches:
+            watch.start()
+
+    def stop(self) -> None:
+        """End."""
+        for watch in self._watches:
+            watch.stop()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Leadership:
     """
@@ -94,7 +121,7 @@ class Leadership:
 
     guard: Guard
     election: Election
-    watch: Heartbeat
+    watch: Watch
     standby: bool
     store_wait: bool
 

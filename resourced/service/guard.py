@@ -213,11 +213,11 @@ def _name_of(dialect: MySQL) -> str:
 
 
 def _beats(dialect: MySQL, cursor: Any) -> bool:
-    """Tell whether the leader's row changes: at another server of a cluster a daemon may hold its guard, of which this one does not know."""
+    """Tell whether the row of any daemon changes. At another server of a cluster one may hold its guard, of which this one does not know."""
     database = dialect.settings.database.replace("`", "``")
 
     def row() -> Any:
-        cursor.execute(f"SELECT epoch, beat, state FROM `{database}`.server WHERE id = 1")
+        cursor.execute(f"SELECT SUM(epoch), SUM(beat), SUM(state = 'up') FROM `{database}`.server")
         return cursor.fetchone()
 
     try:
@@ -226,7 +226,7 @@ def _beats(dialect: MySQL, cursor: Any) -> bool:
         # There is no such database, or nobody has led by this schema yet.
         return False
     until = time.monotonic() + LEADER_LEASE + MARGIN
-    while seen is not None and seen[2] in {"up", b"up"} and time.monotonic() < until:
+    while seen is not None and seen[2] and time.monotonic() < until:
         time.sleep(PERIOD / 4)
         if row() != seen:
             return True
@@ -291,15 +291,24 @@ class Heartbeat:
     """
     Keeps the leader's lease: commits a heartbeat whenever nothing else was committed for a while. And keeps the guard, and has the store say
     where it is held.
+
+    :param settled_event: tells up to which id all events are committed, and none is given out any more; see ``Store.beat``.
     """
 
     def __init__(
-        self, clock: IReactorTime, guard: Guard, store: Store, journal: GroupCommitJournal, lease: LeaderLease
+        self,
+        clock: IReactorTime,
+        guard: Guard,
+        store: Store,
+        journal: GroupCommitJournal,
+        lease: LeaderLease,
+        settled_event: Callable[[], int] = lambda: 0,
     ) -> None:
         self._guard = guard
         self._store = store
         self._journal = journal
         self._lease = lease
+        self._settled_event = settled_event
         # Where the guard is held, and where the store says that it is.
         self._guarded = self._said = ""
         # One must not wait for the other: they have connections of their own.
@@ -335,7 +344,7 @@ class Heartbeat:
             return
         sent, guarded = self._lease.now(), self._guarded
         try:
-            await self._store.beat(guarded)
+            await self._store.beat(guarded, self._settled_event())
         except StoreUnavailable:
             # Others say so. The lease ends by itself, and goes on with the next one that succeeds.
             return

@@ -1,4 +1,4 @@
-"""What is done in the background, a little at a time, by the one daemon that is the leader."""
+"""What is done in the background, a little at a time, by one daemon for the whole store."""
 
 from __future__ import annotations
 
@@ -28,11 +28,23 @@ class Housekeeping:
     Does chores for as long as there is something to do, and looks again and again whether there is.
 
     A store that is away is nothing to speak of here: others do, and whatever was not done is done later.
+
+    :param ours: tells whether they are this daemon's to do.
+    :param anew: is called when they have become so.
     """
 
-    def __init__(self, clock: IReactorTime, chores: Sequence[Chore]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        chores: Sequence[Chore],
+        ours: Callable[[], bool] = lambda: True,
+        anew: Callable[[], object] = lambda: None,
+    ) -> None:
         self._clock = clock
         self._chores = chores
+        self._ours = ours
+        self._anew = anew
+        self._were_ours = True
         self._running: Deferred[None] | None = None
 
     def start(self) -> None:
@@ -54,10 +66,16 @@ class Housekeeping:
     async def _round(self) -> None:
         """Do a piece of each chore in turn until none of them has more."""
         chores = list(self._chores)
-        while chores:
+        while chores and self._still_ours():
             chores = [chore for chore in chores if await self._has_more(chore)]
             if chores:
                 await deferLater(self._clock, PAUSE)
+
+    def _still_ours(self) -> bool:
+        were, self._were_ours = self._were_ours, self._ours()
+        if self._were_ours and not were:
+            self._anew()
+        return self._were_ours
 
     async def _has_more(self, chore: Chore) -> bool:
         try:

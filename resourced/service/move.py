@@ -135,9 +135,9 @@ class Side:
         self._connection.commit()
 
     def leader(self) -> Row:
-        """Return what the leader changes with each commit, and how it stands."""
+        """Return what every daemon changes with each commit, and whether any is up."""
         self.commit()
-        [row] = self.query("SELECT epoch, beat, state FROM server WHERE id = 1")
+        [row] = self.query("SELECT SUM(epoch), SUM(beat), MAX(CASE WHEN state = 'up' THEN 1 ELSE 0 END) FROM server")
         self.commit()
         return row
 
@@ -195,7 +195,8 @@ def _move(source: Side, led: Row, target: Side, version: int, say: Callable[[str
         )
     [(counted,)] = source.query("SELECT event FROM usage_mark WHERE id = 1")
     target.execute("UPDATE usage_mark SET event = %s WHERE id = 1", (counted,))
-    [(fence, event, restored)] = source.query("SELECT fence, event, restored FROM server WHERE id = 1")
+    [(fence, event)] = source.query("SELECT MAX(fence), MAX(event) FROM server")
+    [(restored,)] = source.query("SELECT restored FROM server WHERE id = 1")
     ended, event = _end_places(source, target, event)
     target.execute("UPDATE server SET fence = %s, event = %s, restored = %s WHERE id = 1", (fence, event, restored))
     # With this it is whole.
@@ -211,10 +212,10 @@ def _unled(side: Side) -> Row:
 
     :raises ConfigurationError: one does.
     """
-    epoch, beat, state = side.leader()
-    if state == "up" and isinstance(side.dialect, MySQL):
+    epoch, beat, up = side.leader()
+    if up and isinstance(side.dialect, MySQL):
         time.sleep(LEADER_LEASE + MARGIN)
-        if side.leader() != (epoch, beat, state):
+        if side.leader() != (epoch, beat, up):
             raise ConfigurationError(
                 f"A daemon serves {side.dialect.describe()}. Stop it, and those that stand by, first."
             )
@@ -232,7 +233,7 @@ def _check_empty(target: Side) -> None:
             raise ConfigurationError(
                 f"{target.dialect.describe()} is not empty: there is something in its table {table.name}."
             )
-    if target.query("SELECT fence, event FROM server WHERE id = 1") != [(0, 0)]:
+    if target.query("SELECT MAX(fence), MAX(event) FROM server") != [(0, 0)]:
         raise ConfigurationError(
             f"{target.dialect.describe()} is not empty: fences or ids of events were given out by it."
         )

@@ -53,6 +53,10 @@ class Retention:
         self._most_bytes = most_bytes
         self._counted = counted
         self._together = min(WEIGHED, max(1, most // PART))
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Learn everything from the store once more: another daemon has done this meanwhile."""
         # What all events take, as far as they have been weighed, the oldest first; and the sums of it.
         self._weights: deque[Weight] = deque()
         self._events = self._size = 0

@@ -15,8 +15,9 @@ Documents are not remembered: nobody could read one without asking the store whe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -32,20 +33,40 @@ DEFINITIONS = 65_536
 ANSWER_TIMEOUT = 0.1
 
 
+class Owned(Protocol):
+    """What this daemon decides about, if it is a node of a cluster."""
+
+    @property
+    def changes(self) -> int:
+        """Grows whenever that becomes more or less."""
+
+    def owns(self, resource: Resource) -> bool:
+        """Return whether a resource is decided about here. Nobody else changes its definition then."""
+
+
 class CachedStore:
     """
     A ``resourced.storage.interface.Store`` that remembers definitions.
 
     :param lease: says whether this is the one writer.
+    :param owned: says of what it is, if not of all.
     """
 
     def __init__(
-        self, store: Store, clock: IReactorTime, lease: LeaderLease, *, definitions: int = DEFINITIONS
+        self,
+        store: Store,
+        clock: IReactorTime,
+        lease: LeaderLease,
+        *,
+        definitions: int = DEFINITIONS,
+        owned: Callable[[], Owned] | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._lease = lease
         self._room = definitions
+        self._owned = owned
+        self._moves = 0
         self._known: dict[str, Resource] = {}
         # What is being changed; and what may yet be, because it failed, until the next term has settled it.
         self._changing: Counter[str] = Counter()
@@ -74,13 +95,16 @@ class CachedStore:
             return await self._store.list_selectors(resource, prefix, after, limit)
 
     async def find_resource(self, name: str) -> Resource:
+        if self._owned is not None and self._moves != self._owned().changes:
+            self._moves = self._owned().changes
+            self._forget()
         known = self._known.get(name)
         if known is not None and self._sure:
             return known
         changes = self._changes
         with self._asking():
             resource = await self._store.find_resource(name)
-        if changes == self._changes and name not in self._changing and name not in self._unsettled:
+        if changes == self._changes and self._settled(resource):
             if len(self._known) >= self._room:
                 del self._known[next(iter(self._known))]
             self._known[name] = resource
@@ -142,9 +166,9 @@ class CachedStore:
         self._unsettled -= settled
         return snapshot
 
-    async def beat(self, guard: str) -> None:
+    async def beat(self, guard: str, event: int = 0) -> None:
         with self._asking():
-            await self._store.beat(guard)
+            await self._store.beat(guard, event)
 
     async def leave(self) -> None:
         self._forget()
@@ -160,6 +184,12 @@ class CachedStore:
 
     async def close(self) -> None:
         await self._store.close()
+
+    def _settled(self, resource: Resource) -> bool:
+        """Whether nobody can change a definition now but through here."""
+        if self._owned is not None and (self._moves != self._owned().changes or not self._owned().owns(resource)):
+            return False
+        return resource.name not in self._changing and resource.name not in self._unsettled
 
     @property
     def _sure(self) -> bool:

@@ -17,6 +17,10 @@ FORGET_AT_ONCE: Final = 500
 #: More than any id is.
 _ALL: Final = 2**63 - 1
 
+#: Up to which id all events are known: a node that is up gives out none any more that is not higher than the one in its row. A daemon that
+#: is alone, and so has row 1, commits them in their order.
+SETTLED: Final = f"(SELECT COALESCE(MIN(event), {_ALL}) FROM server WHERE id > 1 AND state = 'up')"
+
 
 class SQLEvents(SQLTerms):
     """The part of the ``Store`` that keeps what has happened."""
@@ -47,9 +51,7 @@ class SQLEvents(SQLTerms):
                 (after, limit),
             )
             # Looked at last: what is kept now was kept when the others were read. They are forgotten in their order.
-            ((newest, oldest),) = transaction.query(
-                "SELECT event, (SELECT MIN(id) FROM event) FROM server WHERE id = 1"
-            )
+            ((newest, oldest),) = transaction.query("SELECT MAX(event), (SELECT MIN(id) FROM event) FROM server")
             return rows, newest + 1 if oldest is None else oldest
 
         rows, oldest = await self.database.read(read)
@@ -58,7 +60,9 @@ class SQLEvents(SQLTerms):
         return events_of(rows)
 
     async def newest_event(self) -> int:
-        ((newest,),) = await self.database.read(lambda transaction: transaction.query("SELECT MAX(id) FROM event"))
+        ((newest,),) = await self.database.read(
+            lambda transaction: transaction.query(f"SELECT MAX(id) FROM event WHERE id <= {SETTLED}")
+        )
         return newest or 0
 
     async def weigh_events(self, after: int, limit: int) -> Weight:
@@ -70,7 +74,7 @@ class SQLEvents(SQLTerms):
         ((last, count, double),) = await self.database.read(
             lambda transaction: transaction.query(
                 f"SELECT MAX(id), COUNT(*), SUM(3 * ({names}) + {others}) FROM "
-                "(SELECT * FROM event WHERE id > %s ORDER BY id LIMIT %s) AS oldest",
+                f"(SELECT * FROM event WHERE id > %s AND id <= {SETTLED} ORDER BY id LIMIT %s) AS oldest",
                 (after, limit),
             )
         )

@@ -114,6 +114,7 @@ class SQLStore(SQLUsage):
         columns = [_COLUMNS[field] for field in changes]
 
         def change(transaction: Transaction) -> list[tuple[Any, ...]]:
+            self._check_change(transaction, name, changes)
             transaction.execute(
                 f"UPDATE resource SET {', '.join(f'{column} = %s' for column in columns)} WHERE name = %s",
                 (*changes.values(), name),
@@ -208,6 +209,9 @@ class SQLStore(SQLUsage):
             self._reads.most = min(_TOGETHER, self._reads.most * 2)
         return found
 
+    def _check_change(self, transaction: Transaction, name: str, changes: Mapping[str, int | str]) -> None:
+        """Raise if another daemon decides about a resource."""
+
     def _apply(self, transaction: Transaction, epoch: int, batch: Batch) -> None:
         self._claim(transaction, epoch, batch.fence, batch.event)
         for statement in statements.before(batch):
@@ -221,7 +225,7 @@ class SQLStore(SQLUsage):
         """The same as statements alone, one of which fails if the term is over, and one if a write is not the holder's."""
         checks = [statements.judge(batch.writes)] if batch.writes and self._judge else []
         return [
-            statements.claim(epoch, self._owner, batch.fence, batch.event),
+            statements.claim(self._row, epoch, self._owner, batch.fence, batch.event),
             statements.FOUND,
             *statements.before(batch),
             *checks,

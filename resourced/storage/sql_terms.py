@@ -1,8 +1,9 @@
-"""Who leads, in SQL: the row that every commit of the leader changes."""
+"""Who leads, in SQL: the row that every commit of a daemon changes."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from typing import Final, TypeVar
 
 from resourced.errors import UNDONE, ConfigurationError, EpochLost, StoreUnavailable
@@ -15,6 +16,9 @@ from resourced.storage.sql.pool import Transaction, Work
 from resourced.wants import Card, JointRequest, wants_from
 
 T = TypeVar("T")
+
+#: The row of a daemon that serves the store by itself. Those of the nodes of a cluster have higher numbers.
+ALONE: Final = 1
 
 _LOST: Final = "Another daemon has taken over this store, so this one must stop."
 _GONE_BACK: Final = (
@@ -33,23 +37,31 @@ class SQLTerms:
         self.database = database
         self._owner = owner or secrets.token_hex(16)
         self._spelling = SPELLINGS[database.dialect.name]
+        self._row = ALONE
         self._epoch = 0
         # Whether the database has become another server, in which this daemon has begun no term yet.
         self._elsewhere = False
 
     async def ping(self) -> None:
         own_epoch = self._own_epoch()
-        ((epoch, owner),) = await self.database.probe(
-            lambda transaction: transaction.query("SELECT epoch, owner FROM server WHERE id = 1")
+        ((epoch, owner, state),) = await self.database.probe(
+            lambda transaction: transaction.query("SELECT epoch, owner, state FROM server WHERE id = %s", (self._row,))
         )
-        if own_epoch and text(owner) != self._owner:
+        if own_epoch and (text(owner) != self._owner or text(state) == "dead"):
             raise EpochLost(_lost(epoch, own_epoch))
 
     async def look(self) -> Term:
-        ((epoch, beat, owner, state, guard),) = await self.database.probe(
-            lambda transaction: transaction.query("SELECT epoch, beat, owner, state, guard FROM server WHERE id = 1")
+        rows = await self.database.probe(
+            lambda transaction: transaction.query("SELECT id, epoch, beat, owner, state, guard FROM server")
         )
-        return Term(epoch, beat, text(owner) == self._owner, text(state) == "gone", text(guard))
+        up = [row for row in rows if text(row[4]) == "up"]
+        own = next((row for row in rows if row[0] == self._row), None)
+        return Term(
+            *_together((epoch, beat) for _, epoch, beat, *_ in rows),
+            own is not None and text(own[3]) == self._owner and up in ([], [own]),
+            not up,
+            text(own[5]) if own is not None and up == [own] else "",
+        )
 
     async def begin_term(self, over: Term | None = None, guard: str = "") -> Snapshot:
         elsewhere = self._elsewhere = self.database.begin_term() or self._elsewhere
@@ -64,14 +76,17 @@ class SQLTerms:
         self._elsewhere = False
         return await self.database.read(self._survey)
 
-    async def beat(self, guard: str) -> None:
-        await self._write(
-            lambda transaction: transaction.execute("UPDATE server SET guard = %s WHERE id = 1", (guard,))
-        )
+    async def beat(self, guard: str, event: int = 0) -> None:
+        def beat(transaction: Transaction) -> None:
+            transaction.execute("UPDATE server SET guard = %s WHERE id = %s", (guard, self._row))
+
+        await self._write(beat, event)
 
     async def leave(self) -> None:
         await self._write(
-            lambda transaction: transaction.execute("UPDATE server SET state = 'gone', guard = '' WHERE id = 1")
+            lambda transaction: transaction.execute(
+                "UPDATE server SET state = 'gone', guard = '' WHERE id = %s", (self._row,)
+            )
         )
 
     async def restored(self) -> str:
@@ -90,12 +105,12 @@ class SQLTerms:
     async def close(self) -> None:
         await self.database.close()
 
-    async def _write(self, work: Work[T]) -> T:
-        """Do work in a transaction that fails if this daemon's term is over, and excludes those of all others."""
+    async def _write(self, work: Work[T], event: int = 0) -> T:
+        """Do work in a transaction that fails if this daemon's term is over, and excludes that anybody ends it meanwhile."""
         epoch = self._own_epoch()
 
         def claimed(transaction: Transaction) -> T:
-            self._claim(transaction, epoch)
+            self._claim(transaction, epoch, 0, event)
             return work(transaction)
 
         return await self.database.write(claimed)
@@ -116,27 +131,42 @@ class SQLTerms:
 
         :param elsewhere: whether this is another server than before, which may not know yet that this daemon is the leader.
         """
-        ((epoch, beat, owner, state),) = transaction.query(
-            f"SELECT epoch, beat, owner, state FROM server WHERE id = 1{self._spelling.locked}"
-        )
         if over is not None:
-            free = (epoch, beat) == (over.epoch, over.beat)
-        else:
-            mine = text(owner) == self._owner and text(state) == "up"
-            free = bool(self._epoch) and (mine or (elsewhere and epoch < self._epoch))
+            self._end_all(transaction, over)
+        ((epoch, beat, owner, state),) = transaction.query(
+            f"SELECT epoch, beat, owner, state FROM server WHERE id = %s{self._spelling.locked}", (self._row,)
+        )
+        mine = text(owner) == self._owner and text(state) == "up"
+        free = over is not None or (bool(self._epoch) and (mine or (elsewhere and epoch < self._epoch)))
         new = max(int(epoch), self._epoch) + 1
         # What was read may be old, in a cluster: to change the row is what counts.
         if not free or not transaction.execute(
             "UPDATE server SET epoch = %s, beat = beat + 1, owner = %s, state = 'up', "
-            "guard = CASE WHEN %s THEN %s ELSE guard END WHERE id = 1 AND epoch = %s AND beat = %s",
-            (new, self._owner, over is not None, guard, epoch, beat),
+            "guard = CASE WHEN %s THEN %s ELSE guard END WHERE id = %s AND epoch = %s AND beat = %s",
+            (new, self._owner, over is not None, guard, self._row, epoch, beat),
         ):
             raise EpochLost(_lost(epoch, self._epoch))
         return new
 
+    def _end_all(self, transaction: Transaction, over: Term) -> None:
+        """End the terms of all nodes, if nobody has committed anything since they were looked at."""
+        rows = transaction.query(f"SELECT id, epoch, beat, state FROM server{self._spelling.locked}")
+        if _together((epoch, beat) for _, epoch, beat, _ in rows) != (over.epoch, over.beat):
+            raise EpochLost(_LOST)
+        for id_, epoch, beat, state in rows:
+            if (
+                id_ != self._row
+                and text(state) == "up"
+                and not transaction.execute(*statements.declared_dead(id_, epoch, beat))
+            ):
+                raise EpochLost(_LOST)
+
     def _survey(self, transaction: Transaction) -> Snapshot:
+        # Whoever has served the store before, be it alone or as a node, has its numbers in a row of its own.
         ((epoch, owner, fence, event),) = transaction.query(
-            "SELECT epoch, owner, fence, event FROM server WHERE id = 1"
+            "SELECT epoch, owner, (SELECT MAX(fence) FROM server), (SELECT MAX(event) FROM server) FROM server "
+            "WHERE id = %s",
+            (self._row,),
         )
         if (epoch, text(owner)) != (self._epoch, self._owner):
             raise EpochLost(_lost(epoch, self._epoch))
@@ -165,13 +195,19 @@ class SQLTerms:
         )
 
     def _claim(self, transaction: Transaction, epoch: int, fence: int = 0, event: int = 0) -> None:
-        """Change the leader's row, so that no other term begins before the transaction ends."""
-        if transaction.execute(*statements.claim(epoch, self._owner, fence, event)):
+        """Change this daemon's row, so that its term does not end before the transaction does."""
+        if transaction.execute(*statements.claim(self._row, epoch, self._owner, fence, event)):
             return
-        ((now, owner),) = transaction.query("SELECT epoch, owner FROM server WHERE id = 1")
-        if text(owner) == self._owner:
+        ((now, owner, state),) = transaction.query("SELECT epoch, owner, state FROM server WHERE id = %s", (self._row,))
+        if text(owner) == self._owner and text(state) != "dead":
             raise StoreUnavailable("The lock table was read anew meanwhile; try again.")
         raise EpochLost(_lost(now, epoch))
+
+
+def _together(rows: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Add epochs and beats up: both only grow, so two such sums are the same only if no row has changed in between."""
+    found = list(rows)
+    return sum(int(epoch) for epoch, _ in found), sum(int(beat) for _, beat in found)
 
 
 def _lost(epoch: int, own_epoch: int) -> str:

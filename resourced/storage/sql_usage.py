@@ -10,7 +10,7 @@ from resourced.errors import StoreUnavailable
 from resourced.storage import statements
 from resourced.storage.spelling import text
 from resourced.storage.sql.pool import Transaction
-from resourced.storage.sql_events import SQLEvents, events_of
+from resourced.storage.sql_events import SETTLED, SQLEvents, events_of
 from resourced.usage import BOUNDS, NAMES, By, Of, Use, used
 
 _WAITS: Final = tuple(f"wait_{number}" for number in range(len(BOUNDS) + 1))
@@ -60,7 +60,8 @@ def read_sums(transaction: Transaction, limit: int) -> tuple[int, int, dict[Of, 
     """Return up to which event all are counted, up to which they can be, and the sums that change with that."""
     ((counted,),) = transaction.query("SELECT event FROM usage_mark WHERE id = 1")
     rows = transaction.query(
-        f"SELECT {statements.EVENT_COLUMNS} FROM event WHERE id > %s ORDER BY id LIMIT %s", (counted, limit)
+        f"SELECT {statements.EVENT_COLUMNS} FROM event WHERE id > %s AND id <= {SETTLED} ORDER BY id LIMIT %s",
+        (counted, limit),
     )
     events = events_of(rows)
     counts, sums = used(events), dict[Of, Use]()

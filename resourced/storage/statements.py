@@ -38,17 +38,25 @@ _LOSS: Final = "INSERT INTO loss (event, resource, selector, ticket, key_name) V
 _DATA: Final = "INSERT INTO resource_data (id, id_resource, selector, data, version) VALUES "
 
 
-def claim(epoch: int, owner: str, fence: int, event: int) -> Statement:
+def claim(row: int, epoch: int, owner: str, fence: int, event: int) -> Statement:
     """
-    Change the leader's row, and raise what was given out; this finds no row if the term is over.
+    Change a daemon's own row, and raise what it has given out; this finds no row if its term is over.
 
     It always changes the row: only then does a cluster of servers, each of which may commit, see that two commits exclude each other.
     """
     return Statement(
         "UPDATE server SET beat = beat + 1, fence = CASE WHEN fence < %s THEN %s ELSE fence END, "
-        "event = CASE WHEN event < %s THEN %s ELSE event END WHERE id = 1 AND epoch = %s AND owner = %s "
+        "event = CASE WHEN event < %s THEN %s ELSE event END WHERE id = %s AND epoch = %s AND owner = %s "
         "AND state = 'up'",
-        (fence, fence, event, event, epoch, owner),
+        (fence, fence, event, event, row, epoch, owner),
+    )
+
+
+def declared_dead(row: int, epoch: int, beat: int) -> Statement:
+    """End the term of another daemon; this finds no row if that has committed anything since it was looked at."""
+    return Statement(
+        "UPDATE server SET state = 'dead', beat = beat + 1 WHERE id = %s AND epoch = %s AND beat = %s AND state = 'up'",
+        (row, epoch, beat),
     )
 
 

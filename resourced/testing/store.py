@@ -252,8 +252,9 @@ class MemoryStore:
             dict(self.cards),
         )
 
-    async def beat(self, guard: str) -> None:
+    async def beat(self, guard: str, event: int = 0) -> None:
         self._claim()
+        self.server.event = max(self.server.event, event)
         self.server.guard = guard
 
     async def leave(self) -> None:

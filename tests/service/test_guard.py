@@ -278,7 +278,7 @@ class TestWatch:
         held = self.lock(snapshot)
         key = LockKey("printer", "A4")
 
-        async def refuse(guard: str) -> None:
+        async def refuse(guard: str, _event: int) -> None:
             raise StoreUnavailable("Nothing can be committed.")
 
         snapshot.store.beat = refuse

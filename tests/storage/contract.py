@@ -617,7 +617,7 @@ async def test_empty_batch(any_backend: AnyBackend) -> None:
     store = await any_backend.store()
     await lead(store)
     await store.commit(Batch(0))
-    assert (await lead(store))[1:] == (0, [], {}, 0, (), 0, (), {})
+    assert (await lead(store))[1:9] == (0, [], {}, 0, (), 0, (), {})
 
 
 @pytest.mark.parametrize("standing", [Standing.HOLDING, Standing.GRANTED])
@@ -817,7 +817,7 @@ async def test_nobody_writes_before_reigning(any_backend: AnyBackend) -> None:
     for attempt in (store.create_resource("printer", 0), store.change_resource("printer", {"timeout": 0})):
         with pytest.raises(EpochLost):
             await attempt
-    assert (await lead(store))[1:] == (0, [], {}, 0, (), 0, (), {})
+    assert (await lead(store))[1:9] == (0, [], {}, 0, (), 0, (), {})
 
 
 async def test_batch_of_an_earlier_reign(backend: Backend) -> None:

@@ -43,7 +43,7 @@ from resourced.locks.journal.states import (
     JournalState,
 )
 from resourced.locks.journal.terms import Numbers, Terms
-from resourced.model import WRITE, Step, Term
+from resourced.model import WRITE, Snapshot, Step, Term
 from resourced.storage.interface import Store
 from resourced.storage.leader_lease import LeaderLease
 from resourced.transitions import next_state
@@ -183,6 +183,11 @@ class GroupCommitJournal:
         elif self._committing is None and self.durable:
             self._followed.invalidate(None)
         # The end of a commit under way matters, not what becomes of it.
+
+    def goes_on(self, snapshot: Snapshot) -> bool:
+        """Give out nothing that is there in more partitions; tell whether they were read in the present term."""
+        self.check()
+        return self._terms.goes_on(snapshot)
 
     def append(self, step: Step) -> int:
         """Keep all of a step in one transaction; return the number of the group that it goes into."""
@@ -329,7 +334,7 @@ class GroupCommitJournal:
         self._happens(BEGIN)
         asking = self._state
         try:
-            snapshot = await self._terms.begin(over, guard, lambda: self._check_still(asking))
+            snapshot = await self._terms.begin(over, guard, lambda: _check_still(self._state, asking))
         except BaseException:
             if self._state is asking:
                 self._happens(REFUSED)
@@ -342,18 +347,19 @@ class GroupCommitJournal:
         self._followed.restore_cards(snapshot, self._doubt.take_cards(self._open))
         self._commit()  # What was decided since the failure, if anything.
 
-    def _check_still(self, asking: JournalState) -> None:
-        """Raise if what the store has said does not count any more."""
-        if self._state is STEPPED_DOWN:
-            raise EpochLost("Another daemon has taken over this store.")
-        if self._state is not asking:
-            raise StoreUnavailable("The store has become another one meanwhile.")
-
     @property
     def _followed(self) -> Follower:
         if self._follower is None:
             raise RuntimeError("A journal needs a follower before it can be opened.")
         return self._follower
+
+
+def _check_still(state: JournalState, asking: JournalState) -> None:
+    """Raise if what the store has said does not count any more."""
+    if state is STEPPED_DOWN:
+        raise EpochLost("Another daemon has taken over this store.")
+    if state is not asking:
+        raise StoreUnavailable("The store has become another one meanwhile.")
 
 
 def unavailable() -> StoreUnavailable:

@@ -65,6 +65,14 @@ class Journal(Protocol):
         :raises resourced.errors.StoreUnavailable: somebody else may.
         """
 
+    def goes_on(self, snapshot: Snapshot) -> bool:
+        """
+        Give out nothing that is there in more partitions.
+
+        :returns: whether they were read in the present term; if not, what was read does not count.
+        :raises resourced.errors.StoreUnavailable: decisions cannot be kept at present.
+        """
+
     def append(self, step: Step) -> int:
         """Keep all of a step, in one transaction; return the number of the group that it goes into."""
 

@@ -32,7 +32,14 @@ class Numbers:
     def go_on_from(self, snapshot: Snapshot) -> None:
         """Give out nothing that the store knows already."""
         self.fence = max(self.fence, snapshot.fence)
-        self.seq = max([self.seq, *(place.seq for place in snapshot.places), *(joint.seq for joint in snapshot.joints)])
+        self.seq = max(
+            [
+                self.seq,
+                snapshot.seq,
+                *(place.seq for place in snapshot.places),
+                *(joint.seq for joint in snapshot.joints),
+            ]
+        )
         self.event = max(self.event, snapshot.event)
 
     def reserve(self) -> None:
@@ -52,6 +59,7 @@ class Terms:
         self._lease = lease
         self._numbers = numbers
         self._durable = durable
+        self._epoch = 0
 
     async def begin(self, over: Term | None, guard: str, check: Callable[[], None]) -> Snapshot:
         """
@@ -68,6 +76,7 @@ class Terms:
         check()
         self._lease.renew(sent)
         self._numbers.go_on_from(snapshot)
+        self._epoch = snapshot.epoch
         if self._durable:
             return snapshot
         self._numbers.reserve()
@@ -75,6 +84,12 @@ class Terms:
         await self._store.commit(self._without_places(snapshot))
         check()
         return snapshot._replace(places=[], joints=[])
+
+    def goes_on(self, snapshot: Snapshot) -> bool:
+        """Give out nothing that the store knows already; return whether it has said so in the present term."""
+        if snapshot.epoch == self._epoch:
+            self._numbers.go_on_from(snapshot)
+        return snapshot.epoch == self._epoch
 
     def _without_places(self, snapshot: Snapshot) -> Batch:
         # No event tells of these losses, and none has an id below 1; other losses may have.

@@ -47,6 +47,10 @@ class JointIndex:
         """Return a request by what sorts it."""
         return self._by_seq[seq_of(rank)]
 
+    def naming(self, resource: str) -> bool:
+        """Whether a request wants something of a resource, or has it."""
+        return any(want.resource == resource for joint in self for want in joint.wants)
+
     def repeated(self, key_name: str, idempotency_key: str) -> Joint | None:
         """Return the request that came with an idempotency key before."""
         return self._repeated.get((key_name, idempotency_key))

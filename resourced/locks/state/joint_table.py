@@ -22,8 +22,10 @@ from resourced.locks.state.joints import Joint, JointAsk
 from resourced.locks.state.limits import Limits, Times
 from resourced.locks.state.places import Places
 from resourced.locks.state.queue import Entry
+from resourced.locks.state.territory import ticket_in
 from resourced.locks.state.units import GOING
 from resourced.model import BACK, EXPIRY, OUT, Breaker, EventKind, LockKey
+from resourced.partitions import partition_of
 from resourced.quotas import Quotas
 from resourced.wants import ALL, Card, JointRequest
 
@@ -226,7 +228,7 @@ class Joints:
 
         :raises resourced.errors.ResourceInUse: one does.
         """
-        if self._units.naming(resource):
+        if self._units.joints.naming(resource):
             raise ResourceInUse("A request for several things names this resource.")
 
     def redefine(self, resource: str, lease: float) -> None:
@@ -289,7 +291,7 @@ class Joints:
         now = self._clock.seconds()
         request = JointRequest(
             self._places.record.next_seq(),
-            self._places.tickets.new_name(),
+            ticket_in(partition_of(ask.group), self._places.tickets.new_name()),
             ask.wants,
             ask.yields,
             ask.priority,

@@ -28,6 +28,7 @@ class JointAsk(NamedTuple):
     :ivar wait: how long to wait for all of it, in seconds.
     :ivar lease: how long its client may be silent once it has them, in seconds; 0 means the shortest of its resources' leases.
     :ivar leases: the lease of each resource, in seconds.
+    :ivar group: that of all its resources.
 
     The others are those of ``LockRequest``.
     """
@@ -43,6 +44,7 @@ class JointAsk(NamedTuple):
     yields: bool = False
     priority: int = 0
     lease: int = 0
+    group: str = ""
 
 
 class GotUnit(NamedTuple):

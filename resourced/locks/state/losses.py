@@ -108,6 +108,11 @@ class Losses:
                 if name in told and before[name] == loss:
                     self._told[name] = told[name]
 
+    def abandon(self, resources: Collection[str]) -> None:
+        """Forget what was lost at some resources; the store knows it."""
+        for loss in [loss for loss in self._losses.values() if loss.key.resource in resources]:
+            self.remove(loss)
+
 
 class _ByName:
     """The losses of each key name, and which name has the most; every call takes the same time, however many there are."""

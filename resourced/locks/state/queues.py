@@ -39,3 +39,13 @@ class Queues:
         queue.scope.close(queue)
         if not queue.scope.queues:
             del self.scopes[queue.key.resource]
+
+    def first_rank(self, key: LockKey) -> int | None:
+        """Return the rank of the first who waits for a lock, if anybody does."""
+        queue = self.by_key.get(key)
+        return None if queue is None else queue.first_rank
+
+    def older(self, key: LockKey, rank: int) -> int:
+        """Count who waits for a lock before a rank."""
+        queue = self.by_key.get(key)
+        return 0 if queue is None else queue.older(rank)

@@ -8,6 +8,7 @@ from resourced.locks.journal.interface import Journal
 from resourced.locks.state.joints import Joint
 from resourced.locks.state.queue import Entry
 from resourced.model import Breaker, Event, EventKind, LockKey, Loss, Resource, Snapshot, Step, Write
+from resourced.partitions import STRIDE, next_after
 from resourced.wants import Card
 
 
@@ -25,6 +26,8 @@ class Record:
         self._seq = 0
         self._fence = 0
         self._event = since
+        # By how much each number is higher than the one before.
+        self._step = 1
         self._changed: dict[Entry, None] = {}
         self._gone: list[Entry] = []
         self._events: list[Event] = []
@@ -40,12 +43,12 @@ class Record:
 
     def next_seq(self) -> int:
         """Return the number of a new place."""
-        self._seq += 1
+        self._seq += self._step
         return self._seq
 
     def next_fence(self) -> int:
         """Return the fence of a new grant."""
-        self._fence += 1
+        self._fence += self._step
         return self._fence
 
     def leap(self, by: int) -> tuple[int, int]:
@@ -58,13 +61,32 @@ class Record:
         """Return the time as it is shown to people, in milliseconds of Unix time."""
         return int(self._wall() * 1000)
 
+    @property
+    def newest_event(self) -> int:
+        """No event gets an id from now on that is not higher."""
+        return self._event
+
     def go_on_from(self, snapshot: Snapshot) -> None:
         """Let all numbers go on above what the store knows."""
         self._seq = max(
-            [self._seq, *(place.seq for place in snapshot.places), *(joint.seq for joint in snapshot.joints)]
+            [
+                self._seq,
+                snapshot.seq,
+                *(place.seq for place in snapshot.places),
+                *(joint.seq for joint in snapshot.joints),
+            ]
         )
         self._fence = max(self._fence, snapshot.fence)
         self._event = max(self._event, snapshot.event)
+        if snapshot.node:
+            self._step = STRIDE
+            self._seq, self._fence = (next_after(number, snapshot.node) for number in (self._seq, self._fence))
+            self.keep_up(self._event, snapshot.node)
+
+    def keep_up(self, event: int, node: int) -> None:
+        """Give no event of a node an id that is not higher than one that another node has given out."""
+        if event >= self._event or (self._event - node) % STRIDE:
+            self._event = next_after(max(event, self._event), node)
 
     # -- What is decided
 
@@ -108,7 +130,7 @@ class Record:
     def event(self, kind: EventKind, entry: Entry, now: float, breaker: Breaker | None = None) -> Event:
         """Keep what happens to a place, and who breaks its lock if somebody does."""
         key_name, by, reason = breaker or (entry.ticket.key_name, "", "")
-        self._event += 1
+        self._event += self._step
         event = Event(
             self._event,
             kind,
@@ -127,7 +149,7 @@ class Record:
 
     def unit_event(self, kind: EventKind, key: LockKey, who: Breaker) -> None:
         """Keep what somebody does to a unit, and why."""
-        self._event += 1
+        self._event += self._step
         self._events.append(Event(self._event, kind, self.now(), key, who.by, 0, 0.0, who.key_name, "", who.reason))
 
     # -- The journal

@@ -12,6 +12,7 @@ from resourced.locks.state.joints import Joint
 from resourced.locks.state.limits import Times
 from resourced.locks.state.places import Places
 from resourced.locks.state.queue import Entry, LockQueue, Ticket
+from resourced.locks.state.territory import Territory
 from resourced.model import HOLDING, RELEASE, WAITING, LockKey, Place, Snapshot
 from resourced.quotas import Quotas
 from resourced.wants import JointRequest
@@ -22,6 +23,7 @@ class Restoration:
     Follows the journal: knows what it has kept, and nothing that it has not.
 
     :param quotas: what each key name takes.
+    :param territory: which locks are decided about here.
     :param anew: is called when something is read from the store, before anything of it counts.
     """
 
@@ -33,6 +35,7 @@ class Restoration:
         *,
         times: Times,
         quotas: Quotas,
+        territory: Territory,
         anew: Callable[[], object],
     ) -> None:
         self._clock = clock
@@ -42,6 +45,7 @@ class Restoration:
         self._units = places.units
         self._times = times
         self._quotas = quotas
+        self._territory = territory
         self._anew = anew
         journal.follow(self)
 
@@ -50,13 +54,10 @@ class Restoration:
     def invalidate(self, keys: Iterable[LockKey] | None) -> None:
         """Decide nothing more about ``keys``, or about anything: what was decided last may not have been kept."""
         for key in list(self._queues.by_key) if keys is None else keys:
-            queue = self._queues.by_key.get(key) or self._queues.open(key, self._times.lease)
-            for entry in queue:
-                self._places.lifetimes.drop(entry)
-            queue.invalidate()
+            self._invalidate(self._queues.by_key.get(key) or self._queues.open(key, self._times.lease))
             self._units.invalidate(key)
         if keys is None:
-            self._units.invalidate_joints()
+            self._units.invalidate_joints(self._units.joints)
 
     def restore(self, snapshot: Snapshot, keys: Iterable[LockKey] | None, unannounced: Collection[int]) -> None:
         """Replace what is believed about ``keys``, or about everything, by what the store knows."""
@@ -68,6 +69,7 @@ class Restoration:
         places.record.go_on_from(snapshot)
         self._anew()
         if keys is None:
+            self._territory.begin(snapshot.partitions, snapshot.homes)
             places.lifetimes.inherit(snapshot)
             self._units.clear()
             self._units.load_cards(snapshot.cards)
@@ -75,25 +77,57 @@ class Restoration:
                 self._load_joint(request, snapshot, unannounced)
         if keys is None or self._journal.remembers:
             places.losses.restore(snapshot.losses, None if keys is None else replaced)
-        loaded: dict[LockKey, LockQueue] = {}
-        for place in snapshot.places:
-            if keys is None or place.key in replaced:
-                resource = snapshot.resources.get(place.key.resource)
-                queue = queues.by_key.get(place.key) or queues.open(place.key, self._times.lease)
-                queue.scope.lease = (resource and resource.timeout) or self._times.lease
-                loaded[place.key] = queue
-                # A request for several things is given up with all its units, or with none.
-                if (place.joint or place.seq) in unannounced:
-                    self._give_up(queue, place)
-                    continue
-                self._load(queue, place)
+        known = [place for place in snapshot.places if keys is None or place.key in replaced]
+        loaded = self._load_places(known, snapshot, unannounced)
         if keys is None:
-            self._units.all_loaded()
+            self._units.all_loaded(self._units.joints)
         self._units.loading = False
-        for queue in loaded.values():
+        for queue in loaded:
             places.pass_on(queue)
         self._units.offer(list(self._units.pools.units) if keys is None else replaced)
         places.record.commit()
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        """Decide about more partitions, of which the store knows this."""
+        places = self._places
+        self._units.loading = True
+        places.record.go_on_from(snapshot)
+        self._territory.add(snapshot.partitions or (), snapshot.homes)
+        self._units.load_cards(snapshot.cards)
+        for request in snapshot.joints:
+            self._load_joint(request, snapshot, ())
+        for loss in snapshot.losses:
+            places.record.forgotten(places.losses.add(loss))
+        loaded = self._load_places(snapshot.places, snapshot, ())
+        new = {request.seq for request in snapshot.joints}
+        self._units.all_loaded([joint for joint in self._units.joints if joint.seq in new])
+        self._units.loading = False
+        for queue in loaded:
+            places.pass_on(queue)
+        self._units.offer([key for key in self._units.pools.units if key.resource in snapshot.homes])
+        places.record.commit()
+
+    def suspend(self, partitions: Collection[int]) -> None:
+        """Decide nothing more about some partitions: they are about to be left to others. Whoever waits asks again."""
+        names = self._territory.names(partitions)
+        self._territory.give_up(partitions)
+        for queue in self._queues_of(names):
+            self._invalidate(queue)
+        for key in [key for key in self._units.pools.units if key.resource in names]:
+            self._units.invalidate(key)
+        self._units.invalidate_joints(self._joints_of(names))
+
+    def abandon(self, partitions: Collection[int]) -> None:
+        """Forget some partitions, which are left to others."""
+        names = self._territory.names(partitions)
+        for queue in self._queues_of(names):
+            self._drop(queue.key)
+        for joint in self._joints_of(names):
+            self._units.abandon(joint)
+        for key in [key for key in self._units.pools.units if key.resource in names]:
+            self._units.forget_card(key)
+        self._places.losses.abandon(names)
+        self._territory.forget(names)
 
     def restore_cards(self, snapshot: Snapshot, keys: Iterable[LockKey]) -> None:
         """Replace what is known of the cards of some units by what the store knows; who waits may be served by it."""
@@ -102,6 +136,34 @@ class Restoration:
         self._places.record.commit()
 
     # -- How it is done
+
+    def _queues_of(self, names: Collection[str]) -> list[LockQueue]:
+        return [queue for queue in self._queues.by_key.values() if queue.key.resource in names]
+
+    def _joints_of(self, names: Collection[str]) -> list[Joint]:
+        return [joint for joint in self._units.joints if joint.wants[0].resource in names]
+
+    def _invalidate(self, queue: LockQueue) -> None:
+        for entry in queue:
+            self._places.lifetimes.drop(entry)
+        queue.invalidate()
+
+    def _load_places(
+        self, known: Iterable[Place], snapshot: Snapshot, unannounced: Collection[int]
+    ) -> Iterable[LockQueue]:
+        """Believe what the store knows about some places, unless no client knows of them; return where they are."""
+        loaded: dict[LockKey, LockQueue] = {}
+        for place in known:
+            resource = snapshot.resources.get(place.key.resource)
+            queue = self._queues.by_key.get(place.key) or self._queues.open(place.key, self._times.lease)
+            queue.scope.lease = (resource and resource.timeout) or self._times.lease
+            loaded[place.key] = queue
+            # A request for several things is given up with all its units, or with none.
+            if (place.joint or place.seq) in unannounced:
+                self._give_up(queue, place)
+                continue
+            self._load(queue, place)
+        return loaded.values()
 
     def _drop(self, key: LockKey) -> None:
         """Forget what is believed about a lock."""

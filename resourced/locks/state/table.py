@@ -24,6 +24,7 @@ from resourced.locks.state.queue import Entry, LockQueue, Scope
 from resourced.locks.state.record import Record
 from resourced.locks.state.requests import LockRequest
 from resourced.locks.state.restoration import Restoration
+from resourced.locks.state.territory import Territory
 from resourced.model import BREAK, EXPIRY, WRITE, Breaker, LockKey, Resource, Write
 from resourced.quotas import Quotas
 
@@ -40,6 +41,8 @@ class LockTable:
     :ivar places: every holder, and everyone who waits.
     :ivar joints: requests for several things, and the cards of units.
     :ivar changes: how often a resource may have been removed, or was changed.
+    :ivar territory: which locks are decided about here.
+    :ivar restoration: takes from the store what it knows of them.
     """
 
     def __init__(
@@ -72,7 +75,10 @@ class LockTable:
         self._sealed = self._admission.sealed
         self.joints = Joints(clock, self.places, times=times, limits=limits, quotas=quotas, sealed=self._sealed)
         self.changes = 0
-        Restoration(clock, journal, self.places, times=times, quotas=quotas, anew=self._unseal_all)
+        self.territory = Territory()
+        self.restoration = Restoration(
+            clock, journal, self.places, times=times, quotas=quotas, territory=self.territory, anew=self._unseal_all
+        )
 
     # -- Looking up
 
@@ -86,8 +92,10 @@ class LockTable:
         """
         Return if something can be decided about a lock.
 
+        :raises resourced.errors.NotOwner: another node decides about it.
         :raises resourced.errors.StoreUnavailable: the store is away, or may know better.
         """
+        self.territory.check(key.resource)
         queue = self._queues.by_key.get(key)
         if queue is not None and queue.in_doubt:
             raise store_in_doubt()
@@ -185,6 +193,7 @@ class LockTable:
 
         :raises resourced.errors.ResourceInUse: somebody holds or waits for something of it, or it is sealed already.
         """
+        self.territory.check(name)
         if name in self._queues.scopes or name in self._sealed:
             raise ResourceInUse("Something of this resource is locked or waited for.")
         self.joints.check_unused(name)
@@ -207,6 +216,7 @@ class LockTable:
         if scope is not None:
             scope.lease = lease
         self.joints.redefine(resource.name, lease)
+        self.territory.learn(resource)
         self.changes += 1
 
     def claim(self, entry: Entry) -> float:

@@ -180,9 +180,9 @@ class Units:
             joint.happens(RESTORED[entry.standing])
         self._attach(joint, entry, want)
 
-    def all_loaded(self) -> None:
+    def all_loaded(self, joints: Iterable[Joint]) -> None:
         """Let those wait whose requests were read; forget those that have nothing any more."""
-        for joint in self.joints:
+        for joint in joints:
             if joint.state is QUEUED:
                 self.pools.load(joint.waiting)
             elif joint.state is NEW:
@@ -222,10 +222,6 @@ class Units:
         if joint is not None and joint.over:
             self._over(joint)
 
-    def naming(self, resource: str) -> bool:
-        """Whether a request wants something of a resource, or has it."""
-        return any(want.resource == resource for joint in self.joints for want in joint.wants)
-
     # -- Cards
 
     def put_card(self, key: LockKey, card: Card | None) -> None:
@@ -256,10 +252,10 @@ class Units:
         if key in self.pools.units:
             self.pools.take(key)
 
-    def invalidate_joints(self) -> None:
+    def invalidate_joints(self, joints: Iterable[Joint]) -> None:
         """Decide nothing more about requests for several things, and tell so whoever waits."""
         lost = StoreUnavailable("The store was lost while the request waited. Try again.")
-        for joint in self.joints:
+        for joint in joints:
             joint.lost = True
             self._places.lifetimes.drop(joint)
             wake(joint.watchers, lost)
@@ -267,16 +263,28 @@ class Units:
     def clear(self) -> None:
         """Forget everything."""
         for joint in self.joints:
-            if joint.state is QUEUED:
-                self._waits_no_more(joint)
-            self._places.lifetimes.drop(joint)
-            joint.happens(END)
-            for ticket in joint.tickets:
-                ticket.joint = None
-            self._places.tickets.release(joint.tickets[0])
+            self._drop(joint)
         self.joints = JointIndex()
         self.cards = Cards()
         self.pools = self._new_pools()
+
+    def abandon(self, joint: Joint) -> None:
+        """Forget a request that was invalidated with all its units; so nothing is granted by this."""
+        waited = joint.state is QUEUED
+        self._drop(joint)
+        self.joints.remove(joint)
+        if waited:
+            self.apply(self.pools.leave(joint.waiting))
+
+    def _drop(self, joint: Joint) -> None:
+        """Forget a request, which the store knows."""
+        if joint.state is QUEUED:
+            self._waits_no_more(joint)
+        self._places.lifetimes.drop(joint)
+        joint.happens(END)
+        for ticket in joint.tickets:
+            ticket.joint = None
+        self._places.tickets.release(joint.tickets[0])
 
     def offer(self, keys: Iterable[LockKey]) -> None:
         """Offer those of some units that nobody holds, as far as they are not free already."""
@@ -348,12 +356,4 @@ class Units:
         return self.loading or (queue is not None and (queue.holder is not None or queue.in_doubt))
 
     def _new_pools(self) -> Pools:
-        return Pools(self._first_by_name, self._older_by_name, self._held)
-
-    def _first_by_name(self, key: LockKey) -> int | None:
-        queue = self._places.queues.by_key.get(key)
-        return None if queue is None else queue.first_rank
-
-    def _older_by_name(self, key: LockKey, rank: int) -> int:
-        queue = self._places.queues.by_key.get(key)
-        return 0 if queue is None else queue.older(rank)
+        return Pools(self._places.queues.first_rank, self._places.queues.older, self._held)

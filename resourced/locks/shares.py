@@ -1,0 +1,94 @@
+"""Which of all locks a node of a cluster decides about, and how it leaves some of them to others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from resourced.locks.commits import Commits
+from resourced.locks.journal.interface import Journal
+from resourced.locks.state.table import LockTable
+from resourced.model import Resource, Snapshot
+
+
+class Shares:
+    """The partitions of this daemon."""
+
+    def __init__(self, journal: Journal, table: LockTable, commits: Commits) -> None:
+        self._journal = journal
+        self._territory = table.territory
+        self._restoration = table.restoration
+        self._record = table.places.record
+        self._commits = commits
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything is decided about here."""
+        return self._territory.whole
+
+    @property
+    def owned(self) -> Collection[int]:
+        """The partitions that are decided about here, unless it is all."""
+        return self._territory.owned
+
+    @property
+    def changes(self) -> int:
+        """How often a resource that was found before may be no more as it was, because it is decided about elsewhere."""
+        return self._territory.changes
+
+    def owns(self, resource: Resource) -> bool:
+        """Return whether a resource is decided about here, be it there already or not."""
+        return self._territory.owns(resource)
+
+    def learn(self, resource: Resource) -> None:
+        """Take note of a resource that was found a moment ago, so that it can be decided about."""
+        self._territory.learn(resource)
+
+    def check(self, resource: str) -> None:
+        """
+        Return if a resource is decided about here.
+
+        :raises resourced.errors.NotOwner: another node does.
+        """
+        self._territory.check(resource)
+
+    def check_group(self, group: str) -> None:
+        """
+        Return if the resources of a group are decided about here.
+
+        :raises resourced.errors.NotOwner: another node does.
+        """
+        self._territory.check_group(group)
+
+    def adopt(self, snapshot: Snapshot) -> bool:
+        """
+        Decide about more partitions, of which the store knows this.
+
+        :returns: whether it was read in the present term; if not, what the store says of that has them.
+        :raises resourced.errors.StoreUnavailable: nothing can be decided at present.
+        """
+        adopted = self._journal.goes_on(snapshot)
+        if adopted:
+            self._restoration.adopt(snapshot)
+        return adopted
+
+    async def suspend(self, partitions: Collection[int]) -> None:
+        """
+        Decide nothing more about some partitions; return when all that was decided is committed.
+
+        :raises resourced.errors.StoreUnavailable: it is not known whether it was.
+        """
+        self._restoration.suspend(partitions)
+        await self._commits.kept(self._journal.newest)
+
+    def abandon(self, partitions: Collection[int]) -> None:
+        """Forget some partitions, which were suspended and have been left to others."""
+        self._restoration.abandon(partitions)
+
+    def keep_up(self, event: int, node: int) -> None:
+        """Give no event an id that is not higher than one that another node has given out."""
+        self._record.keep_up(event, node)
+
+    @property
+    def settled_event(self) -> int:
+        """No event gets an id from now on that is not higher, and all others are committed; 0 while some are not."""
+        return self._record.newest_event if self._journal.newest <= self._journal.done else 0
