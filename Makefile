@@ -69,7 +69,7 @@ stages:
 quick:
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target api trial check docs
 
-suite: $(VENV)/installed-dev mariadb mysql9 promtool fail2ban chromium proxies php
+suite: $(VENV)/installed-dev mariadb mysql9 promtool fail2ban chromium axe proxies php
 	$(BIN)/pytest $(FOUR)
 
 reference: $(VENV)/installed-dev mariadb
@@ -218,3 +218,15 @@ unstarted = \
 chromium:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 		|| { $(call apt,chromium); }
+
+# What looks in the page for obstacles to people. Without npm, its tests are skipped.
+AXE := axe-core-4.14.1
+AXE_SHA256 := e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745
+.PHONY: axe
+axe: build/$(AXE).js
+build/$(AXE).js:
+	@command -v npm >/dev/null || { echo 'There is no npm, so the page is not tested by axe-core.'; exit 0; }; \
+	mkdir -p build && folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	npm pack --silent --pack-destination "$$folder" $(subst axe-core-,axe-core@,$(AXE)) >/dev/null && \
+	echo "$(AXE_SHA256)  $$folder/$(AXE).tgz" | sha256sum --check --quiet && \
+	tar -xOzf "$$folder/$(AXE).tgz" package/axe.min.js >"$$folder/axe.js" && rm -f build/axe-core-*.js && mv "$$folder/axe.js" $@

@@ -67,6 +67,7 @@ LONGEST = (
     "test_paused_process",
     "test_migration",
     "test_ui",
+    "test_axe",
     "test_committer",
     "test_mysql9",
     "test_streams",

@@ -119,7 +119,7 @@ function bar(use, top, length, whole, width) {
 }
 
 function figures(units, owners) {
-  const head = ["", "locks", "held", "mean wait", "95 % waited", "ran out", "broken"];
+  const head = ["locks", "held", "mean wait", "95 % waited", "ran out", "broken"];
   const rows = (uses, nameOf) =>
     uses.slice(0, 100).map((use) =>
       el(
@@ -136,18 +136,18 @@ function figures(units, owners) {
         ].map((text) => el("td", { class: "number" }, text)),
       ),
     );
-  const table = (caption, body) =>
+  const table = (caption, first, body) =>
     el(
       "table",
       {},
       el("caption", {}, caption),
-      el("thead", {}, el("tr", {}, ...head.map((word) => el("th", { scope: "col" }, word)))),
+      el("thead", {}, el("tr", {}, ...[first, ...head].map((word) => el("th", { scope: "col" }, word)))),
       el("tbody", {}, ...body),
     );
   return el(
     "div",
     { class: "scroll", tabindex: 0, role: "region", "aria-label": "Figures of the use" },
-    table("By unit", rows(units, (use) => use.selector)),
-    table("By owner", rows(owners, (use) => use.owner)),
+    table("By unit", "unit", rows(units, (use) => use.selector)),
+    table("By owner", "owner", rows(owners, (use) => use.owner)),
   );
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from contextlib import closing
 from typing import Any
 from urllib.parse import quote
@@ -12,8 +11,8 @@ import pytest
 
 from resourced.auth.key_file import entry
 from resourced.auth.keys import digest_of
-from tests.browser import Browser
 from tests.daemon import LOCK, READ, WRITE, Daemon, eventually
+from tests.ui.page import MANY, address, card, choose, client, contested, enter, fill, many, press
 
 #: Names, owners and data that want to be more than text.
 HOSTILE = (
@@ -30,53 +29,6 @@ HOSTILE = (
     "x" * 255,
     "👾" * 255,
 )
-
-#: Of the largest list; what is in the document at once must not depend on it.
-MANY = 5000
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with Browser(tmp_path_factory.mktemp("browser")) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory):
-    with Daemon(tmp_path_factory.mktemp("daemon")) as daemon:
-        yield daemon
-
-
-@pytest.fixture
-def tab(browser):
-    """A tab in which, whatever happens, nothing goes wrong: no exception, no complaint of the policy."""
-    tab = browser.tab()
-    yield tab
-    # What has gone wrong by now has been told by the time that this is answered.
-    tab.run("0")
-    tab.close()
-    assert tab.problems == []
-
-
-def client(daemon, path, *, owner, ticket="", method="POST", key=LOCK):
-    """Take a lock, or get in line for it, under a name."""
-    answer = daemon.request(method, path, key=key, ticket=ticket, headers={"x-owner": owner.encode()})
-    assert answer.status in {200, 202}, answer
-    return answer
-
-
-def address(daemon, *names):
-    hash_ = "#/" + "/".join(quote(name, safe="") for name in names) if names else ""
-    return f"http://127.0.0.1:{daemon.port}/ui{hash_}"
-
-
-def enter(tab, daemon, *names, key=WRITE):
-    """Open the page at a resource or a selector, with a key."""
-    tab.open(address(daemon, *names))
-    tab.until("document.activeElement.id === 'key'")
-    tab.type(key)
-    tab.press("Enter")
-    tab.reads("#connection", "Live")
 
 
 def streams(tab):
@@ -292,36 +244,6 @@ def test_hostile(daemon, tab):
     assert "⟨202E⟩gnp.exe" in tab.text("#resources .list")
 
 
-def send_all(daemon, requests, *, crowd=50):
-    """Send many requests, which follow each other at once on a few connections; return the answers of each as bytes."""
-
-    def spelled(request, *, last):
-        method, path, owner, body = request
-        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nx-api-key: {WRITE}\r\nx-owner: {owner}\r\n"
-        head += f"Content-Length: {len(body)}\r\nConnection: {'close' if last else 'keep-alive'}\r\n\r\n"
-        return (head + body).encode()
-
-    connections = []
-    for part in range(crowd):
-        connection = socket.create_connection(("127.0.0.1", daemon.port), timeout=60)
-        mine = requests[part::crowd]
-        connection.sendall(b"".join(spelled(request, last=request is mine[-1]) for request in mine))
-        connections.append(connection)
-    answers = []
-    for connection in connections:
-        with closing(connection), connection.makefile("rb") as received:
-            answers.append(received.read())
-    return answers
-
-
-def many(daemon):
-    """Have the largest list, which is made once for all tests."""
-    if daemon.get("/resource/many?limit=1").status == 404:
-        daemon.create("many")
-        wanted = [("POST", f"/resource/many/s-{number:05}/lock", "default", "") for number in range(MANY)]
-        assert sum(answer.count(b'{"locked": true}') for answer in send_all(daemon, wanted)) == MANY
-
-
 def test_many(daemon, tab):
     """Of thousands of selectors only those that can be seen are in the document, and the last can be reached."""
     many(daemon)
@@ -350,18 +272,6 @@ def test_many(daemon, tab):
 
 
 # -- Pools, and what is seen of everything
-
-
-def card(daemon, resource, selector, **fields):
-    """Give a unit a card."""
-    answer = daemon.request("PATCH", f"/resource/{resource}/{selector}", body=json.dumps(fields))
-    assert answer.status == 200, answer
-
-
-def choose(tab, selector, value):
-    """Choose something in a select, as a keyboard would."""
-    where = f"document.querySelector({json.dumps(selector)})"
-    tab.run(f"{where}.value = {json.dumps(value)}; {where}.dispatchEvent(new Event('change', {{ bubbles: true }}))")
 
 
 def test_board(daemon, tab):
@@ -447,20 +357,6 @@ def test_unit_actions(daemon, tab):
     tab.press("Enter")
     tab.reads("#unit", "It is no unit")
     assert unit() is None
-
-
-def press(tab, button):
-    """Press a button that asks something, by keyboard, as soon as nothing else is asked."""
-    where = f"document.querySelector({json.dumps(button)})"
-    tab.until(f"!document.getElementById('dialog').open && {where}?.checkVisibility() && ({where}.focus(), true)")
-    tab.press("Enter")
-    tab.until("document.getElementById('dialog').open")
-
-
-def fill(tab, field, text):
-    """Fill in a field of the dialog."""
-    tab.run(f"document.getElementById('dialog-{field}').select()")
-    tab.type(text)
 
 
 def test_take(daemon, tab):
@@ -667,13 +563,6 @@ def test_search(daemon, tab):
 
 
 # -- Breaking
-
-
-def contested(daemon, resource):
-    """Have a selector with a holder, and one who waits."""
-    daemon.create(resource)
-    path = f"/resource/{resource}/A4/lock"
-    return client(daemon, path, owner="ci-7"), client(daemon, path, owner="ci-8")
 
 
 def test_break(daemon, tab):
@@ -937,23 +826,6 @@ FAINT = """(() => {
 })()"""
 
 
-@pytest.fixture(scope="module")
-def crowded(daemon):
-    """A server of many: 300 resources, thousands of selectors, a queue of a thousand, and names of 255 characters."""
-    many(daemon)
-    send_all(
-        daemon, [("POST", "/resource", "default", json.dumps({"name": f"crowd-{number:03}"})) for number in range(300)]
-    )
-    queue = [("POST", "/resource/crowd-000/A4/lock", f"ci-{number}", "") for number in range(1001)]
-    (answers,) = send_all(daemon, queue, crowd=1)
-    assert answers.count(b'"locked": false') == 1000
-    long = "w" * 255
-    daemon.create(long)
-    client(daemon, f"/resource/{long}/{long}/lock", owner=long)
-    card(daemon, long, long, note=long, tags=["t" * 64])
-    return daemon
-
-
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark"), (1920, "light")])
 def test_crowded(crowded, tab, width, scheme):
     """On every size of screen, by day and by night, all of it fits in breadth and stands out, however much there is and however long the names are."""
@@ -962,7 +834,10 @@ def test_crowded(crowded, tab, width, scheme):
     enter(tab, crowded)
     long = "w" * 255
     for hash_, there in (
-        ("#/", "document.querySelectorAll('#longest-held li, #longest-waits li').length === 20"),
+        (
+            "#/",
+            "document.querySelectorAll('#longest-held li, #longest-waits li').length === 20 && document.querySelector('#busy .pool')",
+        ),
         ("#/many", "document.querySelectorAll('#selectors .row').length > 10"),
         ("#/crowd-000/A4", "document.querySelectorAll('#queue tbody tr').length === 20"),
         (f"#/{long}", "document.querySelectorAll('#selectors .row').length === 1"),
@@ -975,9 +850,14 @@ def test_crowded(crowded, tab, width, scheme):
         tab.until(f"Boolean({there})")
         assert tab.run("document.documentElement.scrollWidth") == width, hash_
         assert tab.run(f"{WIDE}({width})") == [], hash_
+        assert tab.run(SIDEWAYS) == [], hash_
         assert tab.run(FAINT)["faint"] == [], hash_
         assert tab.run("document.querySelectorAll('*').length") < 3000, hash_
 
+
+#: Finds the panes and cards that would have to be scrolled sideways.
+SIDEWAYS = """[...document.querySelectorAll('.pane, .card')]
+  .filter((element) => element.checkVisibility() && element.scrollWidth > element.clientWidth).map(({ id }) => id)"""
 
 #: Finds what can be seen and reaches over the edge of the screen, unless it is in something that scrolls or cuts off.
 WIDE = """((width) => [...document.querySelectorAll('main *')].filter((element) => {
