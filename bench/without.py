@@ -26,10 +26,11 @@ class TwistedsRequest(EdgeRequest):
 
     def __init__(self, channel: FastChannel, head: Head) -> None:
         super().__init__(channel)
-        self.method, self.uri, self.path, self.args = head.asked[1:5]
+        asked, headers, body = head
+        self.method, self.uri, self.path, self.args = asked.method, asked.uri, asked.path, asked.args
         self.clientproto = b"HTTP/1.1"
-        self.requestHeaders = Headers({name: list(values) for name, values in head.headers.items()})
-        self.content = BytesIO(head.body)
+        self.requestHeaders = Headers({name: list(values) for name, values in headers.items()})
+        self.content = BytesIO(body)
 
 
 class TwistedsAnswer(FastRequest):

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from dataclasses import asdict, replace
 
 from twisted.internet.defer import DeferredLock
-from twisted.web.server import Request
 
 from resourced.api.base import Routes, route, who_of
 from resourced.api.definitions import changes_of, described
@@ -25,10 +24,11 @@ from resourced.api.params import (
     whole,
     writing_of,
 )
-from resourced.api.responses import add_log_fields, answer, card_shown, done, seconds_shown, written
+from resourced.api.responses import answer, card_shown, done, seconds_shown, written
 from resourced.auth.keys import Identity, Keys, Permission
 from resourced.deferreds import shielded
 from resourced.errors import OtherGroup
+from resourced.http.request import EdgeRequest
 from resourced.locks.manager import LockManager
 from resourced.locks.state.requests import LockCounts, PoolCounts, SelectorState
 from resourced.model import Breaker, Resource
@@ -46,7 +46,7 @@ class Steering(Routes):
     # -- Resources
 
     @route("/resource", ["GET"])
-    async def resources(self, request: Request) -> bytes:
+    async def resources(self, request: EdgeRequest) -> bytes:
         """List the resources that the key may touch."""
         identity = self.authorize(request, Permission.READ)
         page = page_of(request)
@@ -66,7 +66,7 @@ class Steering(Routes):
         )
 
     @route("/resource/<name:resource>", ["GET"])
-    async def definition(self, request: Request, resource: str) -> bytes:
+    async def definition(self, request: EdgeRequest, resource: str) -> bytes:
         """Say what a resource is, and list the selectors that have data, or are locked or waited for."""
         self.authorize(request, Permission.READ, resource)
         page = page_of(request)
@@ -89,7 +89,7 @@ class Steering(Routes):
         )
 
     @route("/resource/<name:resource>", ["PATCH"])
-    async def change(self, request: Request, resource: str) -> bytes:
+    async def change(self, request: EdgeRequest, resource: str) -> bytes:
         """Change what a resource is."""
         identity = self.authorize(request, Permission.WRITE, resource)
         name = resource_named(resource)
@@ -98,7 +98,7 @@ class Steering(Routes):
         return answer(request, 200, described(changed))
 
     @route("/resource/<name:resource>", ["DELETE"])
-    async def remove(self, request: Request, resource: str) -> bytes:
+    async def remove(self, request: EdgeRequest, resource: str) -> bytes:
         """Remove a resource with all its data, unless somebody uses it."""
         self.authorize(request, Permission.WRITE, resource)
         await self.locks.remove(await self.find(resource_named(resource)))
@@ -107,7 +107,7 @@ class Steering(Routes):
     # -- Selectors
 
     @route("/resource/<name:resource>/<name:selector>", ["DELETE"])
-    async def delete(self, request: Request, resource: str, selector: str) -> bytes:
+    async def delete(self, request: EdgeRequest, resource: str, selector: str) -> bytes:
         """Delete what is kept at a selector, as the holder of its lock."""
         identity = self.authorize(request, Permission.WRITE, resource)
         key = named(resource, selector)
@@ -115,7 +115,7 @@ class Steering(Routes):
         return done(request)
 
     @route("/resource/<name:resource>/<name:selector>/lock", ["GET"])
-    async def state(self, request: Request, resource: str, selector: str) -> bytes:
+    async def state(self, request: EdgeRequest, resource: str, selector: str) -> bytes:
         """Say who has a lock, and who waits for it in which order."""
         self.authorize(request, Permission.READ, resource)
         key = named(resource, selector)
@@ -139,14 +139,14 @@ class Steering(Routes):
         )
 
     @route("/resource/<name:resource>/<name:selector>/lock", ["DELETE"])
-    async def take(self, request: Request, resource: str, selector: str) -> bytes:
+    async def take(self, request: EdgeRequest, resource: str, selector: str) -> bytes:
         """Take a lock from whoever holds it under a fence, and from nobody else."""
         identity = self.authorize(request, Permission.WRITE, resource)
         key = named(resource, selector)
         only(request, b"fence", b"reason")
         fence = fence_of(request)
         breaker = Breaker(identity.name, owner_of(request) or identity.name, reason_of(request))
-        add_log_fields(request, owner=breaker.by)
+        request.notes["owner"] = breaker.by
         await self.find(resource)
         await self.locks.break_lock(key, fence, breaker)
         return done(request)

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple, TypeVar, cast
 from klein import Klein
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from resourced.api.params import Writing, owner_of, presented_key
-from resourced.api.responses import RETRY_AFTER, add_log_fields, error
+from resourced.api.responses import RETRY_AFTER, error
 from resourced.auth.keys import Identity, Keys, Permission
 from resourced.errors import (
     BadRequest,
@@ -44,6 +43,7 @@ from resourced.errors import (
     TicketRequired,
     TooFew,
 )
+from resourced.http.request import EdgeRequest
 from resourced.http.routing import Segment
 from resourced.locks.manager import LockManager
 from resourced.locks.state.requests import Written
@@ -120,7 +120,7 @@ class Routes(Group):
         self.store = store
         self.locks = locks
 
-    def authorize(self, request: Request, needed: Permission, resource: str = "") -> Identity:
+    def authorize(self, request: EdgeRequest, needed: Permission, resource: str = "") -> Identity:
         """
         Let pass whoever may do what is needed.
 
@@ -129,8 +129,10 @@ class Routes(Group):
         :raises resourced.errors.Forbidden: the key may do this, but not to this resource.
         """
         identity = self.keys.authorize(presented_key(request), needed)
-        add_log_fields(request, key=identity.name, owner=identity.name)
-        self.locks.quotas.count_request(identity.name)
+        name = identity.name
+        notes = request.notes
+        notes["key"] = notes["owner"] = name
+        self.locks.quotas.count_request(name)
         if resource:
             identity.require(resource)
         return identity
@@ -206,7 +208,7 @@ class ResourceAPI:
                 self.app.route(pattern, methods=methods, endpoint=name)(_noting(endpoint))
         self.app.handle_errors(Exception)(cast(Any, self.failed))
 
-    def failed(self, request: Request, failure: Failure) -> bytes:
+    def failed(self, request: EdgeRequest, failure: Failure) -> bytes:
         """Answer an exception of whatever kind."""
         reason = failure.value
         if isinstance(reason, ResourcedError):
@@ -233,8 +235,8 @@ def route(pattern: str, methods: list[str]) -> Callable[[Handler], Handler]:
 
 def _noting(endpoint: RouteEndpoint) -> Handling:
     @wraps(endpoint.handler)
-    def handle(request: Request, **names: str) -> Coroutine[Any, Any, bytes]:
-        add_log_fields(request, route=endpoint.label, **names)
+    def handle(request: EdgeRequest, **names: str) -> Coroutine[Any, Any, bytes]:
+        request.notes.update(route=endpoint.label, **names)
         return endpoint.handler(request, **names)
 
     return handle
@@ -249,7 +251,7 @@ def status_of(kind: type[ResourcedError]) -> int:
     return next(status for known, status in STATUSES if issubclass(kind, known))
 
 
-def _refused(request: Request, reason: ResourcedError) -> bytes:
+def _refused(request: EdgeRequest, reason: ResourcedError) -> bytes:
     """Answer what the server itself has to object."""
     status = status_of(type(reason))
     if status == 401:
@@ -259,7 +261,7 @@ def _refused(request: Request, reason: ResourcedError) -> bytes:
     return error(request, status, reason)
 
 
-def _unrouted(request: Request, reason: HTTPException) -> bytes:
+def _unrouted(request: EdgeRequest, reason: HTTPException) -> bytes:
     """Answer what is wrong with the path or the method."""
     if isinstance(reason, MethodNotAllowed):
         methods = ", ".join(sorted(reason.valid_methods or ()))
@@ -274,8 +276,8 @@ def _unrouted(request: Request, reason: HTTPException) -> bytes:
     return error(request, 400, BadRequest("The path is not percent-encoded UTF-8.", "bad_path"))
 
 
-def who_of(request: Request, identity: Identity) -> Breaker:
+def who_of(request: EdgeRequest, identity: Identity) -> Breaker:
     """Return who changes something, for the history."""
     owner = owner_of(request) or identity.name
-    add_log_fields(request, owner=owner)
+    request.notes["owner"] = owner
     return Breaker(identity.name, owner)

@@ -18,7 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import NOT_DONE_YET
 from werkzeug.routing import MapAdapter, Rule
 
 from resourced.deferreds import Running
@@ -65,7 +65,7 @@ class API(Protocol):
     @property
     def endpoints(self) -> Mapping[str, Endpoint]: ...
 
-    def failed(self, request: Request, failure: Failure) -> bytes:
+    def failed(self, request: EdgeRequest, failure: Failure) -> bytes:
         """Make an answer of an exception."""
 
 
@@ -139,7 +139,7 @@ class Dispatch(Resource):
             PendingResponse(self._api, request, handling, waited)
         return NOT_DONE_YET
 
-    def _judge(self, request: Request) -> MapAdapter:
+    def _judge(self, request: EdgeRequest) -> MapAdapter:
         host = request.requestHeaders.getRawHeaders(b"host", _NO_HOST)[-1]
         judge = self._judges.get(host)
         if judge is None:
@@ -199,7 +199,7 @@ def _failed(api: API, request: EdgeRequest, error: Exception) -> bytes:
     return body
 
 
-def _authority(request: Request) -> str:
+def _authority(request: EdgeRequest) -> str:
     """Name the host that is asked, and its port if that is not the usual one, as Klein does."""
     host = request.getRequestHostname().decode()
     port = getattr(request.getHost(), "port", 0)

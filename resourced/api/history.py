@@ -6,7 +6,6 @@ import re
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.server import Request
 
 from resourced import jsontext
 from resourced.api.base import Routes, route
@@ -16,6 +15,7 @@ from resourced.auth.keys import Keys, Permission
 from resourced.errors import BadRequest, EventsForgotten, NotAuthorized
 from resourced.events.feed import Feed, View, described
 from resourced.events.push import Stream, Streams
+from resourced.http.request import EdgeRequest
 from resourced.locks.manager import LockManager
 from resourced.storage.interface import Store
 
@@ -39,7 +39,7 @@ class History(Routes):
         self._clock = clock
 
     @route("/resource/<name:resource>/<name:selector>/events", ["GET"])
-    async def history(self, request: Request, resource: str, selector: str) -> bytes:
+    async def history(self, request: EdgeRequest, resource: str, selector: str) -> bytes:
         """Tell what has happened to a lock, the newest first."""
         self.authorize(request, Permission.READ, resource)
         key = named(resource, selector)
@@ -53,7 +53,7 @@ class History(Routes):
         return answer(request, 200, body)
 
     @route("/history", ["GET"])
-    async def history_of_all(self, request: Request) -> bytes:
+    async def history_of_all(self, request: EdgeRequest) -> bytes:
         """Tell what has happened to a resource, or to all, the newest first. What is not to be shown is looked at too."""
         identity = self.authorize(request, Permission.READ)
         only(request, b"resource", b"before", b"limit")
@@ -74,7 +74,7 @@ class History(Routes):
         return answer(request, 200, {"events": [described(event) for event in shown[:limit]], "next": last})
 
     @route("/events", ["GET"])
-    async def follow(self, request: Request) -> bytes:
+    async def follow(self, request: EdgeRequest) -> bytes:
         """Tell what happens as it happens."""
         identity = self.authorize(request, Permission.READ)
         view = View(identity, argument(request, b"prefix") or "")
@@ -91,7 +91,7 @@ class History(Routes):
             await self._streams.run(tenant, self._stream(request, view, last))
         return b""
 
-    async def _stream(self, request: Request, view: View, last: int | None) -> None:
+    async def _stream(self, request: EdgeRequest, view: View, last: int | None) -> None:
         reached = self._feed.newest if last is None else last
 
         def beat() -> bytes:
@@ -120,7 +120,7 @@ class History(Routes):
         finally:
             stream.close()
 
-    def _still(self, request: Request, view: View) -> bool:
+    def _still(self, request: EdgeRequest, view: View) -> bool:
         """Tell whether a key still opens what it did."""
         try:
             return self.keys.authorize(presented_key(request), Permission.READ) == view.identity
@@ -133,7 +133,7 @@ def reset(newest: int, reason: str) -> bytes:
     return b"id: %d\nevent: reset\ndata: %s\n\n" % (newest, jsontext.write({"reason": reason}))
 
 
-def last_event_of(request: Request) -> int | None:
+def last_event_of(request: EdgeRequest) -> int | None:
     """
     Return the id of the last event that a client has seen, if it says so.
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from twisted.web.server import Request
-
 from resourced.api.base import Routes, route
 from resourced.api.params import only
 from resourced.api.responses import answer
 from resourced.auth.keys import Permission
+from resourced.http.request import EdgeRequest
 
 
 class KeyShown(Routes):
     """The key of a request itself."""
 
     @route("/key", ["GET"])
-    async def key(self, request: Request) -> bytes:
+    async def key(self, request: EdgeRequest) -> bytes:
         """Say whose key it is, and what it may do."""
         only(request)
         identity = self.authorize(request, Permission.READ)

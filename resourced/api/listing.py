@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from twisted.web.server import Request
-
 from resourced.api.base import Routes, route
 from resourced.api.params import argument, limit_of, only, resource_named, whole
 from resourced.api.responses import answer, seconds_shown
 from resourced.auth.keys import Permission
 from resourced.errors import BadRequest
+from resourced.http.request import EdgeRequest
 from resourced.locks.listing import Shown
 from resourced.locks.state.requests import HeldLock, WaitingTicket
 from resourced.wants import ALL, Want
@@ -18,7 +17,7 @@ class Listed(Routes):
     """The locks of all resources that the key may touch, in one list."""
 
     @route("/locks", ["GET"])
-    async def list(self, request: Request) -> bytes:
+    async def list(self, request: EdgeRequest) -> bytes:
         """List who holds a lock, or who waits, the longest first."""
         identity = self.authorize(request, Permission.READ)
         only(request, b"owner", b"resource", b"sort", b"limit", b"after")

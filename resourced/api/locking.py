@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable
 from math import inf
 from urllib.parse import quote
 
-from twisted.web.server import Request
-
 from resourced import jsontext
 from resourced.api.base import Routes, route, who_of
 from resourced.api.definitions import definition, described
@@ -30,7 +28,6 @@ from resourced.api.params import (
 )
 from resourced.api.pool_params import broken_of
 from resourced.api.responses import (
-    add_log_fields,
     answer,
     document,
     done,
@@ -45,6 +42,7 @@ from resourced.api.responses import (
 from resourced.auth.keys import Identity, Keys, Permission
 from resourced.deferreds import Shared
 from resourced.errors import DataNotFound, StoreUnavailable
+from resourced.http.request import EdgeRequest
 from resourced.locks.manager import LockManager, Reader
 from resourced.locks.state.requests import Acquired, LockRequest, Queued
 from resourced.model import Breaker, LockKey, Resource, etag_of
@@ -86,7 +84,7 @@ class Published(Routes):
     # -- Routes
 
     @route("/health", ["GET"])
-    async def health(self, request: Request) -> bytes:
+    async def health(self, request: EdgeRequest) -> bytes:
         """Say whether the server can do its work."""
         try:
             await self._health_check.done()
@@ -98,7 +96,7 @@ class Published(Routes):
         return answer(request, 200, {"health": "ok"})
 
     @route("/resource", ["POST"])
-    async def create(self, request: Request) -> bytes:
+    async def create(self, request: EdgeRequest) -> bytes:
         """Create a resource."""
         identity = self.authorize(request, Permission.WRITE)
         new = definition(body_of(request))
@@ -115,7 +113,7 @@ class Published(Routes):
         return answer(request, 201, described(resource))
 
     @route("/resource/<name:resource>/<name:selector>", ["GET"])
-    async def get(self, request: Request, resource: str, selector: str) -> bytes:
+    async def get(self, request: EdgeRequest, resource: str, selector: str) -> bytes:
         """Read, and unless that is not wanted take or keep the lock."""
         identity = self.authorize(request, Permission.READ, resource)
         lock = flag(request, b"lock", default=True) and request.method != b"HEAD"
@@ -135,7 +133,7 @@ class Published(Routes):
         return document(request, outcome.found, raw=raw)
 
     @route("/resource/<name:resource>/<name:selector>/lock", ["PUT", "POST"])
-    async def lock(self, request: Request, resource: str, selector: str) -> bytes:
+    async def lock(self, request: EdgeRequest, resource: str, selector: str) -> bytes:
         """Take or keep the lock without reading."""
         identity = self.authorize(request, Permission.LOCK, resource)
         only(request, b"wait", b"lease")
@@ -147,7 +145,7 @@ class Published(Routes):
         return sent(request, 200, LOCKED)
 
     @route("/resource/<name:resource>/<name:selector>", ["PUT"])
-    async def update(self, request: Request, resource: str, selector: str) -> bytes:
+    async def update(self, request: EdgeRequest, resource: str, selector: str) -> bytes:
         """Write as the holder, and release the lock in the same step if that is wanted."""
         identity = self.authorize(request, Permission.WRITE, resource)
         key = named(resource, selector)
@@ -159,7 +157,7 @@ class Published(Routes):
         return done(request)
 
     @route("/resource/<name:resource>/<name:selector>/unlock", ["PUT", "POST"])
-    async def unlock(self, request: Request, resource: str, selector: str) -> bytes:
+    async def unlock(self, request: EdgeRequest, resource: str, selector: str) -> bytes:
         """Release the lock, or give up the place in the queue."""
         identity = self.authorize(request, Permission.READ, resource)
         only(request)
@@ -175,7 +173,7 @@ class Published(Routes):
 
     # -- What the routes share
 
-    def _broken(self, request: Request, identity: Identity) -> Breaker | None:
+    def _broken(self, request: EdgeRequest, identity: Identity) -> Breaker | None:
         """Return who gives a unit back as broken, and why, if it does."""
         reason = broken_of(request)
         if not reason:
@@ -183,7 +181,7 @@ class Published(Routes):
         identity.allow(Permission.LOCK)
         return Breaker(identity.name, owner_of(request), reason)
 
-    async def _read(self, request: Request, key: LockKey, *, raw: bool) -> bytes:
+    async def _read(self, request: EdgeRequest, key: LockKey, *, raw: bool) -> bytes:
         """Read without the lock."""
         unless = unless_of(request)
         read = await self.store.read(await self.find(key.resource), key.selector)
@@ -193,7 +191,7 @@ class Published(Routes):
         return done(request, 304)
 
     def _acquire(
-        self, request: Request, key: LockKey, resource: Resource, identity: Identity, read: Reader | None = None
+        self, request: EdgeRequest, key: LockKey, resource: Resource, identity: Identity, read: Reader | None = None
     ) -> Awaitable[Acquired | Queued]:
         """Take or keep the lock as a request wishes."""
         ticket = header(request, b"x-ticket")
@@ -201,7 +199,7 @@ class Published(Routes):
         idempotency_key = idempotency_key_of(request)
         said = owner_of(request)
         owner = said or identity.name
-        add_log_fields(request, owner=owner)
+        request.notes["owner"] = owner
         # Most requests have no query.
         longest = resource.longest or resource.timeout or int(self.locks.usual_lease)
         asked_lease = lease_of(request, longest) if b"?" in request.uri else 0

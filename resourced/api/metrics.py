@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from twisted.web.server import Request
-
 from resourced.api.base import Routes, route
 from resourced.api.responses import sent
 from resourced.auth.keys import Keys, Permission
+from resourced.http.request import EdgeRequest
 from resourced.locks.manager import LockManager
 from resourced.metrics.render import Exposition
 from resourced.storage.interface import Store
@@ -25,7 +24,7 @@ class Scrape(Routes):
         self._free = free
 
     @route("/metrics", ["GET"])
-    async def metrics(self, request: Request) -> bytes:
+    async def metrics(self, request: EdgeRequest) -> bytes:
         """Write all figures down."""
         if not self._free:
             # The figures are about all resources.

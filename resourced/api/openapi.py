@@ -15,10 +15,10 @@ from importlib.resources import files
 from typing import Any, Final
 
 import yaml
-from twisted.web.server import Request
 
 from resourced.api.base import STATUSES, Group, route, status_of
 from resourced.api.responses import sent
+from resourced.http.request import EdgeRequest
 
 Part = Mapping[str, Any]
 
@@ -112,6 +112,6 @@ class Described(Group):
         self._text = _text()
 
     @route("/openapi.json", ["GET"])
-    async def describe(self, request: Request) -> bytes:
+    async def describe(self, request: EdgeRequest) -> bytes:
         """Describe the API to a machine."""
         return sent(request, 200, self._text)

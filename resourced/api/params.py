@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import lru_cache
-from typing import BinaryIO, NamedTuple, cast
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
-
-from twisted.web.server import Request
 
 from resourced import jsontext
 from resourced.api.etags import Precondition, precondition
 from resourced.auth.keys import key_of
 from resourced.errors import BadRequest, TicketRequired
+from resourced.http.request import EdgeRequest
 from resourced.model import LockKey, valid_name
 
 #: The highest number of any kind that the store can keep.
@@ -51,7 +50,7 @@ class Writing(NamedTuple):
     conditions: tuple[Precondition, ...]
 
 
-def header(request: Request, name: bytes) -> str:
+def header(request: EdgeRequest, name: bytes) -> str:
     """
     Return a header that may be there once; without it, nothing.
 
@@ -66,7 +65,7 @@ def header(request: Request, name: bytes) -> str:
         raise BadRequest(f"The {name.decode()} header is not UTF-8.", "bad_header") from None
 
 
-def argument(request: Request, name: bytes) -> str | None:
+def argument(request: EdgeRequest, name: bytes) -> str | None:
     """
     Return an argument of the query that may be there once; without a value, it is empty.
 
@@ -87,7 +86,7 @@ def argument(request: Request, name: bytes) -> str | None:
         raise BadRequest(f"{name.decode()} in the query is not UTF-8.", "bad_argument") from None
 
 
-def only(request: Request, *known: bytes) -> None:
+def only(request: EdgeRequest, *known: bytes) -> None:
     """
     Check that the query has nothing in it but what is known here: a misspelt argument must not pass for one that is missing.
 
@@ -110,7 +109,7 @@ def _shown(name: str | bytes) -> str:
     return repr(text if len(text) <= 80 else text[:80] + "...")
 
 
-def flag(request: Request, name: bytes, *, default: bool) -> bool:
+def flag(request: EdgeRequest, name: bytes, *, default: bool) -> bool:
     """
     Return an argument of the query that is 0 or 1.
 
@@ -124,7 +123,7 @@ def flag(request: Request, name: bytes, *, default: bool) -> bool:
     return value == "1"
 
 
-def whole(request: Request, name: bytes, default: int, *, least: int = 0, most: int = HIGHEST) -> int:
+def whole(request: EdgeRequest, name: bytes, default: int, *, least: int = 0, most: int = HIGHEST) -> int:
     """
     Return an argument of the query that is a whole number.
 
@@ -139,7 +138,7 @@ def whole(request: Request, name: bytes, default: int, *, least: int = 0, most: 
     return int(value)
 
 
-def limit_of(request: Request) -> int:
+def limit_of(request: EdgeRequest) -> int:
     """
     Return how long the page of a list may be.
 
@@ -148,7 +147,7 @@ def limit_of(request: Request) -> int:
     return whole(request, b"limit", USUAL, least=1, most=MOST)
 
 
-def page_of(request: Request) -> PageRequest:
+def page_of(request: EdgeRequest) -> PageRequest:
     """
     Return which part of a list of names is wanted.
 
@@ -157,7 +156,7 @@ def page_of(request: Request) -> PageRequest:
     return PageRequest(argument(request, b"prefix") or "", argument(request, b"after") or "", limit_of(request))
 
 
-def fence_of(request: Request) -> int:
+def fence_of(request: EdgeRequest) -> int:
     """
     Return the fence of the lock that is to be broken.
 
@@ -169,7 +168,7 @@ def fence_of(request: Request) -> int:
     return fence
 
 
-def reason_of(request: Request) -> str:
+def reason_of(request: EdgeRequest) -> str:
     """
     Return why the client does what it does, if it says so.
 
@@ -181,23 +180,23 @@ def reason_of(request: Request) -> str:
     return reason
 
 
-def address_of(request: Request) -> str:
+def address_of(request: EdgeRequest) -> str:
     """Return from where a request came, as its connection says. All that come by a Unix socket come from one place."""
     return getattr(request.getClientAddress(), "host", "") or "local"
 
 
-def accepts_html(request: Request) -> bool:
+def accepts_html(request: EdgeRequest) -> bool:
     """Tell whether a request is that of a browser, which names HTML where a program says that it takes anything."""
     return b"text/html" in b",".join(request.requestHeaders.getRawHeaders(b"accept", ())).lower()
 
 
-def presented_key(request: Request) -> bytes:
+def presented_key(request: EdgeRequest) -> bytes:
     """Return the API key that a request carries."""
     headers = request.requestHeaders
     return key_of(headers.getRawHeaders(b"x-api-key", ()), headers.getRawHeaders(b"authorization", ()))
 
 
-def needed_ticket(request: Request) -> str:
+def needed_ticket(request: EdgeRequest) -> str:
     """
     Return the ticket of a request that is nothing without one.
 
@@ -209,7 +208,7 @@ def needed_ticket(request: Request) -> str:
     return ticket
 
 
-def unless_of(request: Request) -> tuple[Precondition, ...]:
+def unless_of(request: EdgeRequest) -> tuple[Precondition, ...]:
     """
     Return what the client has of the data already.
 
@@ -218,7 +217,7 @@ def unless_of(request: Request) -> tuple[Precondition, ...]:
     return _conditions(request, b"if-none-match", wanted=False)
 
 
-def writing_of(request: Request) -> Writing:
+def writing_of(request: EdgeRequest) -> Writing:
     """
     Return how data is to be replaced.
 
@@ -231,7 +230,7 @@ def writing_of(request: Request) -> Writing:
     return Writing(ticket, unlock, _conditions(request, b"if-match", wanted=True) + unless_of(request))
 
 
-def _conditions(request: Request, name: bytes, *, wanted: bool) -> tuple[Precondition, ...]:
+def _conditions(request: EdgeRequest, name: bytes, *, wanted: bool) -> tuple[Precondition, ...]:
     fields = request.requestHeaders.getRawHeaders(name)
     if fields is None:
         return ()
@@ -245,7 +244,7 @@ def _conditions(request: Request, name: bytes, *, wanted: bool) -> tuple[Precond
         ) from None
 
 
-def owner_of(request: Request) -> str:
+def owner_of(request: EdgeRequest) -> str:
     """
     Return who the client says it is.
 
@@ -257,7 +256,7 @@ def owner_of(request: Request) -> str:
     return owner
 
 
-def idempotency_key_of(request: Request) -> str:
+def idempotency_key_of(request: EdgeRequest) -> str:
     """
     Return what a lock request is known again by when it is repeated: its ``Idempotency-Key`` under its API key.
 
@@ -271,7 +270,7 @@ def idempotency_key_of(request: Request) -> str:
     )
 
 
-def holds_of(request: Request) -> list[str]:
+def holds_of(request: EdgeRequest) -> list[str]:
     """
     Return the tickets that the client says it holds meanwhile; the header is a list, and may come in parts.
 
@@ -316,11 +315,9 @@ def checked_name(kind: str, name: str) -> str:
     return name
 
 
-def body_of(request: Request) -> bytes:
+def body_of(request: EdgeRequest) -> bytes:
     """Return the whole body, whatever type it claims to be of: curl calls everything a form."""
-    content = cast(BinaryIO, request.content)
-    content.seek(0)
-    return content.read()
+    return request.body()
 
 
 def fields_of(body: bytes, *known: str) -> dict[str, object]:
@@ -337,7 +334,7 @@ def fields_of(body: bytes, *known: str) -> dict[str, object]:
     return fields
 
 
-def lease_of(request: Request, longest: int) -> int:
+def lease_of(request: EdgeRequest, longest: int) -> int:
     """
     Return the lease that the client asks for, in seconds; 0 if it does not.
 
@@ -355,7 +352,7 @@ def lease_of(request: Request, longest: int) -> int:
     return int(asked)
 
 
-def priority_of(request: Request) -> int:
+def priority_of(request: EdgeRequest) -> int:
     """
     Return the priority that the client asks for; 0 if it does not.
 
@@ -369,7 +366,7 @@ def priority_of(request: Request) -> int:
     return int(asked)
 
 
-def wait_of(request: Request, longest: float, usual: float = 0) -> float:
+def wait_of(request: EdgeRequest, longest: float, usual: float = 0) -> float:
     """
     Return how long the client wants to wait for the lock, in seconds, as far as the server lets it.
 

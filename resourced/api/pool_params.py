@@ -6,10 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from twisted.web.server import Request
-
 from resourced.api.params import body_of, checked_name, fields_of, header
 from resourced.errors import BadRequest
+from resourced.http.request import EdgeRequest
 from resourced.locks.unit_cards import CardChange
 from resourced.wants import ALL, Want
 
@@ -97,7 +96,7 @@ def card_change(body: bytes) -> CardChange:
     )
 
 
-def broken_of(request: Request) -> str:
+def broken_of(request: EdgeRequest) -> str:
     """
     Return why a unit is given back as broken; empty if it is not.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
-from twisted.web.server import Request
 
 from resourced.api.base import Routes, route, who_of
 from resourced.api.params import (
@@ -22,9 +21,10 @@ from resourced.api.params import (
     wait_of,
 )
 from resourced.api.pool_params import card_change, joint_body
-from resourced.api.responses import RETRY_AFTER, add_log_fields, answer, card_shown, done, waits
+from resourced.api.responses import RETRY_AFTER, answer, card_shown, done, waits
 from resourced.auth.keys import Identity, Keys, Permission
 from resourced.errors import DataNotFound, OtherGroup
+from resourced.http.request import EdgeRequest
 from resourced.locks.manager import LockManager
 from resourced.locks.state.joints import Got, JointAsk, JointQueued
 from resourced.model import LockKey, Resource
@@ -57,7 +57,7 @@ class Pooling(Routes):
         self._usual_lease = usual_lease
 
     @route("/lock", ["POST"])
-    async def lock_all(self, request: Request) -> bytes:
+    async def lock_all(self, request: EdgeRequest) -> bytes:
         """Take several things at once, keep them, or keep the place in the order."""
         identity = self.authorize(request, Permission.LOCK)
         ticket = header(request, b"x-ticket")
@@ -80,7 +80,7 @@ class Pooling(Routes):
         return answer(request, 200, {"locked": True, "got": _got(got, data)})
 
     @route("/unlock", ["POST"])
-    async def unlock_all(self, request: Request) -> bytes:
+    async def unlock_all(self, request: EdgeRequest) -> bytes:
         """Give everything back that a ticket has, or give up its place."""
         identity = self.authorize(request, Permission.READ)
         only(request)
@@ -88,7 +88,7 @@ class Pooling(Routes):
         return answer(request, 200, {"unlocked": released})
 
     @route("/resource/<name:resource>/<name:selector>", ["PATCH"])
-    async def card(self, request: Request, resource: str, selector: str) -> bytes:
+    async def card(self, request: EdgeRequest, resource: str, selector: str) -> bytes:
         """Change the card of a selector, or give it one."""
         identity = self.authorize(request, Permission.WRITE, resource)
         only(request)
@@ -98,7 +98,7 @@ class Pooling(Routes):
         return answer(request, 200, card_shown(await self.locks.units.change(key, change, who_of(request, identity))))
 
     @route("/resource/<name:resource>/<name:selector>/card", ["DELETE"])
-    async def remove_card(self, request: Request, resource: str, selector: str) -> bytes:
+    async def remove_card(self, request: EdgeRequest, resource: str, selector: str) -> bytes:
         """Take the card of a selector away, so that it is no unit any more."""
         identity = self.authorize(request, Permission.WRITE, resource)
         only(request)
@@ -111,7 +111,7 @@ class Pooling(Routes):
 
     def _ask(
         self,
-        request: Request,
+        request: EdgeRequest,
         identity: Identity,
         ticket: str,
         wants: tuple[Want, ...],
@@ -121,7 +121,7 @@ class Pooling(Routes):
     ) -> JointAsk:
         idempotency_key = idempotency_key_of(request)
         owner = owner_of(request) or identity.name
-        add_log_fields(request, owner=owner)
+        request.notes["owner"] = owner
         wait = wait_of(request, self._longest_wait, self._usual_wait)
         if wait:
             waits(request)

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from twisted.web.iweb import IRequest
-
 from resourced import jsontext
 from resourced.errors import ResourcedError
 from resourced.http.json_errors import error_body
+from resourced.http.request import EdgeRequest
 from resourced.locks.state.requests import Acquired, Holder, Queued, Waiter, Waits, Written
 from resourced.model import Document
 from resourced.wants import Card
@@ -19,12 +18,12 @@ from resourced.wants import Card
 RETRY_AFTER = 1
 
 
-def answer(request: IRequest, status: int, body: Mapping[str, object]) -> bytes:
+def answer(request: EdgeRequest, status: int, body: Mapping[str, object]) -> bytes:
     """Give an answer in JSON."""
     return sent(request, status, jsontext.write(body))
 
 
-def sent(request: IRequest, status: int, body: bytes, content_type: bytes = b"application/json") -> bytes:
+def sent(request: EdgeRequest, status: int, body: bytes, content_type: bytes = b"application/json") -> bytes:
     """Give an answer whose body is written already."""
     request.setResponseCode(status)
     request.setHeader(b"content-type", content_type)
@@ -34,7 +33,7 @@ def sent(request: IRequest, status: int, body: bytes, content_type: bytes = b"ap
     return body
 
 
-def done(request: IRequest, status: int = 204) -> bytes:
+def done(request: EdgeRequest, status: int = 204) -> bytes:
     """Give an answer without a body: it is done, or nothing has changed."""
     request.setResponseCode(status)
     if status == 304:
@@ -42,36 +41,30 @@ def done(request: IRequest, status: int = 204) -> bytes:
     return b""
 
 
-def written(request: IRequest, outcome: Written) -> None:
+def written(request: EdgeRequest, outcome: Written) -> None:
     """Tell a client that its write is kept, and for how long the lock is its own from now on, if it still is."""
-    add_log_fields(request, fence=outcome.fence)
+    request.notes["fence"] = outcome.fence
     if outcome.lease is not None:
         request.setHeader(b"x-lease", b"%d" % outcome.lease)
 
 
-def tagged(request: IRequest, etag: str) -> None:
+def tagged(request: EdgeRequest, etag: str) -> None:
     """Name the data that is there by its entity tag."""
     request.setHeader(b"etag", b'"%s"' % etag.encode())
 
 
-def add_log_fields(request: IRequest, **fields: object) -> None:
-    """Have something in the line of the access log, if the request's site keeps one. No key, ticket or data has a place there."""
-    getattr(request, "notes", {}).update(fields)
+def waits(request: EdgeRequest) -> None:
+    """Let the site know that a request is about to wait for others rather than to keep the server busy."""
+    request.notes["waited"] = True
+    request.stand_aside()
 
 
-def waits(request: IRequest) -> None:
-    """Let the site know, if it counts, that a request is about to wait for others rather than to keep the server busy."""
-    add_log_fields(request, waited=True)
-    if (stand_aside := getattr(request, "stand_aside", None)) is not None:
-        stand_aside()
-
-
-def error(request: IRequest, status: int, reason: ResourcedError) -> bytes:
+def error(request: EdgeRequest, status: int, reason: ResourcedError) -> bytes:
     """Answer with an error: a sentence for a person, and a word for a program."""
     return sent(request, status, error_body(reason.code, reason.sentence, reason.details))
 
 
-def document(request: IRequest, found: Document, *, raw: bool) -> bytes:
+def document(request: EdgeRequest, found: Document, *, raw: bool) -> bytes:
     """Answer with what is kept at a selector, or just with the JSON that was written there."""
     tagged(request, found.etag)
     if raw:
@@ -83,15 +76,15 @@ def document(request: IRequest, found: Document, *, raw: bool) -> bytes:
     )
 
 
-def held(request: IRequest, outcome: Acquired) -> None:
+def held(request: EdgeRequest, outcome: Acquired) -> None:
     """Tell a client that the lock is its own, and for how long."""
-    add_log_fields(request, fence=outcome.fence)
+    request.notes["fence"] = outcome.fence
     request.setHeader(b"x-ticket", outcome.ticket.encode())
     request.setHeader(b"x-fence", b"%d" % outcome.fence)
     request.setHeader(b"x-lease", b"%d" % outcome.lease)
 
 
-def queued(request: IRequest, outcome: Queued, body: dict[str, object]) -> bytes:
+def queued(request: EdgeRequest, outcome: Queued, body: dict[str, object]) -> bytes:
     """Tell a client that someone else has the lock, and to come back."""
     request.setHeader(b"x-ticket", outcome.ticket.encode())
     request.setHeader(b"retry-after", b"%d" % RETRY_AFTER)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 
 from resourced.api.responses import RETRY_AFTER, answer
+from resourced.http.request import EdgeRequest
 
 
 class Standby(Resource):
@@ -21,7 +21,7 @@ class Standby(Resource):
         super().__init__()
         self._metrics = metrics
 
-    def render(self, request: IRequest) -> int | bytes:
+    def render(self, request: EdgeRequest) -> int | bytes:
         if request.path == b"/metrics":
             rendered: int | bytes = self._metrics.render(request)
             return rendered

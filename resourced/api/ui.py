@@ -9,12 +9,12 @@ from importlib.resources.abc import Traversable
 from types import MappingProxyType
 from typing import NamedTuple
 
-from twisted.web.server import Request
 from werkzeug.exceptions import NotFound
 
 from resourced.api.base import Group, route
 from resourced.api.params import accepts_html, unless_of
 from resourced.api.responses import done, tagged
+from resourced.http.request import EdgeRequest
 
 #: What each kind of file is.
 TYPES: Mapping[str, bytes] = MappingProxyType(
@@ -75,7 +75,7 @@ class Displayed(Group):
         self._files = {path.name: _file(path) for path in paths if _suffix(path) in TYPES}
 
     @route("/", ["GET"])
-    async def front(self, request: Request) -> bytes:
+    async def front(self, request: EdgeRequest) -> bytes:
         """Send a browser to the page; for a program there is nothing here."""
         request.setHeader(b"vary", b"accept")
         if not accepts_html(request):
@@ -86,12 +86,12 @@ class Displayed(Group):
         return done(request, 302)
 
     @route("/ui", ["GET"])
-    async def page(self, request: Request) -> bytes:
+    async def page(self, request: EdgeRequest) -> bytes:
         """Show the page."""
         return _sent(request, self._files["index.html"])
 
     @route("/ui/<name:file>", ["GET"])
-    async def part(self, request: Request, file: str) -> bytes:
+    async def part(self, request: EdgeRequest, file: str) -> bytes:
         """Give what the page is made of, by its name and no path."""
         if file not in self._files:
             raise NotFound
@@ -107,7 +107,7 @@ def _file(path: Traversable) -> File:
     return File(TYPES[_suffix(path)], content, hashlib.sha256(content).hexdigest()[:16])
 
 
-def _sent(request: Request, file: File) -> bytes:
+def _sent(request: EdgeRequest, file: File) -> bytes:
     known = not all(condition.passes(file.tag) for condition in unless_of(request))
     for name, value in HEADERS.items():
         request.setHeader(name, value)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from twisted.web.server import Request
-
 from resourced.api.base import Routes, route
 from resourced.api.params import argument, only, resource_named, whole
 from resourced.api.responses import answer
 from resourced.auth.keys import Permission
+from resourced.http.request import EdgeRequest
 from resourced.usage import KEPT, NAMES, By, Use, day_of
 
 
@@ -15,7 +14,7 @@ class Used(Routes):
     """The use of resources, from counts that outlive the history."""
 
     @route("/usage", ["GET"])
-    async def usage(self, request: Request) -> bytes:
+    async def usage(self, request: EdgeRequest) -> bytes:
         """Tell what was used of a resource in the last days, by selector and by owner."""
         only(request, b"resource", b"days")
         name = argument(request, b"resource") or ""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -16,7 +17,8 @@ REFUSED = frozenset({401, 403, 429})
 SINGLE, GATHER = 200, 0.1
 
 
-class AccessRecord(NamedTuple):
+@dataclass(slots=True)
+class AccessRecord:
     """
     One line of the access log.
 

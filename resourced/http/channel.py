@@ -59,17 +59,19 @@ class Channel(StrictChannel):
     :ivar state: where it stands; it only changes as the table says.
     :ivar peer: the address of the other end.
     :ivar client: the address of whoever the request comes from, which a proxy may have passed on.
+    :ivar proxied: whether the peer is a proxy that is believed when it says who its clients are.
     """
 
     site: Edge
     transport: Any
-    peer = client = "-"
-    #: Whether the peer is a proxy that is believed when it says who its clients are.
-    proxied = False
-
-    state: ConnectionState = IDLE
     _deadline: Deadline
-    _began = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peer = self.client = "-"
+        self.proxied = False
+        self.state: ConnectionState = IDLE
+        self._began = 0.0
 
     @property
     def closing(self) -> bool:
@@ -267,8 +269,10 @@ class Channel(StrictChannel):
 
     def tell(self, method: str, uri: str, status: int, length: int, notes: Mapping[str, object]) -> None:
         """Put the request that has just ended into the access log."""
-        ms = (self.site.reactor.seconds() - self._began) * 1000
-        self.site.access(AccessRecord(method, uri, status, ms, self.client, length, notes))
+        site = self.site
+        seconds = site.seconds
+        ms = (seconds() - self._began) * 1000
+        site.access(AccessRecord(method, uri, status, ms, self.client, length, notes))
 
     # The time that a request may take.
 
@@ -281,7 +285,9 @@ class Channel(StrictChannel):
     def begin_fast(self, line: bytes) -> None:
         """Begin a request that is complete already, and was read on the fast path."""
         self.request_line = line
-        self._began = self.site.reactor.seconds()
+        # Not in one expression: what looks like a call of a method is looked up in the class first.
+        seconds = self.site.seconds
+        self._began = seconds()
         self.state = TRANSITIONS[self.state][PLAIN]
         self._deadline.due = None
 

@@ -22,6 +22,7 @@ class Edge(Protocol):
 
     limits: EdgeLimits
     reactor: IReactorTime
+    seconds: Callable[[], float]
     draining: bool
     busy: int
     waiting: int

@@ -58,14 +58,15 @@ class FlowChannel(HTTPChannel):
 
     site: Budgeted
     transport: Any
-    full = False
-    body = 0
-    _early = b""
-    _counted = 0
-    _gone = False
 
     def __init__(self) -> None:
         super().__init__()
+        # Not as defaults of the class: Python would look these up the slow way.
+        self.full = False
+        self.body = 0
+        self._early = b""
+        self._counted = 0
+        self._gone = False
         # What the transport gets when it has sent what it has, and how many bytes that is.
         self._unsent: deque[bytes | memoryview] = deque()
         self._unsent_size = 0

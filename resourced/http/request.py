@@ -31,11 +31,16 @@ class EdgeRequest(Request):
     content: BytesIO
     site: Edge  # type: ignore[assignment]
     abandoned: Callable[[], object] | None = None
-    _busy = _waiting = False
 
     def __init__(self, channel: Channel, *args: Any, **kwargs: Any) -> None:
         super().__init__(channel, *args, **kwargs)
         self.notes: dict[str, object] = {}
+        self._busy = self._waiting = False
+
+    def body(self) -> bytes:
+        """Return the whole body."""
+        self.content.seek(0)
+        return self.content.read()
 
     def handleContentChunk(self, data: bytes) -> None:
         if self.channel.closing:
@@ -70,18 +75,19 @@ class EdgeRequest(Request):
         """Count as busy no longer: from here on this request waits for others, and costs nothing but memory."""
         if self._busy:
             self._busy = False
-            self.site.busy -= 1
             self._waiting = True
-            self.site.waiting += 1
+            site = self.channel.site
+            site.busy -= 1
+            site.waiting += 1
 
     def leave(self) -> None:
         """Count neither as busy nor as waiting: it is over."""
         if self._busy:
             self._busy = False
-            self.site.busy -= 1
+            self.channel.site.busy -= 1
         elif self._waiting:
             self._waiting = False
-            self.site.waiting -= 1
+            self.channel.site.waiting -= 1
 
     def finish(self) -> None:
         self.leave()

@@ -7,7 +7,7 @@ What Klein and werkzeug would refuse in HTML, before they ask Klein's error hand
 from __future__ import annotations
 
 import re
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 from urllib.parse import quote, unquote_to_bytes
 
 from twisted.internet.address import UNIXAddress
@@ -106,6 +106,8 @@ class RootResource(Resource):
                 raise NoSuchMethod
             _settle_target(request)
             _settle_host(request)
+            if not hasattr(request, "notes"):
+                _settle_kind(request)
             return cast("int | bytes", self.inner.render(request))
         except HTTPException as error:
             return _refuse(request, error)
@@ -119,6 +121,16 @@ class RootResource(Resource):
         if body is not NOT_DONE_YET:
             request.write(body)
             request.finish()
+
+
+def _settle_kind(request: Any) -> None:
+    """Give a request of another site, such as that of ``treq.testing``, what those of ours have."""
+
+    def body() -> bytes:
+        request.content.seek(0)
+        return cast(bytes, request.content.read())
+
+    request.notes, request.body, request.stand_aside = {}, body, lambda: None
 
 
 def _refuse(request: Request, error: HTTPException) -> int:

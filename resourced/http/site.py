@@ -48,6 +48,7 @@ class ResourcedSite(Site):
     :param proxies: which are believed when they say who their clients are.
     :param crowded: is told of each connection that is refused because its address has too many.
     :param shown: tells whether a request is to be in the access log.
+    :ivar seconds: the time of the clock.
     :ivar limits: what clients may ask for.
     :ivar draining: whether it only finishes what has begun.
     :ivar busy: how many requests are being answered, without those that stand aside.
@@ -76,6 +77,7 @@ class ResourcedSite(Site):
         shown: Callable[[AccessRecord], bool] = SHOWN["all"],
     ) -> None:
         self.front = RootResource(resource)
+        self.seconds = clock.seconds
         super().__init__(
             self.front,
             requestFactory=EdgeRequest,

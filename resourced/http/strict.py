@@ -30,11 +30,14 @@ class StrictChannel(FlowChannel):
     """
 
     site: Edge
-    request_line = b""
-    _lines = 0
-    _size = 0
-    #: Of how many chunks a body has come.
-    _chunks = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.request_line = b""
+        self._lines = 0
+        self._size = 0
+        # Of how many chunks a body has come.
+        self._chunks = 0
 
     # What the connection knows.
 

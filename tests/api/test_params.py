@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import pytest
@@ -13,7 +13,6 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import parse_qs
-from twisted.web.server import Request
 from twisted.web.test.requesthelper import DummyChannel
 
 from resourced import jsontext
@@ -31,15 +30,16 @@ from resourced.api.params import (
     wait_of,
 )
 from resourced.errors import BadRequest, TicketRequired
+from resourced.http.request import EdgeRequest
 from resourced.http.routing import BadPath, Segment
 from resourced.model import LockKey
 
 pytestmark = pytest.mark.trial
 
 
-def request_with(*headers: tuple[bytes, bytes], query: bytes = b"", body: bytes = b"") -> Request:
+def request_with(*headers: tuple[bytes, bytes], query: bytes = b"", body: bytes = b"") -> EdgeRequest:
     """Return a request as Twisted hands it over."""
-    request = Request(DummyChannel(), parsePOSTFormSubmission=False)
+    request = EdgeRequest(cast(Any, DummyChannel()), parsePOSTFormSubmission=False)
     request.uri = b"/path?" + query
     request.args = parse_qs(query, keep_blank_values=True)
     request.content = BytesIO(body)
@@ -183,7 +183,7 @@ class ArgumentTests(RefusalTests):
 
 
 class WaitTests(RefusalTests):
-    def assertWait(self, seconds: float, applied: str, request: Request) -> None:
+    def assertWait(self, seconds: float, applied: str, request: EdgeRequest) -> None:
         self.assertEqual(wait_of(request, 50), seconds)
         confirmed = request.responseHeaders.getRawHeaders("preference-applied", [""])
         self.assertEqual(confirmed, [applied])

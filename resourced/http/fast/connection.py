@@ -17,7 +17,7 @@ from twisted.web.http import Request
 from twisted.web.http_headers import Headers
 
 from resourced.http.channel import Channel
-from resourced.http.connection_state import FAST
+from resourced.http.connection_state import FAST, IDLE
 from resourced.http.fast.internals import Link, Sockets, begin_request
 from resourced.http.fast.parser import Head, plain
 from resourced.http.flow import SLICE
@@ -41,18 +41,26 @@ class FastRequest(EdgeRequest):
     """
 
     channel: FastChannel
-    site: FastSite
     clientproto = b"HTTP/1.1"
-    _usual = True
 
     def __init__(self, channel: FastChannel, head: Head) -> None:
         begin_request(self, channel, channel.addresses)
         self.notes = {}
+        self._busy = self._waiting = False
         asked, self.requestHeaders, self._body = head  # type: ignore[assignment]
-        _, self.method, self.uri, self.path, self.args, self._said = asked
+        self.method = asked.method
+        self.uri = asked.uri
+        self.path = asked.path
+        self.args = asked.args
+        self._said = asked.said
         self.site = channel.site
         # Of a usual answer, as they are spelled; others are in Twisted's.
-        self._answer_headers: dict[bytes, Any] = {}
+        self._answer_headers: dict[bytes, Any] | None = {}
+
+    def body(self) -> bytes:
+        return self._body
+
+    # Whatever is cached like this makes Python look up all attributes of its request the slow way.
 
     @cached_property
     def content(self) -> BytesIO:  # type: ignore[override]
@@ -72,13 +80,13 @@ class FastRequest(EdgeRequest):
     @property
     def responseHeaders(self) -> Headers:  # type: ignore[override]
         """The headers of an answer that is not a usual one: from here on Twisted writes it."""
-        if self._usual:
-            self._usual = False
+        if self._answer_headers is not None:
             headers = self._headers = Headers()
             headers.setRawHeaders(b"server", [SERVER])
-            headers.setRawHeaders(b"date", [self.site.date()])
+            headers.setRawHeaders(b"date", [self.channel.site.date()])
             for name, value in self._answer_headers.items():
                 headers.setRawHeaders(name, [value])
+            self._answer_headers = None
         return self._headers
 
     def getHeader(self, key: AnyStr) -> AnyStr | None:
@@ -86,10 +94,11 @@ class FastRequest(EdgeRequest):
         return super().getHeader(key.lower())
 
     def setHeader(self, name: bytes | str, value: bytes | str) -> None:
-        if self._usual:
-            self._answer_headers[_spelled(name)] = value
-        else:
+        headers = self._answer_headers
+        if headers is None:
             super().setHeader(name, value)
+        else:
+            headers[_spelled(name)] = value
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
         self.code = code
@@ -101,40 +110,46 @@ class FastRequest(EdgeRequest):
     def process(self) -> None:
         try:
             if self.admit():
-                self.site.front.pass_on(self)
+                self.channel.site.front.pass_on(self)
         except BaseException:  # noqa: BLE001 - as Twisted does
             self.processingFailed(Failure())
 
     def answer(self, body: bytes) -> None:
-        headers = self._answer_headers
-        if self.code == 204:
+        code, headers = self.code, self._answer_headers
+        if code == 204:
             body = b""
+        if headers is None or self.startedWriting or not self._send(code, headers, body):
+            super().answer(body)
+
+    def _send(self, code: int, headers: dict[bytes, Any], body: bytes) -> bool:
+        """Send an answer if it is a usual one, and be done."""
+        channel = self.channel
+        site = channel.site
         try:
             lines = b"".join([b"\r\n%s: %s" % header for header in headers.items()])
         except TypeError:
             # A value is text, which Twisted knows how to write.
-            lines = b"\n"
+            return False
         if (
-            (b"Content-Length" in headers) == (self.code == 204)
-            or self.code == 304
-            or self.startedWriting
-            or self.site.draining
-            or not self._usual
+            (b"Content-Length" in headers) == (code == 204)
+            or code == 304
+            or site.draining
             # A value that goes on in another line is Twisted's to mend.
             or not lines.count(b"\n") == lines.count(b"\r") == len(headers)
         ):
-            super().answer(body)
-            return
+            return False
         self.leave()
-        channel, self.channel = self.channel, None  # type: ignore[assignment]
-        self.startedWriting = self.finished = 1
-        self.sentLength = len(body)
-        channel.send(b"%s%s\r\n%s\r\n\r\n%s" % (self.site.opening(self.code, self.code_message), lines, NOSNIFF, body))
-        channel.tell(*self._said, self.code, self.sentLength, self.notes)
+        self.channel = None  # type: ignore[assignment]
+        self.finished = 1
+        length = len(body)
+        channel.send(b"%s%s\r\n%s\r\n\r\n%s" % (site.opening(code, self.code_message), lines, NOSNIFF, body))
+        channel.tell(*self._said, code, length, self.notes)
         channel.requestDone(self)
-        notifications, self.notifications = self.notifications, []
-        for notification in notifications:
-            notification.callback(None)
+        if self.notifications:
+            notifications, self.notifications = self.notifications, []
+            for notification in notifications:
+                notification.callback(None)
+        return True
 
 
 class FastChannel(Channel):
@@ -144,8 +159,11 @@ class FastChannel(Channel):
     #: Of the client, and of the server as it knows it: to ask the system for each request takes long.
     addresses: tuple[IAddress, IAddress]
     _link: Link
-    #: Whether Twisted's parser is at work: it calls back with what comes behind a request.
-    _parsing = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Whether Twisted's parser is at work: it calls back with what comes behind a request.
+        self._parsing = False
 
     def connectionMade(self) -> None:
         self.addresses = (self.transport.getPeer(), self.transport.getHost())
@@ -159,17 +177,19 @@ class FastChannel(Channel):
         return self.addresses[1]
 
     def dataReceived(self, data: bytes) -> None:
-        if self._parsing or not self.idle or self.full:
+        if self.state is not IDLE or self._parsing or self.full:
             super().dataReceived(data)
             return
         # What came after the last request, and is not a line yet, is where this one begins.
         data = self.clearLineBuffer() + data
         limits = self.site.limits
         head = plain(data, limits.max_headers, limits.max_body)
-        # A request without a key goes to Twisted's parser, to be refused in the same words.
-        if head is not None and (not head.body or self.gate(head.headers) is None):
-            self._serve(head)
-            return
+        if head is not None:
+            _, headers, body = head
+            # A request without a key goes to Twisted's parser, to be refused in the same words.
+            if not body or self.gate(headers) is None:
+                self._serve(head)
+                return
         self._parsing = True
         try:
             super().dataReceived(data)
@@ -190,9 +210,10 @@ class FastChannel(Channel):
         super().send_all()
 
     def _serve(self, head: Head) -> None:
-        self.begin_fast(head.asked.line)
-        if head.body:
-            self.keep_body(len(head.body))
+        asked, _, body = head
+        self.begin_fast(asked.line)
+        if body:
+            self.keep_body(len(body))
         request = FastRequest(self, head)
         self.requests.append(request)
         if self.proxied:

@@ -5,7 +5,7 @@ A reactor gives each event a context and a logger, and watches a descriptor anew
 processor than the locks do. Here an epoll of our own watches the connections, and is all that the reactor watches. What has arrived on
 all of them is read in one step, and an answer goes to the system at once.
 
-A transport has to ask its attribute ``reactor`` to be read from, and to have ``doRead`` and ``writeSomeData``. The ``__init__`` of a
+A transport has to ask its attribute ``reactor`` to be read from, and to have ``doRead`` and ``socket``. The ``__init__`` of a
 request must only set attributes. ``bench.parts`` tells what this is worth. Its tests tell what a new Twisted has changed.
 """
 
@@ -86,19 +86,36 @@ class Link:
     def pass_on(self, data: bytes) -> None:
         """Let the system have an answer, or as much of it as it takes; the transport has the rest."""
         if self._direct and self._transport.connected:
-            sent = self._transport.writeSomeData(data)
+            try:
+                sent = self._transport.socket.send(data)
+            except OSError:
+                # It is full, or gone: the transport finds out, and does what is to be done.
+                sent = 0
             if sent == len(data):
                 return
             self._direct = False
-            if isinstance(sent, int):
-                data = data[sent:]
+            data = data[sent:]
         self._transport.write(data)
+
+
+class SeenReactor:
+    """The reactor as connections see it, except that they are read from elsewhere."""
+
+    def __init__(self, sockets: Sockets, reactor: Any) -> None:
+        self.addReader = sockets.addReader
+        self.removeReader = sockets.removeReader
+        self._reactor = reactor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
 
 
 @implementer(IReadDescriptor)
 class Sockets:
     """
-    The reactor as connections see it, except that they are read from here.
+    Reads from all connections that have something.
+
+    It has no ``__getattr__``: with one, Python looks up each of its attributes the slow way.
 
     :ivar reading: whether several connections are being read from.
     """
@@ -107,6 +124,7 @@ class Sockets:
 
     def __init__(self) -> None:
         self.reading = False
+        self._seen: SeenReactor | None = None
         # That of the connections.
         self._reactor: Any = None
         self._epoll: Any = None
@@ -116,14 +134,13 @@ class Sockets:
         self._gathered: list[tuple[Link, bytes]] = []
         self._size = 0
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
-
     def adopt(self, transport: Any) -> None:
         """Read from a connection instead of its reactor."""
-        self._reactor = transport.reactor
+        if self._seen is None:
+            self._reactor = transport.reactor
+            self._seen = SeenReactor(self, transport.reactor)
         transport.stopReading()
-        transport.reactor = self
+        transport.reactor = self._seen
         transport.startReading()
 
     # -- Answers

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 from twisted.web.http import parse_qs
 
@@ -31,7 +31,8 @@ _LINES, _SHORT = 4096, 1024
 _SHORT_LINE, _FEW = 256, 8
 
 
-class Asked(NamedTuple):
+@dataclass(slots=True)
+class Asked:
     """
     What a request's first line says.
 
@@ -62,12 +63,8 @@ class Fields(dict[bytes, Sequence[bytes]]):
     setRawHeaders = dict.__setitem__
 
 
-class Head(NamedTuple):
-    """A request that is all there."""
-
-    asked: Asked
-    headers: Fields
-    body: bytes
+#: A request that is all there: its first line, its headers and its body. A plain tuple, because one is made of each request.
+Head = tuple[Asked, Fields, bytes]
 
 
 def plain(data: bytes, most_head: int, most_body: int) -> Head | None:
@@ -88,7 +85,7 @@ def plain(data: bytes, most_head: int, most_body: int) -> Head | None:
     if not len(headers) == len(lines) <= _HEADERS or b"host" not in headers:
         return None
     body = data[end + 4 :]
-    return Head(asked, headers, body) if length == len(body) <= most_body else None
+    return (asked, headers, body) if length == len(body) <= most_body else None
 
 
 class _NotPlainError(Exception):
