@@ -234,7 +234,8 @@ class Loss(NamedTuple):
     key_name: str
 
 
-class Step(NamedTuple):
+@dataclass(slots=True)
+class Step:
     """
     What was decided at once, and must be kept together.
 

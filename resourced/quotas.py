@@ -166,7 +166,8 @@ class Quotas:
 
         :raises resourced.errors.QuotaExceeded: there were too many.
         """
-        rate = self._quota(name).rate
+        quota = self._quota
+        rate = quota(name).rate
         if rate == inf:
             return
         tenant, now = self.tenant(name), self._seconds()

@@ -113,7 +113,7 @@ def main() -> None:
     if "beat" in missing:
         statements.claim = claim_nothing
     if "lease" in missing:
-        LeaderLease.held = property(lambda _: True)  # type: ignore[method-assign, assignment]
+        LeaderLease.held = lambda _: True  # type: ignore[method-assign, assignment]
         vars(tap)["MySQL"] = Careless
     if "still" in missing:
         TakeOver.judge = lambda *_: Verdict.FREE  # type: ignore[method-assign]

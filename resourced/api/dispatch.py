@@ -10,6 +10,7 @@ the routes is left to werkzeug, so that both ways have one judge.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -87,7 +88,8 @@ class Route(NamedTuple):
         return all(segments[place] == word for place, word in self.words)
 
 
-class Match(NamedTuple):
+@dataclass(slots=True)
+class Match:
     """
     What a request is for.
 

@@ -27,14 +27,13 @@ class Commits:
         self._journal = journal
         self._pauses = pauses
 
-    @property
     def paused(self) -> bool:
-        """Whether the process stood still a short while ago, so that ``recovered`` has to be awaited first."""
+        """Tell whether the process stood still a short while ago, so that ``recovered`` has to be awaited first."""
         return self._pauses.look() < LONGEST_PAUSE
 
     async def recovered(self) -> None:
         """Wait for a short while after a pause until the journal is certain again that no other daemon decides."""
-        while self.paused and not (self.closing or self._journal.deposed):
+        while self.paused() and not (self.closing or self._journal.deposed):
             try:
                 self._journal.check()
             except StoreUnavailable:

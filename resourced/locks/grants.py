@@ -38,7 +38,7 @@ class Grants:
         :raises resourced.errors.QuotaExceeded: its key has as much as it may have.
         :raises resourced.errors.StoreUnavailable: the answer could not be committed; it must not be believed.
         """
-        if self._commits.paused:
+        if self._commits.paused():
             await self._commits.recovered()
         key = request.key
         until = self._clock.seconds() + request.wait

@@ -83,7 +83,7 @@ class JointGrants:
         return await shielded(self._unlock(ticket, key_name))
 
     async def _wait(self, ask: JointAsk) -> Joint | JointQueued:
-        if self._commits.paused:
+        if self._commits.paused():
             await self._commits.recovered()
         self._check(ask)
         until = self._clock.seconds() + ask.wait
@@ -148,7 +148,7 @@ class JointGrants:
 
     async def _unlock(self, ticket: str, key_name: str) -> bool:
         while True:
-            if self._commits.paused:
+            if self._commits.paused():
                 await self._commits.recovered()
             self._journal.check()
             self._territory.check_ticket(ticket)

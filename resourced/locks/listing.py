@@ -90,7 +90,7 @@ class LockListing:
         return 0.0 if someone is None else self._clock.seconds() - someone.since
 
     async def _decided(self) -> None:
-        if self._commits.paused:
+        if self._commits.paused():
             await self._commits.recovered()
         self._journal.check()
 

@@ -177,7 +177,7 @@ class LockManager:
         :raises resourced.errors.CardNotFound: it cannot be broken, because it is no unit.
         :raises resourced.errors.StoreUnavailable: it is not known whether the lock was released.
         """
-        if self._commits.paused:
+        if self._commits.paused():
             await self._commits.recovered()
         self._table.check(key)
         entry = self._table.find(key, ticket, key_name)
@@ -285,7 +285,7 @@ class LockManager:
         return await self.unlock(key, name, key_name=key_name, broken=broken)
 
     async def _break(self, key: LockKey, fence: int, breaker: Breaker) -> None:
-        if self._commits.paused:
+        if self._commits.paused():
             await self._commits.recovered()
         while True:
             self._table.check(key)
@@ -301,7 +301,7 @@ class LockManager:
         await self._commits.kept(self._table.settle(queue))
 
     async def _remove(self, resource: Resource) -> None:
-        if self._commits.paused:
+        if self._commits.paused():
             await self._commits.recovered()
         self._journal.check()
         await self._commits.kept(self._table.remove(resource))

@@ -142,7 +142,7 @@ class UnitCards:
         await self._commits.kept(self._table.joints.set_slots(resource, before, after, who))
 
     async def _ready(self, resource: str = "") -> None:
-        if self._commits.paused:
+        if self._commits.paused():
             await self._commits.recovered()
         if resource:
             self._table.territory.check(resource)

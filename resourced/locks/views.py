@@ -31,7 +31,7 @@ class LockViews:
         :param after: the position after which the page begins.
         :raises resourced.errors.StoreUnavailable: it cannot be known at present.
         """
-        if self._commits.paused:
+        if self._commits.paused():
             await self._commits.recovered()
         self._table.check(key)
         queue = self._table.queue(key)
@@ -45,7 +45,7 @@ class LockViews:
 
         :raises resourced.errors.StoreUnavailable: they cannot be known at present.
         """
-        if self._commits.paused:
+        if self._commits.paused():
             await self._commits.recovered()
         self._journal.check()
         scopes = [self._table.scope(name) for name in resources]
@@ -61,7 +61,7 @@ class LockViews:
         :param after: after which one to begin.
         :raises resourced.errors.StoreUnavailable: it cannot be known at present.
         """
-        if self._commits.paused:
+        if self._commits.paused():
             await self._commits.recovered()
         self._table.territory.check(resource)
         self._journal.check()

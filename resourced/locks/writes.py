@@ -73,7 +73,7 @@ class Writes:
     async def _writer(self, request: WriteRequest) -> Entry:
         """Return the holder that may write now: while one of its writes looks at the data no other may begin."""
         alone = request.check is not None
-        if self._commits.paused:
+        if self._commits.paused():
             await self._commits.recovered()
         while True:
             self._table.check(request.key)

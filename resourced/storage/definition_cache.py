@@ -195,7 +195,7 @@ class CachedStore:
     def _sure(self) -> bool:
         """Whether no other daemon can be the leader, and the store does not seem to have gone."""
         now = self._clock.seconds()
-        return self._lease.held and (not self._owed or now - next(iter(self._owed.values())) <= ANSWER_TIMEOUT)
+        return self._lease.held() and (not self._owed or now - next(iter(self._owed.values())) <= ANSWER_TIMEOUT)
 
     @contextmanager
     def _asking(self) -> Iterator[None]:

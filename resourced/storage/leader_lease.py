@@ -37,10 +37,10 @@ class LeaderLease:
         """How many seconds ago the last commit was sent that renewed it."""
         return self.now() - self._renewed
 
-    @property
     def held(self) -> bool:
-        """Whether this daemon may act as the leader now."""
-        return self.now() <= self._until
+        """Tell whether this daemon may act as the leader now."""
+        now = self.now
+        return now() <= self._until
 
     def renew(self, sent: float) -> None:
         """Take note of a commit that has succeeded, by when it was sent."""

@@ -35,18 +35,18 @@ class LeaderLeaseTests(SynchronousTestCase):
 
     def test_nobody_begins_with_it(self) -> None:
         """Without a commit there is none."""
-        self.assertFalse(self.lease.held)
+        self.assertFalse(self.lease.held())
 
     def test_it_counts_from_when_a_commit_was_sent(self) -> None:
         """A commit that took four seconds leaves one."""
         sent = self.lease.now()
         self.clock.advance(4)
         self.lease.renew(sent)
-        self.assertTrue(self.lease.held)
+        self.assertTrue(self.lease.held())
         self.clock.advance(1)
-        self.assertTrue(self.lease.held)
+        self.assertTrue(self.lease.held())
         self.clock.advance(0.01)
-        self.assertFalse(self.lease.held)
+        self.assertFalse(self.lease.held())
 
     def test_late_answers(self) -> None:
         """A commit whose answer comes after that of a later one does not shorten it; one whose answer comes too late renews nothing."""
@@ -56,11 +56,11 @@ class LeaderLeaseTests(SynchronousTestCase):
         self.assertEqual(self.lease.age, 0)
         self.clock.advance(6)
         self.lease.renew(3.5)
-        self.assertFalse(self.lease.held)
+        self.assertFalse(self.lease.held())
 
     def test_without_end(self) -> None:
         """Where nobody else can be, it has no end, not even before the first commit."""
-        self.assertTrue(LeaderLease(self.clock.seconds).held)
+        self.assertTrue(LeaderLease(self.clock.seconds).held())
 
 
 class TakeOverTests(SynchronousTestCase):
@@ -261,7 +261,7 @@ class TwoLeadersTests(SynchronousTestCase):
                 daemon.clock.advance(0.25 * chance.uniform(0.95, 1.05))
             for daemon in chance.sample(daemons, chance.randrange(4)):
                 self.step(daemon, chance, compare=compare)
-            wrong += sum(daemon.leads and daemon.lease.held for daemon in daemons) > 1
+            wrong += sum(daemon.leads and daemon.lease.held() for daemon in daemons) > 1
         return wrong
 
     def step(self, daemon: Daemon, chance: random.Random, *, compare: bool) -> None:

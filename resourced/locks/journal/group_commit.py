@@ -123,7 +123,7 @@ class GroupCommitJournal:
 
         :raises resourced.errors.StoreUnavailable: the store is away, or this journal is closed.
         """
-        if self._state not in LEADING or not self._lease.held:
+        if self._state not in LEADING or not self._lease.held():
             raise unavailable()
 
     def check_lease(self) -> None:
@@ -132,7 +132,7 @@ class GroupCommitJournal:
 
         :raises resourced.errors.StoreUnavailable: somebody else may be.
         """
-        if not self._lease.held:
+        if not self._lease.held():
             raise unavailable()
 
     def step_down(self, error: EpochLost) -> None:
@@ -164,7 +164,7 @@ class GroupCommitJournal:
         if self._recovery is not None:
             self._recovery.cancel()
         # Without the lease nobody would have to wait longer for its end than for this.
-        if led and self._lease.held:
+        if led and self._lease.held():
             with suppress(StoreUnavailable, EpochLost):
                 await self._store.leave()
 

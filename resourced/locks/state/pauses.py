@@ -35,7 +35,8 @@ class Pauses:
 
     def look(self) -> float:
         """Return how long ago the last pause ended, in seconds; it may be one that has only just ended."""
-        now = self._now()
+        clock = self._now
+        now = clock()
         if now - self._alive > PAUSE:
             self._alive = self._ended = now
         return now - self._ended

@@ -111,6 +111,7 @@ class Entry:
 
     :ivar state: see ``entry_states``.
     :ivar standing: how the store keeps the state; of one that has ended, the last one before.
+    :ivar holds: whether the lock is its own.
     :ivar named: whether a client could name it when it asked, so that it finds it again if the answer is lost.
     :ivar group: the number of the journal's group that carries its last change.
     :ivar requests: how many requests with this ticket are open here.
@@ -134,6 +135,7 @@ class Entry:
         "deadline",
         "fence",
         "group",
+        "holds",
         "joint",
         "named",
         "owner",
@@ -172,6 +174,7 @@ class Entry:
         self.owner = owner
         self.state = NEW
         self.standing = WAITING
+        self.holds = False
         self.fence = 0
         self.named = False
         self.group = 0
@@ -205,11 +208,6 @@ class Entry:
     def in_use(self) -> bool:
         """Whether a request or a write keeps it alive."""
         return self.queue.writes > 0 if self.holds else self.requests > 0
-
-    @property
-    def holds(self) -> bool:
-        """Whether the lock is its own."""
-        return self.queue.holder is self
 
     @property
     def ended(self) -> bool:
@@ -354,6 +352,7 @@ class LockQueue:
         """Make a place the holder's, by an offer or a grant."""
         entry.happens(event)
         self.holder = entry
+        entry.holds = True
         self.scope.held += 1
         entry.tenant.held += 1
 
@@ -383,6 +382,7 @@ class LockQueue:
         entry.happens(END)
         if self.holder is entry:
             self.holder = None
+            entry.holds = False
             self.scope.held -= 1
             entry.tenant.held -= 1
         else:

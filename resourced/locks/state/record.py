@@ -59,7 +59,8 @@ class Record:
 
     def now(self) -> int:
         """Return the time as it is shown to people, in milliseconds of Unix time."""
-        return int(self._wall() * 1000)
+        wall = self._wall
+        return int(wall() * 1000)
 
     @property
     def newest_event(self) -> int:
@@ -183,27 +184,26 @@ class Record:
         )
         if self._pooled:
             concerned += [*self._joints, *self._joints_gone]
-            step = self._with_pools(step)
+            self._add_pools(step)
         self._changed, self._gone, self._events = {}, [], []
         if self._lost or self._forgotten:
             self._lost, self._forgotten = [], []
         group = self._journal.append(step)
+        watched = []
         for entry in concerned:
             entry.group = group
-        for entry in concerned:
             if entry.watchers:
-                entry.notify()
+                watched.append(entry)
+        for entry in watched:
+            entry.notify()
         return group
 
-    def _with_pools(self, step: Step) -> Step:
+    def _add_pools(self, step: Step) -> None:
         if self._journal.durable:
-            step = step._replace(
-                joints=[joint.request() for joint in self._joints],
-                joints_gone=[joint.seq for joint in self._joints_gone],
-            )
-        step = step._replace(cards=list(self._cards.items()))
+            step.joints = [joint.request() for joint in self._joints]
+            step.joints_gone = [joint.seq for joint in self._joints_gone]
+        step.cards = list(self._cards.items())
         self._joints, self._joints_gone, self._cards, self._pooled = {}, [], {}, False
-        return step
 
 
 def ids_from(at: int) -> int:

@@ -14,7 +14,8 @@ from resourced.wants import Want
 Check = Callable[[], Awaitable[None]]
 
 
-class LockRequest(NamedTuple):
+@dataclass(slots=True)
+class LockRequest:
     """
     A request for a lock: to take it, to keep it, or to keep a place in the queue.
 
@@ -44,7 +45,8 @@ class LockRequest(NamedTuple):
     priority: int = 0
 
 
-class Grant(NamedTuple):
+@dataclass(slots=True)
+class Grant:
     """
     A lock that a request has, and whose client has not been told.
 
@@ -63,7 +65,8 @@ class Grant(NamedTuple):
 NOT_READ: Final = DataNotFound("The data was not read.")
 
 
-class Acquired(NamedTuple):
+@dataclass(slots=True)
+class Acquired:
     """
     The ticket holds the lock.
 
@@ -77,7 +80,8 @@ class Acquired(NamedTuple):
     found: Document | DataNotFound
 
 
-class Queued(NamedTuple):
+@dataclass(slots=True)
+class Queued:
     """
     The ticket waits; position 1 is next.
 
