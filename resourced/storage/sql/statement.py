@@ -19,23 +19,36 @@ def written_out(script: Sequence[Statement]) -> str:
     """
     Return statements as one text, with their parameters in it, for MySQL.
 
-    The session has to know the backslash, and to speak UTF-8, in which no other character has its byte.
+    The session has to know the backslash, and to speak UTF-8, in which no other character has its byte. Letters and digits, of whatever script,
+    stand for themselves.
     """
-    return "; ".join([text % tuple(map(_literal, parameters)) for text, parameters in script])
+    return "; ".join([text % _literals(parameters) for text, parameters in script])
 
 
 def length(script: Sequence[Statement]) -> int:
     """Tell how many characters that may be, at least."""
     return sum(
-        len(text) + sum([len(value) if isinstance(value, str) else 8 for value in parameters])
-        for text, parameters in script
+        [len(text) + sum([len(value) for value in parameters if type(value) is str]) for text, parameters in script]
     )
+
+
+def _literals(values: Sequence[Any]) -> tuple[Any, ...]:
+    # What most values are is written here: to call a function for each would be most of the work.
+    literals = []
+    for value in values:
+        kind = type(value)
+        if kind is int:
+            literals.append(value)
+        elif kind is str and value.isalnum():
+            literals.append(f"'{value}'")
+        else:
+            literals.append(_literal(value))
+    return tuple(literals)
 
 
 def _literal(value: str | float | None) -> str | float:
     if isinstance(value, str):
-        # Letters and digits, of whatever script, stand for themselves, and most names are nothing else.
-        return f"'{value if value.isalnum() else escape_string(value)}'"
+        return f"'{escape_string(value)}'"
     if isinstance(value, float) and "e" not in (text := repr(value)):
         # It would be taken for a decimal number.
         return f"{text}e0"
