@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from twisted.web.server import Request
-
 from resourced.api.definitions import definition
 from resourced.api.params import body_of, checked_name, flag, header, needed_ticket
 from resourced.api.pool_params import joint_body
+from resourced.http.request import EdgeRequest
 from resourced.partitions import partition_of
 from resourced.storage.interface import Store
 
@@ -19,7 +18,7 @@ RESOURCES: Final = 65_536
 #: What a request is about: the name of a resource, or the number of a partition.
 Subject = str | int
 #: Returns what a request is about, from the request and the names in its path. It may raise ``resourced.errors.BadRequest``.
-Locator = Callable[[Request, Mapping[str, str]], Subject]
+Locator = Callable[[EdgeRequest, Mapping[str, str]], Subject]
 
 
 class Groups:
@@ -71,30 +70,30 @@ def locator(label: str, method: str) -> Locator | None:
     return _OTHERS.get((method, label))
 
 
-def is_lock_request(label: str, request: Request) -> bool:
+def is_lock_request(label: str, request: EdgeRequest) -> bool:
     """Tell whether a request of a route may wait for a lock."""
     if request.method == b"GET":
         return label == "/resource/{resource}/{selector}" and flag(request, b"lock", default=True)
     return label in {"/lock", "/resource/{resource}/{selector}/lock"} and request.method in {b"PUT", b"POST"}
 
 
-def _resource(_: Request, names: Mapping[str, str]) -> Subject:
+def _resource(_: EdgeRequest, names: Mapping[str, str]) -> Subject:
     return names["resource"]
 
 
-def _new_resource(request: Request, _: Mapping[str, str]) -> Subject:
+def _new_resource(request: EdgeRequest, _: Mapping[str, str]) -> Subject:
     new = definition(body_of(request))
     return partition_of(new.group or new.name)
 
 
-def _wants(request: Request, _: Mapping[str, str]) -> Subject:
+def _wants(request: EdgeRequest, _: Mapping[str, str]) -> Subject:
     ticket = header(request, b"x-ticket")
     wants, _yields = joint_body(body_of(request), needed=not ticket)
     # All of them are of one group, or it is refused.
     return wants[0].resource if wants else _ticket(request, {})
 
 
-def _ticket(request: Request, _: Mapping[str, str]) -> Subject:
+def _ticket(request: EdgeRequest, _: Mapping[str, str]) -> Subject:
     return partition_of_ticket(needed_ticket(request))
 
 

@@ -20,7 +20,7 @@ from twisted.web.iweb import IResponse
 from resourced.api.base import Handling
 from resourced.api.owners import Groups, Locator, Subject, is_lock_request, locator
 from resourced.api.params import header, presented_key, wait_of
-from resourced.api.responses import add_log_fields, waits
+from resourced.api.responses import waits
 from resourced.auth.keys import Keys, Permission
 from resourced.cluster.interface import Mine, Moving, Owner, Ownership, Peer
 from resourced.deferreds import waiting_for, wake
@@ -191,7 +191,7 @@ class Passing:
         if resource := asked.names.get("resource"):
             identity.require(resource)
         self._quotas.count_request(identity.name)
-        add_log_fields(request, key=identity.name, node=owner.node)
+        request.notes.update(key=identity.name, node=owner.node)
         wait = self._wait(asked)
         if wait:
             waits(request)

@@ -104,7 +104,7 @@ class Node:
 
     def owner_of_partition(self, number: int) -> Owner:
         if number in self._locks.owned:
-            return _MINE if self._lease.held else Moving()
+            return _MINE if self._lease.held() else Moving()
         row = self._owner(number)
         return Moving() if row is None or row.id == self._store.node else Peer(row.id, row.url)
 
