@@ -18,6 +18,7 @@ from twisted.web.resource import IResource
 
 from resourced.api.admin import Steering
 from resourced.api.base import ResourceAPI
+from resourced.api.cluster import Clustered
 from resourced.api.dispatch import Dispatch
 from resourced.api.history import History
 from resourced.api.key import KeyShown
@@ -221,6 +222,7 @@ def assemble(config: Config, around: Surroundings, store: Store, metrics: Metric
         History(*parts, feed=locking.feed, streams=locking.streams, clock=around.clock),
         Used(*parts),
         KeyShown(*parts),
+        Clustered(*parts, ownership=locking.ownership, clock=around.clock),
         Displayed(),
         **passing_on(config, around, store, locking),
         fault=around.fault,

@@ -61,6 +61,18 @@ class ResourceNotFound(ResourcedError):
     code = "unknown_resource"
 
 
+class NodeNotFound(ResourcedError):
+    """There is no such node in the cluster, or it does not serve."""
+
+    code = "unknown_node"
+
+
+class NoOtherNode(ResourcedError):
+    """There is no other node that could take the partitions of this one."""
+
+    code = "no_other_node"
+
+
 class DataNotFound(ResourcedError):
     """The resource is known, but nothing was ever written at this selector."""
 

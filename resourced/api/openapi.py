@@ -27,7 +27,7 @@ _WITH: Final[Mapping[int, str]] = {401: "WWW-Authenticate", 429: "Retry-After", 
 
 #: The codes of errors: what any operation may answer, what one that needs a key may, and what one with a body may.
 _ANY: Final = ("bad_request", "store_unavailable", "overloaded")
-_WITH_KEY: Final = ("unauthorized", "forbidden_resource", "quota")
+_WITH_KEY: Final = ("unauthorized", "forbidden_resource", "quota", "not_owner", "owner_away")
 _WITH_BODY: Final = ("body_too_large",)
 
 

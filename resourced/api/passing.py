@@ -26,6 +26,7 @@ from resourced.cluster.interface import Mine, Moving, Owner, Ownership, Peer
 from resourced.deferreds import waiting_for, wake
 from resourced.errors import NotOwner, OwnerAway, ResourcedError
 from resourced.http.request import EdgeRequest
+from resourced.partitions import NodeState
 from resourced.passing.headers import NODE, client_of
 from resourced.passing.peers import Exchange, Peers
 from resourced.passing.relay import begin, body_of, is_short, relay
@@ -35,6 +36,9 @@ from resourced.quotas import Quotas
 PAUSE: Final = 0.5
 #: How many seconds an owner has to answer what it was asked for, once it is the owner no more.
 LAST_WORD: Final = 1.0
+
+#: The path of a node, which is asked itself.
+NODE_ROUTE: Final = "/cluster/{node}"
 
 #: What a node says that has certainly not done what it was asked.
 _NOT_DONE: Final = frozenset({NotOwner.code, "standby", "shutting_down"})
@@ -98,8 +102,8 @@ class Passing:
         self._longest_wait = longest_wait
         self._usual_wait = usual_wait
         self._waiters: list[Deferred[None]] = []
-        # Requests that were passed on, with the partition that each is about and the node that was asked.
-        self._under_way: dict[Exchange, tuple[int, Peer]] = {}
+        # Requests that were passed on, with the partition that each is about, if it is about one, and the node that was asked.
+        self._under_way: dict[Exchange, tuple[int | None, Peer]] = {}
         self._here = b""
         self._look()
         ownership.listen(self._changed)
@@ -111,7 +115,7 @@ class Passing:
         :param label: the path of the route, with its arguments in braces.
         """
         locate = locator(label, methods[0])
-        if locate is None:
+        if locate is None and label != NODE_ROUTE:
             return handler
 
         @wraps(handler)
@@ -119,13 +123,21 @@ class Passing:
             passed_on = self._peers.marked(request.requestHeaders)
             if passed_on:
                 request.channel.attribute(request, client_of(request.requestHeaders, request.channel.peer))
-            return await self._answer(
-                Asked(label=label, handler=handler, request=request, names=names, passed_on=passed_on), locate
-            )
+            asked = Asked(label=label, handler=handler, request=request, names=names, passed_on=passed_on)
+            return await (self._answer_of_node(asked) if locate is None else self._answer(asked, locate))
 
         return handle
 
     # -- Who answers
+
+    async def _answer_of_node(self, asked: Asked) -> bytes:
+        """Ask the node that a request is about."""
+        self._keys.authorize(presented_key(asked.request), Permission(0))
+        number = asked.names["node"]
+        for node in self._ownership.nodes():
+            if str(node.id) == number and node.state is NodeState.UP and not (node.here or asked.passed_on):
+                return await self._pass_on(Peer(node.id, node.url), None, asked)
+        return await asked.answer()
 
     async def _answer(self, asked: Asked, locate: Locator) -> bytes:
         request = asked.request
@@ -179,7 +191,7 @@ class Passing:
             raise NotOwner("Another node decides about this. Try again.")
         return await self._pass_on(owner, partition, asked)
 
-    async def _pass_on(self, owner: Peer, partition: int, asked: Asked) -> bytes:
+    async def _pass_on(self, owner: Peer, partition: int | None, asked: Asked) -> bytes:
         """
         Pass a request on to its owner, and return what is left to be written of the answer.
 
@@ -221,7 +233,7 @@ class Passing:
         self._look()
         wake(self._waiters)
         for exchange, (partition, owner) in self._under_way.items():
-            if self._ownership.owner_of_partition(partition) != owner:
+            if partition is not None and self._ownership.owner_of_partition(partition) != owner:
                 exchange.hurry(LAST_WORD)
 
     def _look(self) -> None:

@@ -10,6 +10,7 @@ from click.shell_completion import get_completion_class
 from resourced.cli.changing import break_command, create, timeout_command
 from resourced.cli.locking import lock_command, put, rm, unlock
 from resourced.cli.looking import events, get, locks, ls, show, watch
+from resourced.cli.nodes import drain, nodes
 from resourced.cli.options import CommonOptions, common_options
 from resourced.cli.output import emit, say
 from resourced.cli.process import unwritten
@@ -67,6 +68,8 @@ for command in (
     back,
     usage,
     break_command,
+    nodes,
+    drain,
 ):
     cli.add_command(command)
 

@@ -27,6 +27,7 @@ from resourced.client.held import Held, HeldUnit, HeldUnits
 from resourced.client.lock import Lock, Locks
 from resourced.client.values import (
     Card,
+    Cluster,
     Definition,
     Document,
     Event,
@@ -34,6 +35,7 @@ from resourced.client.values import (
     HeldLock,
     Holder,
     LockState,
+    Node,
     Resource,
     Selector,
     Usage,
@@ -48,6 +50,7 @@ __all__ = [
     "Card",
     "Client",
     "ClientError",
+    "Cluster",
     "Conflict",
     "Definition",
     "Document",
@@ -62,6 +65,7 @@ __all__ = [
     "LockLost",
     "LockState",
     "Locks",
+    "Node",
     "NotAcquired",
     "NotFound",
     "Refused",

@@ -8,6 +8,7 @@ from functools import partial
 from math import inf
 
 from resourced.client.asking import LockOptions, One, Several
+from resourced.client.cluster import ClusterClient
 from resourced.client.errors import LockLost, NotFound, Unreachable
 from resourced.client.grant import Fenced, Grant, Granted, Want
 from resourced.client.held import Held
@@ -27,7 +28,7 @@ from resourced.client.values import (
 from resourced.client.watch import Watch
 
 
-class Client(ResourceClient):
+class Client(ResourceClient, ClusterClient):
     """
     A client of one store, which may have several servers.
 

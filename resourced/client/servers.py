@@ -40,7 +40,7 @@ REFUSALS: Final[Mapping[int, type[ClientError]]] = {
     423: Conflict,
 }
 #: What is not found by these words is a thing, not a path that the server does not know.
-THINGS: Final = frozenset({"unknown_resource", "no_data", "no_card"})
+THINGS: Final = frozenset({"unknown_resource", "no_data", "no_card", "unknown_node"})
 
 
 def path(resource: str, *rest: str, end: str = "", **query: object) -> str:

@@ -49,6 +49,46 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """
+    A node of a cluster, as the node sees it that was asked.
+
+    :ivar url: where the others reach it; empty if there are no others.
+    :ivar state: ``up``, ``gone`` if it has left in order, or ``dead``.
+    :ivar term: how often it has begun.
+    :ivar beat: grows with each of its commits.
+    :ivar still: for how many seconds that has not grown.
+    :ivar draining: whether it wants no partitions.
+    :ivar partitions: how many it owns.
+    :ivar here: whether it is the node that was asked.
+    """
+
+    id: int
+    url: str
+    state: str
+    term: int
+    beat: int
+    still: float
+    draining: bool
+    partitions: int
+    here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """
+    The nodes of a store.
+
+    :ivar partitions: the number of the owner of each; 0 where there is none at this moment.
+    :ivar moving: how many have no owner at this moment.
+    """
+
+    nodes: tuple[Node, ...]
+    partitions: tuple[int, ...]
+    moving: int
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """
     What makes a selector a unit of its resource's pool.

@@ -67,15 +67,16 @@ export class Overview {
 
   async #read(signal) {
     const server = this.#server;
-    const [held, waiting, resources] = await Promise.all([
+    const [held, waiting, resources, cluster] = await Promise.all([
       server.locks({ sort: "held", limit: LOCKS }, signal),
       server.locks({ sort: "waiting", limit: LOCKS }, signal),
       whole((page, within) => server.resources(page, within), signal),
+      server.cluster(signal),
     ]);
-    return { held: held.items, waiting: waiting.items, resources };
+    return { held: held.items, waiting: waiting.items, resources, cluster };
   }
 
-  #show({ held, waiting, resources }) {
+  #show({ held, waiting, resources, cluster }) {
     list("longest-held", held.map(heldRow), "Nothing is held.");
     list("longest-waits", waiting.map(waitingRow), "Nobody waits.");
     const pools = resources.filter(({ units }) => units).sort((one, other) => share(other) - share(one));
@@ -88,6 +89,10 @@ export class Overview {
       ...pools.slice(0, POOLS).map(poolRow),
       ...more,
     );
+    // A daemon without others has nothing to tell of them.
+    byId("nodes").hidden = cluster.nodes.length < 2;
+    const moving = cluster.moving ? [el("p", { class: "faint" }, `${count(cluster.moving, "partition has", "partitions have")} no owner at this moment.`)] : [];
+    put("nodes", TITLES.nodes, el("ul", { class: "plain" }, ...cluster.nodes.map(nodeRow)), ...moving);
   }
 
   #showEvents() {
@@ -102,6 +107,7 @@ const TITLES = {
   "longest-waits": "Waits longest",
   busy: "How busy each pool is",
   news: "Just happened",
+  nodes: "Nodes",
 };
 
 function put(id, title, ...content) {
@@ -148,6 +154,12 @@ function poolRow({ name: title, units, out = 0, held, waiting }) {
     bar,
     el("span", {}, `${held.toLocaleString("en")} of ${count(units, "unit", "units")} held`, ...(out ? [`, ${out.toLocaleString("en")} out of service`] : []), ...queued(waiting)),
   );
+}
+
+function nodeRow({ id, url, state, still, draining, partitions, here }) {
+  const what = state === "up" ? count(partitions, "partition", "partitions") : state;
+  const more = state === "up" ? [draining ? ", draining" : "", here ? ", asked by this page" : `, seen ${duration(still)} ago`] : [];
+  return row(String(id), name(url), `: ${what}`, ...more);
 }
 
 function eventRow(event) {

@@ -54,6 +54,11 @@ export class Server {
     return this.#json("key", {}, signal);
   }
 
+  /** The nodes, and who owns what: see `GET /cluster`. */
+  cluster(signal) {
+    return this.#json("cluster", {}, signal);
+  }
+
   /** Who holds what, or who waits, the longest first: see `GET /locks`. */
   async locks(query, signal) {
     const { locks, next } = await this.#json("locks", query, signal);

@@ -9,68 +9,13 @@ from twisted.internet.defer import Deferred
 
 from resourced.errors import NotOwner
 from resourced.passing.headers import MARK
-from resourced.passing.peers import ANSWER_TIMEOUT, Peers
+from resourced.passing.peers import ANSWER_TIMEOUT
 from resourced.passing.relay import SHORT
-from tests.assembled import READ, serve, surroundings
-from tests.leading import open_journal
-from tests.nodes import SECRET, Network, Shared, View, url_of
-from tests.wire import A4, Answer, Exchange, FaultyStore, Fields, WebTests
+from tests.assembled import READ
+from tests.nodes import SECRET, PassingTests
+from tests.wire import A4
 
 pytestmark = [pytest.mark.trial, pytest.mark.reference_path]
-
-
-class Node:
-    """One of the nodes of a test, with a store of its own."""
-
-    def __init__(self, test: PassingTests, number: int) -> None:
-        self.store = FaultyStore()
-        self.view = View(test.shared, number)
-        around = surroundings(
-            test.clock,
-            test.leadership_lost.append,
-            new_ticket=test.tickets.__next__,
-            ownership=self.view,
-            peers=Peers(test.network, test.clock, SECRET),
-        )
-        self.server = serve(test.config, around, self.store)
-        self.site = self.server.site
-        test.network.add(number, self.site)
-
-
-class PassingTests(WebTests):
-    """Three nodes; the first is asked, and the second owns the printer."""
-
-    def restart(self) -> None:
-        self.shared = Shared(3)
-        self.network = Network(self.clock)
-        self.nodes = [Node(self, number) for number in (1, 2, 3)]
-        for node in self.nodes:
-            locking = node.server.locking
-            self.successResultOf(Deferred.fromCoroutine(open_journal(locking.journal, locking.store)))
-            self.successResultOf(Deferred.fromCoroutine(node.store.create_resource("printer", 0)))
-        self.site = self.nodes[0].site
-        self.shared.give("printer", 2)
-
-    def holder(self, number: int) -> str | None:
-        """Return who holds A4 at a node, as it knows by itself."""
-        site, self.site = self.site, self.nodes[number - 1].site
-        owners, self.nodes[number - 1].view._owners = self.nodes[number - 1].view._owners, [number] * 256
-        holder = self.ask("GET", f"{A4}/lock").json["holder"]
-        self.site, self.nodes[number - 1].view._owners = site, owners
-        return None if holder is None else str(holder["owner"])
-
-    def advance(self, seconds: float, step: float = 0.25) -> None:
-        """Let time pass, in which requests and answers arrive."""
-        for _ in range(int(seconds / step)):
-            self.clock.advance(step)
-            self.network.flush()
-
-    def wait(self, *, ticket: str = "", headers: Fields = (), seconds: int = 20) -> Exchange:
-        return self.begin("POST", f"{A4}/lock?wait={seconds}", ticket=ticket, headers=headers)
-
-    def assertFrom(self, node: int, answer: Answer) -> None:
-        """The answer says which node has given it."""
-        self.assertEqual(answer.headers["X-Resourced-Node"], url_of(node))
 
 
 class PassedOnTests(PassingTests):
