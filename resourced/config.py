@@ -166,6 +166,7 @@ class Config:
     standby: bool
     cluster: bool
     advertise: str
+    cluster_key: str = field(repr=False)
     reference_path: bool
     open_metrics: bool
     restored: str
@@ -210,6 +211,8 @@ class Config:
             raise ConfigurationError("RESOURCED_CLUSTER needs a store in MySQL or MariaDB, which the nodes share.")
         if not self.advertise:
             raise ConfigurationError("RESOURCED_ADVERTISE must say at which URL the other nodes reach this one.")
+        if not self.cluster_key:
+            raise ConfigurationError("RESOURCED_CLUSTER_KEY must be set, to the same for all nodes.")
         for name in ("volatile_locks", "restored"):
             if getattr(self, name):
                 raise ConfigurationError(f"RESOURCED_{name.upper()} cannot be used with RESOURCED_CLUSTER.")

@@ -213,6 +213,7 @@ SETTINGS: Final = (
     Setting("standby", "RESOURCED_STANDBY", "0", _switch, "If another daemon serves the store, wait until it is gone and take over", flag=True),
     Setting("cluster", "RESOURCED_CLUSTER", "0", _switch, "Serve the store together with other nodes; in MySQL and MariaDB only", flag=True),
     Setting("advertise", "RESOURCED_ADVERTISE", "", _url, "URL at which the other nodes of the cluster reach this one"),
+    Setting("cluster-key", "RESOURCED_CLUSTER_KEY", "", _api_key, f"What the nodes of a cluster know each other by, the same for all{_IN_PS}", secret=True),
     Setting("reference-path", "RESOURCED_REFERENCE_PATH", "0", _switch, "Go without the fast paths for plain requests, and ask the store for everything: slower", flag=True),
     Setting("open-metrics", "RESOURCED_OPEN_METRICS", "0", _switch, "Let everyone read /metrics, without a key", flag=True),
     Setting("restored", "RESOURCED_RESTORED", "", _word, "For the first start on a database that was restored from a backup: 1, or a word for this time, such as the date"),

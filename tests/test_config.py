@@ -73,6 +73,7 @@ class PrecedenceTests(SynchronousTestCase):
                 standby=False,
                 cluster=False,
                 advertise="",
+                cluster_key="",
                 reference_path=False,
                 open_metrics=False,
                 restored="",
@@ -111,6 +112,7 @@ class PrecedenceTests(SynchronousTestCase):
             "standby": "1",
             "cluster": "1",
             "advertise": "http://one",
+            "cluster-key": "a",
             "reference-path": "1",
             "open-metrics": "1",
             "volatile-locks": "1",
@@ -119,7 +121,7 @@ class PrecedenceTests(SynchronousTestCase):
             value = given.get(setting.option, "7")
             option = f"--{setting.option}" if setting.flag else f"--{setting.option}={value}"
             # A node of a cluster has to say more.
-            others = "--store mysql --advertise http://two" if setting.option == "cluster" else ""
+            others = "--store mysql --advertise http://two --cluster-key a" if setting.option == "cluster" else ""
             by_option = load(f"{option} {others}")
             self.assertNotEqual(by_option, load(others), setting.option)
             self.assertEqual(by_option, load(others, **{setting.variable: value}), setting.option)
@@ -129,8 +131,12 @@ class PrecedenceTests(SynchronousTestCase):
         for arguments, said in (
             ("--cluster --advertise http://one", "MySQL"),
             ("--cluster --store mysql", "RESOURCED_ADVERTISE"),
-            ("--cluster --store mysql --advertise http://one --volatile-locks", "RESOURCED_VOLATILE_LOCKS"),
-            ("--cluster --store mysql --advertise http://one --restored 1", "RESOURCED_RESTORED"),
+            ("--cluster --store mysql --advertise http://one", "RESOURCED_CLUSTER_KEY"),
+            (
+                "--cluster --store mysql --advertise http://one --cluster-key a --volatile-locks",
+                "RESOURCED_VOLATILE_LOCKS",
+            ),
+            ("--cluster --store mysql --advertise http://one --cluster-key a --restored 1", "RESOURCED_RESTORED"),
             ("--advertise one:9501", "RESOURCED_ADVERTISE"),
         ):
             with self.assertRaises(ConfigurationError) as raised:
@@ -178,7 +184,7 @@ class PrecedenceTests(SynchronousTestCase):
             self.assertIn(f"--{setting.option}", text)
             self.assertIn(f"[{setting.variable}", text)
         self.assertIn("[MYSQL_PORT, default 3306]", text)
-        self.assertEqual(text.count("in ps"), 4)
+        self.assertEqual(text.count("in ps"), 5)
 
 
 class StoreTests(SynchronousTestCase):

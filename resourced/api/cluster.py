@@ -67,7 +67,8 @@ class Clustered(Routes):
             await self._drain()
         else:
             await shielded(self._ownership.undrain())
-        return answer(request, 200, _shown(self._here(node)))
+        # It is committed, and is seen with the next look at the store.
+        return answer(request, 200, _shown(self._here(node)._replace(draining=draining)))
 
     async def _drain(self) -> None:
         if not any(node.state is NodeState.UP and not (node.here or node.draining) for node in self._ownership.nodes()):

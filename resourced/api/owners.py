@@ -9,6 +9,7 @@ from resourced.api.definitions import definition
 from resourced.api.params import body_of, checked_name, flag, header, needed_ticket
 from resourced.api.pool_params import joint_body
 from resourced.http.request import EdgeRequest
+from resourced.locks.state.territory import partition_of_ticket
 from resourced.partitions import partition_of
 from resourced.storage.interface import Store
 
@@ -94,7 +95,8 @@ def _wants(request: EdgeRequest, _: Mapping[str, str]) -> Subject:
 
 
 def _ticket(request: EdgeRequest, _: Mapping[str, str]) -> Subject:
-    return partition_of_ticket(needed_ticket(request))
+    # A malformed one has the same answer at each node.
+    return partition_of_ticket(needed_ticket(request)) or 0
 
 
 _OTHERS: Final[Mapping[tuple[str, str], Locator]] = {
@@ -102,11 +104,3 @@ _OTHERS: Final[Mapping[tuple[str, str], Locator]] = {
     ("POST", "/lock"): _wants,
     ("POST", "/unlock"): _ticket,
 }
-
-
-def partition_of_ticket(name: str) -> int:
-    """Return the partition of the ticket of a request for several things: its first two digits; of a malformed one, any."""
-    try:
-        return int(name[:2], 16)
-    except ValueError:
-        return 0

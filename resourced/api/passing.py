@@ -27,7 +27,7 @@ from resourced.deferreds import waiting_for, wake
 from resourced.errors import NotOwner, OwnerAway, ResourcedError
 from resourced.http.request import EdgeRequest
 from resourced.partitions import NodeState
-from resourced.passing.headers import NODE, client_of
+from resourced.passing.headers import NODE, client_of, passed_on
 from resourced.passing.peers import Exchange, Peers
 from resourced.passing.relay import begin, body_of, is_short, relay
 from resourced.quotas import Quotas
@@ -44,12 +44,12 @@ NODE_ROUTE: Final = "/cluster/{node}"
 _NOT_DONE: Final = frozenset({NotOwner.code, "standby", "shutting_down"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Asked:
     """
     A request, and how its route answers it.
 
-    :ivar passed_on: whether it comes from another node.
+    :ivar passed_on: whether it says that it comes from another node.
     """
 
     label: str
@@ -120,10 +120,10 @@ class Passing:
 
         @wraps(handler)
         async def handle(request: EdgeRequest, **names: str) -> bytes:
-            passed_on = self._peers.marked(request.requestHeaders)
-            if passed_on:
-                request.channel.attribute(request, client_of(request.requestHeaders, request.channel.peer))
-            asked = Asked(label=label, handler=handler, request=request, names=names, passed_on=passed_on)
+            headers = request.requestHeaders
+            if self._peers.sent(headers):
+                request.channel.attribute(request, client_of(headers, request.channel.peer))
+            asked = Asked(label, handler, request, names, passed_on(headers))
             return await (self._answer_of_node(asked) if locate is None else self._answer(asked, locate))
 
         return handle

@@ -71,8 +71,13 @@ def back(headers: AnyHeaders) -> Iterable[tuple[bytes, list[bytes]]]:
     return _kept(headers, _NOT_BACK)
 
 
-def marked(headers: AnyHeaders, secret: bytes) -> bool:
-    """Tell whether a request was passed on by a node. A mark of anybody else is none."""
+def passed_on(headers: AnyHeaders) -> bool:
+    """Tell whether a request says that it was passed on. Who says so in vain only has it answered by nobody else."""
+    return bool(headers.getRawHeaders(MARK, ()))
+
+
+def from_node(headers: AnyHeaders, secret: bytes) -> bool:
+    """Tell whether a request comes from a node."""
     return any(hmac.compare_digest(value, secret) for value in headers.getRawHeaders(MARK, ()))
 
 

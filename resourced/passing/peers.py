@@ -13,7 +13,7 @@ from twisted.web.iweb import IResponse
 from resourced.connections import Sender
 from resourced.errors import OwnerAway
 from resourced.http.request import EdgeRequest
-from resourced.passing.headers import AnyHeaders, marked, onward
+from resourced.passing.headers import AnyHeaders, from_node, onward
 
 #: How many seconds a node may take to answer, beside what it was asked to wait.
 ANSWER_TIMEOUT: Final = 10.0
@@ -23,7 +23,7 @@ class Peers:
     """
     Sends requests to other nodes.
 
-    :param secret: what only nodes know: a request that has it was passed on already.
+    :param secret: what only nodes know: of a request that has it is believed where it comes from.
     """
 
     def __init__(self, sender: Sender, clock: IReactorTime, secret: str) -> None:
@@ -31,9 +31,9 @@ class Peers:
         self._clock = clock
         self._secret = secret.encode()
 
-    def marked(self, headers: AnyHeaders) -> bool:
-        """Tell whether a request was passed on by a node."""
-        return marked(headers, self._secret)
+    def sent(self, headers: AnyHeaders) -> bool:
+        """Tell whether a request comes from a node."""
+        return from_node(headers, self._secret)
 
     def send(self, url: str, request: EdgeRequest, wait: float = 0.0) -> Exchange:
         """

@@ -104,7 +104,7 @@ class PassedOnTests(PassingTests):
         clients: list[str] = []
         self.nodes[1].site.access = lambda access: clients.append(access.peer)  # type: ignore[method-assign]
         forged = [("Forwarded", "for=203.0.113.9"), (MARK.decode(), "forged")]
-        self.ask("POST", f"{A4}/lock", headers=forged)
+        self.ask("POST", f"{A4}/lock", headers=forged[:1])
         self.assertEqual(clients, ["192.168.1.1"])
         self.site = self.nodes[1].site
         self.ask("POST", f"{A4}/lock", headers=forged)
@@ -121,9 +121,10 @@ class MarkTests(PassingTests):
         self.assertEqual(self.network.sent, [])
 
     def test_forged_mark(self):
-        """A client that says that it is a node is taken for a client, and what it says goes no further."""
+        """A client that says that it is a node is believed nothing, but is passed on to nobody: two nodes must never go round in a circle."""
         forged = [(MARK.decode(), "forged")]
-        self.assertFrom(2, self.ask("POST", f"{A4}/lock", headers=forged))
+        self.assertRefused(503, "not_owner", self.ask("POST", f"{A4}/lock", headers=forged))
+        self.assertEqual(self.network.sent, [])
 
     def test_hop_by_hop(self):
         """What is about one connection does not go on, nor come back."""

@@ -345,6 +345,19 @@ class TestLook:
         assert all(f" {name}/A4 " in line for other in others for line in other.splitlines())
 
 
+class TestNodes:
+    def test_alone(self, ctl):
+        """A daemon without others is one node, which owns all and cannot be emptied."""
+        heading, row = ctl.ok("nodes").splitlines()
+        assert heading.split() == ["NODE", "STATE", "PARTITIONS", "TERM", "BEAT", "STILL", "URL"]
+        assert row.split()[:3] == ["1", "up", "256"]
+        assert json.loads(ctl.ok("nodes", "-o", "json"))["moving"] == 0
+        outcome = ctl("drain", "1")
+        assert (outcome.status, outcome.out) == (73, "")
+        assert "no other node" in outcome.err
+        assert ctl("drain", "2").status == 66
+
+
 class TestOutside:
     def test_create(self, ctl):
         """A resource is created once."""
