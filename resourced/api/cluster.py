@@ -7,7 +7,6 @@ from typing import Final
 
 from twisted.internet.defer import TimeoutError as TooLate
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.server import Request
 
 from resourced.api.base import Routes, route
 from resourced.api.params import body_of, fields_of, only
@@ -16,6 +15,7 @@ from resourced.auth.keys import Keys, Permission
 from resourced.cluster.interface import NodeView, Ownership
 from resourced.deferreds import shielded
 from resourced.errors import BadRequest, NodeNotFound, NoOtherNode
+from resourced.http.request import EdgeRequest
 from resourced.locks.manager import LockManager
 from resourced.partitions import NodeState
 from resourced.storage.interface import Store
@@ -39,7 +39,7 @@ class Clustered(Routes):
         self._clock = clock
 
     @route("/cluster", ["GET"])
-    async def cluster(self, request: Request) -> bytes:
+    async def cluster(self, request: EdgeRequest) -> bytes:
         """Show the nodes, and who owns which partition, as this node sees it."""
         self.authorize(request, Permission.READ)
         only(request)
@@ -55,7 +55,7 @@ class Clustered(Routes):
         )
 
     @route("/cluster/<name:node>", ["PATCH"])
-    async def change(self, request: Request, node: str) -> bytes:
+    async def change(self, request: EdgeRequest, node: str) -> bytes:
         """Let this node give its partitions to the others, or want some again."""
         self.authorize(request, Permission.WRITE).require_all()
         only(request)
