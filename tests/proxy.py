@@ -44,6 +44,10 @@ class Proxy:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
+    def loses(self) -> bool:
+        """Whether what a server has said, which is asked each time that it says something, is lost and its connection ends."""
+        return False
+
     def _serve(self) -> None:
         while True:
             try:
@@ -64,6 +68,8 @@ class Proxy:
             while data := source.recv(65536):
                 if source in self._open[::2]:
                     self.heard += data
+                elif self.loses():
+                    break
                 sink.sendall(first(data))
                 first = bytes
         with suppress(OSError):

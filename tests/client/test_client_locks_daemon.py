@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
-from contextlib import closing, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
@@ -73,19 +71,15 @@ class Stumbling(Proxy):
         self._dead = False
         self.stumbled: Deferred[None] = Deferred()
 
-    def _pass(self, source: socket.socket, sink: socket.socket, first: Callable[[bytes], bytes]) -> None:
+    def loses(self) -> bool:
         from twisted.internet import reactor
 
-        with closing(source), closing(sink), suppress(OSError):
-            while data := source.recv(65536):
-                if source in self._open[::2]:
-                    self.heard += data
-                elif self._request in self.heard and not self._dead:
-                    self._dead = True
-                    self._daemon.kill()
-                    reactor.callFromThread(self.stumbled.callback, None)  # type: ignore[attr-defined]
-                    return
-                sink.sendall(data)
+        if self._dead or self._request not in self.heard:
+            return False
+        self._dead = True
+        self._daemon.kill()
+        reactor.callFromThread(self.stumbled.callback, None)  # type: ignore[attr-defined]
+        return True
 
 
 async def pool(url: str) -> None:
