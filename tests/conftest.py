@@ -5,7 +5,7 @@ What holds for every test: it ends in time, and it leaves nothing behind.
   more. This finds what hangs, not what is slow: a busy machine never makes a test fail.
 * A failure that was logged, or sat unheard in a Deferred, fails the test. One that a test provokes on purpose is taken
   back with ``logged_failures.flush(SomeError)``; a trial ``SynchronousTestCase`` has ``self.flushLoggedErrors`` for it.
-  A Deferred that was in use when its test ended, and is dropped later, fails the last test of the module.
+  A Deferred that was in use when its test ended, and is dropped later, fails the last test of all, or of this worker.
 * A call still due in the reactor fails the test, after some seconds of grace for connections that are just being closed.
 """
 
@@ -116,21 +116,16 @@ def collect() -> None:
     """
     Collect what is no longer in use, so that failures that nobody heard are logged.
 
-    What is in use is not looked at again until ``collect_all``: a collection after each test that goes through everything that is
-    loaded would take most of the time of the whole suite. Only cyclic garbage has to wait for that; all else goes when it is dropped.
+    What is in use is not looked at again until the end, by ``left_in_the_end``: a collection after each test, or each module, that goes
+    through everything that is loaded would take a tenth of the time of the whole suite. Only cyclic garbage has to wait for that; all else goes
+    when it is dropped.
     """
     gc.collect()
     gc.freeze()
 
 
-def collect_all() -> None:
-    """Collect also what has come out of use since ``collect`` saw it in use."""
-    gc.unfreeze()
-    collect()
-
-
 def pytest_collection_finish() -> None:
-    collect_all()
+    collect()
     gc.enable()
 
 
@@ -214,7 +209,16 @@ def left_by_module() -> Iterator[None]:
     """Look for failures once more when all fixtures of a module are gone."""
     yield
     with none_logged():
-        collect_all()
+        collect()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def left_in_the_end() -> Iterator[None]:
+    """Look for failures also in what has come out of use since ``collect`` saw it in use."""
+    yield
+    with none_logged():
+        gc.unfreeze()
+        collect()
 
 
 @pytest.fixture(autouse=True)

@@ -109,6 +109,13 @@ BROKEN = {
     ),
 }
 
+#: Those that leave what is in use when its test ends.
+LATE = (
+    "unheard_in_a_cycle_that_is_used_longer_than_its_test",
+    "unheard_in_a_cycle_of_a_fixture",
+    "unheard_in_a_cycle_of_a_test_that_fails",
+)
+
 #: Modules with wrong markers, and what is said of them.
 UNMARKED = {
     "test_it.py must have the marker trial": """
@@ -152,16 +159,19 @@ def run(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory):
-    """What pytest says of all broken modules."""
-    folder = tmp_path_factory.mktemp("broken")
-    for name, (text, _) in BROKEN.items():
-        write(folder / f"test_{name}.py", text)
-    return run(folder)
+    """What pytest says of all broken modules. What comes up at the end of a run is said of its last test."""
+    printed = ""
+    for names in (BROKEN.keys() - set(LATE), *({name} for name in LATE)):
+        folder = tmp_path_factory.mktemp("broken")
+        for name in names:
+            write(folder / f"test_{name}.py", BROKEN[name][0])
+        printed += run(folder)
+    return printed
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken(name, printed):
-    """A test that leaves a failure unheard, or a call due in the reactor, fails, or the last one of its module does; so does one that hangs."""
+    """A test that leaves a failure unheard, or a call due in the reactor, fails, or the last one of the run does; so does one that hangs."""
     said = re.findall(rf"^([A-Z]+) (?:\S*/)?test_{name}\.py::(\w+)", printed, re.MULTILINE)
     assert sorted(" ".join(outcome) for outcome in said) == sorted(BROKEN[name][1]), printed
 
