@@ -48,3 +48,8 @@ class Membership:
             for row in rows.nodes.values()
             if row.id != own and row.state is NodeState.UP and self.still(row, when) > self._still
         ]
+
+    def next_death(self, rows: ClusterRows, own: int, when: float) -> float:
+        """Return in how many seconds a node will count as dead at the earliest, if it does nothing until then."""
+        others = (row for row in rows.nodes.values() if row.id != own and row.state is NodeState.UP)
+        return min((self._still - self.still(row, when) for row in others), default=self._still)

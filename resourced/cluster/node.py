@@ -159,9 +159,9 @@ class Node:
     async def _run(self) -> None:
         with suppress(CancelledError):
             while True:
-                settled = False
+                pause = HASTE
                 try:
-                    settled = await self.look()
+                    pause = await self.look()
                 except StoreUnavailable:
                     # Others say so. What was claimed is found by the next look, and a release that failed has begun a new term.
                     pass
@@ -169,13 +169,13 @@ class Node:
                     self._journal.step_down(error)
                     return
                 wake(self._looked)
-                await deferLater(self._clock, PERIOD if settled else HASTE)
+                await deferLater(self._clock, pause)
 
-    async def look(self) -> bool:
+    async def look(self) -> float:
         """
         Look at the others once, and do what follows from it.
 
-        :returns: whether everything is where it belongs.
+        :returns: in how many seconds to look again.
         :raises resourced.errors.StoreUnavailable: the store is away, or may have done something of it.
         :raises resourced.errors.EpochLost: this node's term is over.
         """
@@ -183,15 +183,21 @@ class Node:
         self._see(rows)
         self._journal.check()
         self._locks.keep_up(max((row.event for row in rows.nodes.values()), default=0), self._store.node)
-        for row in self._membership.dead(rows, self._store.node, self._lease.now()):
-            await self._declare_dead(row)
+        dead = self._membership.dead(rows, self._store.node, self._lease.now())
+        if dead:
+            for row in dead:
+                await self._declare_dead(row)
+            return HASTE
         homes = plan(wanting(rows.nodes.values()))
         await self._leave([number for number in self._locks.owned if homes[number] not in {0, self._store.node}], homes)
         await self._take(
             {number: rows.owners[number] for number in self._free(rows) if homes[number] == self._store.node}
         )
         self._tell()
-        return all(self._is_at(number, home) for number, home in enumerate(homes))
+        if not all(self._is_at(number, home) for number, home in enumerate(homes)):
+            return HASTE
+        death = self._membership.next_death(rows, self._store.node, self._lease.now())
+        return min(PERIOD, max(HASTE, death))
 
     # -- How it is done
 

@@ -1,4 +1,4 @@
-"""The rows of nodes and partitions in MariaDB: who may write, and what nobody can take that another one owns."""
+"""The rows of nodes and partitions, in MariaDB and in the memory of the simulation: who may write, and what nobody can take that another one owns."""
 
 from __future__ import annotations
 
@@ -8,17 +8,55 @@ from resourced.errors import EpochLost, NotOwner, StoreUnavailable
 from resourced.model import Batch, LockKey, Loss, Place, Standing
 from resourced.partitions import PARTITIONS, ClusterRows, Holding, NodeState, partition_of
 from resourced.storage.sql_node import Advertised, SQLNode
+from resourced.storage.sql_store import SQLStore
+from resourced.testing import MemoryStore
 from tests.leading import lead
+from tests.memory_node import Disk, MemoryNode
 from tests.stores import MySQLBackend, mariadb_fixture, mysql_fixture  # noqa: F401 - fixtures
 
 A4 = LockKey("printer", "A4")
 HOME = partition_of("printer")
 
 
-async def node(mysql: MySQLBackend, url: str, *, wants: bool = True) -> SQLNode:
+class OnMariaDB:
+    """Makes nodes, and daemons that serve the store by themselves, on one database."""
+
+    def __init__(self, mysql: MySQLBackend) -> None:
+        self.mysql = mysql
+
+    async def alone(self) -> SQLStore:
+        return await self.mysql.store()
+
+    async def new(self, url: str, *, wants: bool = True) -> AnyNode:
+        await self.mysql.store()
+        return SQLNode(self.mysql.database(), Advertised(url, wants))
+
+
+class InMemory:
+    """The same in memory."""
+
+    def __init__(self) -> None:
+        self.disk = Disk()
+
+    async def alone(self) -> MemoryStore:
+        return self.disk.alone.another()
+
+    async def new(self, url: str, *, wants: bool = True) -> AnyNode:
+        return MemoryNode(self.disk, url, wants=wants)
+
+
+AnyNode = SQLNode | MemoryNode
+Made = OnMariaDB | InMemory
+
+
+@pytest.fixture(name="nodes", params=["mariadb", "memory"])
+def nodes_fixture(request: pytest.FixtureRequest) -> Made:
+    return InMemory() if request.param == "memory" else OnMariaDB(request.getfixturevalue("mysql"))
+
+
+async def node(nodes: Made, url: str, *, wants: bool = True) -> AnyNode:
     """Make a node, which has a term."""
-    await mysql.store()
-    made = SQLNode(mysql.database(), Advertised(url, wants))
+    made = await nodes.new(url, wants=wants)
     await lead(made)
     return made
 
@@ -27,7 +65,7 @@ def orphans(rows: ClusterRows) -> set[int]:
     return {number for number in range(PARTITIONS) if rows.is_orphan(number)}
 
 
-async def claim_all(node: SQLNode) -> set[int]:
+async def claim_all(node: AnyNode) -> set[int]:
     rows = await node.rows()
     return await node.claim({number: rows.owners[number] for number in orphans(rows)})
 
@@ -36,9 +74,9 @@ def place(seq: int, key: LockKey = A4) -> Place:
     return Place(seq, key, f"{seq:032x}", Standing.HOLDING, seq, "", "")
 
 
-async def test_nodes_have_rows_of_their_own(mysql: MySQLBackend) -> None:
+async def test_nodes_have_rows_of_their_own(nodes: Made) -> None:
     """Each node has a number and a term; one that has left makes room for the next, whose term is a later one."""
-    one, two = await node(mysql, "http://one"), await node(mysql, "http://two", wants=False)
+    one, two = await node(nodes, "http://one"), await node(nodes, "http://two", wants=False)
     rows = (await two.rows()).nodes
     assert [(row.id, row.url, row.state, row.wants) for row in rows.values()] == [
         (one.node, "http://one", NodeState.UP, True),
@@ -46,15 +84,15 @@ async def test_nodes_have_rows_of_their_own(mysql: MySQLBackend) -> None:
     ]
     await two.leave()
     assert (await one.rows()).nodes[two.node].state is NodeState.GONE
-    again = await node(mysql, "http://three")
+    again = await node(nodes, "http://three")
     assert (again.node, again.term) == (two.node, two.term + 1)
     with pytest.raises(EpochLost):
         await two.beat("")
 
 
-async def test_a_partition_has_one_owner(mysql: MySQLBackend) -> None:
+async def test_a_partition_has_one_owner(nodes: Made) -> None:
     """What one node owns no other can claim, whatever it has seen; what nobody owns the first one gets."""
-    one, two = await node(mysql, "http://one"), await node(mysql, "http://two")
+    one, two = await node(nodes, "http://one"), await node(nodes, "http://two")
     before = await two.rows()
     assert await claim_all(one) == set(range(PARTITIONS))
     assert await two.claim({7: before.owners[7]}) == set()
@@ -63,9 +101,9 @@ async def test_a_partition_has_one_owner(mysql: MySQLBackend) -> None:
     assert await one.claim({7: Holding(one.node, one.term)}) == {7}
 
 
-async def test_left_and_taken(mysql: MySQLBackend) -> None:
+async def test_left_and_taken(nodes: Made) -> None:
     """A partition that is left is nobody's until it is claimed; then its last owner cannot leave it once more."""
-    one, two = await node(mysql, "http://one"), await node(mysql, "http://two")
+    one, two = await node(nodes, "http://one"), await node(nodes, "http://two")
     await claim_all(one)
     await one.release({7: two.node, 8: two.node})
     rows = await two.rows()
@@ -77,9 +115,9 @@ async def test_left_and_taken(mysql: MySQLBackend) -> None:
         await one.release({7: one.node})
 
 
-async def test_dead_by_its_beat(mysql: MySQLBackend) -> None:
+async def test_dead_by_its_beat(nodes: Made) -> None:
     """A node is declared dead only if it has committed nothing since it was seen; then it can commit nothing, and what it had is nobody's."""
-    one, two = await node(mysql, "http://one"), await node(mysql, "http://two")
+    one, two = await node(nodes, "http://one"), await node(nodes, "http://two")
     await claim_all(one)
     seen = (await two.rows()).nodes[one.node]
     await one.beat("")
@@ -96,18 +134,18 @@ async def test_dead_by_its_beat(mysql: MySQLBackend) -> None:
     assert await claim_all(two) == set(range(PARTITIONS))
 
 
-async def test_own_partitions_go_on_into_the_next_term(mysql: MySQLBackend) -> None:
+async def test_own_partitions_go_on_into_the_next_term(nodes: Made) -> None:
     """After a failure a node begins a new term, and still owns what it did; a commit of the term before is not done."""
-    one = await node(mysql, "http://one")
+    one = await node(nodes, "http://one")
     await claim_all(one)
     snapshot = await one.begin_term()
     assert snapshot.partitions == frozenset(range(PARTITIONS))
     assert orphans(await one.rows()) == set()
 
 
-async def test_a_snapshot_of_some_partitions(mysql: MySQLBackend) -> None:
+async def test_a_snapshot_of_some_partitions(nodes: Made) -> None:
     """A node reads what is in its partitions, and numbers that are higher than those that any node has given out."""
-    one, two = await node(mysql, "http://one"), await node(mysql, "http://two")
+    one, two = await node(nodes, "http://one"), await node(nodes, "http://two")
     await claim_all(one)
     await one.create_resource("printer", 0)
     await one.create_resource("scanner", 0, group="printer")
@@ -130,9 +168,9 @@ async def test_a_snapshot_of_some_partitions(mysql: MySQLBackend) -> None:
     assert (snapshot.fence, snapshot.event, snapshot.seq, snapshot.node) == (900, 800, 7, two.node)
 
 
-async def test_definitions_are_changed_by_the_owner(mysql: MySQLBackend) -> None:
+async def test_definitions_are_changed_by_the_owner(nodes: Made) -> None:
     """Only who decides about a resource changes it, so that what the owner remembers of it is right."""
-    one, two = await node(mysql, "http://one"), await node(mysql, "http://two")
+    one, two = await node(nodes, "http://one"), await node(nodes, "http://two")
     await claim_all(one)
     await one.create_resource("printer", 0)
     await one.change_resource("printer", {"timeout": 5})
@@ -146,10 +184,10 @@ async def test_definitions_are_changed_by_the_owner(mysql: MySQLBackend) -> None
     assert (await two.change_resource("printer", {"timeout": 7})).timeout == 7
 
 
-async def test_alone_or_together(mysql: MySQLBackend) -> None:
+async def test_alone_or_together(nodes: Made) -> None:
     """A daemon serves the store by itself only if no node has done anything since it looked, and nodes come only when it has ended."""
-    alone = await mysql.store()
-    one = SQLNode(mysql.database(), Advertised("http://one"))
+    alone = await nodes.alone()
+    one = await nodes.new("http://one")
     early = await one.look()
     await lead(alone)
     with pytest.raises(EpochLost):
@@ -162,6 +200,11 @@ async def test_alone_or_together(mysql: MySQLBackend) -> None:
     assert (await one.load(())).fence == 40
     with pytest.raises(EpochLost):
         await alone.begin_term(look)
+
+
+async def test_alone_after_nodes(mysql: MySQLBackend) -> None:
+    """A daemon that serves the store by itself ends the terms of all nodes, unless one has done anything since it looked."""
+    alone, one = await mysql.store(), await node(OnMariaDB(mysql), "http://one")
     await one.commit(Batch(700, [], event=600))
     look = await alone.look()
     assert not look.ended

@@ -1,0 +1,216 @@
+"""Whatever nodes, their store and their clocks do: what a cluster promises holds, in a simulation of it on the real code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+
+import resourced.assembly
+from resourced.cluster.membership import Membership
+from resourced.locks.shares import Shares
+from resourced.locks.state import record
+from resourced.model import Snapshot
+from resourced.partitions import Holding, NodeRow
+from resourced.storage.leader_lease import LEADER_LEASE, MARGIN, LeaderLease
+from tests.memory_node import MemoryNode
+from tests.simulation import Weather, World
+
+#: How far to look; the tests ask for half of it, as all that make something up do.
+EXAMPLES = float(os.environ.get("EXAMPLES", "1"))
+
+#: Everything goes wrong now and then.
+STORM = Weather(slow=0.05, lost=0.01, refused=0.01, old=3.0, frozen=0.03, killed=0.01)
+
+
+def settled(world: World) -> bool:
+    return 0 not in world.owners()
+
+
+weathers = st.builds(
+    Weather,
+    slow=st.sampled_from([0.0, 0.05, 0.2]),
+    lost=st.sampled_from([0.0, 0.01, 0.05]),
+    refused=st.sampled_from([0.0, 0.01, 0.05]),
+    old=st.sampled_from([0.0, 3.0, 20.0]),
+    frozen=st.sampled_from([0.0, 0.03, 0.1]),
+    killed=st.sampled_from([0.0, 0.01, 0.03]),
+)
+
+
+@settings(max_examples=max(1, int(30 * EXAMPLES)), deadline=None)
+@given(seed=st.integers(0, 2**32), nodes=st.integers(2, 7), weather=weathers)
+def test_promises(seed: int, nodes: int, weather: Weather) -> None:
+    """No two nodes decide about the same, no fence is given twice or goes down, and whoever came first has the lock first."""
+    world = World(seed, nodes, weather)
+    world.run(40)
+    world.add()
+    world.run(20)
+    assert world.faults == []
+
+
+def settle(world: World) -> None:
+    """Wait until every partition has an owner where it belongs, and none moves any more."""
+    for _ in range(60):
+        before = world.moves
+        world.run(2)
+        if settled(world) and world.moves == before:
+            return
+    raise AssertionError("the nodes have not settled")
+
+
+@pytest.mark.parametrize(("nodes", "deaths"), [(3, 1), (5, 3), (100, 7)])
+def test_served_again(nodes: int, deaths: int) -> None:
+    """Whatever dead nodes had is served again 2 seconds after their leases and the margin have ended; nobody else has a pause."""
+    world = World(7, nodes)
+    settle(world)
+    gone = world.nodes[:deaths]
+    before = world.owners()
+    for node in gone:
+        world.kill(node)
+    world.run(1)
+    dead = {node.id for node in gone}
+    assert [owner for owner in before if owner not in dead] == [owner for owner in world.owners() if owner]
+    # The clocks of nodes differ by a hundredth.
+    world.run((LEADER_LEASE + MARGIN) * 1.01 + 2 - 1)
+    assert settled(world)
+    assert world.faults == []
+
+
+@pytest.mark.parametrize("nodes", [1, 3, 20])
+def test_moves(nodes: int) -> None:
+    """When a node comes, only what it gets moves; when one leaves or dies, only what that had."""
+    world = World(11, nodes)
+    settle(world)
+    before = world.moves
+    new = world.add()
+    settle(world)
+    share = world.owners().count(new.id)
+    assert share > 256 // (nodes + 1) // 3
+    assert world.moves - before == share
+    assert world.faults == []
+    if nodes > 1:
+        old, before = world.nodes[0], world.moves
+        share = world.owners().count(old.id)
+        world.kill(old)
+        settle(world)
+        assert world.moves - before == share
+
+
+def test_drained() -> None:
+    """A node that is drained leaves everything to the others, and takes it back when it wants to."""
+    world = World(13, 3)
+    settle(world)
+    node = world.nodes[0]
+    assert node.locking.node is not None
+    drained = Deferred.fromCoroutine(node.locking.node.drain())
+    settle(world)
+    assert drained.called
+    assert node.id not in world.owners()
+    node.go(node.locking.node.undrain())
+    settle(world)
+    assert node.id in world.owners()
+    assert world.faults == []
+
+
+def test_who_wants_nothing_serves_if_nobody_else_is_there() -> None:
+    """A node that stands by owns nothing while others are up, and everything once they are dead."""
+    world = World(17, 2)
+    spare = world.add(wants=False)
+    settle(world)
+    assert spare.id not in world.owners()
+    for node in world.nodes[:2]:
+        world.kill(node)
+    world.run((LEADER_LEASE + MARGIN) * 1.01 + 2)
+    assert set(world.owners()) == {spare.id}
+    assert world.faults == []
+
+
+# -- Without a safeguard
+
+
+def renew_late(self: LeaderLease, sent: float) -> None:
+    """Count from when the answer comes."""
+    renew(self, self.now())
+
+
+renew = LeaderLease.renew
+
+
+def claim_nothing(self: MemoryNode) -> None:
+    """Commit whether or not the term is over."""
+    self.server.beat += 1
+
+
+async def declare_dead_blindly(self: MemoryNode, row: NodeRow) -> bool:
+    """Declare dead whoever looked dead, whatever it has done since."""
+    self.disk.rows[row.id].state = "dead"
+    return True
+
+
+async def claim_blindly(self: MemoryNode, orphans: dict[int, Holding]) -> set[int]:
+    """Claim what looked like nobody's, whoever has it by now."""
+    self._claim()
+    for number in orphans:
+        self.disk.owners[number] = Holding(self.node, self.term)
+    return set(orphans)
+
+
+load = MemoryNode.load
+
+
+async def load_own_numbers(self: MemoryNode, partitions: Collection[int]) -> Snapshot:
+    """Go on from one's own numbers, whatever the owner before has given out."""
+    return (await load(self, partitions))._replace(fence=self.server.fence)
+
+
+async def load_nothing(self: MemoryNode, partitions: Collection[int]) -> Snapshot:
+    """Begin without the places of the owner before."""
+    return (await load(self, partitions))._replace(places=[])
+
+
+async def suspend_nothing(self: Shares, partitions: Collection[int]) -> None:
+    """Go on to decide until another one does."""
+
+
+async def suspend_without_commit(self: Shares, partitions: Collection[int]) -> None:
+    """Leave partitions to others before what was decided is committed."""
+    self._restoration.suspend(partitions)
+
+
+WITHOUT: dict[str, tuple[object, str, Any]] = {
+    "the lease counts from the sending": (LeaderLease, "renew", renew_late),
+    "the lease": (LeaderLease, "held", lambda _: True),
+    "a commit needs a term": (MemoryNode, "_claim", claim_nothing),
+    "a beat that stood still": (MemoryNode, "declare_dead", declare_dead_blindly),
+    "the time that it has to stand still": (resourced.assembly, "Membership", lambda: Membership(0.5)),
+    "a claim needs an orphan": (MemoryNode, "claim", claim_blindly),
+    "numbers go on above those of others": (MemoryNode, "load", load_own_numbers),
+    "places are read": (MemoryNode, "load", load_nothing),
+    "nothing is decided while it is left": (Shares, "suspend", suspend_nothing),
+    "what was decided is committed first": (Shares, "suspend", suspend_without_commit),
+    "each node has numbers of its own": (record, "next_after", lambda number, _: number + 1),
+}
+
+
+@pytest.mark.parametrize("safeguard", WITHOUT)
+def test_each_safeguard_is_needed(safeguard: str) -> None:
+    """Without any one of the safeguards a promise is broken, and this is seen."""
+    with ExitStack() as exits:
+        exits.enter_context(patch.object(*WITHOUT[safeguard]))
+        for seed in range(200):
+            world = World(seed, 3, STORM)
+            for _ in range(3):
+                world.run(15)
+                if len(world.nodes) < 6:
+                    world.add()
+            if world.faults:
+                return
+    raise AssertionError("nothing was seen")
