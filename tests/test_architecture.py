@@ -61,8 +61,8 @@ PROGRAMS = {"tap", "pytest_plugin"}
 
 #: Closer rules for some: all that they may import of ours outside their own package.
 ONLY = {
-    "client": {"model", "clock", "connections"},
-    "cli": {"client", "model", "errors", "clock"},
+    "client": {"model", "addresses", "clock", "connections"},
+    "cli": {"client", "model", "addresses", "errors", "clock"},
     "pytest_plugin": {"client", "cli.settings", "testing"},
     "storage.sql.direct": {"storage.sql.mysql", "storage.sql.statement", "transitions"},
     "http.fast": {"http", "forwarded"},

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
+from types import MappingProxyType
+from typing import Final
 
 import click
-from click.shell_completion import get_completion_class
 
 from resourced.cli.changing import break_command, create, timeout_command
+from resourced.cli.completing import completion
 from resourced.cli.locking import lock_command, put, rm, unlock
 from resourced.cli.looking import events, get, locks, ls, show, watch
 from resourced.cli.nodes import drain, nodes
 from resourced.cli.options import CommonOptions, common_options
-from resourced.cli.output import emit, say
-from resourced.cli.process import unwritten
+from resourced.cli.output import say, unwritten
 from resourced.cli.run import run
 from resourced.cli.status import Status
 from resourced.cli.units import back, out, tag, usage
@@ -21,8 +22,33 @@ from resourced.errors import ConfigurationError
 
 NAME = "resourcectl"
 
+#: The commands as the help shows them.
+SECTIONS: Final = MappingProxyType(
+    {
+        "Hold locks": (run, lock_command, unlock),
+        "Read and write data": (get, put, rm),
+        "See who holds what": (ls, show, locks, events, watch, usage),
+        "Look after resources and units": (create, timeout_command, tag, out, back, break_command),
+        "See and drain the nodes of a cluster": (nodes, drain),
+        "Set up the shell": (completion,),
+    }
+)
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _InSections(click.Group):
+    """Shows its commands in sections."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's own
+        width = max(map(len, self.commands))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                limit = formatter.width - 6 - width
+                formatter.write_dl(
+                    [(str(command.name).ljust(width), command.get_short_help_str(limit)) for command in commands]
+                )
+
+
+@click.group(cls=_InSections, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="resourced", prog_name=NAME, message="%(prog)s %(version)s")
 @common_options
 @click.pass_context
@@ -35,43 +61,9 @@ def cli(context: click.Context) -> None:
     context.ensure_object(CommonOptions)
 
 
-@cli.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
-    """
-    Print what makes a shell complete the commands.
-
-    For bash, in ~/.bashrc: eval "$(resourcectl completion bash)".
-    """
-    kind = get_completion_class(shell)
-    if kind is None:
-        raise click.UsageError(f"There is no completion for {shell}.")
-    emit(kind(cli, {}, NAME, f"_{NAME.upper()}_COMPLETE").source())
-
-
-for command in (
-    run,
-    lock_command,
-    unlock,
-    get,
-    put,
-    ls,
-    show,
-    locks,
-    watch,
-    events,
-    create,
-    timeout_command,
-    rm,
-    tag,
-    out,
-    back,
-    usage,
-    break_command,
-    nodes,
-    drain,
-):
-    cli.add_command(command)
+for each in SECTIONS.values():
+    for command in each:
+        cli.add_command(command)
 
 
 def main() -> None:

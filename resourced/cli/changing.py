@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
 from resourced.cli.names import write_lock, write_name
 from resourced.cli.options import LOCK, RESOURCE, CommonOptions, common_options
 from resourced.cli.output import emit_json, emit_table, say
-from resourced.cli.process import CliProcess
 from resourced.cli.status import Status
-from resourced.client import Definition
 from resourced.model import LockKey
+
+if TYPE_CHECKING:
+    from resourced.cli.process import CliProcess
+    from resourced.client import Definition
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -8,19 +8,18 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from resourced.cli.names import write_lock, write_name
-from resourced.cli.nesting import VARIABLE, Around
+from resourced.cli.names import write_lock
 from resourced.cli.options import LOCK, RESOURCE_OR_LOCK, SECONDS, CommonOptions, common_options
 from resourced.cli.output import emit, emit_json, say
-from resourced.cli.process import CliProcess
 from resourced.cli.status import Status
-from resourced.cli.waiting import Waits
-from resourced.client import Held, Holder, LockLost, NotAcquired, NotFound, Waiting
 from resourced.model import LockKey
+
+if TYPE_CHECKING:
+    from resourced.cli.process import CliProcess
 
 #: Seconds to go on trying while no server answers, for what may wait for long anyway.
 RETRY_TIMEOUT = 60.0
@@ -58,50 +57,6 @@ def ticket_of(options: CommonOptions, key: LockKey, given: str) -> str:
     return outer.ticket if outer else ""
 
 
-async def acquire(
-    process: CliProcess,
-    around: Around,
-    key: LockKey,
-    wait: float | None,
-    ticket: str = "",
-    *,
-    creates: str = "",
-    lease: int = 0,
-    priority: int = 0,
-) -> Held:
-    """
-    Wait for a lock, and tell how that goes, unless that is not wanted.
-
-    :param around: what is held meanwhile, so that the server can tell who would wait for itself.
-    :param ticket: of a lock that is held already, so that there is nothing to wait for.
-    :param lease: the lease to ask for, in seconds; 0 to have the resource's.
-    :param creates: what would create the resource if it is not there; without it, the command that does.
-    :raises LockLost: that one is not held any more.
-    """
-
-    def is_lost(_: Waiting) -> NoReturn:
-        raise LockLost(f"The ticket does not hold {write_lock(*key)}.", "", *key, 0)
-
-    async def look() -> Holder | None:
-        return (await process.client.state(*key, limit=1)).holder
-
-    with Waits(process.reactor, write_lock(*key), look) as waits:
-        told = is_lost if ticket else None if process.quiet else waits.update
-        lock = process.client.lock(
-            *key, wait=wait, ticket=ticket, holds=around.tickets, lease=lease, priority=priority, on_queued=told
-        )
-        try:
-            return await lock.acquire()
-        except NotAcquired as error:
-            if process.quiet:
-                raise
-            await waits.look()
-            raise NotAcquired(f"Somebody else has the lock: {waits.standing}.", error.position) from None
-        except NotFound as error:
-            how = creates or f"resourcectl create {shlex.quote(write_name(key.resource))}"
-            raise NotFound(f"{error.sentence} To create it: {how}", error.code) from None
-
-
 @click.command("lock")
 @click.argument("lock", type=LOCK)
 @wait_option
@@ -121,6 +76,9 @@ def lock_command(
     """
 
     async def work(process: CliProcess) -> int:
+        from resourced.cli.nesting import VARIABLE
+        from resourced.cli.taking import acquire
+
         around = await options.around.checked(process.client)
         held = taken = await acquire(process, around, lock, wait, ticket, lease=lease, priority=priority)
         try:
@@ -215,6 +173,8 @@ def put(
         raise SystemExit(Status.REJECTED)
 
     async def work(process: CliProcess) -> int:
+        from resourced.cli.taking import acquire
+
         if used := ticket_of(options, lock, ticket):
             await process.client.write_text(*lock, text, used)
         else:
@@ -245,6 +205,8 @@ def rm(options: CommonOptions, what: LockKey, wait: float | None, ticket: str) -
     """
 
     async def work(process: CliProcess) -> int:
+        from resourced.cli.taking import acquire
+
         if not what.selector:
             await process.client.remove(what.resource)
         elif used := ticket_of(options, what, ticket):

@@ -6,11 +6,11 @@ import json
 import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
-from resourced.cli.names import write_lock, write_name
+from resourced.cli.names import write_any, write_lock, write_name
 from resourced.cli.options import (
     LOCK,
     RESOURCE,
@@ -20,11 +20,12 @@ from resourced.cli.options import (
     common_options_without_owner,
 )
 from resourced.cli.output import clock_time, emit, emit_json, emit_table, escaped, say
-from resourced.cli.process import CliProcess
 from resourced.cli.status import Status
-from resourced.cli.wanting import write_any
-from resourced.client import Client, Event, Gap, Holder, LockState, Selector, WaitingTicket
 from resourced.model import LockKey
+
+if TYPE_CHECKING:
+    from resourced.cli.process import CliProcess
+    from resourced.client import Client, Event, Gap, Holder, LockState, Selector, WaitingTicket
 
 T = TypeVar("T")
 
@@ -231,6 +232,8 @@ def watch(options: CommonOptions, what: LockKey | None, prefix: str, after: int 
         raise click.UsageError("It takes a resource or a --prefix, not both.")
 
     async def work(process: CliProcess) -> int:
+        from resourced.client import Gap
+
         async with process.client.watch(what.resource if what else prefix, after=after) as happenings:
             async for event in happenings:
                 if isinstance(event, Gap):

@@ -7,9 +7,14 @@ A slash in a name is ``%2F``, a percent sign ``%25``, and any other character ma
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Final, Literal
 from urllib.parse import quote, unquote
 
 from resourced.model import LockKey, valid_name
+
+#: What means something where units are asked for, and is written with a percent sign in a name there.
+_SPECIAL: Final = "%/[]*,"
 
 
 def parse_name(argument: str) -> str:
@@ -64,3 +69,21 @@ def write_name(name: str, special: str = "%/") -> str:
 def write_lock(resource: str, selector: str) -> str:
     """Write what a lock is on; else as ``write_name``."""
     return f"{write_name(resource)}/{write_name(selector)}"
+
+
+def parse_count(argument: str) -> int | Literal["all"]:
+    """
+    Return how many units an argument asks for.
+
+    :raises ValueError: it does not say; with a sentence.
+    """
+    if argument == "all":
+        return "all"
+    if re.fullmatch(r"[1-9][0-9]{0,3}", argument) is None:
+        raise ValueError("It takes a number of units from 1 on, or all.")
+    return int(argument)
+
+
+def write_any(resource: str, tags: Sequence[str] = (), count: object = 1) -> str:
+    """Write which units are asked for, as ``parse_any`` reads it."""
+    return f"{write_name(resource, _SPECIAL)}[{','.join(write_name(tag, _SPECIAL) for tag in tags)}]*{count}"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
-from twisted.internet.task import deferLater
 
 from resourced.cli.options import CommonOptions, common_options_without_owner
 from resourced.cli.output import emit_json, emit_table, say
-from resourced.cli.process import CliProcess
 from resourced.cli.status import Status
-from resourced.client import Node
+
+if TYPE_CHECKING:
+    from resourced.cli.process import CliProcess
+    from resourced.client import Node
 
 #: Seconds between two looks at a node that gives its partitions away.
 LOOK: Final = 0.5
@@ -46,6 +47,8 @@ def drain(options: CommonOptions, node: int, undo: bool) -> NoReturn:
     """Let a NODE give its partitions to the others, and wait until it owns none: it can be stopped then without a pause."""
 
     async def work(process: CliProcess) -> int:
+        from twisted.internet.task import deferLater
+
         client = process.client
         shown = await (client.undrain(node) if undo else client.drain(node))
         while shown.partitions and not undo:

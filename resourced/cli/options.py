@@ -9,15 +9,19 @@ import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
-from resourced.cli import names, wanting
-from resourced.cli.nesting import VARIABLE, Around, around
+from resourced.cli import completing, names
 from resourced.cli.output import say
-from resourced.cli.process import CliProcess, perform
 from resourced.cli.settings import Settings, load
+
+if TYPE_CHECKING:
+    from resourced.cli.nesting import Around
+    from resourced.cli.process import CliProcess
+    from resourced.client import Want
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,7 +54,9 @@ class CommonOptions:
         :param retry_timeout: seconds to go on trying while no server answers, if the user does not say.
         :raises ConfigurationError: something in the settings is missing or wrong.
         """
-        settings = self._settings
+        from resourced.cli.process import perform
+
+        settings = self.settings
         if settings.warning:
             say(settings.warning)
         if not settings.owner:
@@ -64,7 +70,9 @@ class CommonOptions:
 
         :raises ConfigurationError: something in the settings is missing or wrong.
         """
-        urls = self._settings.urls
+        from resourced.cli.nesting import VARIABLE, Around, around
+
+        urls = self.settings.urls
         try:
             return around(os.environ, urls)
         except ValueError as error:
@@ -72,22 +80,42 @@ class CommonOptions:
             return Around(urls)
 
     @cached_property
-    def _settings(self) -> Settings:
+    def settings(self) -> Settings:
+        """
+        Where the server is, and who asks.
+
+        :raises ConfigurationError: something is missing or wrong.
+        """
         return load(os.environ, urls=self.url, key=self.key, owner=self.owner, config=self.config)
 
 
 class _Argument(click.ParamType[Any]):
     """What is written in one way only; ``parse`` raises ``ValueError``."""
 
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+    def __init__(
+        self, name: str, parse: Callable[[str], Any], complete: Callable[[completing.Ask, str], list[str]] | None = None
+    ) -> None:
         self.name = name
         self._parse = parse
+        self._complete = complete
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
             return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002 - click's own
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        if self._complete is None:
+            return []
+        options = ctx.find_root().ensure_object(CommonOptions)
+        found = completing.completed(lambda: options.settings, self._complete, incomplete)
+        return [CompletionItem(name) for name in found]
 
 
 def _parse_seconds(argument: str) -> float:
@@ -97,13 +125,19 @@ def _parse_seconds(argument: str) -> float:
     return float(argument)
 
 
+def _parse_any(argument: str) -> Want:
+    from resourced.cli.wanting import parse_any
+
+    return parse_any(argument)
+
+
 #: The types of arguments: a name; a ``LockKey``; either, as a ``LockKey`` whose selector may be empty; any units, as a ``Want``; how many; and
 #: seconds, also in parts.
-RESOURCE: Final = _Argument("resource", names.parse_name)
-LOCK: Final = _Argument("resource/selector", names.parse_lock)
-RESOURCE_OR_LOCK: Final = _Argument("resource[/selector]", names.parse_either)
-ANY: Final = _Argument("resource[tags]*count", wanting.parse_any)
-COUNT: Final = _Argument("count", wanting.parse_count)
+RESOURCE: Final = _Argument("resource", names.parse_name, completing.resources)
+LOCK: Final = _Argument("resource/selector", names.parse_lock, completing.locks)
+RESOURCE_OR_LOCK: Final = _Argument("resource[/selector]", names.parse_either, completing.resources_or_locks)
+ANY: Final = _Argument("resource[tags]*count", _parse_any, completing.resources)
+COUNT: Final = _Argument("count", names.parse_count)
 SECONDS: Final = _Argument("seconds", _parse_seconds)
 
 

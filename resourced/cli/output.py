@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, is_dataclass
+from signal import Signals
 from typing import Any
+
+from resourced.cli.status import Status
 
 
 def emit(text: str) -> None:
@@ -44,6 +48,14 @@ def say(sentence: str) -> None:
     """Tell the user something that is no result. If nobody can hear it, that changes nothing."""
     with suppress(OSError):
         os.write(2, f"resourcectl: {escaped(sentence)}\n".encode("utf-8", "backslashreplace"))
+
+
+def unwritten(error: OSError) -> int:
+    """Return the status for output that could not be written. That nobody reads the pipe any more is nothing to talk of."""
+    if error.errno == errno.EPIPE:
+        return Status.SIGNAL + Signals.SIGPIPE
+    say(f"Cannot write: {error.strerror}.")
+    return Status.OUTPUT
 
 
 def escaped(text: str) -> str:

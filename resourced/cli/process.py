@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 from collections.abc import Callable, Coroutine, Iterable
@@ -12,11 +11,21 @@ from typing import Any, Final, NoReturn
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import react
 
-from resourced.cli.output import say
+from resourced.cli.output import say, unwritten
 from resourced.cli.settings import Settings
 from resourced.cli.signals import ENDING
-from resourced.cli.status import Status, exit_status
-from resourced.client import Client, ClientError, NotAcquired
+from resourced.cli.status import Status
+from resourced.client import (
+    Client,
+    ClientError,
+    Conflict,
+    LockLost,
+    NotAcquired,
+    NotFound,
+    Refused,
+    Rejected,
+    Unreachable,
+)
 from resourced.clock import count_monotonically
 
 #: Seconds that a server is asked to wait in one request: where somebody looks on, less, for the position to be up to date.
@@ -114,9 +123,17 @@ def perform(
     react(main)
 
 
-def unwritten(error: OSError) -> int:
-    """Return the status for output that could not be written. That nobody reads the pipe any more is nothing to talk of."""
-    if error.errno == errno.EPIPE:
-        return Status.SIGNAL + Signals.SIGPIPE
-    say(f"Cannot write: {error.strerror}.")
-    return Status.OUTPUT
+_OF_ERRORS = (
+    (Unreachable, Status.UNREACHABLE),
+    (Refused, Status.REFUSED),
+    (NotFound, Status.NOT_FOUND),
+    (Conflict, Status.CONFLICT),
+    (Rejected, Status.REJECTED),
+    (NotAcquired, Status.NOT_ACQUIRED),
+    (LockLost, Status.LOST),
+)
+
+
+def exit_status(error: ClientError) -> Status:
+    """Return the exit status that an error of the client is told by."""
+    return next(status for kind, status in _OF_ERRORS if isinstance(error, kind))

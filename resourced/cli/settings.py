@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from resourced.client.servers import base
+from resourced.addresses import base
 from resourced.errors import ConfigurationError
 
 

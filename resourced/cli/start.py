@@ -10,6 +10,6 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # As long as nothing is held there is nothing to tidy up.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from resourced.cli import app  # noqa: PLC0415 - this takes its time
+    from resourced.cli import app
 
     app.main()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NoReturn
 
-from resourced.cli.locking import acquire
+from resourced.cli.names import write_lock, write_name
 from resourced.cli.nesting import Around
 from resourced.cli.process import CliProcess
 from resourced.cli.waiting import Waits
 from resourced.cli.wanting import Taken, Wanted
-from resourced.client import Conflict, Held, HeldUnits, Holder, LockLost, NotAcquired, NotFound
+from resourced.client import Conflict, Held, HeldUnits, Holder, LockLost, NotAcquired, NotFound, Waiting
 from resourced.model import LockKey
 
 
@@ -29,6 +31,50 @@ class Asking:
     lease: int
     priority: int
     yields: bool
+
+
+async def acquire(
+    process: CliProcess,
+    around: Around,
+    key: LockKey,
+    wait: float | None,
+    ticket: str = "",
+    *,
+    creates: str = "",
+    lease: int = 0,
+    priority: int = 0,
+) -> Held:
+    """
+    Wait for a lock, and tell how that goes, unless that is not wanted.
+
+    :param around: what is held meanwhile, so that the server can tell who would wait for itself.
+    :param ticket: of a lock that is held already, so that there is nothing to wait for.
+    :param lease: the lease to ask for, in seconds; 0 to have the resource's.
+    :param creates: what would create the resource if it is not there; without it, the command that does.
+    :raises LockLost: that one is not held any more.
+    """
+
+    def is_lost(_: Waiting) -> NoReturn:
+        raise LockLost(f"The ticket does not hold {write_lock(*key)}.", "", *key, 0)
+
+    async def look() -> Holder | None:
+        return (await process.client.state(*key, limit=1)).holder
+
+    with Waits(process.reactor, write_lock(*key), look) as waits:
+        told = is_lost if ticket else None if process.quiet else waits.update
+        lock = process.client.lock(
+            *key, wait=wait, ticket=ticket, holds=around.tickets, lease=lease, priority=priority, on_queued=told
+        )
+        try:
+            return await lock.acquire()
+        except NotAcquired as error:
+            if process.quiet:
+                raise
+            await waits.look()
+            raise NotAcquired(f"Somebody else has the lock: {waits.standing}.", error.position) from None
+        except NotFound as error:
+            how = creates or f"resourcectl create {shlex.quote(write_name(key.resource))}"
+            raise NotFound(f"{error.sentence} To create it: {how}", error.code) from None
 
 
 async def take(process: CliProcess, around: Around, wanted: Wanted, asking: Asking) -> Taken:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from resourced.cli.names import write_lock, write_name
 from resourced.cli.options import LOCK, RESOURCE, CommonOptions, common_options
 from resourced.cli.output import clock_time, emit, emit_json, emit_table
-from resourced.cli.process import CliProcess
 from resourced.cli.status import Status
-from resourced.client import Card, Use
 from resourced.model import LockKey
+
+if TYPE_CHECKING:
+    from resourced.cli.process import CliProcess
+    from resourced.client import Card, Use
 
 
 @click.command()

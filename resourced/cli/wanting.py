@@ -5,18 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
 from urllib.parse import unquote
 
-from resourced.cli.names import parse_name, write_lock, write_name
+from resourced.cli.names import parse_count, parse_name, write_any, write_lock
 from resourced.client import Held, HeldUnit, HeldUnits, LockLost, Want
 from resourced.model import LockKey
 
 #: Any units of a resource: ``phones``, ``phones[android,5g]``, ``phones[android]*2``, ``phones[]*all``.
 _ANY = re.compile(r"(?P<resource>[^\[\]*]+)(\[(?P<tags>[^\[\]]*)\])?(\*(?P<count>[0-9]+|all))?")
-
-#: What means something there.
-_SPECIAL: Final = "%/[]*,"
 
 
 def parse_any(argument: str) -> Want:
@@ -30,24 +26,6 @@ def parse_any(argument: str) -> Want:
         raise ValueError("It takes a resource, also with tags and a count, such as phones[android,5g]*2.")
     tags = tuple(unquote(tag) for tag in (found["tags"] or "").split(",") if tag)
     return Want(parse_name(found["resource"]), tags=tags, count=parse_count(found["count"] or "1"))
-
-
-def parse_count(argument: str) -> int | Literal["all"]:
-    """
-    Return how many units an argument asks for.
-
-    :raises ValueError: it does not say; with a sentence.
-    """
-    if argument == "all":
-        return "all"
-    if re.fullmatch(r"[1-9][0-9]{0,3}", argument) is None:
-        raise ValueError("It takes a number of units from 1 on, or all.")
-    return int(argument)
-
-
-def write_any(resource: str, tags: Sequence[str] = (), count: object = 1) -> str:
-    """Write which units are asked for, as ``parse_any`` reads it."""
-    return f"{write_name(resource, _SPECIAL)}[{','.join(write_name(tag, _SPECIAL) for tag in tags)}]*{count}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from resourced.client.servers import base
+from resourced.addresses import base
 
 
 class Access:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 from pathlib import Path
 from signal import Signals
 from urllib.parse import quote
@@ -432,6 +433,37 @@ class TestCompletion:
         outcome = ctl.popen("bash", "-c", script).wait()
         assert (outcome.status, outcome.err) == (0, "")
         assert outcome.out.splitlines()[1:] == ["events", "--grace"]
+
+    def test_names(self, daemon, ctl, name):
+        """Names come from the server: resources, and the selectors of one as soon as there is no other."""
+        for selector in ("A3", "A4", "B5", "it's", "a:b"):
+            assert daemon.post(f"/resource/{name}/{quote(selector)}/lock").status == 200
+        daemon.create(f"{name}-b")
+        for words, names in (
+            (f"create {name}", [name, f"{name}-b"]),
+            (f"get {name}", [f"{name}/", f"{name}-b/"]),
+            (f"get {name}-", [f"{name}-b/"]),
+            (f"get {name}/A", [f"{name}/A3", f"{name}/A4"]),
+            (f"show {name}/", [f"{name}/A3", f"{name}/A4", f"{name}/B5"]),
+            (f"run --any {name}-", [f"{name}-b"]),
+        ):
+            # On a busy machine it may take longer than anybody wants to wait.
+            assert eventually(lambda: self.completed(ctl, words), what=words) == names  # noqa: B023
+        assert self.completed(ctl, "get nothing-like-it") == []
+
+    def test_no_names(self, ctl):
+        """A server that is away, is slow, or refuses is nothing to read of in the middle of a command line."""
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            slow = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            for options in ("--url http://127.0.0.1:9", f"--url {slow}", "--key wrong", "--config /nowhere"):
+                assert self.completed(ctl, f"{options} get p") == [], options
+
+    def completed(self, ctl, words: str) -> list[str]:
+        """Return what bash would be told, without a word on the terminal."""
+        about = {"COMP_WORDS": f"resourcectl {words}", "COMP_CWORD": str(len(words.split()))}
+        outcome = ctl(environ={"_RESOURCECTL_COMPLETE": "bash_complete", **about})
+        assert (outcome.status, outcome.err) == (0, "")
+        return [line.partition(",")[2] for line in outcome.out.splitlines() if line]
 
     def test_other_shells(self, ctl):
         """So do zsh and fish, where they are installed."""

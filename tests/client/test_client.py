@@ -15,6 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
+from resourced.addresses import base
 from resourced.client import (
     Client,
     Conflict,
@@ -27,7 +28,6 @@ from resourced.client import (
     Unreachable,
 )
 from resourced.client.api import following
-from resourced.client.servers import base
 from resourced.testing import MemoryServer
 from tests.client.cases import CONNECT, LOSE, PASS, REFUSE, SWALLOW, Block, ClientTestCase, Network, once
 
