@@ -336,7 +336,7 @@ class ManualTests(SynchronousTestCase):
         """The manual has every command and every option."""
         self.assertGreater(len(cli.commands), 10)
         for name, command in cli.commands.items():
-            self.assertRegex(self.manual, rf"(?m)^``{name}`` ")
+            self.assertRegex(self.manual, rf"(?m)^``{name}``( |$)")
             for option in command.params:
                 if isinstance(option, click.Option):
                     self.assertIn(option.opts[-1], self.manual, name)
