@@ -27,7 +27,7 @@ suite reference: export EXAMPLES := $(or $(EXAMPLES),0.5)
 STAGES := quick suite reference
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check pythons hooks format bench bench-peers profile docs api dist clean
+.PHONY: help run test check pythons hooks format bench bench-peers profile docs man api dist clean
 
 help:
 	@echo 'make run     start the server on SQLite, with example keys'
@@ -40,7 +40,8 @@ help:
 	@echo 'make bench   measure the daemon, beside two yardsticks; takes a quarter of an hour'
 	@echo 'make bench-peers  the same beside etcd, ZooKeeper and Redis'
 	@echo 'make profile a flame graph of the daemon under load, in profile.svg'
-	@echo 'make docs    the pages and the man page, in docs/_build'
+	@echo 'make docs    the pages, in docs/_build'
+	@echo 'make man     the man pages anew, in etc/man'
 	@echo 'make dist    build the wheel and the sdist into dist/'
 	@echo 'make clean   remove what the others made'
 
@@ -117,7 +118,11 @@ profile: $(VENV)/installed-dev mariadb
 
 docs: $(VENV)/installed-dev
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --builder html docs docs/_build/html
+
+# What the wheel brings, and a test holds against the pages.
+man: $(VENV)/installed-dev
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --builder man docs docs/_build/man
+	cp docs/_build/man/resourced.8 docs/_build/man/resourcectl.1 etc/man/
 
 dist: $(VENV)/installed-dev
 	$(BIN)/python -m build

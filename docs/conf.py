@@ -1,4 +1,4 @@
-"""How Sphinx makes the pages and the man page, by ``make docs``."""
+"""How Sphinx makes the pages and the man pages, by ``make docs``."""
 
 import sys
 from importlib.metadata import version as version_of
@@ -10,6 +10,8 @@ project = "resourced"
 author = "resourced contributors"
 project_copyright = "resourced contributors"
 version = release = version_of("resourced")
+# Where a man page has the date: it is to be the same whenever it is made.
+today = f"resourced {release}"
 
 extensions = ["sphinx.ext.autodoc", "docs.tables", "docs.operations", "docs.diagrams"]
 exclude_patterns = ["_build"]
@@ -23,5 +25,6 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 
 man_pages: list[tuple[str, str, str, list[str], int]] = [
-    ("reference/resourcectl", "resourcectl", "lock named things, and run commands under a lock", [], 1)
+    ("reference/resourcectl", "resourcectl", "lock named things, and run commands under a lock", [], 1),
+    ("reference/settings", "resourced", "a lock server for programs on many machines", [], 8),
 ]

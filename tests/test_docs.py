@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -16,7 +17,7 @@ from docutils.utils import SystemMessage
 
 from resourced import client, pytest_plugin
 from resourced.client import aio, blocking
-from tests.daemon import Daemon, eventually
+from tests.daemon import PATIENCE, Daemon, eventually
 from tests.documents import CRONTAB, FIRST, Block, Reader, as_pattern, read_blocks
 from tests.ports import free_port
 from tests.resourcectl import RESOURCECTL
@@ -284,6 +285,16 @@ def test_reference():
     """The reference has every name that the client's users import."""
     text = (ROOT / "docs/reference/client.rst").read_text()
     assert set(client.__all__) - set(re.findall(r"^\.\. auto(?:class|exception):: (\w+)", text, re.MULTILINE)) == set()
+
+
+def test_man_pages(tmp_path):
+    """The man pages of the wheel say what the pages say; ``make man`` makes them anew."""
+    command = (sys.executable, "-m", "sphinx", "--quiet", "--builder", "man", ROOT / "docs", tmp_path)
+    subprocess.run(command, check=True, timeout=PATIENCE)
+    for made in (tmp_path / "resourcectl.1", tmp_path / "resourced.8"):
+        # What the writer says of itself depends on its version.
+        texts = [path.read_text().partition(".SH NAME")[2] for path in (made, ROOT / "etc/man" / made.name)]
+        assert texts[0] == texts[1], f"make man, for {made.name}"
 
 
 def follow(folder: Path, document: str) -> None:

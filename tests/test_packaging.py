@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,10 @@ def built(checkout, tmp_path_factory):
     return wheel, sdist
 
 
+#: What is for the environment as a whole.
+DATA = f"resourced-{version('resourced')}.data/data"
+
+
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
     """The programs of an environment that is empty at first."""
@@ -89,7 +94,7 @@ def check_programs(programs, cwd):
 
 
 def test_wheel_contents(built):
-    """The wheel holds every module, the SQL files, the API's description, the page, the marker of its types, and the plugin, but no part of Twisted."""
+    """The wheel holds every module, the SQL files, the API's description, the page, the marker of its types, the man pages, and the plugin, but no part of Twisted."""
     with zipfile.ZipFile(built[0]) as wheel:
         held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     package = TREE / "resourced"
@@ -104,7 +109,8 @@ def test_wheel_contents(built):
     assert any(name.endswith(".sql") for name in expected)
     assert any(name.endswith(".yaml") for name in expected)
     assert any(name.endswith(".js") for name in expected)
-    assert held == expected | {"twisted/plugins/resourced_plugin.py"}
+    pages = {f"{DATA}/share/man/man1/resourcectl.1", f"{DATA}/share/man/man8/resourced.8"}
+    assert held == expected | pages | {"twisted/plugins/resourced_plugin.py"}
 
 
 def test_sdist_contents(built):
