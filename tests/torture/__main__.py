@@ -1,7 +1,7 @@
 """
 Whether locks hold while everything around them fails: ``python -m tests.torture``.
 
-Two daemons, one of which stands by, a database, and some dozens of clients, all of them real processes.  While the clients
+Two daemons, one of which stands by, or the nodes of a cluster; a database; and some dozens of clients, all of them real processes.  While the clients
 count, servers and clients are killed, frozen and cut off from each other.  In the end what all clients were told is judged.
 The exit status is 1 if anything in it could not be true of a lock.
 """
@@ -32,6 +32,7 @@ from tests.torture.cluster import ClusterTormentor, GaleraBase
 from tests.torture.faults import ClientTormentor, Log, ServerTormentor
 from tests.torture.guardian import Guardian
 from tests.torture.history import Rules, check
+from tests.torture.nodes import NodesTormentor
 from tests.torture.pool_history import check_pools
 from tests.torture.record import load
 from tests.torture.report import Report
@@ -63,6 +64,9 @@ def options(arguments: list[str]) -> argparse.Namespace:
     length.add_argument("--seconds", type=float, help="the same in seconds")
     parser.add_argument("--seed", default="", help="what all chance depends on (default: another one each time)")
     parser.add_argument("--store", choices=["mysql", "sqlite", "galera"], default="mysql")
+    parser.add_argument(
+        "--nodes", type=int, default=0, help="so many nodes of a cluster; at most 3 on galera (default: none)"
+    )
     parser.add_argument("--clients", type=int, default=30, help="those that want one lock at a time (default: 30)")
     parser.add_argument("--jobs", type=int, default=12, help="those that want several things at once (default: 12)")
     parser.add_argument(
@@ -111,7 +115,10 @@ def run(chosen: argparse.Namespace, guardian: Guardian, folder: Path) -> Report:
     with ExitStack() as stack:
         base = _base(chosen.store, guardian, folder)
         stack.callback(base.remove)
-        daemons = [_daemon(folder / name, base, i, missing, guardian) for i, name in enumerate(("left", "right"))]
+        names = [f"node{number}" for number in range(chosen.nodes)] or ["left", "right"]
+        daemons = [
+            _daemon(folder / name, base, i, missing, guardian, node=bool(chosen.nodes)) for i, name in enumerate(names)
+        ]
         for daemon in daemons:
             stack.callback(daemon.kill)
         leases = {name: float(RESOURCES[name.partition("/")[0]][1]) for name in SELECTORS}
@@ -125,7 +132,9 @@ def run(chosen: argparse.Namespace, guardian: Guardian, folder: Path) -> Report:
         intruder = _intruder(folder / "intruder", base)
         dice = random.Random(f"{chosen.seed}/servers")
         tormentor = (
-            ClusterTormentor(dice, log, daemons, base, TIMEOUT, intruder, chosen.only, Board(folder / "board"))
+            NodesTormentor(dice, log, daemons, base, TIMEOUT, intruder, chosen.only)
+            if chosen.nodes and not isinstance(base, SQLiteBase)
+            else ClusterTormentor(dice, log, daemons, base, TIMEOUT, intruder, chosen.only, Board(folder / "board"))
             if isinstance(base, GaleraBase)
             else ServerTormentor(dice, log, daemons, base, TIMEOUT, intruder, chosen.only)
         )
@@ -146,7 +155,7 @@ def run(chosen: argparse.Namespace, guardian: Guardian, folder: Path) -> Report:
     rules = Rules({name: float(lease) for name, (_, lease) in RESOURCES.items()}, min(PLACE, CLAIM))
     logs = "".join(daemon.log for daemon in daemons)
     report = Report(
-        title=f"{chosen.seconds:g} s on {base.kind} with {chosen.clients} clients and {chosen.jobs} jobs, seed {chosen.seed}"
+        title=f"{chosen.seconds:g} s on {base.kind}{f', {chosen.nodes} nodes,' if chosen.nodes else ''} with {chosen.clients} clients and {chosen.jobs} jobs, seed {chosen.seed}"
         + (f", without {' and '.join(missing)}" if missing else ""),
         log=log,
         ops=ops,
@@ -176,15 +185,22 @@ def _base(store: str, guardian: Guardian, folder: Path) -> MySQLBase | SQLiteBas
     return MySQLBase(guardian) if store == "mysql" else SQLiteBase(folder)
 
 
-def _daemon(folder: Path, base: Base, number: int, missing: list[str], guardian: Guardian) -> Supervised:
+def _daemon(folder: Path, base: Base, number: int, missing: list[str], guardian: Guardian, *, node: bool) -> Supervised:
     folder.mkdir()
-    return Supervised(
+    daemon = Supervised(
         folder,
-        {**servers.environ(LEASE, PLACE, CLAIM, TIMEOUT), **base.environ_of(number)},
+        {
+            **servers.environ(LEASE, PLACE, CLAIM, TIMEOUT),
+            **base.environ_of(number),
+            "RESOURCED_CLUSTER_KEY": "what-only-nodes-know" if node else "",
+        },
         ("--standby",),
         servers.command(missing),
         guardian=guardian,
     )
+    if node:
+        daemon.arguments = ("--cluster", "--advertise", f"http://127.0.0.1:{daemon.port}")
+    return daemon
 
 
 def _intruder(folder: Path, base: Base) -> Callable[[], subprocess.Popen[bytes]]:
@@ -210,7 +226,8 @@ def _prepare(daemons: list[Supervised]) -> None:
             daemons[0].request("PATCH", f"/resource/{name}", body=json.dumps({"group": GROUPS[name]}))
     for selector, tags in UNITS.items():
         daemons[0].request("PATCH", f"/resource/{selector}", body=json.dumps({"tags": tags}))
-    daemons[1].launch()
+    for daemon in daemons[1:]:
+        daemon.launch()
 
 
 def _supervise(daemons: list[Supervised], seconds: float) -> None:
