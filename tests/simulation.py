@@ -7,7 +7,7 @@ happens. ``World.faults`` has every promise that was broken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,13 +19,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 
 from resourced.assembly import Locking, assemble_locking
-from resourced.errors import EpochLost, ResourcedError, StoreUnavailable, TicketEnded
+from resourced.errors import EpochLost, ResourcedError, StoreUnavailable, TicketEnded, TooFew
+from resourced.locks.state.joints import JointAsk, JointQueued
 from resourced.locks.state.requests import Acquired, LockRequest, Queued
 from resourced.metrics.collect import Metrics
 from resourced.model import Batch, LockKey, Resource, Standing
 from resourced.partitions import PARTITIONS, partition_of
 from resourced.service.guard import Heartbeat
 from resourced.storage.leader_lease import LEADER_LEASE
+from resourced.wants import Card, Want
 from tests.assembled import configured, surroundings
 from tests.memory_node import Disk, MemoryNode
 
@@ -291,6 +293,56 @@ class Client:
                 return found
 
 
+class Job(Client):
+    """Somebody who wants two units of a pool at once. It may not learn that there are too few."""
+
+    def __init__(self, world: World, resource: str) -> None:
+        super().__init__(world, LockKey(resource, ""))
+
+    async def _ask(self, node: SimulatedNode) -> None:
+        several, ticket = node.locking.locks.several, self.ticket
+        try:
+            node.locking.locks.shares.learn(await self._find(node))
+            if self.leaving:
+                await several.unlock(ticket, "")
+                if self.ticket == ticket:
+                    self.ticket, self.leaving, self.turn = "", False, self.turn + 1
+                return
+            name = self.key.resource
+            wants = (Want(name, "", frozenset(("x",)), 2),)
+            again = f"{self.number} {self.turn}" if not ticket else ""
+            outcome = await several.acquire(
+                JointAsk(wants, {name: 3600.0}, ticket, idempotency_key=again, group=name), _read_nothing
+            )
+        except TooFew:
+            self.world.faults.append(f"node {node.id} does not know the units of {self.key.resource}")
+            return
+        except TicketEnded:
+            if self.ticket == ticket:
+                self.ticket, self.turn = "", self.turn + 1
+            return
+        except ResourcedError as error:
+            self.world.errors[type(error).__name__] = self.world.errors.get(type(error).__name__, 0) + 1
+            return
+        finally:
+            self.busy = False
+        if not node.alive or self.ticket != ticket or self.leaving:
+            return
+        if isinstance(outcome, JointQueued):
+            self.ticket = outcome.ticket
+            return
+        got, _ = outcome
+        self.ticket = got.ticket
+        self.world.several += 1
+        self.leaving = True
+        if len(got.units) != 2:
+            self.world.faults.append(f"{got.ticket} was given {got.units}")
+
+
+async def _read_nothing(keys: Sequence[LockKey]) -> list[str | None]:
+    return [None] * len(keys)
+
+
 class World:
     """
     Everything.
@@ -298,6 +350,7 @@ class World:
     :ivar faults: what was promised and broken.
     :ivar moves: how often a partition got another owner.
     :ivar grants: how often a client was told that it holds a lock.
+    :ivar several: how often a client was told that it holds several units.
     :ivar holder: which ticket was told last that it holds a lock, and has not let go of it.
     :ivar errors: how often a client was refused, by the kind of error.
     """
@@ -309,7 +362,7 @@ class World:
         self.disk = Disk()
         self.faults: list[str] = []
         self.moves = 0
-        self.grants = 0
+        self.grants = self.several = 0
         self.errors: dict[str, int] = {}
         self.holder: dict[LockKey, str] = {}
         self._fences: dict[LockKey, int] = {}
@@ -321,10 +374,18 @@ class World:
         for number in range(resources):
             name = f"r{number}"
             self.disk.alone.resources[name] = Resource(f"i{number}", name, 0)
+        for number in range(3):
+            name = f"pool{number}"
+            self.disk.alone.resources[name] = Resource(f"p{number}", name, 0)
+            for unit in "abc":
+                self.disk.alone.cards[LockKey(name, unit)] = Card(frozenset(("x",)))
         self.nodes: list[SimulatedNode] = []
         for _ in range(nodes):
             self.add()
-        self.clients = [Client(self, LockKey(f"r{number}", "s")) for number in range(resources) for _ in range(3)]
+        self.clients = [
+            *(Client(self, LockKey(f"r{number}", "s")) for number in range(resources) for _ in range(3)),
+            *(Job(self, f"pool{number}") for number in range(3) for _ in range(4)),
+        ]
 
     def add(self, *, wants: bool = True) -> SimulatedNode:
         """Let a node come."""

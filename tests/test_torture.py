@@ -119,6 +119,25 @@ def test_a_while(runs, store):
     pytest.fail(tables)
 
 
+def test_a_while_of_nodes():
+    """Three nodes that share everything keep what one daemon keeps, whichever of them dies, freezes or comes back."""
+    happened = {
+        "node killed.*|all nodes but one killed.*": 1,
+        "node frozen.*|node stopped.*": 1,
+        "grants": 50,
+        "grants of several": 5,
+    }
+    tables = ""
+    for _ in range(RUNS):
+        with closing(Run.start(*SHORT, "--store", "mysql", "--nodes", "3")) as run:
+            table = run.table()
+        assert run.process.returncode == 0, table
+        tables += table
+        if all(figure(tables, name) >= least for name, least in happened.items()):
+            return
+    pytest.fail(tables)
+
+
 #: Enough to show what is missing, in runs that are short and all at once.
 FEW = ("--clients", "12", "--jobs", "0")
 #: What clients have seen that must not be, whatever else went wrong.
