@@ -40,6 +40,7 @@ from resourced.cluster.node import Engine, Node
 from resourced.config import Config
 from resourced.errors import EpochLost, NotAuthorized, StoreUnavailable
 from resourced.events.feed import Feed
+from resourced.events.gathering import Gathering
 from resourced.events.push import Streams
 from resourced.http.access_log import SHOWN
 from resourced.http.edge import Gate
@@ -112,6 +113,7 @@ class Locking:
     :ivar store: as the server sees it: the one that was given, behind what it remembers of it.
     :ivar ownership: which node owns what.
     :ivar node: this one, if there are others.
+    :ivar gathering: what brings the feed the events of all nodes, if there are others.
     """
 
     store: Store
@@ -125,6 +127,7 @@ class Locking:
     streams: Streams
     ownership: Ownership
     node: Node | None
+    gathering: Gathering | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +165,12 @@ def assemble_locking(config: Config, around: Surroundings, store: Store, metrics
         durable=durable,
         lease=lease,
         history=config.events_keep > 0,
-        listeners=Listeners(to_all([feed.happened, metrics.happened]), metrics.commit, feed.resumed),
+        listeners=(
+            Listeners(to_all([feed.happened, metrics.happened]), metrics.commit, feed.resumed)
+            if around.node_store is None
+            # What this node does is gathered from the store with what the others do.
+            else Listeners(metrics.happened, metrics.commit, lambda _: None)
+        ),
         soon=around.soon,
     )
     pauses = Pauses(clock.seconds)
@@ -197,6 +205,7 @@ def assemble_locking(config: Config, around: Surroundings, store: Store, metrics
         streams=Streams(config.max_streams, quotas),
         ownership=around.ownership or node or Alone(),
         node=node,
+        gathering=Gathering(clock, store, feed) if node is not None else None,
     )
 
 
@@ -219,7 +228,13 @@ def assemble(config: Config, around: Surroundings, store: Store, metrics: Metric
         Listed(*parts),
         Described(),
         scrape,
-        History(*parts, feed=locking.feed, streams=locking.streams, clock=around.clock),
+        History(
+            *parts,
+            feed=locking.feed,
+            streams=locking.streams,
+            clock=around.clock,
+            reach=locking.gathering.reach if locking.gathering else None,
+        ),
         Used(*parts),
         KeyShown(*parts),
         Clustered(*parts, ownership=locking.ownership, clock=around.clock),

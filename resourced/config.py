@@ -213,6 +213,10 @@ class Config:
             raise ConfigurationError("RESOURCED_ADVERTISE must say at which URL the other nodes reach this one.")
         if not self.cluster_key:
             raise ConfigurationError("RESOURCED_CLUSTER_KEY must be set, to the same for all nodes.")
+        if not self.events_keep:
+            raise ConfigurationError(
+                "RESOURCED_EVENTS_KEEP must not be 0 with RESOURCED_CLUSTER: nodes know events from the store."
+            )
         for name in ("volatile_locks", "restored"):
             if getattr(self, name):
                 raise ConfigurationError(f"RESOURCED_{name.upper()} cannot be used with RESOURCED_CLUSTER.")

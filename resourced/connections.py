@@ -85,8 +85,21 @@ class _Endpoints:
         else:
             endpoint = HostnameEndpoint(self._reactor, host, uri.port, self._timeout)
         if uri.scheme == b"https":
-            return _Secure(self._reactor, endpoint, self._policy.creatorForNetloc(host.encode(), uri.port))
-        return endpoint
+            endpoint = _Secure(self._reactor, endpoint, self._policy.creatorForNetloc(host.encode(), uri.port))
+        return _Silent(endpoint)
+
+
+@implementer(IStreamClientEndpoint)
+class _Silent:
+    """Another endpoint, whose connections are not in the log of a program one by one."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        protocolFactory.noisy = False
+        connected: Deferred[Any] = self._endpoint.connect(protocolFactory)
+        return connected
 
 
 @implementer(IStreamClientEndpoint)

@@ -190,7 +190,8 @@ def makeService(options: Options) -> IService:
         locking.lease,
         lambda: shares.settled_event if config.cluster else 0,
     )
-    watch = heartbeat if locking.node is None else Watches(heartbeat, locking.node)
+    others = [watch for watch in (locking.node, locking.gathering) if watch is not None]
+    watch = Watches(heartbeat, *others) if others else heartbeat
     use = UseCounting(locking.store)
     retention = Retention(
         reactor, locking.store, config.events_keep, config.events_max, config.events_max_bytes, lambda: use.reached

@@ -132,6 +132,7 @@ class PrecedenceTests(SynchronousTestCase):
             ("--cluster --advertise http://one", "MySQL"),
             ("--cluster --store mysql", "RESOURCED_ADVERTISE"),
             ("--cluster --store mysql --advertise http://one", "RESOURCED_CLUSTER_KEY"),
+            ("--cluster --store mysql --advertise http://one --cluster-key a --events-keep 0", "RESOURCED_EVENTS_KEEP"),
             (
                 "--cluster --store mysql --advertise http://one --cluster-key a --volatile-locks",
                 "RESOURCED_VOLATILE_LOCKS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -28,12 +29,22 @@ class History(Routes):
     The history of a lock, and the stream of all events (WHATWG HTML, 9.2: server-sent events).
 
     :param clock: what the beats of streams run by.
+    :param reach: waits for an event that another node may have told already, if there are others.
     """
 
     def __init__(
-        self, keys: Keys, store: Store, locks: LockManager, *, feed: Feed, streams: Streams, clock: IReactorTime
+        self,
+        keys: Keys,
+        store: Store,
+        locks: LockManager,
+        *,
+        feed: Feed,
+        streams: Streams,
+        clock: IReactorTime,
+        reach: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(keys, store, locks)
+        self._reach = reach
         self._feed = feed
         self._streams = streams
         self._clock = clock
@@ -100,6 +111,8 @@ class History(Routes):
             # Who sees few of them must not come back for all since the last one seen.
             return b":\nid: %d\n\n" % reached
 
+        if reached > self._feed.newest and self._reach is not None:
+            await self._reach(reached)
         stream = Stream(request, self._clock, beat)
         try:
             if reached > self._feed.newest:

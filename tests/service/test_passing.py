@@ -10,6 +10,7 @@ from resourced.partitions import PARTITIONS
 from tests.clustered import NAMES, Nodes, nodes_fixture  # noqa: F401 - a fixture
 from tests.daemon import READ, Daemon, eventually
 from tests.resourcectl import Ctl
+from tests.sse import Listener
 from tests.stores import mariadb_fixture  # noqa: F401 - a fixture
 
 
@@ -106,3 +107,36 @@ def test_drained(nodes: Nodes, tmp_path: Path) -> None:
     assert ctl.ok("drain", str(number), "--undo").splitlines()[1].split()[:2] == [str(number), "up"]
     eventually(lambda: shares(second)[number] > PARTITIONS // 3, what="it has its share")
     assert len(ctl("nodes").out.splitlines()) == 3
+
+
+def test_events_of_all_nodes(nodes: Nodes) -> None:
+    """A stream has the events of all nodes once and in their order, and goes on at another node when its own is killed."""
+    first, second = pair(nodes)
+    mine = owned_by(nodes, second)
+    with Listener(second) as listener:
+        for name in NAMES:
+            assert first.request("POST", f"{path(name)}/lock").status == 200
+        eventually(lambda: len(listener.events) == len(NAMES), what="all are told")
+        second.kill()
+        eventually(lambda: listener.blocks and listener.ended)
+        seen = listener.events
+        last = listener.last
+    eventually(
+        lambda: all(first.request("GET", f"{path(name)}/lock").status == 200 for name in mine), what="it is taken over"
+    )
+    with Listener(first, last=last) as listener:
+        held = next(event for event in seen if event["resource"] not in mine)
+        fence, broken = held["fence"], path(held["resource"])
+        assert first.request("DELETE", f"{broken}/lock?fence={fence}").status == 204
+        eventually(lambda: listener.events and listener.events[-1]["event"] == "break", what="the break is told")
+        after, resets = listener.events, listener.resets
+    assert resets == 0
+    ids = [event["id"] for event in [*seen, *after]]
+    assert ids == sorted(set(ids))
+    kept = []
+    before = 0
+    while before is not None:
+        page = first.request("GET", f"/history?before={before}", key=READ).json
+        kept += page["events"]
+        before = page["next"]
+    assert [event["id"] for event in kept][::-1] == ids
