@@ -11,16 +11,16 @@ PACKAGING := setup.cfg setup.py pyproject.toml
 # Debian keeps servers, mariadbd among them, where only root looks.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 
-# Four processes at a time would compile all tests anew, and that in each stage.
+# Each process would compile all tests anew, and that in each stage.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Some modules at a time, in the order that the tests themselves ask for. Most of them wait for real processes now and then.
-FOUR := --numprocesses 4 --dist loadfile --no-loadscope-reorder
+# Six modules at a time, in the order that the tests themselves ask for. Most of them wait for real processes now and then.
+SOME := --numprocesses 6 --dist loadfile --no-loadscope-reorder
 # Where they write: into memory, if there is plenty, because a database that is made for a test need not outlive the machine.
 MEMORY := $(shell test "$$(df --output=avail /dev/shm 2>/dev/null | tail -1)" -ge 4000000 2>/dev/null && echo /dev/shm)
 suite reference: export TMPDIR := $(or $(TMPDIR),$(MEMORY),/tmp)
 # Nothing of it stays there but what failed.
-FOUR += --override-ini tmp_path_retention_policy=failed
+SOME += --override-ini tmp_path_retention_policy=failed
 # What hypothesis makes up is most often the same as before; `make EXAMPLES=10 suite` looks further.
 suite reference: export EXAMPLES := $(or $(EXAMPLES),0.5)
 # What `make test` consists of. The first one is all that needs no more than one processor, two at a time: the longest first.
@@ -71,10 +71,10 @@ quick:
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target api trial check docs
 
 suite: $(VENV)/installed-dev mariadb mysql9 promtool fail2ban chromium axe proxies php
-	$(BIN)/pytest $(FOUR)
+	$(BIN)/pytest $(SOME)
 
 reference: $(VENV)/installed-dev mariadb
-	RESOURCED_REFERENCE_PATH=1 $(BIN)/pytest $(FOUR) -m reference_path $$($(BIN)/python -m tests.marked reference_path)
+	RESOURCED_REFERENCE_PATH=1 $(BIN)/pytest $(SOME) -m reference_path $$($(BIN)/python -m tests.marked reference_path)
 
 trial: $(VENV)/installed-dev
 	$(BIN)/python -m tests.under_trial
