@@ -27,15 +27,42 @@ JOINT_COLUMNS: Final = "seq, ticket, wants, yields, priority, lease, owner, key_
 #: The columns of a unit and its card, in the order of its fields.
 CARD_COLUMNS: Final = "resource, selector, tags, note, out_reason, out_since"
 
-_PLACE: Final = f"REPLACE INTO place ({PLACE_COLUMNS}) VALUES "
-_JOINT: Final = f"REPLACE INTO joint_request ({JOINT_COLUMNS}) VALUES "
-_CARD: Final = f"REPLACE INTO card ({CARD_COLUMNS}) VALUES "
 #: The columns of an event, in the order of its fields.
 EVENT_COLUMNS: Final = "id, kind, at, resource, selector, owner, fence, seconds, key_name, broken_by, reason, priority"
 
-_EVENT: Final = f"INSERT INTO event ({EVENT_COLUMNS}) VALUES "
-_LOSS: Final = "INSERT INTO loss (event, resource, selector, ticket, key_name) VALUES "
-_DATA: Final = "INSERT INTO resource_data (id, id_resource, selector, data, version) VALUES "
+
+class _Rows:
+    """
+    Rows that go into a table.
+
+    :param start: the statement up to the columns.
+    :param usual: what the last columns mostly have, which is their default: rows that all have it are written without those columns.
+    """
+
+    def __init__(self, start: str, columns: str, usual: tuple[Any, ...] = ()) -> None:
+        names = columns.split(", ")
+        self._usual = usual
+        self._fewer = len(names) - len(usual)
+        self._all = f"{start} ({columns}) VALUES "
+        self._short = f"{start} ({', '.join(names[: self._fewer])}) VALUES "
+
+    def statements(self, rows: Sequence[tuple[Any, ...]], end: str = "") -> Iterator[Statement]:
+        """Put rows into as few statements as may be."""
+        for first in range(0, len(rows), _ROWS):
+            some = rows[first : first + _ROWS]
+            start, fewer = self._all, self._fewer
+            if self._usual and {row[fewer:] for row in some} == {self._usual}:
+                start, some = self._short, [row[:fewer] for row in some]
+            row = f"({marks(some[0])})"
+            yield Statement(f"{start}{', '.join([row] * len(some))}{end}", [value for each in some for value in each])
+
+
+_PLACE: Final = _Rows("REPLACE INTO place", PLACE_COLUMNS, (0, 0, 0, 0))
+_JOINT: Final = _Rows("REPLACE INTO joint_request", JOINT_COLUMNS)
+_CARD: Final = _Rows("REPLACE INTO card", CARD_COLUMNS)
+_EVENT: Final = _Rows("INSERT INTO event", EVENT_COLUMNS, ("", "", 0))
+_LOSS: Final = _Rows("INSERT INTO loss", "event, resource, selector, ticket, key_name")
+_DATA: Final = _Rows("INSERT INTO resource_data", "id, id_resource, selector, data, version")
 
 
 def claim(row: int, epoch: int, owner: str, fence: int, event: int) -> Statement:
@@ -75,7 +102,7 @@ def judge(writes: Sequence[Write]) -> Statement:
 
 def before(batch: Batch) -> list[Statement]:
     """What is done before it is looked who holds what."""
-    return list(_rows(_PLACE, [_place(place) for place in batch.places]))
+    return list(_PLACE.statements([_place(place) for place in batch.places]))
 
 
 def after(batch: Batch, keep: str) -> Iterator[Statement]:
@@ -94,19 +121,19 @@ def after(batch: Batch, keep: str) -> Iterator[Statement]:
             # A row that is there already keeps its id.
             kept.append((str(uuid.uuid4()), *where, write.data, write.version))
     for lot in _lots(kept):
-        yield from _rows(_DATA, lot, f" {keep}")
+        yield from _DATA.statements(lot, f" {keep}")
     for resource in batch.removed:
         yield Statement("UPDATE resource SET name = %s WHERE id = %s", (REMOVED + resource.id, resource.id))
         yield Statement("DELETE FROM card WHERE resource = %s", (resource.name,))
     for key, card in batch.cards.items():
         if card is None:
             yield Statement("DELETE FROM card WHERE resource = %s AND selector = %s", key)
-    yield from _rows(_CARD, [_card(key, card) for key, card in batch.cards.items() if card is not None])
-    yield from _rows(_JOINT, [_joint(joint) for joint in batch.joints])
+    yield from _CARD.statements([_card(key, card) for key, card in batch.cards.items() if card is not None])
+    yield from _JOINT.statements([_joint(joint) for joint in batch.joints])
     yield from _named("joint_request", "seq", batch.joints_gone)
-    yield from _rows(_EVENT, [_event(event) for event in batch.events])
+    yield from _EVENT.statements([_event(event) for event in batch.events])
     yield from _named("place", "seq", batch.gone)
-    yield from _rows(_LOSS, [(event, *key, ticket, key_name) for event, key, ticket, key_name in batch.losses])
+    yield from _LOSS.statements([(event, *key, ticket, key_name) for event, key, ticket, key_name in batch.losses])
     yield from _named("loss", "event", batch.forgotten)
 
 
@@ -139,14 +166,6 @@ def _named(table: str, column: str, values: Sequence[int]) -> Iterator[Statement
     for start in range(0, len(values), _ROWS):
         some = values[start : start + _ROWS]
         yield Statement(f"DELETE FROM {table} WHERE {column} IN ({marks(some)})", some)
-
-
-def _rows(statement: str, rows: Sequence[tuple[Any, ...]], end: str = "") -> Iterator[Statement]:
-    """Put rows into as few statements as may be."""
-    for start in range(0, len(rows), _ROWS):
-        some = rows[start : start + _ROWS]
-        row = f"({marks(some[0])})"
-        yield Statement(f"{statement}{', '.join([row] * len(some))}{end}", [value for each in some for value in each])
 
 
 def _lots(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:

@@ -82,14 +82,15 @@ class CommitGroup:
         # First, because a request has a lower number than what it got in the same step.
         highest = self._carry_joints(step, highest, ahead) if step.joints or step.joints_gone else highest
         for place in step.places:
-            if place.seq > highest:
-                highest = place.seq
-                self.fresh.add(place.seq)
-            elif ahead is not None and place.seq in ahead.fresh:
+            seq = place.seq
+            if seq > highest:
+                highest = seq
+                self.fresh.add(seq)
+            elif ahead is not None and seq in ahead.fresh:
                 # It changed before anyone was told of it, and whoever asked for it waits for this group now.
-                self.fresh.add(place.seq)
-            self.places[place.seq] = place
-            self.gone.pop(place.seq, None)
+                self.fresh.add(seq)
+            self.places[seq] = place
+            self.gone.pop(seq, None)
         if step.unannounced:
             self.fresh.add(step.unannounced)
         self.gone.update(step.gone)
