@@ -24,6 +24,7 @@ from resourced.api.history import History
 from resourced.api.key import KeyShown
 from resourced.api.listing import Listed
 from resourced.api.locking import Published
+from resourced.api.merging import Merging
 from resourced.api.metrics import Scrape
 from resourced.api.openapi import Described
 from resourced.api.owners import Groups
@@ -281,7 +282,12 @@ def passing_on(config: Config, around: Surroundings, store: Store, locking: Lock
         longest_wait=config.max_wait,
         usual_wait=config.default_wait,
     )
-    return {"around": passing.around}
+    merging = Merging(locking.ownership, around.peers)
+    return {
+        "around": lambda label, methods, handler: passing.around(
+            label, methods, merging.around(label, methods, handler)
+        )
+    }
 
 
 def _reference_path(api: ResourceAPI) -> IResource:

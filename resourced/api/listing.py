@@ -10,6 +10,7 @@ from resourced.errors import BadRequest
 from resourced.http.request import EdgeRequest
 from resourced.locks.listing import Shown
 from resourced.locks.state.requests import HeldLock, WaitingTicket
+from resourced.passing.headers import passed_on
 from resourced.wants import ALL, Want
 
 
@@ -32,17 +33,23 @@ class Listed(Routes):
         shown = Shown(identity.may_touch, resource or "", owner)
         if sort == "waiting":
             waiters, last = await self.locks.listing.waiting(shown, after, limit)
-            return answer(request, 200, {"locks": [_waiting(waiter) for waiter in waiters], "next": last})
-        held, last = await self.locks.listing.held(shown, after, limit)
-        return answer(request, 200, {"locks": [_held(lock) for lock in held], "next": last})
+            rows = [_waiting(waiter) for waiter in waiters]
+        else:
+            held, last = await self.locks.listing.held(shown, after, limit)
+            rows = [_held(lock) for lock in held]
+        if not passed_on(request.requestHeaders):
+            # It is for a node that merges this with others, and may use a part of it only.
+            for row in rows:
+                del row["number"]
+        return answer(request, 200, {"locks": rows, "next": last})
 
 
 def _held(lock: HeldLock) -> dict[str, object]:
-    return {**lock.key._asdict(), "holder": seconds_shown(lock.holder), "waiting": lock.waiting}
+    return {**lock.key._asdict(), "holder": seconds_shown(lock.holder), "waiting": lock.waiting, "number": lock.number}
 
 
 def _waiting(ticket: WaitingTicket) -> dict[str, object]:
-    waiter = {"waiter": seconds_shown(ticket.waiter)}
+    waiter = {"waiter": seconds_shown(ticket.waiter), "number": ticket.number}
     if ticket.key is None:
         return {"want": [_want(want) for want in ticket.wants], **waiter}
     holder = None if ticket.holder is None else seconds_shown(ticket.holder)

@@ -59,7 +59,10 @@ class LockListing:
         await self._decided()
         found, last = _page(self._queues.holders.after(after), lambda entry: _is_shown(entry, shown), limit)
         now = self._clock.seconds()
-        rows = [HeldLock(entry.queue.key, holder_of(entry, now), len(entry.queue.waiting)) for entry in found]
+        rows = [
+            HeldLock(entry.queue.key, holder_of(entry, now), len(entry.queue.waiting), number)
+            for number, entry in found
+        ]
         await self._commits.all_kept()
         return rows, last
 
@@ -74,7 +77,7 @@ class LockListing:
         await self._decided()
         found, last = _page(self._queues.waiters.after(after), lambda waiter: _is_shown(waiter, shown), limit)
         now = self._clock.seconds()
-        rows = [_row(waiter, now) for waiter in found]
+        rows = [_row(waiter, now, number) for number, waiter in found]
         await self._commits.all_kept()
         return rows, last
 
@@ -95,15 +98,17 @@ class LockListing:
         self._journal.check()
 
 
-def _page(found: Iterator[tuple[int, T]], fits: Callable[[T], bool], limit: int) -> tuple[list[T], int | None]:
-    page: list[T] = []
+def _page(
+    found: Iterator[tuple[int, T]], fits: Callable[[T], bool], limit: int
+) -> tuple[list[tuple[int, T]], int | None]:
+    page: list[tuple[int, T]] = []
     last = 0
     for looked_at, (number, thing) in enumerate(found):
         if len(page) == limit or looked_at == LOOKED_AT:
             return page, last
         last = number
         if fits(thing):
-            page.append(thing)
+            page.append((number, thing))
     return page, None
 
 
@@ -118,12 +123,12 @@ def _is_shown(someone: Entry | Joint, shown: Shown) -> bool:
     return all(map(shown.may_touch, resources)) and (not shown.resource or shown.resource in resources)
 
 
-def _row(waiter: Entry | Joint, now: float) -> WaitingTicket:
+def _row(waiter: Entry | Joint, now: float, number: int) -> WaitingTicket:
     waited, left = now - waiter.since, max(0.0, waiter.deadline - now)
     if isinstance(waiter, Joint):
         waits = Waits(waiter.owner, waiter.key_name, waited, left, waiter.priority)
-        return WaitingTicket(None, waiter.wants, None, 0, waits)
+        return WaitingTicket(None, waiter.wants, None, 0, waits, number)
     waits = Waits(waiter.owner, waiter.ticket.key_name, waited, left, waiter.priority)
     queue = waiter.queue
     holder = None if queue.holder is None else holder_of(queue.holder, now)
-    return WaitingTicket(queue.key, (), holder, len(queue.waiting), waits)
+    return WaitingTicket(queue.key, (), holder, len(queue.waiting), waits, number)

@@ -42,15 +42,24 @@ class Peers:
         :param url: where the node is reached.
         :param wait: for how many seconds the node was asked to wait.
         """
+        return self._exchange(url, request, request.method, request.uri, wait)
+
+    def get(self, url: str, request: EdgeRequest, target: bytes) -> Exchange:
+        """Ask a node for something else, as whoever sends a request."""
+        return self._exchange(url, request, b"GET", target, 0.0)
+
+    def _exchange(self, url: str, request: EdgeRequest, method: bytes, target: bytes, wait: float) -> Exchange:
         # The target is parsed on its way, and each of these would mean something there.
-        path, mark, query = request.uri.replace(b"#", b"%23").partition(b"?")
-        target = (path.replace(b";", b"%3B") + mark + query).decode("ascii")
+        path, mark, query = target.replace(b"#", b"%23").partition(b"?")
+        where = url + (path.replace(b";", b"%3B") + mark + query).decode("ascii")
         client = str(getattr(request.getClientAddress(), "host", "unix"))
-        headers = onward(request.requestHeaders, client, self._secret)
-        body = request.content.getvalue() or None
-        method = request.method.decode("ascii")
         answer = self._sender.request(
-            method, url + target, headers=headers, data=body, allow_redirects=False, unbuffered=True
+            method.decode("ascii"),
+            where,
+            headers=onward(request.requestHeaders, client, self._secret),
+            data=request.content.getvalue() or None,
+            allow_redirects=False,
+            unbuffered=True,
         )
         return Exchange(self._clock, url, answer, wait + ANSWER_TIMEOUT)
 

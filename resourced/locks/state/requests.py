@@ -170,11 +170,13 @@ class HeldLock:
     A lock that is held, in a list of many.
 
     :ivar waiting: how many tickets wait for it by name.
+    :ivar number: its place in the list.
     """
 
     key: LockKey
     holder: Holder
     waiting: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +204,7 @@ class WaitingTicket:
     :ivar key: the lock that it waits for; nothing if it waits for several things at once, which are ``wants``.
     :ivar holder: who holds that lock, if anyone does.
     :ivar waiting: how many tickets wait for it by name.
+    :ivar number: its place in the list.
     """
 
     key: LockKey | None
@@ -209,6 +212,7 @@ class WaitingTicket:
     holder: Holder | None
     waiting: int
     waiter: Waits
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
