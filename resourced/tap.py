@@ -223,7 +223,9 @@ def makeService(options: Options) -> IService:
         Back(locking.locks, locking.journal, locking.store, database),
         Leadership(
             guard=guard,
-            election=Election(elapsed, guard, locking.store, locking.journal, database, TakeOver()),
+            election=Election(
+                elapsed, guard, locking.store, locking.journal, database, TakeOver(shared=config.cluster)
+            ),
             watch=watch,
             standby=config.standby,
             store_wait=config.store_wait,

@@ -29,6 +29,10 @@ class Nodes:
 
     def add(self, *arguments: str) -> Daemon:
         """Start one more."""
+        return self.exits.enter_context(self.make(*arguments))
+
+    def make(self, *arguments: str) -> Daemon:
+        """Make one more, and do not start it."""
         folder = self.folder / str(len(self.nodes))
         folder.mkdir()
         settings = {
@@ -43,7 +47,7 @@ class Nodes:
         node = Daemon(folder, settings, arguments)
         node.arguments = ("--cluster", "--advertise", f"http://127.0.0.1:{node.port}", *arguments)
         self.nodes.append(node)
-        return self.exits.enter_context(node)
+        return node
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         return self.server.run(statement, database=self.database)

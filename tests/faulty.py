@@ -102,9 +102,9 @@ class FaultyStore:
         if outcome is not Outcome.DONE:
             raise StoreUnavailable("The store did not answer.")
 
-    async def look(self) -> Term:
+    async def look(self, *, everywhere: bool = False) -> Term:
         self._reach()
-        return await self.disk.look()
+        return await self.disk.look(everywhere=everywhere)
 
     async def begin_term(self, over: Term | None = None, guard: str = "") -> Snapshot:
         self._reach()

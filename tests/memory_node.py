@@ -80,7 +80,7 @@ class MemoryNode(MemoryStore):
         if self._epoch and not self._leads:
             raise EpochLost("Another daemon has taken over this store.")
 
-    async def look(self) -> Term:
+    async def look(self, *, everywhere: bool = False) -> Term:
         alone = self.disk.alone.server
         return Term(alone.epoch, alone.beat, mine=False, ended=alone.state != "up", guard="")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
-from resourced.errors import EpochLost
+from resourced.errors import ConfigurationError, EpochLost
 from resourced.locks.journal.group_commit import GroupCommitJournal
 from resourced.model import Term
 from resourced.service.guard import Guard
@@ -34,9 +34,11 @@ class TakeOver:
     commit that fails if the row has changed since.
 
     :param still: for how many seconds the row has to stand still.
+    :ivar shared: whether this daemon serves the store together with others, as a node of a cluster.
     """
 
-    def __init__(self, still: float = STILL) -> None:
+    def __init__(self, still: float = STILL, *, shared: bool = False) -> None:
+        self.shared = shared
         self._still = still
         self._seen: tuple[int, int] | None = None
         self._since = 0.0
@@ -58,9 +60,11 @@ class TakeOver:
             return Verdict.FREE
         return Verdict.TAKEN if self._moved else Verdict.UNKNOWN
 
-    def refused(self) -> None:
+    def refused(self, term: Term) -> Verdict:
         """Take note that the row had changed when it was to be taken over: wait anew."""
         self._seen, self._moved = None, True
+        # It was most likely another node that came at the same time.
+        return Verdict.UNKNOWN if self.shared and term.ended else Verdict.TAKEN
 
 
 class Election:
@@ -125,9 +129,8 @@ class Election:
         try:
             await self._journal.open(term, server if guarded else "")
         except EpochLost:
-            self._take_over.refused()
             await self._guard.drop()
-            return Verdict.TAKEN
+            return self._take_over.refused(term)
         return Verdict.FREE
 
     async def _prepare(self) -> Verdict:
@@ -137,11 +140,31 @@ class Election:
         Nobody migrates under another one that can be known of; nor do two at once.
         """
         if not await self._guard.hold():
-            return Verdict.FREE if await self._database.is_prepared() else Verdict.TAKEN
-        if await self._database.may_be_led():
-            verdict = self._take_over.judge(await self._store.look(), self._now())
-            if verdict is not Verdict.FREE:
-                await self._guard.drop()
-                return verdict
+            if await self._database.is_prepared():
+                return Verdict.FREE
+            # Another node may be about to prepare it.
+            if self._take_over.shared:
+                await self._judge_unprepared()
+                return Verdict.UNKNOWN
+            return Verdict.TAKEN
+        verdict = await self._judge_unprepared()
+        if verdict is not Verdict.FREE:
+            await self._guard.drop()
+            return verdict
         await self._database.prepare()
         return Verdict.FREE
+
+    async def _judge_unprepared(self) -> Verdict:
+        """
+        Judge whether anybody serves the store by the schema that it has.
+
+        :raises resourced.errors.ConfigurationError: other nodes do, and this one does not wait for their end.
+        """
+        if not await self._database.may_be_led():
+            return Verdict.FREE
+        verdict = self._take_over.judge(await self._store.look(everywhere=True), self._now())
+        if verdict is Verdict.TAKEN and self._take_over.shared:
+            raise ConfigurationError(
+                "The schema has to be brought up to date, and daemons of an earlier version serve this store. Stop all of them first."
+            )
+        return verdict

@@ -155,8 +155,8 @@ class CachedStore:
         with self._asking():
             await self._store.ping()
 
-    async def look(self) -> Term:
-        return await self._store.look()
+    async def look(self, *, everywhere: bool = False) -> Term:
+        return await self._store.look(everywhere=everywhere)
 
     async def begin_term(self, over: Term | None = None, guard: str = "") -> Snapshot:
         self._forget()

@@ -159,8 +159,12 @@ class Store(Protocol):
         :raises resourced.errors.EpochLost: another daemon is the leader.
         """
 
-    async def look(self) -> Term:
-        """Say who leads. It may be old, where a cluster of servers is behind the store."""
+    async def look(self, *, everywhere: bool = False) -> Term:
+        """
+        Say who leads. It may be old, where a cluster of servers is behind the store.
+
+        :param everywhere: whether nodes of a cluster count, also for one of them; else it looks for a daemon beside which it may not serve.
+        """
 
     async def begin_term(self, over: Term | None = None, guard: str = "") -> Snapshot:
         """

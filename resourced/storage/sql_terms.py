@@ -50,7 +50,7 @@ class SQLTerms:
         if own_epoch and (text(owner) != self._owner or text(state) == "dead"):
             raise EpochLost(_lost(epoch, own_epoch))
 
-    async def look(self) -> Term:
+    async def look(self, *, everywhere: bool = False) -> Term:  # noqa: ARG002 - such a daemon serves the store by itself
         rows = await self.database.probe(
             lambda transaction: transaction.query("SELECT id, epoch, beat, owner, state, guard FROM server")
         )

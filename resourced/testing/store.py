@@ -222,7 +222,7 @@ class MemoryStore:
         if self._epoch and self.server.owner is not self._owner:
             raise EpochLost("Another daemon has taken over this store.")
 
-    async def look(self) -> Term:
+    async def look(self, *, everywhere: bool = False) -> Term:  # noqa: ARG002
         server = self.server
         return Term(server.epoch, server.beat, server.owner is self._owner, server.state == "gone", server.guard)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.clustered import NAMES, Nodes, nodes_fixture  # noqa: F401 - a fixture
-from tests.daemon import Daemon
+from tests.daemon import Daemon, eventually
 from tests.stores import mariadb_fixture  # noqa: F401 - a fixture
 
 
@@ -78,6 +78,28 @@ def test_a_frozen_node_has_no_say_any_more(nodes: Nodes) -> None:
             connection.close()
     assert second.wait() == 1
     assert "declared dead" in first.log
+
+
+def test_all_at_once(nodes: Nodes) -> None:
+    """Nodes that are started at the same time on a new database all serve it."""
+    made = [nodes.make() for _ in range(3)]
+    for node in made:
+        nodes.exits.callback(node.kill)
+        node.launch()
+    for node in made:
+        eventually(node.healthy, what="the node answers")
+    nodes.settle(*made)
+
+
+def test_a_later_version_waits_for_the_end_of_all_nodes(nodes: Nodes) -> None:
+    """A node that has to change the schema does not start beside nodes of an earlier version, and says so."""
+    first = nodes.add()
+    nodes.settle(first)
+    nodes.rows("UPDATE schema_version SET version = version - 1")
+    assert "daemons of an earlier version serve this store" in nodes.make().fails()
+    first.terminate()
+    first.process = None
+    nodes.add()
 
 
 def test_alone_and_together(nodes: Nodes) -> None:

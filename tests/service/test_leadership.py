@@ -95,10 +95,17 @@ class TakeOverTests(SynchronousTestCase):
         """Who was refused, because the row had moved after all, waits for the whole time again; also if it reads what is old."""
         self.take_over.judge(term(), 0)
         self.assertEqual(self.take_over.judge(term(), 8), FREE)
-        self.take_over.refused()
+        self.assertEqual(self.take_over.refused(term()), TAKEN)
         self.assertEqual(self.take_over.judge(term(), 9), TAKEN)
         self.assertEqual(self.take_over.judge(term(), 9 + STILL), TAKEN)
         self.assertEqual(self.take_over.judge(term(), 9.1 + STILL), FREE)
+
+    def test_nodes_that_come_at_once(self) -> None:
+        """A node that is refused though nobody serves the store by itself has met another one, and tries again; a daemon that is alone has lost."""
+        gone = term()._replace(ended=True)
+        self.assertEqual(self.take_over.refused(gone), TAKEN)
+        self.assertEqual(TakeOver(shared=True).refused(gone), UNKNOWN)
+        self.assertEqual(TakeOver(shared=True).refused(term()), TAKEN)
 
     def test_a_taker_that_slept(self) -> None:
         """Who looked, slept, and looks again judges by all of the time; its commit is refused if anything happened meanwhile."""
@@ -293,7 +300,7 @@ class TwoLeadersTests(SynchronousTestCase):
                 daemon.lease.renew(sent)
 
         def refused(failure: object) -> None:
-            daemon.take_over.refused()
+            daemon.take_over.refused(over)
 
         taken.addCallbacks(done, refused)
 
