@@ -13,7 +13,7 @@ version = release = version_of("resourced")
 # Where a man page has the date: it is to be the same whenever it is made.
 today = f"resourced {release}"
 
-extensions = ["sphinx.ext.autodoc", "docs.tables", "docs.operations", "docs.diagrams"]
+extensions = ["sphinx.ext.autodoc", "sphinx_copybutton", "docs.tables", "docs.operations", "docs.diagrams"]
 exclude_patterns = ["_build"]
 # ``--option`` stays as it is to be typed.
 smartquotes = False

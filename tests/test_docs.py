@@ -31,6 +31,8 @@ PAGES = (
     "README.rst",
     "docs/tutorial/http.rst",
     "docs/how-to/install.rst",
+    "docs/how-to/docker.rst",
+    "docs/how-to/proxy.rst",
     "docs/how-to/protect.rst",
     "docs/how-to/keys.rst",
     "docs/how-to/mysql.rst",
@@ -102,7 +104,7 @@ def test_no_collision():
 
 def test_every_page():
     """Each page that has a block of code is tried by a test."""
-    tried = {*PAGES, TUTORIAL, RECIPES, "docs/how-to/backup.rst", CI}
+    tried = {*PAGES, TUTORIAL, RECIPES, CI, *(f"docs/how-to/{name}.rst" for name in ("backup", "migrate", "upgrade"))}
     with_code = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "README.rst", *(ROOT / "docs").rglob("*.rst"))
@@ -147,6 +149,10 @@ ELSEWHERE = {
     "resourced key nightly --role lock": "test_setup_by_root",
     "install -m 644 etc/prometheus": "test_metrics.py",
     "RESOURCE_WRITE=a-key MYSQL_PASSWORD=a-password docker compose": "test_etc.py",
+    "make dist": "test_etc.py",
+    "install -m 644 etc/nginx.conf": "test_proxies.py",
+    "install -m 644 etc/haproxy.cfg": "test_proxies.py",
+    "RESOURCED_LISTEN=tcp:": "test_proxies.py",
     "RESOURCED_LISTEN=ssl:": "test_tls",
     "[[key]]": "test_setup_by_root",
     "CREATE DATABASE": "test_takeover.py",
@@ -250,7 +256,7 @@ def test_tls(tmp_path, pages):
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *name]
     subprocess.run(command, cwd=tmp_path / "etc/resourced", stderr=subprocess.DEVNULL, check=True)
     port = free_port()
-    listen = in_a_root(one(pages, "RESOURCED_LISTEN=").partition("=")[2], tmp_path).replace("9501", str(port))
+    listen = in_a_root(one(pages, "RESOURCED_LISTEN=ssl:").partition("=")[2], tmp_path).replace("9501", str(port))
     daemon = Daemon(tmp_path, KEYS, listen=listen, port=port)
     curl = ["curl", "--silent", "--cacert", "etc/resourced/cert.pem", f"https://localhost:{port}/health"]
     daemon.launch()
@@ -295,6 +301,49 @@ def test_man_pages(tmp_path):
         # What the writer says of itself depends on its version.
         texts = [path.read_text().partition(".SH NAME")[2] for path in (made, ROOT / "etc/man" / made.name)]
         assert texts[0] == texts[1], f"make man, for {made.name}"
+
+
+def test_site(tmp_path):
+    """The search of the pages finds the backup, and each block of the API's operations has a button that copies it."""
+    command = (sys.executable, "-m", "sphinx", "--quiet", "--builder", "html", ROOT / "docs", tmp_path)
+    subprocess.run(command, check=True, timeout=PATIENCE)
+    index = json.loads(re.sub(r"^Search.setIndex\((.*)\)$", r"\1", (tmp_path / "searchindex.js").read_text()))
+    found = index["titleterms"]["backup"]
+    assert "how-to/backup" in [index["docnames"][at] for at in (found if isinstance(found, list) else [found])]
+    page = (tmp_path / "reference/http.html").read_text()
+    assert 'class="highlight' in page
+    assert "copybutton.js" in page
+
+
+def test_upgrade(tmp_path):
+    """The backup that is made before an upgrade brings back what was there then, and the daemon is told so."""
+    blocks = {block.caption: block.text for block in read("docs/how-to/upgrade.rst")}
+    (tmp_path / "etc/default").mkdir(parents=True)
+    # There is neither systemd nor an old version here: what they are told is noted down.
+    stubs = f'systemctl() {{ echo "$@" >> told; }}; pip() {{ echo "$@" >> told; }}; export OLD=0.1; cd {tmp_path}\n'
+
+    def do(caption: str, port: int) -> None:
+        script = blocks[caption].replace("/opt/resourced/bin/pip", "pip").replace("localhost:9501", f"127.0.0.1:{port}")
+        subprocess.run(["bash", "-euc", stubs + in_a_root(script, tmp_path)], check=True, stdout=subprocess.DEVNULL)
+
+    with Daemon(tmp_path) as daemon:
+        daemon.create("before")
+        do("upgrade", daemon.port)
+        daemon.create("after")
+        daemon.terminate()
+        do("downgrade", daemon.port)
+        daemon.environ = dict([(tmp_path / "etc/default/resourced").read_text().strip().split("=")])
+        daemon.start()
+        assert [found["name"] for found in daemon.get("/resource").json["resources"]] == ["before"]
+        assert "restored" in daemon.log
+    told = (tmp_path / "told").read_text().splitlines()
+    assert told == [
+        "install --upgrade resourced",
+        "restart resourced",
+        "stop resourced",
+        "install resourced==0.1",
+        "start resourced",
+    ]
 
 
 def follow(folder: Path, document: str) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
@@ -133,7 +134,7 @@ class OtherManagersTests(SynchronousTestCase):
         self.assertGreater(seconds(grace), LONGEST_STOP)
 
     def test_dockerfile(self):
-        """The image runs as a user that is not root, is told to end as the daemon expects it, and copies files that there are."""
+        """The image runs as a user that is not root, is told to end as the daemon expects it, and is made of the wheel only."""
         text = (ROOT / "etc/Dockerfile").read_text()
         [user] = re.findall(r"^USER (\S+)$", text, re.MULTILINE)
         self.assertNotIn(user.partition(":")[0], {"root", "0"})
@@ -142,9 +143,18 @@ class OtherManagersTests(SynchronousTestCase):
         copied = [
             name for names in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE) for name in names.split()
         ]
-        self.assertEqual([name for name in copied if not (ROOT / name).exists()], [])
+        # Of the repository there is the wheel in it, and nothing else.
+        self.assertEqual(copied, ["dist/*.whl"])
+        ignored = (ROOT / "etc/Dockerfile.dockerignore").read_text().splitlines()
+        self.assertEqual(ignored[-2:], ["*", "!dist/*.whl"])
         named = set(re.findall(r"(RESOURCED?_[A-Z_]+)=", text))
         self.assertEqual(named - set(DEFAULTS), set())
+
+    def test_linter(self):
+        """The linter of container files has nothing to say of it."""
+        hadolint = Path(sys.executable).with_name("hadolint")
+        done = subprocess.run([hadolint, ROOT / "etc/Dockerfile"], capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, done.stdout), (0, ""))
 
     def test_proxy(self):
         """The proxy waits longer for an answer than a request may wait for a lock, and takes bodies as large as the daemon does."""
