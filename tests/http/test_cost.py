@@ -1,0 +1,104 @@
+"""What a request costs, counted in calls of functions in Python from its bytes to those of its answer: so nobody loses unseen what was won."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+import twisted.internet.base
+import twisted.internet.task
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+import resourced.testing.store
+from resourced.errors import EpochLost
+from resourced.testing import MemoryStore
+from tests.assembled import configured, serve, surroundings
+from tests.leading import open_journal
+
+#: A store and a clock that are others in production.
+NOT_COUNTED = {module.__file__ for module in (resourced.testing.store, twisted.internet.base, twisted.internet.task)}
+
+#: How many clients ask at a time: what they ask for goes into one commit.
+CLIENTS = 32
+
+#: How many calls a request of each may take, on average.
+MOST = {"lock": 180, "unlock": 125, "read": 95, "lock and read": 200, "write": 180}
+
+
+class Counted:
+    """A server in memory with some clients, each with a selector of its own."""
+
+    def __init__(self, *, durable: bool) -> None:
+        self.clock = Clock()
+        # All that has arrived goes into one commit, as it does in production.
+        around = surroundings(self.clock, _fail, soon=lambda work: self.clock.callLater(0, work))
+        server = serve(configured(volatile_locks=not durable), around, MemoryStore(judge=durable))
+        opened: Deferred[Any] = Deferred.fromCoroutine(open_journal(server.locking.journal, server.locking.store))
+        assert opened.called
+        self.transports = [StringTransport() for _ in range(CLIENTS)]
+        self.connections: list[Any] = [server.site.buildProtocol(None) for _ in range(CLIENTS)]
+        for connection, transport in zip(self.connections, self.transports, strict=True):
+            connection.makeConnection(transport)
+        self._calls = 0
+
+    def ask(self, request: Callable[[int], bytes]) -> float:
+        """Let each client send a request; return how many calls one takes."""
+        for transport in self.transports:
+            transport.clear()
+        requests = [request(number) for number in range(CLIENTS)]
+        self._calls = 0
+        sys.setprofile(self._count)
+        try:
+            for connection, data in zip(self.connections, requests, strict=True):
+                connection.dataReceived(data)
+            self.clock.advance(0)
+        finally:
+            sys.setprofile(None)
+        assert all(b" 20" in transport.value()[:13] for transport in self.transports)
+        return self._calls / CLIENTS
+
+    def keep_tickets(self) -> None:
+        """Keep the ticket that each client was given last."""
+        self._tickets = [transport.value().partition(b"X-Ticket: ")[2][:32].decode() for transport in self.transports]
+
+    def ticket(self, number: int) -> str:
+        """Return the header with the ticket of a client."""
+        return f"x-ticket: {self._tickets[number]}"
+
+    def _count(self, frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename not in NOT_COUNTED:
+            self._calls += 1
+
+
+def _fail(error: EpochLost) -> None:
+    raise error
+
+
+def request(line: str, body: str = "", *headers: str) -> bytes:
+    lines = [f"{line} HTTP/1.1", "Host: localhost", "x-api-key: write-key", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join([*lines, "", body]).encode()
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_calls(durable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No request takes more calls than it may, once everything that is remembered between requests is."""
+    # As it is when there are many requests: their lines in the access log are written together.
+    monkeypatch.setattr("resourced.http.access_log.SINGLE", 0)
+    server = Counted(durable=durable)
+    server.connections[0].dataReceived(request("POST /resource", '{"name": "printer"}'))
+    counts = {}
+    for _ in range(2):
+        counts["lock"] = server.ask(lambda number: request(f"POST /resource/printer/{number}/lock"))
+        server.keep_tickets()
+        counts["write"] = server.ask(lambda n: request(f"PUT /resource/printer/{n}", '{"paper": 1}', server.ticket(n)))
+        counts["read"] = server.ask(lambda number: request(f"GET /resource/printer/{number}?lock=0"))
+        counts["unlock"] = server.ask(lambda n: request(f"POST /resource/printer/{n}/unlock", "", server.ticket(n)))
+        counts["lock and read"] = server.ask(lambda number: request(f"GET /resource/printer/{number}"))
+        server.keep_tickets()
+        server.ask(lambda n: request(f"POST /resource/printer/{n}/unlock", "", server.ticket(n)))
+    assert {name: count for name, count in counts.items() if count > MOST[name]} == {}
