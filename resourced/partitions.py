@@ -30,7 +30,12 @@ def next_after(number: int, node: int) -> int:
 
     :param node: 0 for a daemon that serves a store by itself, and gives out every number.
     """
-    return number + 1 if not node else number + 1 + (node - number - 1) % STRIDE
+    return number + 1 if not node else last_before(number, node) + STRIDE
+
+
+def last_before(number: int, node: int) -> int:
+    """Return the highest of a node's numbers that is not above another one."""
+    return number - (number - node) % STRIDE
 
 
 class NodeState(Named):

@@ -7,7 +7,7 @@ happens. ``World.faults`` has every promise that was broken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -104,7 +104,7 @@ class Link:
             if fate < weather.refused:
                 outcome: Any = StoreUnavailable("The simulated store refuses.")
             else:
-                outcome = world.done(self._node, name, partial(getattr(self.inner, name), *arguments, **options))
+                outcome = world.done(self._node, name, arguments, options)
                 if name in OLD and weather.old and not isinstance(outcome, Exception):
                     outcome = world.seen_before(random.random() * weather.old)
                 if weather.refused <= fate < weather.refused + weather.lost:
@@ -370,6 +370,7 @@ class World:
         self._past: list[tuple[float, Any]] = []
         self._urls = count(1)
         self.numbers = count(1)
+        self._settled = 0
         self._last: dict[int, int] = {}
         for number in range(resources):
             name = f"r{number}"
@@ -425,12 +426,13 @@ class World:
 
     # -- The store
 
-    def done(self, node: SimulatedNode, name: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    def done(self, node: SimulatedNode, name: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
         """Let something be done by the store, in one step; return what it says, be it an exception."""
-        before = list(self.disk.owners)
+        owners = list(self.disk.owners)
         outcome: list[Any] = []
-        Deferred.fromCoroutine(work()).addBoth(outcome.append)
-        if before != self.disk.owners:
+        work = getattr(node.link.inner, name)(*arguments, **options)
+        Deferred.fromCoroutine(work).addBoth(outcome.append)
+        if owners != self.disk.owners:
             for number, holding in enumerate(self.disk.owners):
                 if holding.term and holding.node != self._last.get(number):
                     self.moves += number in self._last
@@ -438,14 +440,22 @@ class World:
         if name in {"claim", "release", "begin_term", "declare_dead", "beat", "commit"}:
             self._past.append((self.clock.seconds(), self.disk.look()))
             del self._past[:-400]
+        before, self._settled = self._settled, max(self._settled, self._settled_event())
         result = outcome[0]
         error = getattr(result, "value", None)
         if isinstance(error, Exception):
             return error
         if name == "commit":
-            batch = work.args[0] if isinstance(work, partial) else None
+            batch: Batch = arguments[0]
             self._committed(node, batch)
+            late = [event.id for event in batch.events if event.id <= before]
+            if late:
+                self.faults.append(f"node {node.id} gives events the ids {late}, which were over with {before}")
         return result
+
+    def _settled_event(self) -> int:
+        """Return up to which id all events are there, as those believe who follow the events of all nodes."""
+        return min((row.event for row in self.disk.rows.values() if row.state == "up"), default=0)
 
     def seen_before(self, seconds: float) -> Any:
         """Return the rows as they were some time ago."""
@@ -455,9 +465,7 @@ class World:
 
     # -- What is promised
 
-    def _committed(self, node: SimulatedNode, batch: Batch | None) -> None:
-        if batch is None:
-            return
+    def _committed(self, node: SimulatedNode, batch: Batch) -> None:
         for place in batch.places:
             key = place.key
             holding = self.disk.owners[partition_of(key.resource)]

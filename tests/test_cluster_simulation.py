@@ -171,6 +171,11 @@ async def load_own_numbers(self: MemoryNode, partitions: Collection[int]) -> Sna
     return (await load(self, partitions))._replace(fence=self.server.fence)
 
 
+async def load_own_events(self: MemoryNode, partitions: Collection[int]) -> Snapshot:
+    """Give events the ids that follow one's own, whatever the others have given out."""
+    return (await load(self, partitions))._replace(event=self.server.event)
+
+
 async def load_nothing(self: MemoryNode, partitions: Collection[int]) -> Snapshot:
     """Begin without the places of the owner before."""
     return (await load(self, partitions))._replace(places=[])
@@ -193,6 +198,8 @@ WITHOUT: dict[str, tuple[object, str, Any]] = {
     "the time that it has to stand still": (resourced.assembly, "Membership", lambda: Membership(0.5)),
     "a claim needs an orphan": (MemoryNode, "claim", claim_blindly),
     "numbers go on above those of others": (MemoryNode, "load", load_own_numbers),
+    "ids of events go on above those of others": (MemoryNode, "load", load_own_events),
+    "ids are over when all are committed": (Shares, "settled_event", property(lambda self: self._record.newest_event)),
     "places are read": (MemoryNode, "load", load_nothing),
     "nothing is decided while it is left": (Shares, "suspend", suspend_nothing),
     "what was decided is committed first": (Shares, "suspend", suspend_without_commit),

@@ -78,8 +78,28 @@ class Report:
             **{f"writes {outcome}": len(some) for outcome, some in writes.items()},
             **dict(sorted(answers.items())),
             "longest outage after a fault was over (s)": round(max(self._outages(), default=0.0), 2),
+            **{
+                f"longest time without an answer about a lock: {name} (s)": round(seconds, 2)
+                for name, seconds in sorted(self._silences().items())
+            },
             "all clients done after the last fault (s)": round(self.finish, 2),
         }
+
+    def _silences(self) -> dict[str, float]:
+        """For how long nobody was answered about some lock, while there was each of the faults or right after it, at the most."""
+        answered: dict[str, list[float]] = {}
+        for op in self.ops:
+            if op.sent.selector and op.told.status in {200, 202, 204}:
+                answered.setdefault(op.sent.selector, []).append(op.told.at)
+        longest: dict[str, float] = {}
+        for times in answered.values():
+            times.sort()
+            for began, over, name in self.log.spans:
+                # From the last answer before it to the first one after its end.
+                first, last = max(bisect_right(times, began) - 1, 0), bisect_right(times, over) + 1
+                gaps = (later - earlier for earlier, later in pairwise(times[first:last]))
+                longest[name] = max(longest.get(name, 0.0), *gaps, 0.0)
+        return longest
 
     def _outages(self) -> Iterator[float]:
         """For how long after each fault, and before the next one, clients that asked anew were still told that there is no service."""

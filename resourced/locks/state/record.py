@@ -8,7 +8,7 @@ from resourced.locks.journal.interface import Journal
 from resourced.locks.state.joints import Joint
 from resourced.locks.state.queue import Entry
 from resourced.model import Breaker, Event, EventKind, LockKey, Loss, Resource, Snapshot, Step, Write
-from resourced.partitions import STRIDE, next_after
+from resourced.partitions import STRIDE, last_before, next_after
 from resourced.wants import Card
 
 
@@ -26,6 +26,8 @@ class Record:
         self._seq = 0
         self._fence = 0
         self._event = since
+        # What the next id of an event is above too, as other nodes give out ids.
+        self._beyond = 0
         # By how much each number is higher than the one before.
         self._step = 1
         self._changed: dict[Entry, None] = {}
@@ -65,7 +67,7 @@ class Record:
     @property
     def newest_event(self) -> int:
         """No event gets an id from now on that is not higher."""
-        return self._event
+        return max(self._event, self._beyond)
 
     def go_on_from(self, snapshot: Snapshot) -> None:
         """Let all numbers go on above what the store knows."""
@@ -78,16 +80,19 @@ class Record:
             ]
         )
         self._fence = max(self._fence, snapshot.fence)
-        self._event = max(self._event, snapshot.event)
-        if snapshot.node:
-            self._step = STRIDE
-            self._seq, self._fence = (next_after(number, snapshot.node) for number in (self._seq, self._fence))
-            self.keep_up(self._event, snapshot.node)
+        if not snapshot.node:
+            self._event = max(self._event, snapshot.event)
+            return
+        self._step = STRIDE
+        self._seq, self._fence = (next_after(number, snapshot.node) for number in (self._seq, self._fence))
+        self._beyond = self.newest_event
+        self._event = last_before(self._beyond, snapshot.node)
+        self.keep_up(snapshot.event, snapshot.node)
 
     def keep_up(self, event: int, node: int) -> None:
         """Give no event of a node an id that is not higher than one that another node has given out."""
-        if event >= self._event or (self._event - node) % STRIDE:
-            self._event = next_after(max(event, self._event), node)
+        if event > self.newest_event:
+            self._beyond, self._event = event, last_before(event, node)
 
     # -- What is decided
 
