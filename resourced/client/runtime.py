@@ -98,6 +98,7 @@ class RunningClient(Access):
     async def close(self) -> None:
         """Close the connections. Whatever is under way is not waited for: leave the blocks of all locks first."""
         here = self._connect()
+        here.servers.close()
         await here.servers.settled()
         if here.connections is not None:
             await here.connections.close()

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
 from resourced.client.errors import ClientError, Conflict, NotFound, Refused, Rejected, Unreachable
+from resourced.client.nodes import Nodes, subject_of
 from resourced.client.wire import Answer, Away, Request, Unwilling, Wire
 from resourced.model import valid_name
 
@@ -99,7 +100,7 @@ class Backoff:
 
 class Servers:
     """
-    The servers of one store. They are asked in turn, from the one that was of use last.
+    The servers of one store. They are asked in turn, from the one that was of use last; but first the node that has answered for a resource before.
 
     :param urls: at least one, as ``base`` returns it.
     :param timeout: seconds that one may take to answer, beside what it was asked to wait.
@@ -123,6 +124,7 @@ class Servers:
         self.seconds = seconds
         self.timeout = timeout
         self.retry_timeout = retry_timeout
+        self._nodes = Nodes(urls, wire, seconds)
         # What is done aside, each with the paths of what it is about.
         self._errands: dict[Deferred[object], frozenset[str]] = {}
 
@@ -208,23 +210,26 @@ class Servers:
         """
         timeout, retry_timeout = min(timeout, self.timeout), min(retry_timeout, self.retry_timeout)
         repeated, tries, end, backoff, longest, strangers = False, 0, inf, self.backoff(pause), 0.0, 0
+        subject = subject_of(target, (headers or {}).get("x-ticket", ""))
         while True:
-            asked = self._current
+            asked, owner = self._current, self._nodes.owner(subject)
             left = int(max(0.0, min(wait, until - self.seconds())))
             sent = {**(headers or {}), **({"prefer": f"wait={left}"} if left else {})}
             try:
                 answer = await self._wire.exchange(
-                    self._urls[asked], Request(method, target, sent, body, timeout + left)
+                    owner or self._urls[asked], Request(method, target, sent, body, timeout + left)
                 )
             except Away as away:
                 repeated = repeated or away.unclear
+                if owner and (repeatable or not repeated):
+                    self._leave(owner, subject, away)
+                    continue
                 strangers = strangers + 1 if away.foreign else 0
                 if strangers == len(self._urls):
                     raise _foreign(away) from away
                 if repeated and not repeatable:
                     raise Unreachable(f"{away.sentence} It may have been done all the same.", "unclear") from away
-                if self._current == asked:
-                    self._current = (asked + 1) % len(self._urls)
+                self._pass_over(asked)
                 end = min(end, self.seconds() + retry_timeout, until)
                 trouble(away.sentence)
                 tries += 1
@@ -236,9 +241,26 @@ class Servers:
                 await self.sleep(min(backoff.next(longest), end - self.seconds()))
                 longest = 0.0
             else:
+                self._nodes.told(subject, answer.header("x-resourced-node"))
                 if answer.status < 300 or answer.status in accept:
                     return replace(answer, repeated=repeated)
                 raise error_of(answer)
+
+    def _pass_over(self, asked: int) -> None:
+        """Ask another server next, unless that is so already."""
+        if self._current == asked:
+            self._current = (asked + 1) % len(self._urls)
+
+    def _leave(self, owner: str, subject: str, away: Away) -> None:
+        """Ask any server next, because the node that decided about something has not answered, or decides no more."""
+        if away.pause:
+            self._nodes.refused(subject)
+        else:
+            self._nodes.lost(owner)
+
+    def close(self) -> None:
+        """Find out nothing more about the nodes."""
+        self._nodes.close()
 
     async def stream(self, target: str, headers: Mapping[str, str]) -> IResponse:
         """
@@ -251,8 +273,7 @@ class Servers:
         try:
             return await self._wire.stream(self._urls[asked], Request("GET", target, headers, None, self.timeout))
         except Away as away:
-            if self._current == asked:
-                self._current = (asked + 1) % len(self._urls)
+            self._pass_over(asked)
             if away.foreign and len(self._urls) == 1:
                 raise _foreign(away) from away
             raise

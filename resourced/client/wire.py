@@ -25,7 +25,7 @@ T = TypeVar("T")
 LARGEST_ANSWER: Final = 64 * 2**20
 
 #: What a server says when it has certainly not done what it was asked.
-NOT_DONE: Final = frozenset({"standby", "overloaded"})
+NOT_DONE: Final = frozenset({"standby", "overloaded", "not_owner"})
 
 
 class Away(Exception):

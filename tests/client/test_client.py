@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import itertools
 import json
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
@@ -28,6 +30,7 @@ from resourced.client import (
     Unreachable,
 )
 from resourced.client.api import following
+from resourced.errors import NotOwner
 from resourced.testing import MemoryServer
 from tests.client.cases import CONNECT, LOSE, PASS, REFUSE, SWALLOW, Block, ClientTestCase, Network, once
 
@@ -755,6 +758,93 @@ class ServersTests(ClientTestCase):
         self.server.advance(60)
         self.assertEqual(block.held.reason, None)
         block.end()
+
+    def nodes(self) -> Client:
+        """Return a client of a cluster's proxy, which says that the node ``owner`` answers for the printer."""
+        self.owner = "http://owner"
+        sent = self.network.request
+
+        def request(method: str, url: str, **rest: Any) -> Deferred[Any]:
+            answer = sent(method, url, **rest)
+            return answer.addCallback(self.named)
+
+        client = Client("http://proxy", self.server.write_key)
+        return client.using(reactor=self.clock, treq=SimpleNamespace(request=request), seconds=self.clock.seconds)
+
+    def named(self, response: Any) -> Any:
+        response.headers.setRawHeaders("x-resourced-node", [self.owner])
+        return response
+
+    def hosts(self, method: str = "GET") -> list[str]:
+        """Return which hosts were asked since this was last asked."""
+        hosts = [said["host"] for _, how, path, said in self.network.asked if path != "/health" and how == method]
+        self.network.asked.clear()
+        return hosts
+
+    def test_owner_is_asked(self):
+        """Once a node of a cluster has answered for a resource, and can be reached from here, it is asked directly; and so is the next one."""
+        client = self.nodes()
+        for _ in range(3):
+            self.fails(NotFound, client.get("printer", "A4"))
+        self.assertEqual(self.hosts(), ["proxy", "owner", "owner"])
+        self.fails(NotFound, client.get("plotter", "A4"))
+        self.assertEqual(self.hosts(), ["proxy"])
+        self.owner = "http://next"
+        for _ in range(3):
+            self.fails(NotFound, client.get("printer", "A4"))
+        self.assertEqual(self.hosts(), ["owner", "next", "next"])
+        self.owner = ""
+        for _ in range(2):
+            self.fails(NotFound, client.get("printer", "A4"))
+        self.assertEqual(self.hosts(), ["next", "proxy"])
+
+    def test_owner_out_of_reach(self):
+        """A node that cannot be reached from here is asked for nothing, and nobody waits for it."""
+        self.network.fate = lambda method, url: SWALLOW if url.startswith("http://owner") else PASS
+        client = self.nodes()
+        for _ in range(3):
+            self.fails(NotFound, client.get("printer", "A4"))
+        self.server.advance(5)
+        self.fails(NotFound, client.get("printer", "A4"))
+        self.assertEqual(self.hosts(), ["proxy"] * 4)
+        self.network.fate = lambda *_: PASS
+        self.server.advance(60)
+        for _ in range(2):
+            self.fails(NotFound, client.get("printer", "A4"))
+        self.assertEqual(self.hosts(), ["proxy", "owner"])
+        self.now(client.close())
+
+    def test_owner_dies(self):
+        """If the node that was asked directly does not answer, the servers are asked that the client was given; a lock is kept."""
+        client = self.nodes()
+        self.fails(NotFound, client.get("printer", "A4"))
+        block = self.hold(client)
+        self.hosts("POST")
+        self.network.fate = lambda method, url: REFUSE if url.startswith("http://owner") else PASS
+        self.server.advance(60)
+        self.assertEqual(block.held.reason, None)
+        self.assertEqual(set(self.hosts("POST")), {"owner", "proxy"})
+        block.end()
+
+    def test_owner_moves(self):
+        """A node that says that it does not decide any more is asked no more."""
+        client = self.nodes()
+        self.fails(NotFound, client.get("printer", "A4"))
+        with mock.patch.object(self.server.store, "read", side_effect=NotOwner("Another node decides about this.")):
+            outcome = self.begin(client.get("printer", "A4"))
+            self.assertEqual(self.hosts(), ["proxy", "owner", "proxy"])
+        self.server.advance(10)
+        self.fails(NotFound, outcome)
+
+    def test_owner_in_the_clear(self):
+        """A client of an encrypted server sends nothing to a node in the clear, whoever says so."""
+        client = self.nodes()
+        client = Client("https://proxy", self.server.write_key).using(
+            reactor=self.clock, treq=client._means.treq, seconds=self.clock.seconds
+        )
+        for _ in range(2):
+            self.fails(NotFound, client.get("printer", "A4"))
+        self.assertEqual(self.hosts(), ["proxy", "proxy"])
 
     def test_no_url(self):
         """What is no URL of a server is a mistake of the program."""

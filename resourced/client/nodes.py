@@ -1,0 +1,110 @@
+"""The nodes of a cluster: which of them to ask at once, so that no other has to pass a request on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from resourced.addresses import base
+from resourced.client.wire import Answer, Request, Wire
+
+#: Of how many resources it is known who decides about them.
+SUBJECTS: Final = 4096
+#: Seconds within which a node has to answer that was never asked before.
+PROBE: Final = 2.0
+#: For how many seconds a node is left alone that did not answer.
+AVOIDED: Final = 30.0
+
+
+class Nodes:
+    """
+    Remembers which node has answered for a resource.
+
+    A node is asked directly once it was reached from here, which is found out aside: a cluster may be behind a proxy, and its nodes in a
+    network of their own. An encrypted server is not left for one that is not.
+
+    :param urls: the servers that the client was given.
+    """
+
+    def __init__(self, urls: Sequence[str], wire: Wire, seconds: Callable[[], float]) -> None:
+        self._given = frozenset(urls)
+        self._encrypted = all(url.startswith("https:") for url in urls)
+        self._wire = wire
+        self._seconds = seconds
+        self._owners: dict[str, str] = {}
+        self._reached: set[str] = set()
+        self._probes: dict[str, Deferred[Answer]] = {}
+        self._avoided: dict[str, float] = {}
+
+    def owner(self, subject: str) -> str:
+        """Return the URL of the node to ask about something; nothing if any server may be asked."""
+        url = self._owners.get(subject, "")
+        return url if url in self._reached or url in self._given else ""
+
+    def told(self, subject: str, url: str) -> None:
+        """
+        Take note of which node has answered.
+
+        :param url: as it was said; empty if it was not.
+        """
+        self._owners.pop(subject, None)
+        if not subject or not (url := self._usable(url)):
+            return
+        if len(self._owners) >= SUBJECTS:
+            del self._owners[next(iter(self._owners))]
+        self._owners[subject] = url
+        known = url in self._reached or url in self._given or url in self._probes
+        if not known and self._seconds() >= self._avoided.get(url, -inf):
+            self._probe(url)
+
+    def refused(self, subject: str) -> None:
+        """Take note that a node does not decide about something any more."""
+        self._owners.pop(subject, None)
+
+    def lost(self, url: str) -> None:
+        """Take note that a node did not answer."""
+        self._reached.discard(url)
+        self._avoided[url] = self._seconds() + AVOIDED
+        self._owners = {subject: owner for subject, owner in self._owners.items() if owner != url}
+
+    def close(self) -> None:
+        """Find out nothing more."""
+        for probe in list(self._probes.values()):
+            probe.cancel()
+
+    def _usable(self, url: str) -> str:
+        try:
+            url = base(url) if url else ""
+        except ValueError:
+            return ""
+        return "" if self._encrypted and not url.startswith("https:") else url
+
+    def _probe(self, url: str) -> None:
+        probe = Deferred.fromCoroutine(self._wire.exchange(url, Request("GET", "/health", {}, None, PROBE)))
+        self._probes[url] = probe
+
+        def reached(_: Answer) -> None:
+            self._reached.add(url)
+
+        def over(outcome: object) -> None:
+            del self._probes[url]
+            if outcome is not None:
+                self._avoided[url] = self._seconds() + AVOIDED
+
+        probe.addCallback(reached).addBoth(over)
+
+
+def subject_of(target: str, ticket: str) -> str:
+    """
+    Return what a request is about: what has the same owner has the same subject.
+
+    :param target: its path, with the query.
+    :param ticket: that of a request for several things, which says by its first digits where it is.
+    """
+    path = target.partition("?")[0]
+    if path.startswith("/resource/"):
+        return path.split("/", 3)[2]
+    return f"/{ticket[:2]}" if ticket and path in {"/lock", "/unlock"} else ""
