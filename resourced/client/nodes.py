@@ -23,8 +23,8 @@ class Nodes:
     """
     Remembers which node has answered for a resource.
 
-    A node is asked directly once it was reached from here, which is found out aside: a cluster may be behind a proxy, and its nodes in a
-    network of their own. An encrypted server is not left for one that is not.
+    A cluster may be behind a proxy, and its nodes in a network of their own. So a node is asked directly once it was reached from here, which is
+    found out aside. An encrypted server is not left for one that is not.
 
     :param urls: the servers that the client was given.
     """
