@@ -27,7 +27,7 @@ suite reference: export EXAMPLES := $(or $(EXAMPLES),0.5)
 STAGES := quick suite reference
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check pythons hooks format bench bench-peers profile docs man api dist clean
+.PHONY: help run test check pythons hooks format bench bench-peers profile docs man api dist deb clean
 
 help:
 	@echo 'make run     start the server on SQLite, with example keys'
@@ -43,6 +43,7 @@ help:
 	@echo 'make docs    the pages, in docs/_build'
 	@echo 'make man     the man pages anew, in etc/man'
 	@echo 'make dist    build the wheel and the sdist into dist/'
+	@echo 'make deb     build a Debian package of the wheel, into build/deb/'
 	@echo 'make clean   remove what the others made'
 
 # Each variable of yours wins over its example, and is not shown.
@@ -126,6 +127,11 @@ man: $(VENV)/installed-dev
 
 dist: $(VENV)/installed-dev
 	$(BIN)/python -m build
+
+# For the release of Debian on which it is made.
+deb: dist
+	etc/deb/build "$$(ls -t dist/*.whl | head -1)" $(BIN)/pip build/deb
+	@ls build/deb/*.deb
 
 clean:
 	rm -rf $(VENV) $(API) $(PYTHONS) build dist docs/_build *.egg-info profile.svg _trial_temp* .pytest_cache .mypy_cache .ruff_cache .hypothesis

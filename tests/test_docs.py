@@ -150,6 +150,7 @@ ELSEWHERE = {
     "install -m 644 etc/prometheus": "test_metrics.py",
     "RESOURCE_WRITE=a-key MYSQL_PASSWORD=a-password docker compose": "test_etc.py",
     "make dist": "test_etc.py",
+    "make deb": "test_packaging.py",
     "install -m 644 etc/nginx.conf": "test_proxies.py",
     "install -m 644 etc/haproxy.cfg": "test_proxies.py",
     "RESOURCED_LISTEN=tcp:": "test_proxies.py",

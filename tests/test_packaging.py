@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.daemon import WRITE, Daemon
 from tests.documents import read_blocks
+from tests.machine import Machine
 
 TREE = Path(__file__).parent.parent
 #: What makes up a checkout, without what was built or installed in it.
@@ -170,3 +173,54 @@ def check_tutorial(programs, checkout):
     path = f"{programs}:{os.environ['PATH']}"
     printed = run("env", f"PATH={path}", "sh", "-euc", f"{setup}; {command}", cwd=checkout, timeout=LONG)
     assert "1 passed" in printed
+
+
+@pytest.fixture(scope="module")
+def package(built, tmp_path_factory):
+    """The Debian package that is built from the wheel."""
+    folder = tmp_path_factory.mktemp("deb")
+    run(TREE / "etc/deb/build", built[0], Path(sys.executable).with_name("pip"), folder, cwd="/", timeout=LONG)
+    [package] = folder.glob("*.deb")
+    return package
+
+
+def test_debian_package(package, tmp_path):
+    """Installed, the package gives the server, the command, a user, a unit, settings and man pages; removed, it leaves the database, purged nothing else."""
+    with Machine(tmp_path) as machine:
+        before = set(machine.root.glob("opt/*"))
+        shutil.copy(package, machine.root / "resourced.deb")
+        machine.run("dpkg", "--install", "/resourced.deb")
+        assert "/usr/sbin/nologin" in machine.run("getent", "passwd", "resourced")
+        settings = machine.root / "etc/default/resourced"
+        assert settings.stat().st_mode & 0o777 == 0o600
+        assert (
+            "ExecStart=/opt/resourced/bin/resourced\n"
+            in (machine.root / "lib/systemd/system/resourced.service").read_text()
+        )
+        for page in ("man1/resourcectl.1.gz", "man8/resourced.8.gz"):
+            assert (machine.root / "usr/share/man" / page).exists()
+        assert "_resourcectl_completion" in machine.run("cat", "/usr/share/bash-completion/completions/resourcectl")
+
+        machine.run("install", "-d", "-o", "resourced", "-g", "resourced", "-m", "700", "/var/lib/resourced")
+        folder = tmp_path / "daemon"
+        folder.mkdir()
+        store = {"RESOURCED_STORE": "sqlite:/var/lib/resourced/resourced.sqlite"}
+        as_its_user = ("chroot", "--userspec=resourced:resourced", str(machine.root), "/usr/bin/resourced")
+        with Daemon(folder, store, command=as_its_user) as daemon:
+            ctl = ("/usr/bin/resourcectl", f"--url=http://127.0.0.1:{daemon.port}", f"--key={WRITE}")
+            machine.run(*ctl, "create", "printer")
+            assert "printer" in machine.run(*ctl, "ls")
+            assert daemon.terminate() == -signal.SIGTERM
+        assert machine.run("dpkg", "--verify", "resourced") == ""
+
+        with settings.open("a") as file:
+            file.write("RESOURCE_WRITE=mine\n")
+        machine.run("dpkg", "--install", "/resourced.deb")
+        assert settings.read_text().endswith("RESOURCE_WRITE=mine\n")
+        machine.run("dpkg", "--remove", "resourced")
+        assert settings.exists()
+        machine.run("dpkg", "--purge", "resourced")
+        assert not settings.exists()
+        assert set(machine.root.glob("opt/*")) == before
+        assert not list(machine.root.glob("usr/bin/resource*"))
+        assert (machine.root / "var/lib/resourced/resourced.sqlite").exists()
