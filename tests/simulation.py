@@ -263,14 +263,12 @@ class Client:
                 if self.ticket == ticket:
                     self.ticket, self.leaving, self.turn = "", False, self.turn + 1
                 return
-            again = f"{self.number} {self.turn}" if not ticket else ""
-            outcome = await locks.acquire(LockRequest(self.key, 3600.0, ticket, idempotency_key=again))
+            # Some cannot be known again if they ask again.
+            again = f"{self.number} {self.turn}" if not ticket and self.number % 3 else ""
+            wait = self.world.random.choice((0.0, 0.0, 2.0))
+            outcome = await locks.acquire(LockRequest(self.key, 3600.0, ticket, wait, idempotency_key=again))
         except TicketEnded:
-            # Its claim window has passed while nobody could be asked; it was never told that it holds the lock, or has let go of it.
-            if self.world.holder.get(self.key) == ticket:
-                self.world.faults.append(f"{ticket} has lost {self.key} without a word")
-            if self.ticket == ticket:
-                self.ticket, self.leaving, self.turn = "", False, self.turn + 1
+            self._ended(node, ticket)
             return
         except ResourcedError as error:
             self.world.errors[type(error).__name__] = self.world.errors.get(type(error).__name__, 0) + 1
@@ -284,6 +282,15 @@ class Client:
             self.world.told(node, self.key, outcome.ticket)
             self.held_until = self.world.clock.seconds() + 1.0
         assert isinstance(outcome, Acquired | Queued)
+
+    def _ended(self, node: SimulatedNode, ticket: str) -> None:
+        """Its claim window has passed while nobody could be asked; it was never told that it holds the lock, or has let go of it."""
+        if self.world.holder.get(self.key) == ticket:
+            self.world.faults.append(f"{ticket} has lost {self.key} without a word")
+        if not ticket and self.world.weather.frozen == 0:
+            self.world.faults.append(f"a client of node {node.id} was told that a ticket has ended that it never had")
+        if self.ticket == ticket:
+            self.ticket, self.leaving, self.turn = "", False, self.turn + 1
 
     async def _find(self, node: SimulatedNode) -> Resource:
         while True:

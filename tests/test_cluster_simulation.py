@@ -15,10 +15,12 @@ from twisted.internet.defer import Deferred
 
 import resourced.assembly
 from resourced.cluster.membership import Membership
+from resourced.errors import NotOwner
 from resourced.locks.shares import Shares
 from resourced.locks.state import record
-from resourced.model import Snapshot
-from resourced.partitions import Holding, NodeRow
+from resourced.locks.state.requests import LockRequest
+from resourced.model import LockKey, Snapshot
+from resourced.partitions import Holding, NodeRow, partition_of
 from resourced.storage.leader_lease import LEADER_LEASE, MARGIN, LeaderLease
 from tests.memory_node import MemoryNode
 from tests.simulation import Weather, World
@@ -117,6 +119,36 @@ def test_drained() -> None:
     node.go(node.locking.node.undrain())
     settle(world)
     assert node.id in world.owners()
+    assert world.faults == []
+
+
+def test_who_waits_when_a_partition_moves() -> None:
+    """Who waits is told to ask again, at once; who could not be known again then has left no place behind that it would wait for."""
+    world = World(19, 1)
+    world.clients = []
+    settle(world)
+    [node] = world.nodes
+    locks = node.locking.locks
+    keys = [LockKey(f"r{number}", "s") for number in range(12)]
+    waiting: dict[LockKey, list[Deferred[object]]] = {}
+    for key in keys:
+        locks.shares.learn(world.disk.alone.resources[key.resource])
+        Deferred.fromCoroutine(locks.acquire(LockRequest(key, 3600.0)))
+        waiting[key] = [
+            Deferred.fromCoroutine(locks.acquire(LockRequest(key, 3600.0, wait=500.0, idempotency_key=again)))
+            for again in ("", "again")
+        ]
+    world.run(1)
+    new = world.add()
+    settle(world)
+    moved = [key for key in keys if world.owners()[partition_of(key.resource)] == new.id]
+    assert moved
+    for key in keys:
+        places = [place for place in world.disk.alone.places.values() if place.key == key]
+        told = [deferred for deferred in waiting[key] if deferred.called]
+        assert (len(places), len(told)) == ((2, 2) if key in moved else (3, 0))
+        for deferred in told:
+            deferred.addErrback(lambda failure: failure.trap(NotOwner))
     assert world.faults == []
 
 

@@ -331,10 +331,10 @@ class LockQueue:
         if not self.writes:
             wake(self.idle_waiters)
 
-    def invalidate(self) -> None:
+    def invalidate(self, why: StoreUnavailable | None = None) -> None:
         """Stop deciding anything here, and tell so whoever waits for a decision."""
         self.in_doubt = True
-        lost = StoreUnavailable("The store was lost while the request waited. Try again.")
+        lost = why or StoreUnavailable("The store was lost while the request waited. Try again.")
         for entry in self:
             wake(entry.watchers, lost)
         wake(self.idle_waiters, lost)

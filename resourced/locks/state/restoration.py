@@ -6,13 +6,15 @@ from collections.abc import Callable, Collection, Iterable
 
 from twisted.internet.interfaces import IReactorTime
 
+from resourced.deferreds import wake
+from resourced.errors import StoreUnavailable
 from resourced.locks.journal.interface import Journal
 from resourced.locks.state.entry_states import END, RESTORED
 from resourced.locks.state.joints import Joint
 from resourced.locks.state.limits import Times
 from resourced.locks.state.places import Places
 from resourced.locks.state.queue import Entry, LockQueue, Ticket
-from resourced.locks.state.territory import Territory
+from resourced.locks.state.territory import Territory, left_to_another
 from resourced.model import HOLDING, RELEASE, WAITING, LockKey, Place, Snapshot
 from resourced.quotas import Quotas
 from resourced.wants import JointRequest
@@ -112,10 +114,12 @@ class Restoration:
         names = self._territory.names(partitions)
         self._territory.give_up(partitions)
         for queue in self._queues_of(names):
-            self._invalidate(queue)
+            self._give_up_unknown(queue)
+            self._invalidate(queue, left_to_another())
         for key in [key for key in self._units.pools.units if key.resource in names]:
             self._units.invalidate(key)
-        self._units.invalidate_joints(self._joints_of(names))
+        self._units.invalidate_joints(self._joints_of(names), left_to_another())
+        self._places.record.commit()
 
     def abandon(self, partitions: Collection[int]) -> None:
         """Forget some partitions, which are left to others."""
@@ -143,10 +147,17 @@ class Restoration:
     def _joints_of(self, names: Collection[str]) -> list[Joint]:
         return [joint for joint in self._units.joints if joint.wants[0].resource in names]
 
-    def _invalidate(self, queue: LockQueue) -> None:
+    def _give_up_unknown(self, queue: LockQueue) -> None:
+        """End the places in a queue whose clients do not know of them: they ask again without a ticket, and would wait for themselves."""
+        for entry in list(queue.waiting.values()):
+            if entry.requests and not entry.named:
+                wake(entry.watchers, left_to_another())
+                self._places.release(entry)
+
+    def _invalidate(self, queue: LockQueue, why: StoreUnavailable | None = None) -> None:
         for entry in queue:
             self._places.lifetimes.drop(entry)
-        queue.invalidate()
+        queue.invalidate(why)
 
     def _load_places(
         self, known: Iterable[Place], snapshot: Snapshot, unannounced: Collection[int]

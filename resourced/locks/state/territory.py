@@ -57,6 +57,15 @@ class Territory:
         if self._owned is not None and (resource not in self._certain or self._partitions[resource] not in self._owned):
             raise NotOwner("Another node decides about this resource at present. Try again.")
 
+    def check_still(self, resource: str) -> None:
+        """
+        Return if the locks of a resource are still decided about here, as they were a moment ago.
+
+        :raises resourced.errors.NotOwner: they are left to another node.
+        """
+        if self._owned is not None and self._partitions.get(resource) not in self._owned:
+            raise left_to_another()
+
     def check_group(self, group: str) -> None:
         """
         Return if the resources of a group are decided about here.
@@ -88,38 +97,45 @@ class Territory:
         """
         self._owned = None if partitions is None else set(partitions)
         self._partitions = dict(homes)
-        self._lose_certainty()
+        self._certain.clear()
+        self.changes += 1
 
-    def add(self, partitions: Iterable[int], homes: Mapping[str, int]) -> None:
+    def add(self, partitions: Collection[int], homes: Mapping[str, int]) -> None:
         """Decide about more."""
         if self._owned is None:
             raise RuntimeError("There is nothing that could be added to the whole.")
+        self._doubt(partitions)
         self._owned.update(partitions)
         self._partitions.update(homes)
-        self.changes += 1
 
-    def give_up(self, partitions: Iterable[int]) -> None:
+    def give_up(self, partitions: Collection[int]) -> None:
         """Decide about some partitions no more."""
         if self._owned is None:
             raise RuntimeError("The whole cannot be given up in parts.")
+        self._doubt(partitions)
         self._owned.difference_update(partitions)
-        self._lose_certainty()
 
     def forget(self, names: Iterable[str]) -> None:
         """Forget resources of which nothing is known any more."""
         for name in names:
             self._partitions.pop(name, None)
+            self._certain.discard(name)
 
     def tidy(self, in_use: Callable[[], set[str]]) -> None:
         """Forget resources if there are many, but for those of which something is known."""
         if len(self._partitions) > REMEMBERED:
             known = in_use()
             self.forget([name for name in self._partitions if name not in known])
-            self._lose_certainty()
 
-    def _lose_certainty(self) -> None:
-        self._certain.clear()
+    def _doubt(self, partitions: Collection[int]) -> None:
+        """Learn anew what is in some partitions: whoever else owns them may change that."""
+        self._certain -= self.names(partitions)
         self.changes += 1
+
+
+def left_to_another() -> NotOwner:
+    """Say that another node is to decide."""
+    return NotOwner("Another node decides about this resource from now on. Try again.")
 
 
 def ticket_in(partition: int, name: str) -> str:

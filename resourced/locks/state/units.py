@@ -252,9 +252,9 @@ class Units:
         if key in self.pools.units:
             self.pools.take(key)
 
-    def invalidate_joints(self, joints: Iterable[Joint]) -> None:
+    def invalidate_joints(self, joints: Iterable[Joint], why: StoreUnavailable | None = None) -> None:
         """Decide nothing more about requests for several things, and tell so whoever waits."""
-        lost = StoreUnavailable("The store was lost while the request waited. Try again.")
+        lost = why or StoreUnavailable("The store was lost while the request waited. Try again.")
         for joint in joints:
             joint.lost = True
             self._places.lifetimes.drop(joint)
