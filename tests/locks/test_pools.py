@@ -155,6 +155,24 @@ class ChoiceTests(Case):
         self.assertEqual(self.pools.could_have([want("x", 3)]), (3, 2))
         self.assertEqual(self.pools.could_have([want("x", 2), want("y")]), (3, 2))
         self.assertEqual(self.pools.could_have([want(selector="new"), want("z", ALL)]), (2, 1))
+        self.assertEqual(self.pools.could_have([want(selector="a"), want("x", 2)]), (3, 2))
+
+    def test_cost_of_what_could_be_had(self) -> None:
+        """Whether it could be met is found out without a look at each unit."""
+
+        def cost() -> int:
+            wants = [want("x", 3), want(selector="x0"), want("y", ALL)]
+            return counted(lambda: (self.pools.could_have(wants), self.pools.matching(wants[0])))
+
+        for number in range(5):
+            self.card(f"x{number}", "x")
+            self.card(f"y{number}", "x y", out="broken" if number else None)
+        cost()
+        few = cost()
+        for number in range(5, 500):
+            self.card(f"x{number}", "x")
+            self.card(f"y{number}", "x y")
+        self.assertEqual(cost(), few)
 
 
 class OrderTests(Case):

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 from resourced.wants import ALL, Want
 
 
-def could_have(wants: Sequence[Want], units: Iterable[tuple[str, frozenset[str] | None]]) -> tuple[int, int]:
+def could_have(
+    wants: Sequence[Want],
+    tagged: Mapping[frozenset[str], int],
+    tags_of: Callable[[str], frozenset[str] | None] = lambda _: None,
+) -> tuple[int, int]:
     """
     Return how many units some wants of a resource ask for, and how many they could have at most.
 
-    A selector can be asked for by name though it is no unit.
+    A selector can be asked for by name though it is no unit. The work grows with how many different sets of tags there are, not with the units.
 
-    :param units: the selectors of the resource that are units, and their tags.
+    :param tagged: how many units of the resource have exactly some tags.
+    :param tags_of: returns the tags of a unit; nothing if a selector is none.
     """
     counted = [want for want in wants if want.count != ALL]
     every = [want for want in wants if want.count == ALL]
-    names = {want.selector for want in wants if want.selector}
-    supplies: dict[int, int] = {}
+    named = {want.selector: tags_of(want.selector) for want in wants if want.selector}
+    # Those that are asked for by name are looked at one by one, and the others together.
+    others = Counter(tagged)
+    others.subtract(tags for tags in named.values() if tags is not None)
+    supplies: Counter[int] = Counter()
     missing = set(range(len(every)))
-    for selector, tags in units:
-        names.discard(selector)
-        kind = _kind(counted, selector, tags)
-        supplies[kind] = supplies.get(kind, 0) + 1
-        missing -= {index for index in missing if _matches(every[index], selector, tags)}
-    for name in names:
-        kind = _kind(counted, name, None)
-        supplies[kind] = supplies.get(kind, 0) + 1
+    for selector, tags, units in (
+        *((selector, tags, 1) for selector, tags in named.items()),
+        *(("", tags, units) for tags, units in others.items() if units),
+    ):
+        supplies[_kind(counted, selector, tags)] += units
+        missing -= {index for index in missing if tags is not None and _matches(every[index], selector, tags)}
     met = _Met(supplies)
     had = sum(met.meet(demand) for demand, want in enumerate(counted) for _ in range(want.count))
     return sum(want.count for want in counted) + len(every), had + len(every) - len(missing)

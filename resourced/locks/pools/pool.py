@@ -20,6 +20,7 @@ class Pool:
 
     :ivar units: by selector.
     :ivar filters: by tags, and ``named`` by selector: those that requests ask for, and the units that somebody waits for by name.
+    :ivar tagged: how many of the units have exactly some tags.
     :ivar version: grows whenever another unit or filter may match.
     """
 
@@ -28,6 +29,7 @@ class Pool:
         self.units: dict[str, Unit] = {}
         self.filters: dict[frozenset[str], Filter] = {}
         self.named: dict[str, Filter] = {}
+        self.tagged: Counter[frozenset[str]] = Counter()
         self.version = 0
         self._spare: OrderedDict[frozenset[str], None] = OrderedDict()
         self._overlaps: dict[Filter, tuple[int, Mapping[Filter, float]]] = {}
@@ -36,6 +38,25 @@ class Pool:
     def in_use(self) -> int:
         """How many filters by tags requests ask for."""
         return len(self.filters) - len(self._spare)
+
+    def tags_of(self, selector: str) -> frozenset[str] | None:
+        """Return the tags of a unit; nothing if a selector is none."""
+        unit = self.units.get(selector)
+        return None if unit is None else unit.tags
+
+    def tag(self, unit: Unit, tags: frozenset[str] | None) -> None:
+        """Let a unit have some tags; with nothing it is none any more."""
+        if unit.tags is not None:
+            self.tagged[unit.tags] -= 1
+            if not self.tagged[unit.tags]:
+                del self.tagged[unit.tags]
+        unit.tags = tags
+        if tags is not None:
+            self.tagged[tags] += 1
+
+    def count(self, tags: frozenset[str]) -> int:
+        """Count the units that have all of some tags."""
+        return sum(units for exactly, units in self.tagged.items() if tags <= exactly)
 
     def by_tags(self, tags: frozenset[str]) -> Filter:
         """

@@ -72,7 +72,7 @@ class Pools:
         before = list(unit.filters)
         for filter_ in before:
             filter_.exclude(unit)
-        unit.tags = None if card is None else card.tags
+        pool.tag(unit, None if card is None else card.tags)
         unit.in_service = card is None or card.out is None
         unit.free = False
         pool.version += 1
@@ -145,20 +145,15 @@ class Pools:
         """Return how many units some wants ask for, and how many of those they could have at most, out of service or not."""
         asked = had = 0
         for resource in {want.resource for want in wants}:
-            pool = self._pools.get(resource)
-            units = () if pool is None else pool.units.values()
-            some = could_have(
-                [want for want in wants if want.resource == resource],
-                ((unit.key.selector, unit.tags) for unit in units),
-            )
+            pool = self._pools.get(resource) or Pool(resource)
+            some = could_have([want for want in wants if want.resource == resource], pool.tagged, pool.tags_of)
             asked, had = asked + some[0], had + some[1]
         return asked, had
 
     def matching(self, want: Want) -> int:
         """Count the units that match a want, out of service or not."""
         pool = self._pools.get(want.resource)
-        units = () if pool is None else pool.units.values()
-        return sum(unit.tags is not None and want.tags <= unit.tags for unit in units)
+        return 0 if pool is None else pool.count(want.tags)
 
     def enter(self, request: PoolRequest) -> PoolGrant | None:
         """
