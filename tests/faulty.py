@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 from math import inf, isfinite
@@ -143,6 +143,10 @@ class FaultyStore:
     async def read(self, resource: Resource, selector: str) -> Document:
         self._reach()
         return await self.disk.read(resource, selector)
+
+    async def read_all(self, wanted: Sequence[tuple[Resource, str]]) -> list[Document | None]:
+        self._reach()
+        return await self.disk.read_all(wanted)
 
     async def events(self, key: LockKey, before: int, limit: int) -> list[Event]:
         self._reach()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
-
 from resourced.api.base import Routes, route, who_of
 from resourced.api.params import (
     body_of,
@@ -23,7 +21,7 @@ from resourced.api.params import (
 from resourced.api.pool_params import card_change, joint_body
 from resourced.api.responses import RETRY_AFTER, answer, card_shown, done, waits
 from resourced.auth.keys import Identity, Keys, Permission
-from resourced.errors import DataNotFound, OtherGroup
+from resourced.errors import OtherGroup
 from resourced.http.request import EdgeRequest
 from resourced.locks.manager import LockManager
 from resourced.locks.state.joints import Got, JointAsk, JointQueued
@@ -168,18 +166,8 @@ class Pooling(Routes):
         for key in keys:
             if key.resource not in known:
                 known[key.resource] = await self.find(key.resource)
-        reads = [Deferred.fromCoroutine(self._data(known[key.resource], key.selector)) for key in keys]
-        try:
-            return await gatherResults(reads, consumeErrors=True)
-        except FirstError as error:
-            # As if there had been one read: the store is away, or the client has gone.
-            error.subFailure.raiseException()
-
-    async def _data(self, resource: Resource, selector: str) -> str | None:
-        try:
-            return (await self.store.read(resource, selector)).data
-        except DataNotFound:
-            return None
+        documents = await self.store.read_all([(known[key.resource], key.selector) for key in keys])
+        return [None if document is None else document.data for document in documents]
 
 
 def _got(got: Got, data: Sequence[str | None]) -> list[dict[str, object]]:

@@ -15,7 +15,7 @@ Documents are not remembered: nobody could read one without asking the store whe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -113,6 +113,10 @@ class CachedStore:
     async def read(self, resource: Resource, selector: str) -> Document:
         with self._asking():
             return await self._store.read(resource, selector)
+
+    async def read_all(self, wanted: Sequence[tuple[Resource, str]]) -> list[Document | None]:
+        with self._asking():
+            return await self._store.read_all(wanted)
 
     async def events(self, key: LockKey, before: int, limit: int) -> list[Event]:
         return await self._store.events(key, before, limit)

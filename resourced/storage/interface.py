@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from resourced.model import Batch, Document, Event, LockKey, Mark, Resource, Snapshot, Term, Weight
@@ -62,6 +62,14 @@ class Store(Protocol):
 
         :raises resourced.errors.ResourceNotFound: there is none of this name any more.
         :raises resourced.errors.DataNotFound: nothing was ever written there.
+        """
+
+    async def read_all(self, wanted: Sequence[tuple[Resource, str]]) -> list[Document | None]:
+        """
+        Fetch what is kept at many selectors, in their order; nothing where nothing was ever written.
+
+        :param wanted: the resource of each, which is looked up again as for ``read``, and its selector.
+        :raises resourced.errors.ResourceNotFound: there is none of the name of one of them any more.
         """
 
     async def events(self, key: LockKey, before: int, limit: int) -> list[Event]:

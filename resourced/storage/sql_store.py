@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -161,6 +161,21 @@ class SQLStore(SQLUsage):
         if found.data is None:
             raise DataNotFound(f"There is no data at selector {selector!r} of resource {resource.name!r} yet.")
         return Document(found.id, found.resource_id, selector, found.data, found.version)
+
+    async def read_all(self, wanted: Sequence[tuple[Resource, str]]) -> list[Document | None]:
+        documents: list[Document | None] = []
+        while len(documents) < len(wanted):
+            some = wanted[len(documents) : len(documents) + self.together]
+            keys = [LockKey(resource.name, selector) for resource, selector in some]
+            found = await self._look_at(keys)
+            for key in keys:
+                row = found.get(key)
+                if row is None:
+                    raise _unknown(key.resource)
+                documents.append(
+                    None if row.data is None else Document(row.id, row.resource_id, key.selector, row.data, row.version)
+                )
+        return documents
 
     async def commit(self, batch: Batch) -> None:
         epoch = self._own_epoch()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -144,6 +144,15 @@ class MemoryStore:
         if document is None:
             raise DataNotFound("Nothing was written at this selector yet.")
         return document
+
+    async def read_all(self, wanted: Sequence[tuple[Resource, str]]) -> list[Document | None]:
+        documents: list[Document | None] = []
+        for resource, selector in wanted:
+            try:
+                documents.append(await self.read(resource, selector))
+            except DataNotFound:
+                documents.append(None)
+        return documents
 
     async def events(self, key: LockKey, before: int, limit: int) -> list[Event]:
         return [event for event in await self.events_before(before, len(self.events_kept)) if event.key == key][:limit]

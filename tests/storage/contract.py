@@ -143,6 +143,12 @@ async def test_many_are_read_at_once(any_backend: AnyBackend) -> None:
         [ensureDeferred(_data_or_error(store, resource, selector)) for resource, selector in asked]
     )
     assert answers == [DataNotFound, *map(str, range(1, 251)), *[DataNotFound] * 9, ResourceNotFound]
+    documents = await store.read_all(asked[:-1])
+    assert [document and document.data for document in documents] == [None, *map(str, range(1, 251)), *[None] * 9]
+    assert documents[1] == await store.read(printer, "1")
+    assert await store.read_all([]) == []
+    with pytest.raises(ResourceNotFound):
+        await store.read_all(asked)
 
 
 async def test_large_data_is_read_in_smaller_lots(backend: Backend) -> None:

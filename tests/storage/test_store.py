@@ -44,6 +44,7 @@ READS = {
     "list_selectors",
     "find_resource",
     "read",
+    "read_all",
     "events",
     "events_since",
     "newest_event",
