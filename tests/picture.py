@@ -1,4 +1,4 @@
-"""Takes the picture of the page that the README shows: ``python -m tests.picture``."""
+"""Takes the pictures of the page that the README and the docs show: ``python -m tests.picture``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from tests.browser import Browser
 from tests.daemon import LOCK, WRITE, Daemon
 
-PICTURE = Path(__file__).resolve().parent.parent / "docs" / "page.png"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 #: The units of a pool: their tags, and who holds each, or why it is out of service.
 UNITS = {
@@ -23,7 +23,7 @@ UNITS = {
 
 
 def take(folder: Path) -> None:
-    """Start a daemon with a pool, and photograph the page of one of its units."""
+    """Start a daemon with a pool, and photograph the overview, and the page of one of its units on a desk and on a telephone."""
     with Daemon(folder, {}) as daemon, Browser(folder) as browser:
         daemon.post("/resource", '{"name": "phones", "timeout": 300}', key=WRITE)
         daemon.post("/resource", '{"name": "licence", "slots": 5}', key=WRITE)
@@ -34,15 +34,23 @@ def take(folder: Path) -> None:
         for owner in ("nightly", "ben"):
             lock(daemon, "amber", owner)
         tab = browser.tab(width=1160, height=640)
-        tab.open(f"http://127.0.0.1:{daemon.port}/ui#/phones/amber")
+        tab.open(f"http://127.0.0.1:{daemon.port}/ui")
         tab.until("document.activeElement.id === 'key'")
         tab.type(WRITE)
         tab.press("Enter")
         tab.reads("#connection", "Live")
+        tab.until("document.querySelectorAll('#busy .pool').length === 2")
+        tab.reads("#longest-waits", "ben")
+        tab.reads("#news", "got the lock")
+        tab.photograph(DOCS / "page-overview.png")
+        tab.run("location.hash = '#/phones/amber'")
         tab.reads("#selectors", "jade")
         tab.reads("#queue", "ben")
         tab.reads("#unit", "In service")
-        tab.photograph(PICTURE)
+        tab.photograph(DOCS / "page.png")
+        tab.resize(390, 760)
+        tab.reads("#unit", "In service")
+        tab.photograph(DOCS / "page-telephone.png")
 
 
 def lock(daemon: Daemon, unit: str, owner: str) -> None:

@@ -39,6 +39,7 @@ PAGES = (
     "docs/how-to/monitor.rst",
     "docs/reference/http.rst",
     "docs/how-to/python.rst",
+    "docs/how-to/page.rst",
 )
 #: Those of ``make run``.
 KEYS = {"RESOURCE_READ": "read-key", "RESOURCE_READ_LOCK": "lock-key", "RESOURCE_WRITE": "write-key"}
