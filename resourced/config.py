@@ -167,6 +167,8 @@ class Config:
     cluster: bool
     advertise: str
     cluster_key: str = field(repr=False)
+    node_listen: str
+    workers: int
     reference_path: bool
     open_metrics: bool
     restored: str
@@ -205,6 +207,11 @@ class Config:
         return config
 
     def _check_cluster(self) -> None:
+        if self.workers > 1:
+            # Each of them has settings of its own, which are looked at there.
+            if not isinstance(self.store, MySQLSettings):
+                raise ConfigurationError("RESOURCED_WORKERS needs a store in MySQL or MariaDB, which the nodes share.")
+            return
         if not self.cluster:
             return
         if not isinstance(self.store, MySQLSettings):

@@ -24,6 +24,10 @@ def _text(value: str) -> str:
     return value.strip()
 
 
+def _maybe_text(value: str) -> str:
+    return _text(value) if value else ""
+
+
 def _store(value: str) -> str:
     value = value.strip()
     path = value.removeprefix("sqlite:")
@@ -214,6 +218,8 @@ SETTINGS: Final = (
     Setting("cluster", "RESOURCED_CLUSTER", "0", _switch, "Serve the store together with other nodes; in MySQL and MariaDB only", flag=True),
     Setting("advertise", "RESOURCED_ADVERTISE", "", _url, "URL at which the other nodes of the cluster reach this one"),
     Setting("cluster-key", "RESOURCED_CLUSTER_KEY", "", _api_key, f"What the nodes of a cluster know each other by, the same for all{_IN_PS}", secret=True),
+    Setting("node-listen", "RESOURCED_NODE_LISTEN", "", _maybe_text, "Where to listen for the other nodes of the cluster too: any Twisted endpoint string"),
+    Setting("workers", "RESOURCED_WORKERS", "1", _whole(64), "How many nodes of a cluster to run on this machine, behind one port"),
     Setting("reference-path", "RESOURCED_REFERENCE_PATH", "0", _switch, "Go without the fast paths for plain requests, and ask the store for everything: slower", flag=True),
     Setting("open-metrics", "RESOURCED_OPEN_METRICS", "0", _switch, "Let everyone read /metrics, without a key", flag=True),
     Setting("restored", "RESOURCED_RESTORED", "", _word, "For the first start on a database that was restored from a backup: 1, or a word for this time, such as the date"),

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.endpoints import serverFromString
@@ -34,6 +35,7 @@ from resourced.metrics.reactor_lag import Lag
 from resourced.passing.peers import Peers
 from resourced.service.checkup import check
 from resourced.service.daemon import Back, ClientPort, Daemon, Leadership, TwistdProcess, Watches
+from resourced.service.endpoints import Several
 from resourced.service.guard import Heartbeat, guard_of
 from resourced.service.housekeeping import Housekeeping
 from resourced.service.leadership import Election, TakeOver
@@ -43,7 +45,8 @@ from resourced.service.restoration import restore
 from resourced.service.retention import Retention
 from resourced.service.systemd import ServiceManager
 from resourced.service.use_counting import UseCounting
-from resourced.settings import OPTION_FLAGS, OPTION_PARAMETERS
+from resourced.service.workers import OF_THE_MANAGER, Plan, SharedPort, Workers
+from resourced.settings import OPTION_FLAGS, OPTION_PARAMETERS, SETTINGS
 from resourced.storage.sql.dialect import Dialect
 from resourced.storage.sql.executor import Database
 from resourced.storage.sql.mysql import MySQL
@@ -150,6 +153,8 @@ def makeService(options: Options) -> IService:
     allow_many_connections()
 
     process = TwistdProcess(reactor)
+    if config.workers > 1:
+        return workers_of(reactor, options, process)
     engine = engine_of(config)
     metrics = Metrics()
     database = Database(
@@ -199,6 +204,8 @@ def makeService(options: Options) -> IService:
     jobs = [locking.store.sweep, use.count, use.forget, retention.mark, retention.forget, retention.forget_beyond]
     require_forward_secrecy()
     endpoint = serverFromString(reactor, with_backlog(config.listen))
+    if config.node_listen:
+        endpoint = Several(endpoint, serverFromString(reactor, with_backlog(config.node_listen)))
     log.info("resourced {version}.", version=version("resourced"))
     log.info("The store is {store}.", store=config.store.describe())
 
@@ -249,6 +256,33 @@ def makeService(options: Options) -> IService:
     services = MultiService() if config.log_format == "text" else Logged(json_observer(options.parent or {}))
     for service in (Lag(reactor, metrics.lag.observe, lambda _: locking.pauses.alive()), daemon):
         services.addService(service)
+    return services
+
+
+def workers_of(reactor: Any, options: Options, process: TwistdProcess) -> IService:
+    """
+    Make what runs several nodes on this machine.
+
+    :raises SystemExit: the configuration does not allow it; with a sentence that says why.
+    """
+    config = options.config
+    # Where the manager of this process is, and what it hands over, is nothing to theirs.
+    environ = {name: value for name, value in os.environ.items() if name not in OF_THE_MANAGER}
+    given = {setting.variable: options.get(setting.option) for setting in SETTINGS}
+    try:
+        plan = Plan(
+            workers=config.workers,
+            command=str(Path(sys.executable).with_name("resourced")),
+            environ=environ | {name: str(value) for name, value in given.items() if value},
+            shared=SharedPort.parse(config.listen, BACKLOG),
+            advertise=config.advertise,
+            grace=config.grace,
+        )
+    except ConfigurationError as error:
+        raise SystemExit(f"resourced: {error.sentence}") from None
+    services = MultiService() if config.log_format == "text" else Logged(json_observer(options.parent or {}))
+    manager = ServiceManager.of(reactor, os.environ, os.getpid())
+    services.addService(Workers(reactor, process, manager, plan))
     return services
 
 

@@ -74,6 +74,8 @@ class PrecedenceTests(SynchronousTestCase):
                 cluster=False,
                 advertise="",
                 cluster_key="",
+                node_listen="",
+                workers=1,
                 reference_path=False,
                 open_metrics=False,
                 restored="",
@@ -122,6 +124,7 @@ class PrecedenceTests(SynchronousTestCase):
             option = f"--{setting.option}" if setting.flag else f"--{setting.option}={value}"
             # A node of a cluster has to say more.
             others = "--store mysql --advertise http://two --cluster-key a" if setting.option == "cluster" else ""
+            others = "--store mysql" if setting.option == "workers" else others
             by_option = load(f"{option} {others}")
             self.assertNotEqual(by_option, load(others), setting.option)
             self.assertEqual(by_option, load(others, **{setting.variable: value}), setting.option)
@@ -130,6 +133,7 @@ class PrecedenceTests(SynchronousTestCase):
         """A node of a cluster has a store that others can share, says where they reach it, and keeps its locks."""
         for arguments, said in (
             ("--cluster --advertise http://one", "MySQL"),
+            ("--workers 2", "RESOURCED_WORKERS"),
             ("--cluster --store mysql", "RESOURCED_ADVERTISE"),
             ("--cluster --store mysql --advertise http://one", "RESOURCED_CLUSTER_KEY"),
             ("--cluster --store mysql --advertise http://one --cluster-key a --events-keep 0", "RESOURCED_EVENTS_KEEP"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from math import inf
 from typing import Final
+from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
 
 from resourced.addresses import base
-from resourced.client.wire import Answer, Request, Wire
+from resourced.client.wire import Answer, Away, Request, Wire
 
 #: Of how many resources it is known who decides about them.
 SUBJECTS: Final = 4096
@@ -23,8 +25,9 @@ class Nodes:
     """
     Remembers which node has answered for a resource.
 
-    A cluster may be behind a proxy, and its nodes in a network of their own. So a node is asked directly once it was reached from here, which is
-    found out aside. An encrypted server is not left for one that is not.
+    A cluster may be behind a proxy, and its nodes in a network of their own. What is at such a URL here may be something else. So a node is asked directly
+    once it has said here that it is this node, which is found out aside. A server elsewhere is never left for one of this machine, nor an
+    encrypted one for one that is not.
 
     :param urls: the servers that the client was given.
     """
@@ -32,6 +35,7 @@ class Nodes:
     def __init__(self, urls: Sequence[str], wire: Wire, seconds: Callable[[], float]) -> None:
         self._given = frozenset(urls)
         self._encrypted = all(url.startswith("https:") for url in urls)
+        self._local = any(map(_is_local, urls))
         self._wire = wire
         self._seconds = seconds
         self._owners: dict[str, str] = {}
@@ -80,13 +84,19 @@ class Nodes:
             url = base(url) if url else ""
         except ValueError:
             return ""
-        return "" if self._encrypted and not url.startswith("https:") else url
+        if (self._encrypted and not url.startswith("https:")) or (_is_local(url) and not self._local):
+            return ""
+        return url
 
     def _probe(self, url: str) -> None:
-        probe = Deferred.fromCoroutine(self._wire.exchange(url, Request("GET", "/health", {}, None, PROBE)))
+        probe = Deferred.fromCoroutine(self._wire.exchange(url, Request("GET", "/cluster", {}, None, PROBE)))
         self._probes[url] = probe
 
-        def reached(_: Answer) -> None:
+        def reached(answer: Answer) -> None:
+            if not any(
+                node.get("here") and self._usable(str(node.get("url", ""))) == url for node in answer.items("nodes")
+            ):
+                raise Away(f"{url}: It is not that node.", unclear=False)
             self._reached.add(url)
 
         def over(outcome: object) -> None:
@@ -108,3 +118,12 @@ def subject_of(target: str, ticket: str) -> str:
     if path.startswith("/resource/"):
         return path.split("/", 3)[2]
     return f"/{ticket[:2]}" if ticket and path in {"/lock", "/unlock"} else ""
+
+
+def _is_local(url: str) -> bool:
+    """Tell whether a URL means the machine of whoever uses it."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -30,6 +30,7 @@ from resourced.client import (
     Unreachable,
 )
 from resourced.client.api import following
+from resourced.cluster.alone import Alone
 from resourced.errors import NotOwner
 from resourced.testing import MemoryServer
 from tests.client.cases import CONNECT, LOSE, PASS, REFUSE, SWALLOW, Block, ClientTestCase, Network, once
@@ -763,6 +764,9 @@ class ServersTests(ClientTestCase):
         """Return a client of a cluster's proxy, which says that the node ``owner`` answers for the printer."""
         self.owner = "http://owner"
         sent = self.network.request
+        [node] = Alone().nodes()
+        nodes = [node._replace(url=url) for url in ("http://owner", "http://next", "http://127.0.0.1:9502")]
+        self.patch(Alone, "nodes", lambda _: nodes)
 
         def request(method: str, url: str, **rest: Any) -> Deferred[Any]:
             answer = sent(method, url, **rest)
@@ -777,7 +781,7 @@ class ServersTests(ClientTestCase):
 
     def hosts(self, method: str = "GET") -> list[str]:
         """Return which hosts were asked since this was last asked."""
-        hosts = [said["host"] for _, how, path, said in self.network.asked if path != "/health" and how == method]
+        hosts = [said["host"] for _, how, path, said in self.network.asked if path != "/cluster" and how == method]
         self.network.asked.clear()
         return hosts
 
@@ -835,6 +839,14 @@ class ServersTests(ClientTestCase):
             self.assertEqual(self.hosts(), ["proxy", "owner", "proxy"])
         self.server.advance(10)
         self.fails(NotFound, outcome)
+
+    def test_owner_is_another(self):
+        """What is at the URL of a node here, but is not that node, is asked for nothing; nor is this machine in the place of another one."""
+        client = self.nodes()
+        for self.owner in ("http://stranger", "http://127.0.0.1:9502"):
+            for _ in range(2):
+                self.fails(NotFound, client.get("printer", "A4"))
+            self.assertEqual(self.hosts(), ["proxy", "proxy"])
 
     def test_owner_in_the_clear(self):
         """A client of an encrypted server sends nothing to a node in the clear, whoever says so."""
