@@ -30,7 +30,7 @@ from zope.interface import implementer
 import tests.examples  # noqa: F401 - it sets hypothesis up
 
 # These are tests, though what collects them are other modules.
-pytest.register_assert_rewrite("tests.storage.contract")
+pytest.register_assert_rewrite("tests.storage.contract", "tests.storage.node_contract")
 
 #: Seconds that a test may take, and that what it leaves in the reactor may.
 DEADLINE, GRACE = 120.0, 10.0

@@ -13,6 +13,8 @@ from tests.daemon import Daemon
 from tests.faults import SCENARIOS, check
 from tests.mysql9 import MySQL9, require
 from tests.storage.contract import *  # noqa: F403 - its tests
+from tests.storage.node_contract import *  # noqa: F403 - its tests
+from tests.storage.node_contract import InSQL, Made
 from tests.stores import DirectBackend
 
 require()
@@ -35,6 +37,11 @@ async def backend(mysql9: MySQL9) -> AsyncIterator[DirectBackend]:
 @pytest.fixture
 def any_backend(backend: DirectBackend) -> DirectBackend:
     return backend
+
+
+@pytest.fixture(name="nodes")
+def nodes_fixture(backend: DirectBackend) -> Made:
+    return InSQL(backend)
 
 
 @pytest.mark.parametrize("name", ["dead server", "server only reads"])
