@@ -49,6 +49,9 @@ class Locks(Protocol):
     def abandon(self, partitions: Collection[int]) -> None:
         """Forget partitions that were suspended."""
 
+    def tidy(self) -> None:
+        """Forget what is not needed."""
+
     def keep_up(self, event: int, node: int) -> None:
         """Give no event an id that is not higher than one that another node has given out."""
 
@@ -183,6 +186,7 @@ class Node:
         self._see(rows)
         self._journal.check()
         self._locks.keep_up(max((row.event for row in rows.nodes.values()), default=0), self._store.node)
+        self._locks.tidy()
         dead = self._membership.dead(rows, self._store.node, self._lease.now())
         if dead:
             for row in dead:

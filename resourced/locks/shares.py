@@ -84,6 +84,10 @@ class Shares:
         """Forget some partitions, which were suspended and have been left to others."""
         self._restoration.abandon(partitions)
 
+    def tidy(self) -> None:
+        """Forget resources that were learned and of which nothing is known, if there are many."""
+        self._territory.tidy(self._restoration.known)
+
     def keep_up(self, event: int, node: int) -> None:
         """Give no event an id that is not higher than one that another node has given out."""
         self._record.keep_up(event, node)

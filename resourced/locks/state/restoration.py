@@ -139,6 +139,13 @@ class Restoration:
             self._units.restore_card(key, snapshot.cards.get(key))
         self._places.record.commit()
 
+    def known(self) -> set[str]:
+        """Return the names of all resources of which anything is known beside their definition."""
+        cards = (key.resource for key in self._units.pools.units)
+        losses = (loss.key.resource for loss in self._places.losses)
+        wanted = (want.resource for joint in self._units.joints for want in joint.wants)
+        return {*self._queues.scopes, *cards, *losses, *wanted}
+
     # -- How it is done
 
     def _queues_of(self, names: Collection[str]) -> list[LockQueue]:

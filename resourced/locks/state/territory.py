@@ -27,6 +27,7 @@ class Territory:
         # Where each resource is of which anything is known; and those of which that is certain.
         self._partitions: dict[str, int] = {}
         self._certain: set[str] = set()
+        self._most = REMEMBERED
 
     @property
     def whole(self) -> bool:
@@ -123,9 +124,11 @@ class Territory:
 
     def tidy(self, in_use: Callable[[], set[str]]) -> None:
         """Forget resources if there are many, but for those of which something is known."""
-        if len(self._partitions) > REMEMBERED:
+        if len(self._partitions) > self._most:
             known = in_use()
             self.forget([name for name in self._partitions if name not in known])
+            # Not each time, if they are all in use.
+            self._most = max(REMEMBERED, 2 * len(self._partitions))
 
     def _doubt(self, partitions: Collection[int]) -> None:
         """Learn anew what is in some partitions: whoever else owns them may change that."""
