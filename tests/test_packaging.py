@@ -224,3 +224,8 @@ def test_debian_package(package, tmp_path):
         assert set(machine.root.glob("opt/*")) == before
         assert not list(machine.root.glob("usr/bin/resource*"))
         assert (machine.root / "var/lib/resourced/resourced.sqlite").exists()
+
+
+def test_container_file():
+    """The linter of container files has nothing to say of the image's."""
+    assert run(Path(sys.executable).with_name("hadolint"), TREE / "etc/Dockerfile", cwd="/") == ""

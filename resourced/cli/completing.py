@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import shlex
 from collections.abc import Callable, Sequence
@@ -16,7 +15,6 @@ from click.shell_completion import get_completion_class
 
 from resourced.cli.names import write_lock, write_name
 from resourced.cli.output import emit
-from resourced.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from resourced.cli.settings import Settings
@@ -98,7 +96,7 @@ def completed(load: Callable[[], Settings], names: Callable[[Ask, str], list[str
 
     def look() -> None:
         # Whatever goes wrong, nobody wants to read of it in the middle of a command line.
-        with suppress(OSError, http.client.HTTPException, ConfigurationError, ValueError, KeyError, TypeError):
+        with suppress(Exception):
             settings = load()
             found.extend(names(lambda path: _ask(settings, path), begun))
 
@@ -111,6 +109,8 @@ def completed(load: Callable[[], Settings], names: Callable[[Ask, str], list[str
 
 def _ask(settings: Settings, path: str) -> dict[str, Any]:
     """Ask each server until one answers."""
+    import http.client
+
     for url in settings.urls:
         with suppress(OSError, http.client.HTTPException):
             where = urlsplit(url)
