@@ -39,6 +39,10 @@ KEYS = [LockKey(resource, selector) for resource in ("printer", "scanner") for s
 TIMEOUTS = {"printer": 0, "scanner": 20}
 
 
+#: With which priority the request asks that is known by a word.
+PRIORITIES = {"a": 0, "b": 2}
+
+
 class Told:
     """
     What the clients know, and what must be true therefore.
@@ -68,6 +72,9 @@ class Told:
         self.open_writes: dict[LockKey, set[int]] = {key: {0} for key in KEYS}
         # Those that leave nothing there, as there was nothing in the beginning.
         self.deletions = {0}
+
+        # With which priority each ticket asks; without one it is 0.
+        self.priorities: Counter[str] = Counter()
 
     def event(self) -> int:
         self.number += 1
@@ -172,11 +179,18 @@ class Told:
         self.believed.pop(place, None)
         since = self.staying.get(place, (self.event(), now))[0] if self.stays(*place, now) else self.event()
         self.staying[place] = since, now
-        joined = self.joined(*place)
+        joined, priority = self.joined(*place), self.priorities[queued.ticket]
         ahead = [
             ticket
             for (other, ticket), (first, _) in self.staying.items()
-            if other == key and first < joined and ticket != queued.ticket and self.stays(key, ticket, now)
+            if other == key
+            and ticket != queued.ticket
+            and self.stays(key, ticket, now)
+            # One that came later may only be ahead if it was there when the position was asked for.
+            and (
+                (first < joined and self.priorities[ticket] >= priority)
+                or (first < sent and self.priorities[ticket] > priority)
+            )
         ]
         # To the first of them the lock may have fallen, and it does not know yet.
         assert queued.position >= len(ahead), f"{place} was told position {queued.position} behind {ahead}"
@@ -199,10 +213,12 @@ class Told:
             self.had[place] = held.fence
         if held.fence != fence:
             assert held.fence > fence, f"the fence of {key} fell from {fence} to {held.fence}"
-            joined = self.joined(*place)
+            joined, priority = self.joined(*place), self.priorities[held.ticket]
             for (other, ticket), (first, _) in self.staying.items():
                 if other == key and ticket != held.ticket and self.stays(key, ticket, now):
-                    assert first > joined, f"{held.ticket} was served before {ticket}, which came first"
+                    assert first > joined or self.priorities[ticket] < priority, (
+                        f"{held.ticket} was served before {ticket}, which came first"
+                    )
             self.fences[key] = held.fence, held.ticket, self.event()
             if fence:
                 self.over.add(fence)
@@ -271,8 +287,9 @@ class LockMachine(FaultyMachine):
         known = [ticket for ticket in self.tickets if self.home[ticket] == key.resource]
         return known[-1 - number % min(8, len(known))] if known else key.resource.encode().hex().zfill(32)
 
-    def learn(self, key: LockKey, ticket: str, idempotency_key: str) -> None:
-        """Remember a ticket that a client was given, and which request it will find it by."""
+    def learn(self, key: LockKey, ticket: str, idempotency_key: str, priority: int = 0) -> None:
+        """Remember a ticket that a client was given, with which priority, and which request it will find it by."""
+        self.told.priorities.setdefault(ticket, priority)
         if idempotency_key:
             self.told.words[ticket] = idempotency_key
             before = self.retried.get((key, idempotency_key), ticket)
@@ -308,7 +325,7 @@ class LockMachine(FaultyMachine):
         if life is not self.life:
             return None
         assert not ticket or outcome.ticket == ticket
-        self.learn(key, outcome.ticket, more.get("idempotency_key", ""))
+        self.learn(key, outcome.ticket, more.get("idempotency_key", ""), more.get("priority", 0))
         if isinstance(outcome, Acquired):
             if instead:
                 self.told.asked.setdefault((key, outcome.ticket), []).append(instead)
@@ -429,10 +446,18 @@ class LockMachine(FaultyMachine):
     number = st.integers(0, 7)
     outcome = st.sampled_from([Outcome.DONE, Outcome.DONE, Outcome.FAILED, Outcome.UNANSWERED])
 
-    @rule(key=key, wait=wait, first=st.booleans(), origin=st.sampled_from(["", "here", "there"]))
-    def newcomer(self, key, wait, first, origin):
+    @rule(
+        key=key,
+        wait=wait,
+        first=st.booleans(),
+        origin=st.sampled_from(["", "here", "there"]),
+        priority=st.sampled_from([0, 0, -3, 5]),
+    )
+    def newcomer(self, key, wait, first, origin, priority):
         sent = self.told.event()
-        self.send(self.acquire(self.life, sent, key, "", first=first, wait=wait, origin=origin), self.life, sent)
+        # Who comes in the place of another one has its turn, whatever its own priority.
+        more = {"first": first, "wait": wait, "origin": origin, "priority": 0 if origin else priority}
+        self.send(self.acquire(self.life, sent, key, "", **more), self.life, sent)
 
     @precondition(lambda self: self.told.unclaimed_by)
     @rule(number=number, wait=wait, first=st.booleans(), writes=st.booleans())
@@ -444,18 +469,21 @@ class LockMachine(FaultyMachine):
         if writes:
             sent = self.told.event()
             self.send(self.write(self.life, sent, key, ticket, unlock=False), self.life, sent)
-        self.newcomer(key, wait, first, origin)
+        self.newcomer(key, wait, first, origin, 0)
 
     @rule(key=key, wait=wait, word=st.sampled_from("ab"))
     def newcomer_who_retries(self, key, wait, word):
         sent = self.told.event()
         self.told.repeated.setdefault((key, word), sent)
-        self.send(self.acquire(self.life, sent, key, "", wait=wait, idempotency_key=word), self.life, sent)
+        more = {"wait": wait, "idempotency_key": word, "priority": PRIORITIES[word]}
+        self.send(self.acquire(self.life, sent, key, "", **more), self.life, sent)
 
     @rule(key=key, wait=wait, number=number)
     def ask_again(self, key, wait, number):
         sent = self.told.event()
-        self.send(self.acquire(self.life, sent, key, self.pick(number, key), wait=wait), self.life, sent)
+        ticket = self.pick(number, key)
+        more = {"wait": wait, "priority": self.told.priorities[ticket]}
+        self.send(self.acquire(self.life, sent, key, ticket, **more), self.life, sent)
 
     @precondition(lambda self: self.open)
     @rule(number=number)
