@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from typing import Any, ClassVar
 
+import pymysql
 import pytest
 import pytest_twisted
 
 from resourced.errors import StoreUnavailable
 from resourced.storage.sql.durability import durability
+from resourced.storage.sql.error_codes import meaning
+from resourced.storage.sql.health import Fault
 from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.pool import Transaction
 from tests.cluster import DATABASE, Careless, Made, fence, raise_fence
@@ -94,8 +97,9 @@ async def test_conflict_at_the_commit(members: tuple[Member, Member], made: Made
         with log_lines() as lines:
             await here.write(work)
     assert lines == []
-    assert len(runs) == 2
-    assert Noting.numbers == [number]
+    # The first at least. Whatever a busy group undoes besides is done anew as well.
+    assert len(runs) >= 2
+    assert {*Noting.numbers} == {number}
     assert await here.read(fence) == before + 11
 
 
@@ -115,6 +119,28 @@ async def test_nothing_old_is_read(members: tuple[Member, Member], made: Made) -
         assert await careless.read(fence) == before
         cursor.execute("UNLOCK TABLES")
     assert await patient.read(fence) == before + 1
+
+
+def test_number_of_a_wait_in_vain(members: tuple[Member, Member]) -> None:
+    """What a member says that has waited in vain for what was committed on another one counts as too slow, and is not repeated."""
+    first, second = members
+    first.run(f"CREATE TABLE IF NOT EXISTS {DATABASE}.lag (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY)")
+    eventually(lambda: second.run("SHOW TABLES LIKE 'lag'", database=DATABASE), what="the table is there")
+    with (
+        closing(second.connect(DATABASE)) as locked,
+        closing(second.connect(DATABASE)) as reading,
+        locked.cursor() as lock,
+        reading.cursor() as read,
+    ):
+        lock.execute(f"LOCK TABLES {DATABASE}.lag READ")
+        first.run(f"INSERT INTO {DATABASE}.lag () VALUES ()")
+        # How long it waits.
+        read.execute("SET SESSION wait_timeout = 1, group_replication_consistency = 'BEFORE'")
+        with pytest.raises(pymysql.MySQLError) as refused:
+            read.execute(f"SELECT 1 FROM {DATABASE}.lag")
+        lock.execute("UNLOCK TABLES")
+    number = refused.value.args[0]
+    assert (number, meaning(number).fault, meaning(number).again) == (3797, Fault.SILENT, False)
 
 
 async def test_not_now(members: tuple[Member, Member], made: Made) -> None:
