@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from docutils import nodes
@@ -32,6 +32,9 @@ def operations_as_text(document: Part) -> str:
             if method in item and not (method == "head" and item[method]["summary"] == item["get"]["summary"]):
                 shared = item.get("parameters", [])
                 lines += [f"``{method.upper()}``", *_indented(_operation(document, item[method], shared)), ""]
+                if method != "head":
+                    command = command_of(document, path, method, item[method], shared)
+                    lines += ["   .. code-block:: shell", "", *_indented(_indented(command)), ""]
     lines += _section("Objects", "-")
     for name, schema in document["components"]["schemas"].items():
         lines += [f"{name}", *_indented(_schema(schema)), ""]
@@ -64,6 +67,31 @@ def _operation(document: Part, operation: Part, shared: list[Part]) -> Iterator[
             yield f"{kind}{f', {reference}' if reference else ''}: ``{_compact(content)}``"
         yield ""
     yield f"Errors: {'; '.join(errors)}."
+
+
+def command_of(document: Part, path: str, method: str, operation: Part, shared: list[Part]) -> list[str]:
+    """Return how a shell asks for it, with the examples of the description: the lines of one command of curl."""
+    given = [_pointed(document, pointer) for pointer in (*shared, *operation.get("parameters", []))]
+    needed = {(each["in"], each["name"]): str(each["example"]) for each in given if each["required"]}
+    for (kind, name), example in needed.items():
+        if kind == "path":
+            path = path.replace(f"{{{name}}}", example)
+    query = "&".join(f"{name}={example}" for (kind, name), example in needed.items() if kind == "query")
+    words = [] if method == "get" else [f"-X {method.upper()}"]
+    # Some shells look for files where a question mark stands free.
+    words.append(f"'localhost:9501{path}?{query}'" if query else f"localhost:9501{path}")
+    words += [] if operation.get("security") == [] else ['-H "x-api-key: $KEY"']
+    words += ['-H "x-ticket: $TICKET"'] if ("header", "x-ticket") in needed else []
+    body = operation.get("requestBody", {})
+    if body.get("required") or path == "/lock":
+        words.append(f"-d '{_compact(body['content']['application/json'])}'")
+    lines = ["curl"]
+    for word in words:
+        if len(lines[-1]) + len(word) > 100:
+            lines[-1] += " \\"
+            lines.append("   ")
+        lines[-1] += f" {word}"
+    return lines
 
 
 def _codes(answer: Part) -> list[str]:
@@ -119,7 +147,7 @@ def _section(title: str, line: str) -> list[str]:
     return [title, line * len(title), ""]
 
 
-def _indented(lines: Iterator[str]) -> Iterator[str]:
+def _indented(lines: Iterable[str]) -> Iterator[str]:
     return (f"   {line}" if line else "" for line in lines)
 
 

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 from docutils.utils import SystemMessage
 
+from docs.operations import operations_as_text
 from resourced import client, pytest_plugin
+from resourced.api.openapi import description
 from resourced.client import aio, blocking
 from tests.daemon import PATIENCE, Daemon, eventually
 from tests.documents import CRONTAB, FIRST, Block, Reader, as_pattern, read_blocks
@@ -305,6 +307,23 @@ def test_man_pages(tmp_path):
         assert texts[0] == texts[1], f"make man, for {made.name}"
 
 
+def test_operations(daemon):
+    """The server understands each command of the page of operations: it may refuse what cannot be now, but not how it is asked."""
+    daemon.post("/resource", '{"name": "printer"}', key="write-key")
+    ticket = daemon.post("/resource/printer/A4/lock", key="write-key").ticket
+    commands = re.findall(r"^ +curl .*(?:(?<=\\)\n.*)*", operations_as_text(description()), re.MULTILINE)
+    assert len(commands) > 25
+    environ = {"PATH": os.environ["PATH"], "KEY": "write-key", "TICKET": ticket}
+    for command in commands:
+        if "localhost:9501/events" in command:
+            continue  # a stream, which has no end
+        asked = command.replace("curl", "curl -s -o /dev/null -w '%{http_code}'", 1)
+        asked = asked.replace("localhost:9501", f"127.0.0.1:{daemon.port}")
+        done = subprocess.run(["sh", "-c", asked], env=environ, stdout=subprocess.PIPE, text=True, check=True)
+        assert done.stdout < "500", command
+        assert done.stdout not in {"400", "401", "403", "405", "411", "413", "415", "428"}, (command, done.stdout)
+
+
 def test_site(tmp_path):
     """The search of the pages finds the backup, and each block of the API's operations has a button that copies it."""
     command = (sys.executable, "-m", "sphinx", "--quiet", "--builder", "html", ROOT / "docs", tmp_path)
@@ -312,8 +331,8 @@ def test_site(tmp_path):
     index = json.loads(re.sub(r"^Search.setIndex\((.*)\)$", r"\1", (tmp_path / "searchindex.js").read_text()))
     found = index["titleterms"]["backup"]
     assert "how-to/backup" in [index["docnames"][at] for at in (found if isinstance(found, list) else [found])]
-    page = (tmp_path / "reference/http.html").read_text()
-    assert 'class="highlight' in page
+    page = (tmp_path / "reference/operations.html").read_text()
+    assert page.count('class="highlight') > 25
     assert "copybutton.js" in page
 
 
