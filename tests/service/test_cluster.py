@@ -80,6 +80,17 @@ def test_a_frozen_node_has_no_say_any_more(nodes: Nodes) -> None:
     assert "declared dead" in first.log
 
 
+def test_a_group_of_another_node(nodes: Nodes) -> None:
+    """A resource can get another group that its node owns; one of another node is refused, and changes nothing."""
+    first, second = nodes.add(), nodes.add()
+    nodes.settle(first, second)
+    nodes.ask("POST", "/resource", body='{"name": "printer"}')
+    statuses = [nodes.ask("PATCH", "/resource/printer", body=f'{{"group": "{name}"}}').status for name in range(20)]
+    assert set(statuses) == {200, 409}
+    group = max(number for number, status in enumerate(statuses) if status == 200)
+    assert nodes.ask("GET", "/resource/printer").json["group"] == str(group)
+
+
 def test_all_at_once(nodes: Nodes) -> None:
     """Nodes that are started at the same time on a new database all serve it."""
     made = [nodes.make() for _ in range(3)]

@@ -112,3 +112,21 @@ class HousekeepingTests(SynchronousTestCase):
         self.housekeeping.stop()
         self.assertEqual(self.after(lambda: gate.callback(None)), "")
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_of_a_cluster_one_node_keeps_house(self):
+        """A node whose turn it is not does nothing; when it has become its turn it begins anew, as another one has done it meanwhile."""
+        ours = False
+        housekeeping = Housekeeping(self.clock, [self.first], lambda: ours, lambda: self.done.append("anew, "))
+        self.assertEqual(self.after(housekeeping.start), "")
+        ours = True
+        self.assertEqual(self.pass_time(PERIOD), "anew, a")
+        self.assertEqual(self.pass_time(PERIOD), "a")
+        self.first.left = 9
+        self.assertEqual(self.pass_time(PERIOD), "a")
+        ours = False
+        # Not even what is left of the round.
+        self.assertEqual(self.pass_time(PAUSE), "")
+        self.assertEqual(self.pass_time(PERIOD), "")
+        ours = True
+        self.assertEqual(self.pass_time(PERIOD), "anew, a")
+        housekeeping.stop()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from resourced.errors import EpochLost, NotOwner, StoreUnavailable
-from resourced.model import Batch, LockKey, Loss, Place, Standing
+from resourced.model import GRANT, Batch, Event, LockKey, Loss, Place, Standing
 from resourced.partitions import PARTITIONS, ClusterRows, Holding, NodeState, partition_of
 from resourced.storage.sql_node import Advertised, SQLNode
 from resourced.storage.sql_store import SQLStore
@@ -181,6 +181,25 @@ async def test_definitions_are_changed_by_the_owner(nodes: Made) -> None:
     with pytest.raises(NotOwner):
         await two.change_resource("printer", {"group": "fax"})
     assert (await two.change_resource("printer", {"timeout": 7})).timeout == 7
+
+
+async def test_events_count_once_all_are_there(nodes: Made) -> None:
+    """Events are counted, weighed and marked only up to where each node that is up gives out no ids any more."""
+    if isinstance(nodes, InMemory):
+        pytest.skip("In the simulation nobody keeps house.")
+    one, two = await node(nodes, "http://one"), await node(nodes, "http://two")
+    ids = [256 + one.node, 512 + two.node]
+    for store, id_ in zip((one, two), ids, strict=True):
+        await store.commit(Batch(0, events=[Event(id_, GRANT, 0, A4, "ci", 1, 1.0)], event=id_))
+    assert (await one.newest_event(), await two.roll_up(9)) == (ids[0], ids[0])
+    assert (await one.weigh_events(0, 9)).last == ids[0]
+    await one.beat("", ids[1])
+    assert (await one.newest_event(), await two.roll_up(9)) == (ids[1], ids[1])
+    # One that has come just now holds the others up until it has looked.
+    three = await node(nodes, "http://three")
+    assert await one.newest_event() == 0
+    await three.beat("", (await three.load(())).event)
+    assert await one.newest_event() == ids[1]
 
 
 async def test_alone_or_together(nodes: Made) -> None:

@@ -239,3 +239,61 @@ class CacheTests(SynchronousTestCase):
         self.assertEqual(self.inner.asked, [])
         self.now(store.find_resource("a"))
         self.assertEqual(self.inner.asked, ["find"])
+
+
+class Owned:
+    """What a node owns."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+        self.everything = True
+
+    def owns(self, _: Resource) -> bool:
+        return self.everything
+
+
+class NodeCacheTests(SynchronousTestCase):
+    """At a node of a cluster others may change what this one does not own."""
+
+    def setUp(self):
+        self.clock = Clock()
+        self.inner = SlowStore()
+        self.owned = Owned()
+        lease = LeaderLease(self.clock.seconds, 5)
+        lease.renew(0)
+        self.store = CachedStore(self.inner, self.clock, lease, owned=lambda: self.owned)
+        self.successResultOf(Deferred.fromCoroutine(lead(self.store)))
+        self.successResultOf(Deferred.fromCoroutine(self.inner.create_resource("printer", 0)))
+
+    def asked(self) -> int:
+        """How often the store is asked when the definition is asked for twice."""
+        before = self.inner.asked.count("find")
+        for _ in range(2):
+            self.successResultOf(Deferred.fromCoroutine(self.store.find_resource("printer")))
+        return self.inner.asked.count("find") - before
+
+    def test_only_what_is_owned_is_remembered(self):
+        """The store is asked for what another node owns, each time."""
+        self.assertEqual(self.asked(), 1)
+        self.assertEqual(self.asked(), 0)
+        self.owned.everything = False
+        self.owned.changes += 1
+        self.assertEqual(self.asked(), 2)
+
+    def test_what_was_owned_before(self):
+        """What was remembered before a partition went away counts no more when it is back."""
+        self.asked()
+        self.owned.changes += 2
+        self.assertEqual(self.asked(), 1)
+
+    def test_an_answer_from_before(self):
+        """An answer is not remembered that was asked for before the partition came."""
+        gate: Deferred[None] = Deferred()
+        self.inner.after["find"] = gate
+        self.owned.everything = False
+        found = Deferred.fromCoroutine(self.store.find_resource("printer"))
+        self.owned.everything = True
+        self.owned.changes += 1
+        gate.callback(None)
+        self.successResultOf(found)
+        self.assertEqual(self.asked(), 1)
