@@ -188,8 +188,10 @@ class SimulatedNode:
         self.locking.node.start()
         self.ready = True
 
-    def _over(self, _: EpochLost) -> None:
+    def _over(self, error: EpochLost) -> None:
         self.alive = False
+        if "another daemon has taken over" not in error.sentence.lower():
+            self.world.faults.append(f"node {self.id} has ended: {error.sentence}")
 
     def deliver(self, answer: Callable[[], object]) -> None:
         """Let an answer arrive."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 import resourced.assembly
 from resourced.cluster.membership import Membership
@@ -149,6 +150,33 @@ def test_who_waits_when_a_partition_moves() -> None:
         assert (len(places), len(told)) == ((2, 2) if key in moved else (3, 0))
         for deferred in told:
             deferred.addErrback(lambda failure: failure.trap(NotOwner))
+    assert world.faults == []
+
+
+def test_a_term_that_begins_while_partitions_are_read() -> None:
+    """What a node has claimed is not taken in twice if its journal has begun a new term, and so read all of it, before it was read."""
+    world = World(29, 1)
+    settle(world)
+    world.run(10)
+    new = world.add()
+    read = new.link.load
+
+    async def late(partitions: Collection[int]) -> Snapshot:
+        if partitions:
+            new.locking.journal.begin_anew()
+            await deferLater(new.clock, 1.0)
+        return cast("Snapshot", await read(partitions))
+
+    with patch.object(new.link, "load", late, create=True):
+        world.run(5)
+        settle(world)
+    names = {
+        name for name in map(str, world.disk.alone.resources) if partition_of(name) in new.locking.locks.shares.owned
+    }
+    held = [place for place in world.disk.alone.places.values() if place.key.resource in names and place.fence]
+    counts = new.locking.locks.quotas.tenant("")
+    assert counts.held == len(held)
+    assert held
     assert world.faults == []
 
 

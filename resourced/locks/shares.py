@@ -66,7 +66,9 @@ class Shares:
         :returns: whether it was read in the present term; if not, what the store says of that has them.
         :raises resourced.errors.StoreUnavailable: nothing can be decided at present.
         """
-        adopted = self._journal.goes_on(snapshot)
+        # A term that has begun meanwhile may have brought them already.
+        known = (snapshot.partitions or frozenset()).intersection(self._territory.owned)
+        adopted = not known and self._journal.goes_on(snapshot)
         if adopted:
             self._restoration.adopt(snapshot)
         return adopted
@@ -77,6 +79,7 @@ class Shares:
 
         :raises resourced.errors.StoreUnavailable: it is not known whether it was.
         """
+        self._journal.check()
         self._restoration.suspend(partitions)
         await self._commits.kept(self._journal.newest)
 
