@@ -109,3 +109,12 @@ def test_pools():
             break
     assert len(ratios) == 3
     assert all(ratio > 0 for ratio in ratios)
+
+
+def test_nodes():
+    """Nodes are measured that are asked directly, and such as pass requests on."""
+    command = [sys.executable, "-m", "bench.nodes", "--nodes", "2", "--rounds", "1", "--seconds", "1", "--clients", "4"]
+    shown = subprocess.run(command, check=True, timeout=300, capture_output=True, text=True).stdout
+    rows = {line[:12].strip(): line.split()[-1] for line in shown.splitlines()}
+    assert {"alone", "2 direct", "2 passed on"} <= rows.keys()
+    assert float(rows["2 passed on"]) > 0

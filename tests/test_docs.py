@@ -21,6 +21,7 @@ from resourced.api.openapi import description
 from resourced.client import aio, blocking
 from tests.daemon import PATIENCE, Daemon, eventually
 from tests.documents import CRONTAB, FIRST, Block, Reader, as_pattern, read_blocks
+from tests.mariadb import MariaDB
 from tests.ports import free_port
 from tests.resourcectl import RESOURCECTL
 
@@ -107,7 +108,13 @@ def test_no_collision():
 
 def test_every_page():
     """Each page that has a block of code is tried by a test."""
-    tried = {*PAGES, TUTORIAL, RECIPES, CI, *(f"docs/how-to/{name}.rst" for name in ("backup", "migrate", "upgrade"))}
+    tried = {
+        *PAGES,
+        TUTORIAL,
+        RECIPES,
+        CI,
+        *(f"docs/how-to/{name}.rst" for name in ("backup", "cluster", "migrate", "upgrade")),
+    }
     with_code = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "README.rst", *(ROOT / "docs").rglob("*.rst"))
@@ -115,6 +122,22 @@ def test_every_page():
     }
     assert with_code - tried == set()
     assert tried - with_code == {"docs/how-to/protect.rst"} - with_code
+
+
+def test_cluster(tmp_path):
+    """Whoever does what the page on nodes says has three of them, and more on one port; all of it on one machine."""
+    ports = {f"{known}": str(free_port()) for known in (9501, 9502, 9503)}
+    # The workers have the two ports behind their own.
+    first = free_port()
+    assert [free_port(), free_port()] == [first + 1, first + 2]
+    ports |= {f"{9511 + number}": str(first + number) for number in range(3)}
+
+    def here(text: str) -> str:
+        return re.sub("|".join(ports), lambda found: ports[found[0]], text.replace("localhost:950...", "localhost:..."))
+
+    with MariaDB() as server, a_reader(tmp_path, 0, MYSQL_PORT=str(server.port), MYSQL_PASSWORD="") as reader:
+        blocks = read("docs/how-to/cluster.rst")
+        reader.follow([replace(block, text=here(block.text)) for block in blocks])
 
 
 def test_recipes(tmp_path, daemon):
