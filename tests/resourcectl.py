@@ -132,9 +132,17 @@ def name_fixture(daemon):
 
 @pytest.fixture(name="brief")
 def brief_fixture(daemon):
-    """The same, but its locks last for no more than 3 seconds."""
+    """The same, but its locks last for no more than 3 seconds: for what is to become of one that is not renewed."""
     name = f"brief{next(_numbers)}"
     daemon.create(name, 3)
+    return name
+
+
+@pytest.fixture(name="renewed")
+def renewed_fixture(daemon):
+    """The same, but its locks are renewed every 3 seconds: for who is to find out soon that one was broken, and on any machine not before."""
+    name = f"renewed{next(_numbers)}"
+    daemon.create(name, 9)
     return name
 
 

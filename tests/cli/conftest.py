@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from tests.resourcectl import brief_fixture, ctl_fixture, daemon_fixture, name_fixture  # noqa: F401
+from tests.resourcectl import brief_fixture, ctl_fixture, daemon_fixture, name_fixture, renewed_fixture  # noqa: F401

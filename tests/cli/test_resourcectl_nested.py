@@ -81,14 +81,18 @@ class TestAgain:
         eventually((ctl.folder / "ran").exists)
         eventually(lambda: ahead(daemon, f"{name}/A") == 0)
 
-    def test_lost(self, daemon, ctl, brief):
+    def test_lost(self, daemon, ctl, renewed):
         """When the lock is lost all that runs with it is ended, however deep; and the outer lock is left alone by the inner run."""
         script = "trap '' TERM; echo $$ > running; while :; do sleep 0.05; done"
         running = ctl.start(
-            "run", "--grace", "1", f"{brief}/A", *within(f"resourcectl run {brief}/B -- sh -c {shlex.quote(script)}")
+            "run",
+            "--grace",
+            "1",
+            f"{renewed}/A",
+            *within(f"resourcectl run {renewed}/B -- sh -c {shlex.quote(script)}"),
         )
         pid = int(written(ctl.folder / "running"))
-        ctl.ok("break", f"{brief}/A")
+        ctl.ok("break", f"{renewed}/A")
         assert running.wait().status == 79
         eventually(lambda: not Path(f"/proc/{pid}").exists())
 
@@ -170,9 +174,9 @@ class TestUnlock:
         again = f"resourcectl unlock {name}/A; resourcectl run --wait 5 {name}/A -- sh -c 'echo ran; exit 7'"
         assert ctl("run", f"{name}/A", "--", "sh", "-c", again) == Outcome(7, "ran\n", "")
 
-    def test_break_is_a_loss(self, daemon, ctl, brief):
+    def test_break_is_a_loss(self, daemon, ctl, renewed):
         """A lock that somebody else takes away is lost."""
-        running = ctl.start("run", f"{brief}/A", "--", "sh", "-c", "touch running; exec sleep 60")
+        running = ctl.start("run", f"{renewed}/A", "--", "sh", "-c", "touch running; exec sleep 60")
         eventually((ctl.folder / "running").exists)
-        ctl.ok("break", f"{brief}/A")
+        ctl.ok("break", f"{renewed}/A")
         assert running.wait().status == 79

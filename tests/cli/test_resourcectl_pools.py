@@ -112,7 +112,7 @@ class TestAny:
 
     def test_lost(self, daemon, ctl, phones):
         """If one of several is broken the command is ended with status 79, and the others are free."""
-        ctl.ok("timeout", phones, "30")
+        ctl.ok("timeout", phones, "12")
         running = ctl.start(
             "run", "--grace", "0", "--any", f"{phones}[android]*2", *script("echo > running", "sleep 100")
         )

@@ -295,6 +295,17 @@ class LeaseTests(ClientTestCase):
         self.fails(LockLost, block.outcome)
         self.assertEqual(self.holder(), [])
 
+    def test_silent_server_keeps_nobody(self):
+        """Who could not confirm a lock, and ends, waits a second for the server to hear of it, however long it may take to answer else."""
+        client = self.another(timeout=1000.0)
+        block = self.hold(client)
+        self.network.fate = lambda *_: SWALLOW
+        self.server.advance(31)
+        self.fails(LockLost, block.outcome)
+        closed = Deferred.fromCoroutine(client.close())
+        self.server.advance(2)
+        self.assertIsNone(self.successResultOf(closed))
+
     def test_renewal_is_tried_again(self):
         """A server that is away for less than the lease costs nobody a lock."""
         block = self.hold()
