@@ -51,10 +51,10 @@ from resourced.http.site import ResourcedSite
 from resourced.locks.journal.group_commit import GroupCommitJournal
 from resourced.locks.journal.listeners import Listeners
 from resourced.locks.manager import LockManager
-from resourced.locks.shares import Shares
 from resourced.locks.state.limits import Limits, Predecessor, Times
 from resourced.locks.state.pauses import Pauses
 from resourced.locks.state.record import ids_from
+from resourced.locks.state.territory import Territory
 from resourced.locks.state.tickets import Names
 from resourced.metrics.collect import Metrics
 from resourced.metrics.render import Exposition
@@ -152,11 +152,11 @@ def assemble_locking(config: Config, around: Surroundings, store: Store, metrics
     durable, clock = not config.volatile_locks, around.clock
     lease = LeaderLease(around.elapsed, around.leader_lease)
 
-    def shares() -> Shares:
-        return locks.shares
+    def territory() -> Territory:
+        return locks.territory
 
     if not config.reference_path:
-        store = CachedStore(store, clock, lease, owned=shares if config.cluster else None)
+        store = CachedStore(store, clock, lease, owned=territory if config.cluster else None)
     since = 0 if durable else ids_from(int(around.wall() * 1000))
     feed = Feed(clock, store, kept=config.events_keep > 0 and durable, since=since)
     journal = GroupCommitJournal(

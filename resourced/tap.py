@@ -239,7 +239,7 @@ def makeService(options: Options) -> IService:
         ),
         KeyFile(config.keys, locking.keys),
         # Of a cluster it is the node with the first partition that keeps house.
-        Housekeeping(reactor, jobs, lambda: shares.whole or 0 in shares.owned, retention.begin_anew),
+        Housekeeping(reactor, jobs, lambda: locking.locks.territory.whole or 0 in shares.owned, retention.begin_anew),
         settled,
     )
     server.exposition.add(

@@ -255,7 +255,7 @@ class Client:
         now = self.world.clock.seconds()
         locks, ticket = node.locking.locks, self.ticket
         try:
-            locks.shares.learn(await self._find(node))
+            locks.territory.learn(await self._find(node))
             if ticket and self.world.holder.get(self.key) == ticket and now > self.held_until:
                 # From here on somebody else may have it.
                 del self.world.holder[self.key]
@@ -311,7 +311,7 @@ class Job(Client):
     async def _ask(self, node: SimulatedNode) -> None:
         several, ticket = node.locking.locks.several, self.ticket
         try:
-            node.locking.locks.shares.learn(await self._find(node))
+            node.locking.locks.territory.learn(await self._find(node))
             if self.leaving:
                 await several.unlock(ticket, "")
                 if self.ticket == ticket:

@@ -133,7 +133,7 @@ def test_who_waits_when_a_partition_moves() -> None:
     keys = [LockKey(f"r{number}", "s") for number in range(12)]
     waiting: dict[LockKey, list[Deferred[object]]] = {}
     for key in keys:
-        locks.shares.learn(world.disk.alone.resources[key.resource])
+        locks.territory.learn(world.disk.alone.resources[key.resource])
         Deferred.fromCoroutine(locks.acquire(LockRequest(key, 3600.0)))
         waiting[key] = [
             Deferred.fromCoroutine(locks.acquire(LockRequest(key, 3600.0, wait=500.0, idempotency_key=again)))

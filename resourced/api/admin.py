@@ -167,7 +167,7 @@ class Steering(Routes):
             # A request must not have things of two groups.
             group = str(changes.get("group", before.group))
             alone = group != before.group
-            if alone and not self.locks.shares.owns(replace(before, group=group)):
+            if alone and not self.locks.territory.owns(replace(before, group=group)):
                 raise OtherGroup(
                     "Another node decides about that group. Make the resource anew in it.", {"field": "group"}
                 )

@@ -151,7 +151,8 @@ class Routes(Group):
             changes = self.locks.changes
             found = await self.store.find_resource(name)
             if changes == self.locks.changes:
-                self.locks.shares.learn(found)
+                if not self.locks.territory.whole:
+                    self.locks.territory.learn(found)
                 return found
 
     async def write(self, key: LockKey, writing: Writing, data: str | None, identity: Identity) -> Written:

@@ -101,12 +101,12 @@ class Published(Routes):
         identity = self.authorize(request, Permission.WRITE)
         new = definition(body_of(request))
         identity.require(new.name)
-        self.locks.shares.check_group(new.group or new.name)
+        self.locks.territory.check_group(new.group or new.name)
         self.locks.units.check_slots(new.name, new.slots)
         resource = await self.store.create_resource(
             new.name, new.timeout, group=new.group, longest=new.longest, slots=new.slots
         )
-        self.locks.shares.learn(resource)
+        self.locks.territory.learn(resource)
         if new.slots:
             await self.locks.units.set_slots(new.name, 0, new.slots, who_of(request, identity))
         request.setHeader(b"location", b"/resource/" + quote(new.name, safe="").encode())
@@ -163,7 +163,7 @@ class Published(Routes):
         only(request)
         key = named(resource, selector)
         broken = self._broken(request, identity)
-        if not self.locks.shares.whole:
+        if not self.locks.territory.whole:
             # Who decides about it follows from its group.
             await self.find(resource)
         released = await self.locks.unlock(key, needed_ticket(request), key_name=identity.name, broken=broken)

@@ -27,6 +27,7 @@ class Grants:
         self._journal = journal
         self._table = table
         self._commits = commits
+        self._territory = table.territory
 
     async def wait(self, request: LockRequest) -> Grant | Queued:
         """
@@ -70,7 +71,8 @@ class Grants:
 
     def _outcome(self, entry: Entry, request: LockRequest, until: float, *, fresh: bool) -> Grant | Queued | None:
         """Return what to answer, or nothing while there is time to wait."""
-        self._table.territory.check_still(request.key.resource)
+        if not self._territory.whole:
+            self._territory.check_still(request.key.resource)
         if entry.ended:
             self._table.told_ended(request.key, entry.ticket.name, request.key_name)
             raise TicketEnded("This ticket has ended while it waited. Ask again without it.")
@@ -116,7 +118,8 @@ class Grants:
         return self._table.renew(entry, claimed=False)
 
     def _still_held(self, key: LockKey, grant: Grant) -> Entry:
-        self._table.territory.check_still(key.resource)
+        if not self._territory.whole:
+            self._territory.check_still(key.resource)
         entry = self._table.find(key, grant.ticket, grant.key_name)
         if entry is not None and entry.queue.in_doubt:
             raise store_in_doubt()

@@ -52,7 +52,8 @@ class LockManager:
     :ivar listing: the same of all resources together.
     :ivar several: what requests for several things at once ask for.
     :ivar units: the cards of units.
-    :ivar shares: which of all locks are decided about here.
+    :ivar territory: which of all locks are decided about here.
+    :ivar shares: how that becomes more or less.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class LockManager:
             clock, journal, self._table.joints, self.places, self._commits, self._table.territory
         )
         self.units = UnitCards(journal, self._table, self._commits)
+        self.territory = self._table.territory
         self.shares = Shares(journal, self._table, self._commits)
 
     # -- What requests ask for
@@ -260,7 +262,7 @@ class LockManager:
     @property
     def changes(self) -> int:
         """How often a resource may have been removed, or was changed: one that was found before may be no more as it was."""
-        return self._table.changes + self._table.territory.changes
+        return self._table.changes + self.territory.changes
 
     def check(self) -> None:
         """

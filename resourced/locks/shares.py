@@ -1,4 +1,4 @@
-"""Which of all locks a node of a cluster decides about, and how it leaves some of them to others."""
+"""How a node of a cluster comes to decide about locks, and how it leaves some of them to others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection
 from resourced.locks.commits import Commits
 from resourced.locks.journal.interface import Journal
 from resourced.locks.state.table import LockTable
-from resourced.model import Resource, Snapshot
+from resourced.model import Snapshot
 
 
 class Shares:
@@ -21,43 +21,9 @@ class Shares:
         self._commits = commits
 
     @property
-    def whole(self) -> bool:
-        """Whether everything is decided about here."""
-        return self._territory.whole
-
-    @property
     def owned(self) -> Collection[int]:
         """The partitions that are decided about here, unless it is all."""
         return self._territory.owned
-
-    @property
-    def changes(self) -> int:
-        """How often a resource that was found before may be no more as it was, because it is decided about elsewhere."""
-        return self._territory.changes
-
-    def owns(self, resource: Resource) -> bool:
-        """Return whether a resource is decided about here, be it there already or not."""
-        return self._territory.owns(resource)
-
-    def learn(self, resource: Resource) -> None:
-        """Take note of a resource that was found a moment ago, so that it can be decided about."""
-        self._territory.learn(resource)
-
-    def check(self, resource: str) -> None:
-        """
-        Return if a resource is decided about here.
-
-        :raises resourced.errors.NotOwner: another node does.
-        """
-        self._territory.check(resource)
-
-    def check_group(self, group: str) -> None:
-        """
-        Return if the resources of a group are decided about here.
-
-        :raises resourced.errors.NotOwner: another node does.
-        """
-        self._territory.check_group(group)
 
     def adopt(self, snapshot: Snapshot) -> bool:
         """

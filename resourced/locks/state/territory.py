@@ -18,21 +18,18 @@ class Territory:
 
     A resource is in the partition of its group, and only its owner can change that. So what was learned counts until anything is given away.
 
+    :ivar whole: whether everything is decided about here. Then nothing needs to be asked.
     :ivar changes: how often a resource that was found before may be no more as it was.
     """
 
     def __init__(self) -> None:
+        self.whole = True
         self.changes = 0
         self._owned: set[int] | None = None
         # Where each resource is of which anything is known; and those of which that is certain.
         self._partitions: dict[str, int] = {}
         self._certain: set[str] = set()
         self._most = REMEMBERED
-
-    @property
-    def whole(self) -> bool:
-        """Whether everything is decided about here."""
-        return self._owned is None
 
     @property
     def owned(self) -> Collection[int]:
@@ -96,6 +93,7 @@ class Territory:
 
         :param homes: the partitions of resources of which something is known.
         """
+        self.whole = partitions is None
         self._owned = None if partitions is None else set(partitions)
         self._partitions = dict(homes)
         self._certain.clear()
