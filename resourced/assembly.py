@@ -137,12 +137,14 @@ class Server:
     A server that lacks only what is below its store and above its site.
 
     :ivar api: all its routes.
+    :ivar passing: what lets other nodes answer, if there may be any.
     :ivar leaf: what answers a request. Until it is served, the site answers as a daemon that stands by.
     """
 
     locking: Locking
     exposition: Exposition
     api: ResourceAPI
+    passing: Passing | None
     leaf: IResource
     site: ResourcedSite
 
@@ -222,6 +224,7 @@ def assemble(config: Config, around: Surroundings, store: Store, metrics: Metric
     parts = (locking.keys, locking.store, locking.locks)
     exposition = Exposition(metrics)
     scrape = Scrape(*parts, exposition, free=config.open_metrics)
+    passing = passing_on(config, around, store, locking)
     api = ResourceAPI(
         Published(*parts, longest_wait=config.max_wait, usual_wait=config.default_wait, fault=around.fault),
         Pooling(*parts, longest_wait=config.max_wait, usual_wait=config.default_wait, usual_lease=config.lease),
@@ -240,7 +243,7 @@ def assemble(config: Config, around: Surroundings, store: Store, metrics: Metric
         KeyShown(*parts),
         Clustered(*parts, ownership=locking.ownership, clock=around.clock),
         Displayed(),
-        **passing_on(config, around, store, locking),
+        **around_of(passing, around, locking),
         fault=around.fault,
     )
     leaf_of, site_of = (_reference_path, ResourcedSite) if config.reference_path else (Dispatch, FastSite)
@@ -261,18 +264,18 @@ def assemble(config: Config, around: Surroundings, store: Store, metrics: Metric
         crowded=lambda: metrics.refused(CONNECTIONS),
         shown=SHOWN[config.access_log],
     )
-    return Server(locking=locking, exposition=exposition, api=api, leaf=leaf_of(api), site=site)
+    return Server(locking=locking, exposition=exposition, api=api, passing=passing, leaf=leaf_of(api), site=site)
 
 
-def passing_on(config: Config, around: Surroundings, store: Store, locking: Locking) -> dict[str, Any]:
+def passing_on(config: Config, around: Surroundings, store: Store, locking: Locking) -> Passing | None:
     """
-    Say what lets other nodes answer what is theirs: nothing, where there is no other.
+    Return what lets other nodes answer what is theirs; nothing, where there is no other.
 
     :param store: asked for what other nodes may change, so without what this one remembers of it.
     """
     if around.peers is None:
-        return {}
-    passing = Passing(
+        return None
+    return Passing(
         around.clock,
         locking.keys,
         locking.quotas,
@@ -282,6 +285,12 @@ def passing_on(config: Config, around: Surroundings, store: Store, locking: Lock
         longest_wait=config.max_wait,
         usual_wait=config.default_wait,
     )
+
+
+def around_of(passing: Passing | None, around: Surroundings, locking: Locking) -> dict[str, Any]:
+    """Say what stands before the routes: nothing, where there is no other node."""
+    if passing is None or around.peers is None:
+        return {}
     merging = Merging(locking.ownership, around.peers)
     return {
         "around": lambda label, methods, handler: passing.around(

@@ -226,6 +226,7 @@ def makeService(options: Options) -> IService:
             streams=locking.streams,
             grace=config.grace,
             secure=config.listen.startswith(("ssl:", "tls:")),
+            **({"stop_waiting": server.passing.stop_waiting} if server.passing else {}),
         ),
         Back(locking.locks, locking.journal, locking.store, database),
         Leadership(

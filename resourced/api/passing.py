@@ -104,6 +104,7 @@ class Passing:
         self._waiters: list[Deferred[None]] = []
         # Requests that were passed on, with the partition that each is about, if it is about one, and the node that was asked.
         self._under_way: dict[Exchange, tuple[int | None, Peer]] = {}
+        self._closing = False
         self._here = b""
         self._look()
         ownership.listen(self._changed)
@@ -127,6 +128,13 @@ class Passing:
             return await (self._answer_of_node(asked) if locate is None else self._answer(asked, locate))
 
         return handle
+
+    def stop_waiting(self) -> None:
+        """Let nobody wait for another node any more, because this one is about to end; places in queues are kept there."""
+        self._closing = True
+        for exchange in list(self._under_way):
+            exchange.hurry(0.0)
+        wake(self._waiters)
 
     # -- Who answers
 
@@ -166,7 +174,7 @@ class Passing:
                 return await self._ask(owner, partition, asked)
             except (NotOwner, OwnerAway) as refusal:
                 unclear = isinstance(refusal, OwnerAway) and refusal.unclear
-                if asked.passed_on or (unclear and not asked.repeatable):
+                if asked.passed_on or self._closing or (unclear and not asked.repeatable):
                     raise
                 self._groups.forget(subject)
                 partition = await self._groups.partition(subject)
@@ -179,6 +187,8 @@ class Passing:
                     raise
             tried.clear()
             await waiting_for(self._waiters, min(until - now, PAUSE), self._clock)
+            if self._closing:
+                raise NotOwner("This node is being stopped. Try again.")
             _shorten(asked.request, max(0.0, until - self._clock.seconds()))
 
     async def _ask(self, owner: Owner, partition: int, asked: Asked) -> bytes:

@@ -62,6 +62,7 @@ class ClientPort:
 
     :ivar site: answers as a daemon that stands by until it serves ``leaf``.
     :ivar leaf: what answers a request once the store is this daemon's.
+    :ivar stop_waiting: lets no request wait for another node any more.
     :ivar grace: how long requests under way may take to end, in seconds.
     :ivar secure: whether the endpoint speaks TLS.
     """
@@ -72,6 +73,7 @@ class ClientPort:
     streams: Streams
     grace: float
     secure: bool
+    stop_waiting: Callable[[], None] = lambda: None
 
 
 class Back(NamedTuple):
@@ -272,6 +274,7 @@ class Daemon(Service):
         self._leadership.watch.stop()
         self._housekeeping.stop()
         self._back.locks.stop_waiting()
+        self._front.stop_waiting()
         self._front.streams.close()
         try:
             await drained

@@ -251,3 +251,20 @@ class AwayTests(PassingTests):
         self.unlock(held)
         self.network.flush()
         self.assertHeld(self.end(waiting))
+
+    def test_stopping(self):
+        """A node that is being stopped keeps nobody who waits for another one, be it for its lock or for whoever will own it."""
+        self.lock()
+        waiting = [self.wait(headers=[("Idempotency-Key", "a")])]
+        self.shared.give("other", 0)
+        for node in self.nodes:
+            self.successResultOf(Deferred.fromCoroutine(node.store.create_resource("other", 0)))
+        waiting.append(self.begin("POST", "/resource/other/x/lock?wait=20"))
+        connections = self.nodes[1].site.connections
+        passing = self.nodes[0].server.passing
+        assert passing is not None
+        passing.stop_waiting()
+        self.clock.advance(0)
+        self.network.flush()
+        self.assertEqual([self.end(each).json["code"] for each in waiting], ["owner_away", "not_owner"])
+        self.assertEqual(self.nodes[1].site.connections, connections - 1)
