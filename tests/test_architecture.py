@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -330,6 +331,11 @@ class PurityTests(SynchronousTestCase):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.search(node.value)
             ]
             self.assertEqual(statements, [], name)
+
+    def test_names_of_tests(self):
+        """Each module of tests has a name of its own, whatever its folder: two of one name cannot be run together."""
+        names = Counter(path.name for path in TESTS.rglob("test_*.py"))
+        self.assertEqual([name for name, count in names.items() if count > 1], [])
 
     def test_what_tests_share(self):
         """No test imports another one: what they share is in modules that are no tests."""

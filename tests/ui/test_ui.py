@@ -11,7 +11,9 @@ import pytest
 
 from resourced.auth.key_file import entry
 from resourced.auth.keys import digest_of
+from tests.clustered import nodes_fixture  # noqa: F401 - a fixture
 from tests.daemon import LOCK, READ, WRITE, Daemon, eventually
+from tests.stores import mariadb_fixture  # noqa: F401 - a fixture
 from tests.ui.page import MANY, address, card, choose, client, contested, enter, fill, many, press
 
 #: Names, owners and data that want to be more than text.
@@ -505,6 +507,21 @@ def test_overview(tmp_path, tab):
         tab.until(f"{items.format('#news')}[0] === 'printer / A4 got the lock first'")
         tab.click("#longest-held a")
         tab.reads("#holder", "oldest")
+
+
+def test_nodes(nodes, tab):
+    """Where there are several nodes the first page shows them: which are up, how much each owns, and which one has answered."""
+    first, second = nodes.add(), nodes.add()
+    nodes.settle(first, second)
+    enter(tab, first)
+    rows = "[...document.querySelectorAll('#nodes li')].map((item) => item.lastChild.innerText)"
+    tab.until(f"{rows}.length === 2 && !{rows}.join().includes(' 0 partitions')")
+    mine, other = tab.run(rows)
+    assert mine.startswith(f"http://127.0.0.1:{first.port}: ")
+    assert mine.endswith("partitions, asked by this page")
+    assert other.startswith(f"http://127.0.0.1:{second.port}: ")
+    second.terminate()
+    tab.until(f"{rows}[1].endsWith(': gone')")
 
 
 def test_use(daemon, tab):
