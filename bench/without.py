@@ -88,7 +88,7 @@ def no_commits() -> None:
 
 
 def no_cache() -> None:
-    vars(assembly)["CachedStore"] = lambda store, *_: store
+    vars(assembly)["CachedStore"] = lambda store, *_, **__: store
 
 
 def no_threads() -> None:
