@@ -122,10 +122,13 @@ class Options(usage.Options):
             self.config = Config.load(self, os.environ, str(Path.cwd()))
         except ConfigurationError as error:
             raise SystemExit(f"resourced: {error.sentence}") from None
-        try:
-            serverFromString(reactor, self.config.listen)
-        except Exception as error:  # noqa: BLE001 - each kind of endpoint raises what it likes
-            raise SystemExit(f"resourced: RESOURCED_LISTEN (--listen) is no endpoint of Twisted: {error}") from None
+        for option, endpoint in (("listen", self.config.listen), ("node-listen", self.config.node_listen)):
+            try:
+                if endpoint:
+                    serverFromString(reactor, endpoint)
+            except Exception as error:  # noqa: BLE001 - each kind of endpoint raises what it likes
+                variable = f"RESOURCED_{option.replace('-', '_').upper()}"
+                raise SystemExit(f"resourced: {variable} (--{option}) is no endpoint of Twisted: {error}") from None
 
 
 class CheckOptions(Options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -14,6 +15,7 @@ from resourced.errors import StoreUnavailable
 from resourced.events.feed import Feed, View
 from resourced.events.gathering import MANY, PERIOD, REACH, Gathering
 from resourced.model import Event, EventKind, LockKey
+from tests.wire import WebTests
 
 pytestmark = pytest.mark.trial
 
@@ -121,3 +123,20 @@ class GatheringTests(SynchronousTestCase):
         never = Deferred.fromCoroutine(self.gathering.reach(999))
         self.advance(REACH + 2 * PERIOD)
         self.successResultOf(never)
+
+
+class FollowTests(WebTests):
+    def test_from_a_faster_node(self):
+        """Whoever has seen more at another node than this one knows goes on when this one has gathered it, and is told of no gap."""
+
+        async def reach(event: int) -> None:
+            self.feed.happened([Event(event, EventKind.GRANT, 0, LockKey("printer", "A4"), "", 1, 0.0)])
+
+        for waits in (True, False):
+            self.restart()
+            if waits:
+                follow: Any = self.api.endpoints["History.follow"].handler
+                self.patch(follow.__self__, "_reach", reach)
+            stream = self.begin("GET", "/events", headers=[("Last-Event-ID", "770")])
+            self.assertEqual(b"event: reset" in stream.transport.value(), not waits)
+            stream.hang_up()

@@ -306,6 +306,7 @@ class TestWrongSettings:
                 "RESOURCE_READ (--resource-read) must be printable ASCII without spaces.",
             ),
             (("--listen", "tcp:http"), "RESOURCED_LISTEN (--listen) is no endpoint of Twisted: "),
+            (("--node-listen", "tcp:http"), "RESOURCED_NODE_LISTEN (--node-listen) is no endpoint of Twisted: "),
             (("--no-such-option",), "option --no-such-option not recognized"),
         ],
     )
