@@ -50,7 +50,7 @@ from resourced.http.limits import EdgeLimits
 from resourced.http.request import EdgeRequest
 from resourced.http.routing import Segment
 from resourced.http.site import ResourcedSite
-from tests.daemon import STOCK
+from tests.daemon import PATIENCE, STOCK
 from tests.examples import examples
 from tests.waiting import until
 
@@ -214,7 +214,7 @@ class Wire(Protocol):
         if not condition():
             deferred: Deferred[None] = Deferred()
             self._waiting.append((condition, deferred))
-            await deferred.addTimeout(10, reactor)
+            await deferred
 
     async def until_closed(self) -> None:
         await self.until(lambda: self.closed)
@@ -428,7 +428,7 @@ async def test_a_client_that_pushes_on_can_read_the_413(pushing: bytes, start: C
     edge = await start(max_body=1000)
 
     def push() -> bytes:
-        with socket.create_connection(edge.address, timeout=10) as client:
+        with socket.create_connection(edge.address, timeout=PATIENCE) as client:
             client.sendall(PUT + pushing)
             for _ in range(80):
                 client.sendall(b"x" * 100_000)
