@@ -40,6 +40,8 @@ ASKED = frozenset(
         *("load", "rows", "ping", "look", "find_resource"),
     }
 )
+#: What counts only in the term in which it was sent.
+OF_A_TERM = frozenset({"beat", "commit", "leave", "declare_dead", "claim", "release", "want"})
 #: What may be answered from what was so some time ago: no decision relies on it alone.
 OLD = frozenset({"rows"})
 
@@ -99,10 +101,13 @@ class Link:
         world, random, weather = self._world, self._world.random, self._world.weather
         delay = random.choice((0.5, 2.0, 8.0)) * random.random() if random.random() < weather.slow else 0.002
         fate = random.random()
+        term = self.inner.term
 
         def do() -> None:
-            if fate < weather.refused:
-                outcome: Any = StoreUnavailable("The simulated store refuses.")
+            if name in OF_A_TERM and term != self.inner.term:
+                outcome: Any = StoreUnavailable("Another term has begun meanwhile.")
+            elif fate < weather.refused:
+                outcome = StoreUnavailable("The simulated store refuses.")
             else:
                 outcome = world.done(self._node, name, arguments, options)
                 if name in OLD and weather.old and not isinstance(outcome, Exception):
@@ -133,7 +138,7 @@ class SimulatedNode:
         self.url = url
         self.alive = True
         self.frozen = 0.0
-        self.ready = False
+        self.ready = self.stopped = False
         self.clock = Clock()
         self._rate = world.random.uniform(0.99, 1.01)
         self._behind = 0.0
@@ -184,14 +189,25 @@ class SimulatedNode:
                 await deferLater(self.clock, 0.5)
             else:
                 break
-        self.heartbeat.start()
-        self.locking.node.start()
-        self.ready = True
+            if self.stopped:
+                return
+        if not self.stopped:
+            self.heartbeat.start()
+            self.locking.node.start()
+            self.ready = True
 
     def _over(self, error: EpochLost) -> None:
         self.alive = False
         if "another daemon has taken over" not in error.sentence.lower():
             self.world.faults.append(f"node {self.id} has ended: {error.sentence}")
+
+    def stop(self) -> None:
+        """Begin nothing any more."""
+        self.stopped = True
+        self.heartbeat.stop()
+        if self.locking.node is not None:
+            self.locking.node.stop()
+        self.locking.locks.stop_waiting()
 
     def deliver(self, answer: Callable[[], object]) -> None:
         """Let an answer arrive."""
@@ -389,7 +405,9 @@ class World:
             self.disk.alone.resources[name] = Resource(f"p{number}", name, 0)
             for unit in "abc":
                 self.disk.alone.cards[LockKey(name, unit)] = Card(frozenset(("x",)))
+        WORLDS.append(self)
         self.nodes: list[SimulatedNode] = []
+        self._made: list[SimulatedNode] = []
         for _ in range(nodes):
             self.add()
         self.clients = [
@@ -401,7 +419,19 @@ class World:
         """Let a node come."""
         node = SimulatedNode(self, f"http://node{next(self._urls)}", wants=wants)
         self.nodes.append(node)
+        self._made.append(node)
         return node
+
+    def end(self) -> None:
+        """Let everything that is under way come to its end, also in nodes that were killed, so that nothing is left behind."""
+        self.weather, self.clients = Weather(), []
+        for node in self._made:
+            node.alive, node.frozen = True, 0.0
+            node.stop()
+        for _ in range(300):
+            self.clock.advance(STEP)
+            for node in self._made:
+                node.pass_time(STEP)
 
     def run(self, seconds: float) -> None:
         """Let time pass."""
@@ -532,3 +562,13 @@ class World:
         node.alive = False
         with suppress(ValueError):
             self.nodes.remove(node)
+
+
+#: All that were made, to be ended when a test is over.
+WORLDS: list[World] = []
+
+
+def end_all() -> None:
+    """End all worlds."""
+    while WORLDS:
+        WORLDS.pop().end()

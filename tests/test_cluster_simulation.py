@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from typing import Any, cast
 from unittest.mock import patch
@@ -24,13 +24,20 @@ from resourced.model import LockKey, Snapshot
 from resourced.partitions import Holding, NodeRow, partition_of
 from resourced.storage.leader_lease import LEADER_LEASE, MARGIN, LeaderLease
 from tests.memory_node import MemoryNode
-from tests.simulation import Weather, World
+from tests.simulation import Weather, World, end_all
 
 #: How far to look; the tests ask for half of it, as all that make something up do.
 EXAMPLES = float(os.environ.get("EXAMPLES", "1"))
 
 #: Everything goes wrong now and then.
 STORM = Weather(slow=0.05, lost=0.01, refused=0.01, old=3.0, frozen=0.03, killed=0.01)
+
+
+@pytest.fixture(autouse=True)
+def ended() -> Iterator[None]:
+    """Leave nothing behind."""
+    yield
+    end_all()
 
 
 def settled(world: World) -> bool:
@@ -139,7 +146,8 @@ def test_who_waits_when_a_partition_moves() -> None:
             Deferred.fromCoroutine(locks.acquire(LockRequest(key, 3600.0, wait=500.0, idempotency_key=again)))
             for again in ("", "again")
         ]
-    world.run(1)
+    # For longer than a place lasts that is not used: these are.
+    world.run(70)
     new = world.add()
     settle(world)
     moved = [key for key in keys if world.owners()[partition_of(key.resource)] == new.id]

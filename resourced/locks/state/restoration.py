@@ -157,9 +157,10 @@ class Restoration:
     def _give_up_unknown(self, queue: LockQueue) -> None:
         """End the places in a queue whose clients do not know of them: they ask again without a ticket, and would wait for themselves."""
         for entry in list(queue.waiting.values()):
-            if entry.requests and not entry.named:
-                wake(entry.watchers, left_to_another())
+            if entry.requests and not (entry.named or entry.ended):
+                # First this: to wake somebody may end the places of others, and that of whoever is woken must be over by then.
                 self._places.release(entry)
+                wake(entry.watchers, left_to_another())
 
     def _invalidate(self, queue: LockQueue, why: StoreUnavailable | None = None) -> None:
         for entry in queue:
