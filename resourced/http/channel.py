@@ -280,7 +280,7 @@ class Channel(StrictChannel):
         super().begin()
         self._move(BEGIN)
         self.client = self.peer
-        self._began = self.site.reactor.seconds()
+        self._began = self.site.seconds()
 
     def begin_fast(self, line: bytes) -> None:
         """Begin a request that is complete already, and was read on the fast path."""
@@ -303,7 +303,7 @@ class Channel(StrictChannel):
         self._deadline.set(self.site.limits.stall if self.full else self.site.limits.idle)
 
     def _expect_rest_of_request(self) -> None:
-        self._deadline.set(self._began + self.site.limits.request - self.site.reactor.seconds())
+        self._deadline.set(self._began + self.site.limits.request - self.site.seconds())
 
     def _lapse(self) -> None:
         if self.full:

@@ -158,9 +158,10 @@ class SQLStore(SQLUsage):
         found = await self._reads.get(LockKey(resource.name, selector))
         if found is None:
             raise _unknown(resource.name)
-        if found.data is None:
+        document = _document(found, selector)
+        if document is None:
             raise DataNotFound(f"There is no data at selector {selector!r} of resource {resource.name!r} yet.")
-        return Document(found.id, found.resource_id, selector, found.data, found.version)
+        return document
 
     async def read_all(self, wanted: Sequence[tuple[Resource, str]]) -> list[Document | None]:
         documents: list[Document | None] = []
@@ -172,9 +173,7 @@ class SQLStore(SQLUsage):
                 row = found.get(key)
                 if row is None:
                     raise _unknown(key.resource)
-                documents.append(
-                    None if row.data is None else Document(row.id, row.resource_id, key.selector, row.data, row.version)
-                )
+                documents.append(_document(row, key.selector))
         return documents
 
     async def commit(self, batch: Batch) -> None:
@@ -261,6 +260,11 @@ class SQLStore(SQLUsage):
         for write in writes:
             if holders.get(write.seq) != (write.key, write.ticket, write.fence):
                 raise StoreRefused("In the store this ticket does not hold the lock, so nothing was written.")
+
+
+def _document(row: _Row, selector: str) -> Document | None:
+    """Return what is kept at a selector, if anything is."""
+    return None if row.data is None else Document(row.id, row.resource_id, selector, row.data, row.version)
 
 
 def _unknown(name: str) -> ResourceNotFound:
