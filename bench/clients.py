@@ -64,7 +64,11 @@ def put(tally: Tally, number: int) -> Client:
 
 def cycle(tally: Tally, number: int) -> Client:
     """Lock and unlock a selector that nobody else wants."""
-    path = f"{RUN}-cycle{number}"
+    return cycle_at(f"{RUN}-cycle{number}", tally, number)
+
+
+def cycle_at(path: str, tally: Tally, number: int) -> Client:
+    """Lock and unlock what is at a path, which nobody else wants."""
     lock = request("POST", f"{path}/lock")
     while True:
         answer = yield lock

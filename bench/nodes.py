@@ -20,8 +20,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from bench.clients import expect, request, ticket_of
-from bench.drive import Client, Kind, Tally, http_answer, measure, processor_time
+from bench.clients import cycle_at
+from bench.drive import Kind, http_answer, measure, processor_time
 from bench.report import table
 from tests.clustered import Nodes
 from tests.daemon import Daemon, eventually
@@ -43,25 +43,17 @@ class Figures(NamedTuple):
     passer: float
 
 
-def cycle_on(paths: Sequence[str]) -> Callable[[Tally, int], Client]:
-    """Make clients that lock and unlock, each something of its own."""
-
-    def cycle(tally: Tally, number: int) -> Client:
-        lock = request("POST", f"{paths[number]}/lock")
-        while True:
-            answer = yield lock
-            expect(b"200", answer)
-            expect(b"200", (yield request("POST", f"{paths[number]}/unlock", f"x-ticket: {ticket_of(answer)}")))
-            tally.turn(number)
-
-    return cycle
-
-
 def drive(port: int, paths: Sequence[str], seconds: float) -> tuple[float, float]:
     """Have clients of one node; return how many turns they took by the second, and requests."""
     # What a run leaves behind must not be in the way of the next.
     fresh = [f"{path}{time.time_ns()}" for path in paths]
-    found = measure(port, Kind(cycle_on(fresh), http_answer), range(len(paths)), seconds / 4, seconds)
+    found = measure(
+        port,
+        Kind(lambda tally, number: cycle_at(fresh[number], tally, number), http_answer),
+        range(len(paths)),
+        seconds / 4,
+        seconds,
+    )
     return float(found["turns"]), float(found["requests"])
 
 

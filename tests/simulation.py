@@ -7,6 +7,7 @@ happens. ``World.faults`` has every promise that was broken.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -278,8 +279,7 @@ class Client:
                 self.leaving = True
             if self.leaving:
                 await locks.unlock(self.key, ticket)
-                if self.ticket == ticket:
-                    self.ticket, self.leaving, self.turn = "", False, self.turn + 1
+                self._begin_anew(ticket)
                 return
             # Some cannot be known again if they ask again.
             again = f"{self.number} {self.turn}" if not ticket and self.number % 3 else ""
@@ -289,7 +289,7 @@ class Client:
             self._ended(node, ticket)
             return
         except ResourcedError as error:
-            self.world.errors[type(error).__name__] = self.world.errors.get(type(error).__name__, 0) + 1
+            self.world.errors[type(error).__name__] += 1
             return
         finally:
             self.busy = False
@@ -307,6 +307,10 @@ class Client:
             self.world.faults.append(f"{ticket} has lost {self.key} without a word")
         if not ticket and self.world.weather.frozen == 0:
             self.world.faults.append(f"a client of node {node.id} was told that a ticket has ended that it never had")
+        self._begin_anew(ticket)
+
+    def _begin_anew(self, ticket: str) -> None:
+        """Have another turn after one that is over."""
         if self.ticket == ticket:
             self.ticket, self.leaving, self.turn = "", False, self.turn + 1
 
@@ -330,8 +334,7 @@ class Job(Client):
             node.locking.locks.territory.learn(await self._find(node))
             if self.leaving:
                 await several.unlock(ticket, "")
-                if self.ticket == ticket:
-                    self.ticket, self.leaving, self.turn = "", False, self.turn + 1
+                self._begin_anew(ticket)
                 return
             name = self.key.resource
             wants = (Want(name, "", frozenset(("x",)), 2),)
@@ -347,7 +350,7 @@ class Job(Client):
                 self.ticket, self.turn = "", self.turn + 1
             return
         except ResourcedError as error:
-            self.world.errors[type(error).__name__] = self.world.errors.get(type(error).__name__, 0) + 1
+            self.world.errors[type(error).__name__] += 1
             return
         finally:
             self.busy = False
@@ -388,7 +391,7 @@ class World:
         self.faults: list[str] = []
         self.moves = 0
         self.grants = self.several = 0
-        self.errors: dict[str, int] = {}
+        self.errors: Counter[str] = Counter()
         self.holder: dict[LockKey, str] = {}
         self._fences: dict[LockKey, int] = {}
         self._given: set[int] = set()
