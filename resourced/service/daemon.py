@@ -333,6 +333,9 @@ class TwistdProcess:
 
     def settle(self) -> None:
         """Let the cyclic collector pass over all that was loaded, and come less often: a request leaves nothing for it."""
+        if sys.implementation.name != "cpython":
+            # Others have a collector of another kind, without these settings.
+            return
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 100)

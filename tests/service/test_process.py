@@ -15,11 +15,15 @@ import socket
 import sqlite3
 import stat
 import subprocess
+import sys
 import time
 from contextlib import ExitStack, closing
+from types import SimpleNamespace
 
 import pytest
+from twisted.internet.task import Clock
 
+from resourced.service.daemon import TwistdProcess
 from resourced.settings import SETTINGS
 from tests.clocks import Clocks
 from tests.daemon import KEYS, LOCK, PATIENCE, READ, TWISTD, Answer, Daemon, eventually
@@ -620,3 +624,11 @@ class TestSecrets:
                 client.sendall(broken.encode())
                 assert client.recv(4096).startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 505 "))
         return tickets
+
+
+def test_other_collectors_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python that is not CPython, and has none of the settings of its collector, starts all the same."""
+    monkeypatch.setattr(sys, "implementation", SimpleNamespace(name="pypy"))
+    monkeypatch.delattr("gc.freeze")
+    monkeypatch.delattr("gc.set_threshold")
+    TwistdProcess(Clock()).settle()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -744,10 +746,47 @@ async def test_sqlite_is_durable(path: Path) -> None:
     assert sorted(file.name for file in path.parent.iterdir()) == ["resourced.sqlite"]
 
 
+async def test_sqlite_cursors_are_left_with_nothing_to_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No statement stays open on a Python that does not close a cursor as soon as nobody refers to it."""
+    kept: list[sqlite3.Cursor] = []
+
+    class KeptCursor(sqlite3.Cursor):
+        def __init__(self, connection: sqlite3.Connection) -> None:
+            super().__init__(connection)
+            kept.append(self)
+
+    class Connection(sqlite3.Connection):
+        def cursor(self, *_: object) -> sqlite3.Cursor:  # type: ignore[override]
+            return KeptCursor(self)
+
+        def execute(self, *statement: Any) -> sqlite3.Cursor:
+            return self.cursor().execute(*statement)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Connection))
+    database = sqlite(path)
+    assert not await database.is_prepared()
+    await database.prepare()
+    assert await database.is_prepared()
+    store = SQLStore(database)
+    await lead(store)
+    await store.create_resource("printer", 0)
+    await store.commit(Batch(1, [place(1)]))
+    assert (await store.find_resource("printer")).name == "printer"
+    # With all of them closed there is no telling any more.
+    assert len(kept) > 10
+    assert [cursor for cursor in kept if has_row(cursor)] == []
+    await database.close()
+
+
+def has_row(cursor: sqlite3.Cursor) -> bool:
+    """Tell whether there was something left to read."""
+    with suppress(sqlite3.ProgrammingError):
+        return cursor.fetchone() is not None
+    return False
+
+
 async def test_sqlite_locked_by_another(path: Path) -> None:
     """A file that another process is writing to is waited for within the timeout only, and read meanwhile."""
-    import sqlite3
-
     database = sqlite(path, 0.3)
     await database.prepare()
     store = SQLStore(database)

@@ -12,7 +12,7 @@ from resourced.errors import StoreUnavailable
 from resourced.storage.sql.dialect import Dialect, refusal
 from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.server_identity import identity_of
-from resourced.storage.sql.sqlite import SQLite
+from resourced.storage.sql.sqlite import SQLite, rows_of
 
 #: Milliseconds that semi-synchronous replication has to wait at least for a replica, to count as one that does not fall back.
 _FOR_GOOD: Final = 86_400_000
@@ -59,8 +59,8 @@ def durability(dialect: Dialect) -> Durability:
 
 def _of_sqlite(dialect: SQLite) -> Durability:
     with closing(dialect.connect(writes=False)) as connection:
-        ((journal,),) = connection.execute("PRAGMA journal_mode")
-        ((synchronous,),) = connection.execute("PRAGMA synchronous")
+        ((journal,),) = rows_of(connection, "PRAGMA journal_mode")
+        ((synchronous,),) = rows_of(connection, "PRAGMA synchronous")
     level = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}.get(synchronous, str(synchronous))
     warnings: list[str] = []
     if synchronous < 2:

@@ -19,7 +19,7 @@ from resourced.errors import ConfigurationError, StoreUnavailable
 from resourced.storage.sql.dialect import Dialect, refusal
 from resourced.storage.sql.legacy_import import decode_selectors, survey
 from resourced.storage.sql.mysql import MySQL
-from resourced.storage.sql.sqlite import SQLite
+from resourced.storage.sql.sqlite import SQLite, rows_of
 
 #: The version of the MySQL schema from which on a leader can be seen by its row alone.
 LEADER_ROW: Final = 9
@@ -161,9 +161,9 @@ def _look_sqlite(dialect: Dialect) -> int:
             raise ConfigurationError(f"There is no such file, and none can be made in {folder}.")
         return 0
     with closing(dialect.look()) as connection:
-        if not connection.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'schema_version'").fetchone()[0]:
+        if not rows_of(connection, "SELECT 1 FROM sqlite_master WHERE name = 'schema_version'"):
             return 0
-        (version,) = connection.execute("SELECT version FROM schema_version WHERE id = 1").fetchone()
+        ((version,),) = rows_of(connection, "SELECT version FROM schema_version WHERE id = 1")
         return int(version)
 
 
@@ -197,7 +197,7 @@ def _prepare_sqlite(dialect: SQLite) -> None:
             "CREATE TABLE IF NOT EXISTS schema_version (id INTEGER PRIMARY KEY, version INTEGER NOT NULL)"
         )
         connection.execute("INSERT OR IGNORE INTO schema_version (id, version) VALUES (1, 0)")
-        (version,) = connection.execute("SELECT version FROM schema_version WHERE id = 1").fetchone()
+        ((version,),) = rows_of(connection, "SELECT version FROM schema_version WHERE id = 1")
         _check_version(version, len(versions))
         for statements in versions[version:]:
             for statement in statements:

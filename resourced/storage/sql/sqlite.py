@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -48,7 +49,7 @@ class SQLite:
         )
         try:
             for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-                connection.execute(f"PRAGMA {setting}")
+                rows_of(connection, f"PRAGMA {setting}")
         except sqlite3.Error:
             connection.close()
             raise
@@ -108,3 +109,13 @@ class SQLite:
 
     def is_passing(self, error: Exception) -> bool:
         return self.is_late(error)
+
+
+def rows_of(connection: Any, statement: str) -> list[tuple[Any, ...]]:
+    """
+    Run a statement; return its rows, so that nothing of it stays open.
+
+    A cursor that still has rows keeps its transaction open until it is closed. Not every Python closes it when nobody refers to it any more.
+    """
+    with closing(connection.execute(statement)) as cursor:
+        return list(cursor.fetchall())
