@@ -224,7 +224,7 @@ def assemble(config: Config, around: Surroundings, store: Store, metrics: Metric
     parts = (locking.keys, locking.store, locking.locks)
     exposition = Exposition(metrics)
     scrape = Scrape(*parts, exposition, free=config.open_metrics)
-    passing = passing_on(config, around, store, locking)
+    passing = passing_on(config, around, store, locking, metrics)
     api = ResourceAPI(
         Published(*parts, longest_wait=config.max_wait, usual_wait=config.default_wait, fault=around.fault),
         Pooling(*parts, longest_wait=config.max_wait, usual_wait=config.default_wait, usual_lease=config.lease),
@@ -267,7 +267,9 @@ def assemble(config: Config, around: Surroundings, store: Store, metrics: Metric
     return Server(locking=locking, exposition=exposition, api=api, passing=passing, leaf=leaf_of(api), site=site)
 
 
-def passing_on(config: Config, around: Surroundings, store: Store, locking: Locking) -> Passing | None:
+def passing_on(
+    config: Config, around: Surroundings, store: Store, locking: Locking, metrics: Metrics
+) -> Passing | None:
     """
     Return what lets other nodes answer what is theirs; nothing, where there is no other.
 
@@ -284,6 +286,7 @@ def passing_on(config: Config, around: Surroundings, store: Store, locking: Lock
         around.peers,
         longest_wait=config.max_wait,
         usual_wait=config.default_wait,
+        count=metrics.between_nodes,
     )
 
 

@@ -17,8 +17,11 @@ from typing import Any, Final
 import yaml
 
 from resourced.api.base import STATUSES, Group, route, status_of
+from resourced.api.owners import locator
+from resourced.api.passing import NODE_ROUTE
 from resourced.api.responses import sent
 from resourced.http.request import EdgeRequest
+from resourced.passing.headers import NODE
 
 Part = Mapping[str, Any]
 
@@ -43,28 +46,38 @@ def description() -> Part:
     written = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     sentences, always = written.pop("x-errors"), written.pop("x-always")
     written["info"]["version"] = version("resourced")
-    for item in written["paths"].values():
+    for path, item in written["paths"].items():
         for method in {"get", "head", "post", "put", "patch", "delete"} & set(item):
-            item[method] = _completed(item[method], sentences, always)
+            answers = _completed(item[method], sentences)
+            if path == NODE_ROUTE or locator(path, method.upper()) is not None:
+                answers = _of_owner(answers)
+            item[method] = {
+                **{key: value for key, value in item[method].items() if key != "x-errors"},
+                # The others are answered before anybody knows what a request is about.
+                "responses": dict(sorted({**always, **answers}.items())),
+            }
         if "get" in item:
             item["head"] = _without_bodies(item.get("head") or _as_head(item["get"]))
     return written  # type: ignore[no-any-return]
 
 
-def _completed(operation: Part, sentences: Mapping[str, str], always: Part) -> Part:
-    """Add to an operation the answers that are not written for it. What is written for a status counts more."""
+def _completed(operation: Part, sentences: Mapping[str, str]) -> dict[str, Part]:
+    """Return the answers of an operation, also those that are not written for it. What is written for a status counts more."""
     codes = [_ANY[0], *operation.get("x-errors", ()), *_ANY[1:]]
     if operation.get("security") != []:
         codes += _WITH_KEY
     if "requestBody" in operation:
         codes += _WITH_BODY
-    responses = {**_failures(codes, sentences), **always}
+    responses = _failures(codes, sentences)
     for status, answer in operation["responses"].items():
         responses[status] = {**responses.get(status, {}), **answer}
-    return {
-        **{key: value for key, value in operation.items() if key != "x-errors"},
-        "responses": dict(sorted(responses.items())),
-    }
+    return responses
+
+
+def _of_owner(answers: Mapping[str, Part]) -> dict[str, Part]:
+    """Return answers with the header that says which node has given them."""
+    named = {NODE.decode(): {"$ref": f"#/components/headers/{NODE.decode()}"}}
+    return {status: {**answer, "headers": {**answer.get("headers", {}), **named}} for status, answer in answers.items()}
 
 
 def _failures(codes: Iterable[str], sentences: Mapping[str, str]) -> dict[str, Part]:

@@ -8,7 +8,7 @@ answers 503.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Final
@@ -26,6 +26,7 @@ from resourced.cluster.interface import Mine, Moving, Owner, Ownership, Peer
 from resourced.deferreds import waiting_for, wake
 from resourced.errors import NotOwner, OwnerAway, ResourcedError
 from resourced.http.request import EdgeRequest
+from resourced.metrics.collect import PASSED, REFUSED, TAKEN_IN
 from resourced.partitions import NodeState
 from resourced.passing.headers import NODE, client_of, passed_on
 from resourced.passing.peers import Exchange, Peers
@@ -79,6 +80,7 @@ class Passing:
 
     :param longest_wait: the most that a request may wait for a lock, in seconds.
     :param usual_wait: how long one waits that does not say, in seconds.
+    :param count: is told of each request between nodes, in which direction it went.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Passing:
         *,
         longest_wait: float,
         usual_wait: float,
+        count: Callable[[str], object],
     ) -> None:
         self._clock = clock
         self._keys = keys
@@ -101,6 +104,7 @@ class Passing:
         self._peers = peers
         self._longest_wait = longest_wait
         self._usual_wait = usual_wait
+        self._count = count
         self._waiters: list[Deferred[None]] = []
         # Requests that were passed on, with the partition that each is about, if it is about one, and the node that was asked.
         self._under_way: dict[Exchange, tuple[int | None, Peer]] = {}
@@ -122,10 +126,17 @@ class Passing:
         @wraps(handler)
         async def handle(request: EdgeRequest, **names: str) -> bytes:
             headers = request.requestHeaders
-            if self._peers.sent(headers):
+            taken_in = self._peers.sent(headers)
+            if taken_in:
                 request.channel.attribute(request, client_of(headers, request.channel.peer))
+                self._count(TAKEN_IN)
             asked = Asked(label, handler, request, names, passed_on(headers))
-            return await (self._answer_of_node(asked) if locate is None else self._answer(asked, locate))
+            try:
+                return await (self._answer_of_node(asked) if locate is None else self._answer(asked, locate))
+            except NotOwner:
+                if taken_in:
+                    self._count(REFUSED)
+                raise
 
         return handle
 
@@ -217,6 +228,7 @@ class Passing:
         wait = self._wait(asked)
         if wait:
             waits(request)
+        self._count(PASSED)
         exchange = self._peers.send(owner.url, request, wait)
         self._under_way[exchange] = (partition, owner)
         try:

@@ -40,6 +40,9 @@ METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST",
 #: The connections that do work in a database.
 POOLS: Final = ("reads", "writes", "probes")
 
+#: What becomes of requests between nodes.
+PASSED, TAKEN_IN, REFUSED = DIRECTIONS = ("passed", "taken_in", "refused")
+
 #: The values of labels.
 Labels = tuple[str, ...]
 
@@ -120,6 +123,7 @@ class Metrics(Collector):
         self._waits: dict[Labels, Histogram] = {}
         self._events = dict.fromkeys(EventKind, 0)
         self._refused = dict.fromkeys((*NAMES, MAX_QUEUE, MAX_PLACES, CONNECTIONS), 0)
+        self._passing = dict.fromkeys(DIRECTIONS, 0)
         self._expired = self._lapsed = self._broken = 0
         self._waited, self._held = Histogram(LONG), Histogram(LONG)
         self._commit, self._transitions = Histogram(QUICK), Histogram(MANY)
@@ -132,6 +136,10 @@ class Metrics(Collector):
     def refused(self, quota: str) -> None:
         """Count something that was refused because of a quota."""
         self._refused[quota] += 1
+
+    def between_nodes(self, direction: str) -> None:
+        """Count a request between nodes, by one of ``DIRECTIONS``."""
+        self._passing[direction] += 1
 
     def request(self, access: AccessRecord) -> None:
         """Count a request that has ended."""
@@ -207,6 +215,13 @@ class Metrics(Collector):
             "The same of requests that waited for others.",
             ("route", "method"),
             self._waits,
+        )
+        yield _counters(
+            "resourced_requests_between_nodes",
+            "Requests that this node has passed on to another one or has taken in from one, and of the latter those that it refused "
+            "because it does not own what they are about.",
+            ["direction"],
+            {(direction,): count for direction, count in self._passing.items()},
         )
 
     def _of_locks(self) -> Iterator[Metric]:

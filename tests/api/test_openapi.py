@@ -96,6 +96,15 @@ class DescriptionTests(SynchronousTestCase):
             self.assertEqual("401" in said, operation.get("security") != [], (path, method))
             self.assertEqual("413" in said, "requestBody" in operation, (path, method))
 
+    def test_answering_node(self):
+        """What one node decides about says which one has answered, be it an error; what each node can answer says nothing."""
+        for (path, method), operation in self.operations.items():
+            of_owner = "{resource}" in path or method + path in {"POST/lock", "POST/unlock", "POST/resource"}
+            for status in ("200", "201", "204", "401", "503"):
+                answer = operation["responses"].get(status)
+                if answer is not None and not path.endswith("/events") and path != "/cluster/{node}":
+                    self.assertEqual("x-resourced-node" in answer.get("headers", {}), of_owner, (path, method, status))
+
     def test_every_error(self):
         """Each kind of error that a client can meet is part of it, at its status."""
         for kind, _ in STATUSES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from unittest import mock
 
 import pytest
@@ -98,6 +99,20 @@ class PassedOnTests(PassingTests):
         self.put(data)
         answer = self.ask("GET", f"{A4}?raw=1&lock=0")
         self.assertEqual(answer.body.decode(), data)
+
+    def test_counted(self):
+        """What is passed on, what is taken in, and what of it is refused: each is counted where it happens, and nothing else is."""
+        self.ask("POST", f"{A4}/lock")
+        self.site = self.nodes[2].site
+        self.ask("POST", f"{A4}/lock", headers=[(MARK.decode(), SECRET)])
+        self.ask("POST", f"{A4}/lock", headers=[(MARK.decode(), "forged")])
+        self.ask("GET", "/locks")
+        counts = []
+        for node in self.nodes:
+            told = node.server.exposition.write("")[1].decode()
+            counts.append(re.findall(r'resourced_requests_between_nodes_total{direction="(\w+)"} (\d)', told))
+        names = ("passed", "taken_in", "refused")
+        self.assertEqual(counts, [list(zip(names, each, strict=True)) for each in ("100", "010", "011")])
 
     def test_address(self):
         """The owner knows where a request comes from; a client cannot say so itself."""
