@@ -43,7 +43,7 @@ PROGRAM: Final = (sys.executable, str(Path(__file__).with_name("program.py")))
 #: By how a command begins, the module with its ``main``, and others that this imports when it runs.
 COMMANDS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     RESOURCED: ("resourced.tap",),
-    RESOURCECTL: ("resourced.cli.start", "resourced.cli.app"),
+    RESOURCECTL: ("resourced.cli.start", "resourced.cli.app", "resourced.cli.running", "twisted.internet.epollreactor"),
     UNFENCED: ("tests.unfenced",),
     WITHOUT: ("bench.without",),
     TORTURE_CLIENT: ("tests.torture.client",),
