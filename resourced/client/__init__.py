@@ -11,8 +11,7 @@ It is for coroutines under Twisted's reactor (``Deferred.fromCoroutine``, ``twis
 ``resourced.client.aio`` has the same for asyncio's tasks, and ``resourced.client.blocking`` for scripts and threads.
 """
 
-from resourced.client.api import Client
-from resourced.client.errors import (
+from resourced.calls.errors import (
     ClientError,
     Conflict,
     LockLost,
@@ -22,10 +21,7 @@ from resourced.client.errors import (
     Rejected,
     Unreachable,
 )
-from resourced.client.grant import Want
-from resourced.client.held import Held, HeldUnit, HeldUnits
-from resourced.client.lock import Lock, Locks
-from resourced.client.values import (
+from resourced.calls.values import (
     Card,
     Cluster,
     Definition,
@@ -44,6 +40,10 @@ from resourced.client.values import (
     Waiting,
     WaitingTicket,
 )
+from resourced.client.api import Client
+from resourced.client.grant import Want
+from resourced.client.held import Held, HeldUnit, HeldUnits
+from resourced.client.lock import Lock, Locks
 from resourced.client.watch import Watch
 
 __all__ = [

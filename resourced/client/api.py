@@ -7,17 +7,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from math import inf
 
-from resourced.client.asking import LockOptions, One, Several
-from resourced.client.cluster import ClusterClient
-from resourced.client.errors import LockLost, NotFound, Unreachable
-from resourced.client.grant import Fenced, Grant, Granted, Want
-from resourced.client.held import Held
-from resourced.client.holder import as_holder
-from resourced.client.listing import Item, holder_of
-from resourced.client.lock import Lock, Locks
-from resourced.client.resources import ResourceClient
-from resourced.client.servers import arguments, error_of, path
-from resourced.client.values import (
+from resourced.calls.errors import LockLost, NotFound, Unreachable
+from resourced.calls.values import (
     Document,
     Event,
     LockState,
@@ -25,6 +16,15 @@ from resourced.client.values import (
     Waiting,
     take,
 )
+from resourced.client.asking import LockOptions, One, Several
+from resourced.client.cluster import ClusterClient
+from resourced.client.grant import Fenced, Grant, Granted, Want
+from resourced.client.held import Held
+from resourced.client.holder import as_holder
+from resourced.client.listing import Item, holder_of
+from resourced.client.lock import Lock, Locks
+from resourced.client.resources import ResourceClient
+from resourced.client.servers import arguments, error_of, path
 from resourced.client.watch import Watch
 
 
@@ -33,7 +33,7 @@ class Client(ResourceClient, ClusterClient):
     A client of one store, which may have several servers.
 
     A request is repeated until a server gives a usable answer, or ``retry_timeout`` is at its end. It goes to each of the servers in turn, with
-    growing pauses. Each method raises one of the errors of ``resourced.client.errors`` and no other; their names
+    growing pauses. Each method raises one of the errors of this package and no other; their names
     are given here only where they mean something particular.
     """
 

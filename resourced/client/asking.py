@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from resourced.client.errors import LockLost, Unreachable
+from resourced.calls.errors import LockLost, Unreachable
+from resourced.calls.values import Waiting
 from resourced.client.grant import Fenced, Grant, Granted, Want, got
 from resourced.client.servers import arguments, path
-from resourced.client.values import Waiting
 from resourced.client.wire import Answer
 
 

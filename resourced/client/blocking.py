@@ -26,14 +26,14 @@ from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from resourced import client
-from resourced.client.access import Access
+from resourced.calls.access import Access
+from resourced.calls.errors import LockLost
+from resourced.calls.values import Event, Gap
 from resourced.client.api import following
-from resourced.client.errors import LockLost
 from resourced.client.held import Holding
 from resourced.client.lock import Wanted
 from resourced.client.process import THREAD
 from resourced.client.thread import ReactorThread
-from resourced.client.values import Event, Gap
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from resourced.calls.values import Cluster, Node, take
 from resourced.client.listing import Listing
-from resourced.client.values import Cluster, Node, take
 
 
 class ClusterClient(Listing):

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from resourced.client.errors import Unreachable
+from resourced.calls.errors import Unreachable
 from resourced.client.servers import path
 from resourced.client.wire import Answer
 

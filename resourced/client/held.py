@@ -9,11 +9,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from resourced.client.errors import LockLost, Rejected
+from resourced.calls.errors import LockLost, Rejected
+from resourced.calls.values import decoded
 from resourced.client.grant import Grant, Granted
 from resourced.client.held_ticket import HeldTicket
 from resourced.client.servers import Servers
-from resourced.client.values import decoded
 from resourced.client.wire import Answer
 
 

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from resourced.client.errors import ClientError, LockLost, Unreachable
+from resourced.calls.errors import ClientError, LockLost, Unreachable
 from resourced.client.grant import Fenced, Grant
 from resourced.client.holder import HolderRequests
 from resourced.client.lease import Lease

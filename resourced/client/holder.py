@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from math import inf
 
-from resourced.client.errors import ClientError, Unreachable
+from resourced.calls.errors import ClientError, Unreachable
 from resourced.client.grant import Fenced, Grant
 from resourced.client.lease import Lease
 from resourced.client.loss import was_released

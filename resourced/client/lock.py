@@ -12,15 +12,15 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from resourced.calls.errors import ClientError, LockLost, NotAcquired, Unreachable
+from resourced.calls.values import Waiting
 from resourced.client.asking import Asked, LockOptions
 from resourced.client.block import interruption
-from resourced.client.errors import ClientError, LockLost, NotAcquired, Unreachable
 from resourced.client.grant import Grant
 from resourced.client.held import Held, HeldUnits, Holding
 from resourced.client.holder import as_holder
 from resourced.client.process import HELD_LOCKS
 from resourced.client.servers import Servers, error_of
-from resourced.client.values import Waiting
 from resourced.client.wire import Answer
 
 log = Logger()

@@ -8,10 +8,10 @@ from typing import Final
 
 from twisted.internet.defer import Deferred, succeed
 
-from resourced.client.errors import ClientError, LockLost
+from resourced.calls.errors import ClientError, LockLost
+from resourced.calls.values import Event, take
 from resourced.client.grant import Fenced
 from resourced.client.servers import Servers, arguments
-from resourced.client.values import Event, take
 
 #: The events that end a lock.
 ENDS: Final = frozenset({"release", "expiry", "break"})

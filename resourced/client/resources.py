@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from functools import partial
 from typing import Any
 
+from resourced.calls.values import Card, Definition, Resource, Selector, Usage, Use, take
 from resourced.client.listing import Listing, holder_of
 from resourced.client.servers import arguments, error_of, path
-from resourced.client.values import Card, Definition, Resource, Selector, Usage, Use, take
 
 
 class ResourceClient(Listing):

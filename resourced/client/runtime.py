@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
-from resourced.client.access import Access
+from resourced.calls.access import Access
 from resourced.client.loop import LoopReactor, running_loop
 from resourced.client.servers import Servers
 from resourced.client.wire import Wire

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
-from resourced.client.errors import ClientError, Conflict, NotFound, Refused, Rejected, Unreachable
+from resourced.calls.errors import ClientError, Conflict, NotFound, Refused, Rejected, Unreachable
 from resourced.client.nodes import Nodes, subject_of
 from resourced.client.wire import Answer, Away, Request, Unwilling, Wire
 from resourced.model import valid_name

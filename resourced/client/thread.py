@@ -16,7 +16,7 @@ from weakref import WeakSet
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from resourced.client.errors import Unreachable
+from resourced.calls.errors import Unreachable
 
 T = TypeVar("T")
 

@@ -13,9 +13,9 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 
-from resourced.client.errors import Unreachable
+from resourced.calls.errors import Unreachable
+from resourced.calls.values import Event, Gap, take
 from resourced.client.servers import Servers, arguments
-from resourced.client.values import Event, Gap, take
 from resourced.client.wire import Away
 
 #: Seconds without a sign of life after which a stream counts as dead; a server gives one every 15.

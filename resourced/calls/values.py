@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeVar
 
-from resourced.client.errors import Rejected, Unreachable
+from resourced.calls.errors import Rejected, Unreachable
 
 T = TypeVar("T")
 

@@ -1,0 +1,5 @@
+"""
+What a server can be asked for, and what its answers mean, whoever sends the requests.
+
+It imports only what stands beside the packages, and nothing of Twisted. ``resourced.client`` runs it on a reactor.
+"""
