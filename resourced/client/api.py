@@ -8,6 +8,7 @@ from functools import partial
 from math import inf
 
 from resourced.calls.errors import LockLost, NotFound, Unreachable
+from resourced.calls.paths import arguments, path
 from resourced.calls.values import (
     Document,
     Event,
@@ -24,7 +25,6 @@ from resourced.client.holder import as_holder
 from resourced.client.listing import Item, holder_of
 from resourced.client.lock import Lock, Locks
 from resourced.client.resources import ResourceClient
-from resourced.client.servers import arguments, error_of, path
 from resourced.client.watch import Watch
 
 
@@ -193,7 +193,7 @@ class Client(ResourceClient, ClusterClient):
             method, path(resource, selector), headers={"x-ticket": ticket}, body=body, accept=(410, 423)
         )
         if answer.status >= 400:
-            raise LockLost(error_of(answer).sentence, answer.code, resource, selector, 0)
+            raise LockLost(answer.error.sentence, answer.code, resource, selector, 0)
 
     async def state(self, resource: str, selector: str, *, after: int = 0, limit: int = 100) -> LockState:
         """
@@ -231,7 +231,7 @@ class Client(ResourceClient, ClusterClient):
         )
         # After a try whose answer was lost it may be broken already.
         if answer.status == 412 and not answer.repeated:
-            raise error_of(answer)
+            raise answer.error
 
     # -- History
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from resourced.calls.answers import Answer
 from resourced.calls.errors import LockLost, Unreachable
+from resourced.calls.paths import arguments, path
 from resourced.calls.values import Waiting
 from resourced.client.grant import Fenced, Grant, Granted, Want, got
-from resourced.client.servers import arguments, path
-from resourced.client.wire import Answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from resourced.calls.answers import Answer
 from resourced.calls.errors import Unreachable
-from resourced.client.servers import path
-from resourced.client.wire import Answer
+from resourced.calls.paths import path
 
 
 @dataclass(frozen=True, slots=True)

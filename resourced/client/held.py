@@ -9,12 +9,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from resourced.calls.answers import Answer
 from resourced.calls.errors import LockLost, Rejected
 from resourced.calls.values import decoded
 from resourced.client.grant import Grant, Granted
 from resourced.client.held_ticket import HeldTicket
 from resourced.client.servers import Servers
-from resourced.client.wire import Answer
 
 
 class Holding:

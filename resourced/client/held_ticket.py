@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from resourced.calls.answers import Answer
 from resourced.calls.errors import ClientError, LockLost, Unreachable
 from resourced.client.grant import Fenced, Grant
 from resourced.client.holder import HolderRequests
@@ -19,7 +20,6 @@ from resourced.client.lease import Lease
 from resourced.client.loss import LockLoss, lock_lost, once_more
 from resourced.client.process import HELD_LOCKS
 from resourced.client.servers import Servers
-from resourced.client.wire import Answer
 
 log = Logger()
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from math import inf
 
+from resourced.calls.answers import Answer
 from resourced.calls.errors import ClientError, Unreachable
 from resourced.client.grant import Fenced, Grant
 from resourced.client.lease import Lease
 from resourced.client.loss import was_released
 from resourced.client.servers import Servers
-from resourced.client.wire import Answer
 
 
 class HolderRequests:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
+from resourced.calls.paths import arguments
 from resourced.calls.values import HeldLock, Holder, WaitingTicket, take
 from resourced.client.runtime import RunningClient
-from resourced.client.servers import arguments
 
 Item = TypeVar("Item")
 

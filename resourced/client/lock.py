@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from resourced.calls.answers import Answer
 from resourced.calls.errors import ClientError, LockLost, NotAcquired, Unreachable
 from resourced.calls.values import Waiting
 from resourced.client.asking import Asked, LockOptions
@@ -20,8 +21,7 @@ from resourced.client.grant import Grant
 from resourced.client.held import Held, HeldUnits, Holding
 from resourced.client.holder import as_holder
 from resourced.client.process import HELD_LOCKS
-from resourced.client.servers import Servers, error_of
-from resourced.client.wire import Answer
+from resourced.client.servers import Servers
 
 log = Logger()
 
@@ -184,7 +184,7 @@ class Wanted(Generic[H]):
         ticket = answer.header("x-ticket")
         if answer.status == 404 and not ticket:
             self._key = ""
-            raise error_of(answer)
+            raise answer.error
         if answer.status != 410:
             self._ticket = ticket or self._ticket
         return answer

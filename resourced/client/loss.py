@@ -9,9 +9,10 @@ from typing import Final
 from twisted.internet.defer import Deferred, succeed
 
 from resourced.calls.errors import ClientError, LockLost
+from resourced.calls.paths import arguments
 from resourced.calls.values import Event, take
 from resourced.client.grant import Fenced
-from resourced.client.servers import Servers, arguments
+from resourced.client.servers import Servers
 
 #: The events that end a lock.
 ENDS: Final = frozenset({"release", "expiry", "break"})

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from twisted.internet.defer import Deferred
 
 from resourced.addresses import base
-from resourced.client.wire import Answer, Away, Request, Wire
+from resourced.calls.answers import Answer, Away, Request
+from resourced.client.wire import Wire
 
 #: Of how many resources it is known who decides about them.
 SUBJECTS: Final = 4096
@@ -105,19 +106,6 @@ class Nodes:
                 self._avoided[url] = self._seconds() + AVOIDED
 
         probe.addCallback(reached).addBoth(over)
-
-
-def subject_of(target: str, ticket: str) -> str:
-    """
-    Return what a request is about: what has the same owner has the same subject.
-
-    :param target: its path, with the query.
-    :param ticket: that of a request for several things, which says by its first digits where it is.
-    """
-    path = target.partition("?")[0]
-    if path.startswith("/resource/"):
-        return path.split("/", 3)[2]
-    return f"/{ticket[:2]}" if ticket and path in {"/lock", "/unlock"} else ""
 
 
 def _is_local(url: str) -> bool:

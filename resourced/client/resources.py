@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from functools import partial
 from typing import Any
 
+from resourced.calls.paths import arguments, path
 from resourced.calls.values import Card, Definition, Resource, Selector, Usage, Use, take
 from resourced.client.listing import Listing, holder_of
-from resourced.client.servers import arguments, error_of, path
 
 
 class ResourceClient(Listing):
@@ -68,7 +68,7 @@ class ResourceClient(Listing):
         answer = await self._servers.ask("DELETE", path(name), accept=(404,))
         # After a try whose answer was lost it may be gone already.
         if answer.status == 404 and not answer.repeated:
-            raise error_of(answer)
+            raise answer.error
 
     def resources(self, prefix: str = "", *, after: str = "", page: int = 100) -> AsyncIterator[Resource]:
         """
@@ -125,7 +125,7 @@ class ResourceClient(Listing):
         answer = await self._servers.ask("DELETE", path(resource, selector, end="card"), headers=headers, accept=(404,))
         # After a try whose answer was lost it may be gone already.
         if answer.status == 404 and not answer.repeated:
-            raise error_of(answer)
+            raise answer.error
 
     async def usage(self, resource: str, days: int = 30) -> Usage:
         """

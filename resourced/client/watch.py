@@ -13,10 +13,11 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 
+from resourced.calls.answers import Away
 from resourced.calls.errors import Unreachable
+from resourced.calls.paths import arguments
 from resourced.calls.values import Event, Gap, take
-from resourced.client.servers import Servers, arguments
-from resourced.client.wire import Away
+from resourced.client.servers import Servers
 
 #: Seconds without a sign of life after which a stream counts as dead; a server gives one every 15.
 DEAD_AFTER: Final = 45

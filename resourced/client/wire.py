@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as NoAnswer
@@ -17,85 +15,10 @@ from twisted.web.client import ResponseDone, ResponseFailed, ResponseNeverReceiv
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
+from resourced.calls.answers import LARGEST_ANSWER, Answer, Away, Request, answer_of
 from resourced.connections import Sender
 
 T = TypeVar("T")
-
-#: The most bytes that an answer may have.
-LARGEST_ANSWER: Final = 64 * 2**20
-
-#: What a server says when it has certainly not done what it was asked.
-NOT_DONE: Final = frozenset({"standby", "overloaded", "not_owner"})
-
-
-class Away(Exception):
-    """
-    There is no usable answer, and there may be one later or elsewhere.
-
-    :ivar unclear: whether what was asked may have been done.
-    :ivar pause: seconds to wait before the next try, if the server said so.
-    :ivar foreign: the status of an answer that is not from resourced, and will be no other if it is asked again; else 0.
-    """
-
-    def __init__(self, sentence: str, *, unclear: bool, pause: float = 0.0, foreign: int = 0) -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
-        self.unclear = unclear
-        self.pause = pause
-        self.foreign = foreign
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """
-    What is asked of a server.
-
-    :ivar path: percent-encoded, with the query.
-    :ivar timeout: seconds until the whole answer has to be there.
-    """
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes | None
-    timeout: float
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """
-    What a server answered.
-
-    :ivar fields: the JSON object of its body; empty if there is none.
-    :ivar sent: when its request was about to be sent, by the client's clock.
-    :ivar repeated: whether an earlier try may have been done too.
-    """
-
-    status: int
-    headers: Headers
-    fields: Mapping[str, Any]
-    sent: float
-    repeated: bool = False
-
-    def header(self, name: str) -> str:
-        """Return a header; without it, nothing."""
-        values = self.headers.getRawHeaders(name)
-        return values[0] if values else ""
-
-    def number(self, name: str) -> int | None:
-        """Return a header that is a whole number."""
-        value = self.header(name)
-        return int(value) if value.isdecimal() and len(value) < 20 else None
-
-    def items(self, name: str) -> list[Any]:
-        """Return a field that is a list."""
-        items = self.fields.get(name)
-        return items if isinstance(items, list) else []
-
-    @property
-    def code(self) -> str:
-        """The word of an error; nothing, if it is none."""
-        return str(self.fields.get("code", ""))
 
 
 class Wire:
@@ -174,14 +97,11 @@ class Wire:
         return response, await _read_body(response)
 
     async def _begun(self, url: str, request: Request) -> IResponse:
-        headers = {**self._headers, **request.headers}
-        if request.body is not None:
-            headers["content-type"] = "application/json"
         # The key goes to nobody but the server that it is for.
         response: IResponse = await self._treq.request(
             request.method,
             url + request.path,
-            headers=Headers({name: [value] for name, value in headers.items()}),
+            headers=Headers({name: [value] for name, value in request.headers_with(self._headers).items()}),
             data=request.body,
             allow_redirects=False,
             unbuffered=True,
@@ -203,29 +123,12 @@ class Unwilling(Exception):
 
 
 def _answer_of(url: str, response: IResponse, body: bytes, sent: float) -> Answer:
-    """
-    Make of a response what it means.
-
-    :raises Away: nothing, or nothing that could be gone by.
-    """
-    try:
-        fields = json.loads(body) if body else {}
-    except (ValueError, RecursionError):
-        fields = None
-    answer = Answer(response.code, response.headers, fields if isinstance(fields, dict) else {}, sent)
-    if response.code >= 500 or response.code in {408, 429}:
-        sentence = str(answer.fields.get("error") or f"It answered {response.code}.")
-        pause = float(answer.number("retry-after") or 0)
-        raise Away(f"{url}: {sentence}", unclear=answer.code not in NOT_DONE, pause=pause)
-    if not isinstance(fields, dict) or (response.code >= 300 and response.code != 304 and not answer.code):
-        kind = (answer.header("content-type").partition(";")[0].strip() or "something else")[:100]
-        where = f" and points to {place}" if (place := answer.header("location")[:200]) else ""
-        raise Away(
-            f"{url}: It answered {response.code} with {kind}{where}, not as resourced does. Perhaps a proxy did, or the URL is wrong.",
-            unclear=response.code < 400,
-            foreign=response.code,
-        )
-    return answer
+    """Make of a response what it means; else as ``answer_of``."""
+    headers = {
+        name.decode().lower(): values[0].decode("utf-8", "replace")
+        for name, values in response.headers.getAllRawHeaders()
+    }
+    return answer_of(url, response.code, headers, body, sent)
 
 
 def _as_cancelled(failure: Failure) -> Failure:
