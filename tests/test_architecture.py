@@ -300,6 +300,13 @@ class PurityTests(SynchronousTestCase):
             everything = {dotted for module in reached for dotted in imported(MODULES[module])}
             self.assertEqual({dotted for dotted in everything if within(dotted, IMPURE)}, set(), name)
 
+    def test_calls_without_twisted(self):
+        """A command that asks and ends must not wait for Twisted to be imported."""
+        for name, tree in MODULES.items():
+            if within(name, ("calls",)):
+                heavy = {dotted for dotted in imported(tree) if within(dotted, ("twisted", "zope", "treq", "asyncio"))}
+                self.assertEqual(heavy, set(), name)
+
     def test_reactor_enters_at_tap(self):
         """Nobody takes the reactor from the air when it is imported, and hardly anybody later."""
         for name, tree in MODULES.items():

@@ -14,8 +14,8 @@ from resourced.cli.status import Status
 from resourced.model import LockKey
 
 if TYPE_CHECKING:
-    from resourced.cli.process import CliProcess
-    from resourced.client import Definition
+    from resourced.calls.api import Calls
+    from resourced.calls.values import Definition
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,14 +55,14 @@ def create(
 ) -> NoReturn:
     """Create a resource."""
 
-    async def work(process: CliProcess) -> int:
+    async def work(client: Calls) -> int:
         _print_definition(
             options,
-            await process.client.create(resource, timeout, group=group or "", longest=longest or 0, slots=slots or 0),
+            await client.create(resource, timeout, group=group or "", longest=longest or 0, slots=slots or 0),
         )
         return Status.OK
 
-    options.perform(work)
+    options.ask(work)
 
 
 @click.command("timeout")
@@ -87,13 +87,11 @@ def timeout_command(
     if seconds is None and group is None and longest is None and slots is None:
         raise click.UsageError("It takes SECONDS, or an option that says what to change.")
 
-    async def work(process: CliProcess) -> int:
-        _print_definition(
-            options, await process.client.change(resource, seconds, group=group, longest=longest, slots=slots)
-        )
+    async def work(client: Calls) -> int:
+        _print_definition(options, await client.change(resource, seconds, group=group, longest=longest, slots=slots))
         return Status.OK
 
-    options.perform(work)
+    options.ask(work)
 
 
 def _print_definition(options: CommonOptions, resource: Definition) -> None:
@@ -119,18 +117,18 @@ def _print_definition(options: CommonOptions, resource: Definition) -> None:
 def break_command(options: CommonOptions, lock: LockKey, fence: int | None, reason: str) -> NoReturn:
     """Take a lock from its holder; the next in the queue has it then."""
 
-    async def work(process: CliProcess) -> int:
+    async def work(client: Calls) -> int:
         if fence is None:
-            holder = (await process.client.state(*lock, limit=1)).holder
+            holder = (await client.state(*lock, limit=1)).holder
             if holder is None:
                 say(f"Nobody holds {write_lock(*lock)}.")
                 return Status.CONFLICT
             seen = holder.fence
         else:
             seen = fence
-        await process.client.break_lock(*lock, seen, reason)
+        await client.break_lock(*lock, seen, reason)
         if options.json:
             emit_json({"resource": lock.resource, "selector": lock.selector, "fence": seen, "reason": reason})
         return Status.OK
 
-    options.perform(work)
+    options.ask(work)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from urllib.parse import unquote
 
 import click
 from click.shell_completion import get_completion_class
@@ -17,7 +16,10 @@ from resourced.cli.names import write_lock, write_name
 from resourced.cli.output import emit
 
 if TYPE_CHECKING:
+    from resourced.calls.api import Calls
     from resourced.cli.settings import Settings
+
+T = TypeVar("T")
 
 #: Seconds that all servers together have for their answer. Who presses a key waits no longer.
 PATIENCE: Final = 0.8
@@ -28,8 +30,8 @@ MOST: Final = 100
 #: What bash takes for the end of a word beside spaces: a name with it cannot be completed.
 _BREAKS: Final = frozenset(":=")
 
-#: Asks a server for a path and returns what the JSON object in the answer has in it; nothing if there is no such answer.
-Ask = Callable[[str], dict[str, Any]]
+#: Returns what may follow of an argument that has begun.
+Names: TypeAlias = "Callable[[Calls, str], Coroutine[Any, Any, list[str]]]"
 
 
 @click.command()
@@ -49,13 +51,13 @@ def completion(context: click.Context, shell: str) -> None:
     emit(kind(root.command, {}, name, f"_{name.upper()}_COMPLETE").source())
 
 
-def resources(ask: Ask, begun: str) -> list[str]:
+async def resources(client: Calls, begun: str) -> list[str]:
     """Return the resources whose names begin with what is there already, as they are written."""
-    found = ask(f"/resource?{urlencode({'prefix': unquote(begun), 'limit': MOST})}")
-    return _completing(begun, [write_name(each["name"]) for each in found.get("resources", ())])
+    found = await _some(client.resources(unquote(begun), page=MOST))
+    return _completing(begun, [write_name(each.name) for each in found])
 
 
-def locks(ask: Ask, begun: str) -> list[str]:
+async def locks(client: Calls, begun: str) -> list[str]:
     """
     Return what may follow of RESOURCE/SELECTOR: the selectors of a resource, as soon as there is no other.
 
@@ -63,19 +65,29 @@ def locks(ask: Ask, begun: str) -> list[str]:
     """
     resource, slash, selector = begun.partition("/")
     if not slash:
-        candidates = resources(ask, begun)
+        candidates = await resources(client, begun)
         if len(candidates) != 1:
             return [f"{name}/" for name in candidates]
         [resource] = candidates
     name = unquote(resource)
-    found = ask(f"/resource/{quote(name, safe='')}?{urlencode({'prefix': unquote(selector), 'limit': MOST})}")
-    selectors = [write_lock(name, each["selector"]) for each in found.get("selectors", ())]
+    found = await _some(client.selectors(name, unquote(selector), page=MOST))
+    selectors = [write_lock(name, each.selector) for each in found]
     return _completing(begun, selectors) or ([] if slash else [f"{resource}/"])
 
 
-def resources_or_locks(ask: Ask, begun: str) -> list[str]:
+async def resources_or_locks(client: Calls, begun: str) -> list[str]:
     """Return the resources, or the selectors of the one that is there already."""
-    return locks(ask, begun) if "/" in begun else resources(ask, begun)
+    return await (locks(client, begun) if "/" in begun else resources(client, begun))
+
+
+async def _some(items: AsyncIterator[T]) -> list[T]:
+    """Return what a list begins with, in one answer."""
+    found: list[T] = []
+    async for item in items:
+        found.append(item)
+        if len(found) == MOST:
+            break
+    return found
 
 
 def _completing(begun: str, candidates: Sequence[str]) -> list[str]:
@@ -85,7 +97,7 @@ def _completing(begun: str, candidates: Sequence[str]) -> list[str]:
     ]
 
 
-def completed(load: Callable[[], Settings], names: Callable[[Ask, str], list[str]], begun: str) -> list[str]:
+def completed(load: Callable[[], Settings], names: Names, begun: str) -> list[str]:
     """
     Return names from the server; none if it cannot be asked, or does not answer in time.
 
@@ -97,28 +109,14 @@ def completed(load: Callable[[], Settings], names: Callable[[Ask, str], list[str
     def look() -> None:
         # Whatever goes wrong, nobody wants to read of it in the middle of a command line.
         with suppress(Exception):
-            settings = load()
-            found.extend(names(lambda path: _ask(settings, path), begun))
+            from resourced.calls.plain import PlainClient, run
 
-    # How long a name server takes is out of anybody's hands but by going on without it.
+            settings = load()
+            client = PlainClient(settings.urls, settings.key, timeout=PATIENCE, retry_timeout=0)
+            found.extend(run(names(client, begun)))
+
+    # All servers together have this long.
     looking = Thread(target=look, daemon=True)
     looking.start()
     looking.join(PATIENCE)
     return [] if looking.is_alive() else found
-
-
-def _ask(settings: Settings, path: str) -> dict[str, Any]:
-    """Ask each server until one answers."""
-    import http.client
-
-    for url in settings.urls:
-        with suppress(OSError, http.client.HTTPException):
-            where = urlsplit(url)
-            kind = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
-            connection = kind(str(where.hostname), where.port, timeout=PATIENCE)
-            connection.request("GET", where.path.rstrip("/") + path, headers={"x-api-key": settings.key})
-            answer = connection.getresponse()
-            if answer.status == http.client.OK:
-                found = json.load(answer)
-                return found if isinstance(found, dict) else {}
-    return {}

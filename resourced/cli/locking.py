@@ -19,6 +19,7 @@ from resourced.cli.status import Status
 from resourced.model import LockKey
 
 if TYPE_CHECKING:
+    from resourced.calls.api import Calls
     from resourced.cli.process import CliProcess
 
 #: Seconds to go on trying while no server answers, for what may wait for long anyway.
@@ -117,15 +118,15 @@ def unlock(options: CommonOptions, lock: LockKey, ticket: str, out: str) -> NoRe
     if not used:
         raise click.UsageError("It takes a --ticket.")
 
-    async def work(process: CliProcess) -> int:
-        unlocked = await process.client.unlock(*lock, used, out=out)
+    async def work(client: Calls) -> int:
+        unlocked = await client.unlock(*lock, used, out=out)
         if options.json:
             emit_json({"unlocked": unlocked})
         elif not unlocked:
             say(f"{write_lock(*lock)} was not held with this ticket any more.")
         return Status.OK if unlocked else Status.LOST
 
-    options.perform(work)
+    options.ask(work)
 
 
 class _WithValue(click.Command):
@@ -172,23 +173,29 @@ def put(
         say(f"The value is not JSON: {fault}.")
         raise SystemExit(Status.REJECTED)
 
-    async def work(process: CliProcess) -> int:
-        from resourced.cli.taking import acquire
-
-        if used := ticket_of(options, lock, ticket):
-            await process.client.write_text(*lock, text, used)
-        else:
-            around = await options.around.checked(process.client)
-            held = await acquire(process, around, lock, wait)
-            try:
-                await held.write_text(text, unlock=True)
-            finally:
-                await held.release()
+    def done() -> Status:
         if options.json:
             emit_json({"resource": lock.resource, "selector": lock.selector})
         return Status.OK
 
-    options.perform(work)
+    async def write(client: Calls) -> int:
+        await client.write_text(*lock, text, used)
+        return done()
+
+    async def lock_and_write(process: CliProcess) -> int:
+        from resourced.cli.taking import acquire
+
+        around = await options.around.checked(process.client)
+        held = await acquire(process, around, lock, wait)
+        try:
+            await held.write_text(text, unlock=True)
+        finally:
+            await held.release()
+        return done()
+
+    if used := ticket_of(options, lock, ticket):
+        options.ask(write)
+    options.perform(lock_and_write)
 
 
 @click.command()
@@ -204,25 +211,30 @@ def rm(options: CommonOptions, what: LockKey, wait: float | None, ticket: str) -
     For the data it locks, unless there is a ticket.
     """
 
-    async def work(process: CliProcess) -> int:
-        from resourced.cli.taking import acquire
-
-        if not what.selector:
-            await process.client.remove(what.resource)
-        elif used := ticket_of(options, what, ticket):
-            await process.client.delete(*what, used)
-        else:
-            around = await options.around.checked(process.client)
-            held = await acquire(process, around, what, wait)
-            try:
-                await held.delete(unlock=True)
-            finally:
-                await held.release()
+    def done() -> Status:
         if options.json:
             emit_json({"resource": what.resource, **({"selector": what.selector} if what.selector else {})})
         return Status.OK
 
-    options.perform(work)
+    async def delete(client: Calls) -> int:
+        await (client.delete(*what, used) if what.selector else client.remove(what.resource))
+        return done()
+
+    async def lock_and_delete(process: CliProcess) -> int:
+        from resourced.cli.taking import acquire
+
+        around = await options.around.checked(process.client)
+        held = await acquire(process, around, what, wait)
+        try:
+            await held.delete(unlock=True)
+        finally:
+            await held.release()
+        return done()
+
+    used = ticket_of(options, what, ticket) if what.selector else ""
+    if used or not what.selector:
+        options.ask(delete)
+    options.perform(lock_and_delete)
 
 
 def _read_value(file: str | None) -> str:

@@ -24,8 +24,9 @@ from resourced.cli.status import Status
 from resourced.model import LockKey
 
 if TYPE_CHECKING:
+    from resourced.calls.api import Calls
+    from resourced.calls.values import Event, Gap, Holder, LockState, Selector, WaitingTicket
     from resourced.cli.process import CliProcess
-    from resourced.client import Client, Event, Gap, Holder, LockState, Selector, WaitingTicket
 
 T = TypeVar("T")
 
@@ -50,7 +51,7 @@ async def first(found: AsyncIterator[T], limit: int | None) -> list[T]:
     return taken
 
 
-async def whole_state(client: Client, lock: LockKey, limit: int | None, page: int = PAGE) -> LockState:
+async def whole_state(client: Calls, lock: LockKey, limit: int | None, page: int = PAGE) -> LockState:
     """
     Tell how a lock stands, with all who wait for it, or so many of them.
 
@@ -72,8 +73,8 @@ async def whole_state(client: Client, lock: LockKey, limit: int | None, page: in
 def get(options: CommonOptions, lock: LockKey) -> NoReturn:
     """Print the JSON text of a selector, without locking it."""
 
-    async def work(process: CliProcess) -> int:
-        document = await process.client.get(*lock)
+    async def work(client: Calls) -> int:
+        document = await client.get(*lock)
         if options.json:
             # As it was written, because not all of it need be a value of Python's; but in one line.
             data = document.text.translate({ord("\n"): " ", ord("\r"): " "})
@@ -83,7 +84,7 @@ def get(options: CommonOptions, lock: LockKey) -> NoReturn:
             emit(escaped(document.text) if os.isatty(1) else document.text)
         return Status.OK
 
-    options.perform(work)
+    options.ask(work)
 
 
 @click.command()
@@ -96,16 +97,16 @@ def ls(options: CommonOptions, resource: str | None, prefix: str, limit: int | N
     """List the resources; or, of one of them, the selectors that have data or are locked."""
     page = min(limit or PAGE, PAGE)
 
-    async def work(process: CliProcess) -> int:
+    async def work(client: Calls) -> int:
         if resource is None:
-            resources = await first(process.client.resources(prefix, page=page), limit)
+            resources = await first(client.resources(prefix, page=page), limit)
             if options.json:
                 emit_json(resources)
             else:
                 rows = [(write_name(r.name), r.timeout or "default", r.held, r.waiting) for r in resources]
                 emit_table(("RESOURCE", "TIMEOUT", "HELD", "WAITING"), rows)
         else:
-            selectors = await first(process.client.selectors(resource, prefix, page=page), limit)
+            selectors = await first(client.selectors(resource, prefix, page=page), limit)
             if options.json:
                 emit_json(selectors)
             else:
@@ -113,7 +114,7 @@ def ls(options: CommonOptions, resource: str | None, prefix: str, limit: int | N
                 emit_table(("SELECTOR", "DATA", "HELD", "WAITING"), lines)
         return Status.OK
 
-    options.perform(work)
+    options.ask(work)
 
 
 @click.command()
@@ -124,11 +125,11 @@ def ls(options: CommonOptions, resource: str | None, prefix: str, limit: int | N
 def show(options: CommonOptions, what: LockKey, limit: int | None) -> NoReturn:
     """Show who holds a lock and who waits for it; or, of a whole resource, each selector with its holder."""
 
-    async def work(process: CliProcess) -> int:
-        await (_show_lock(process.client, what) if what.selector else _show_resource(process.client, what.resource))
+    async def work(client: Calls) -> int:
+        await (_show_lock(client, what) if what.selector else _show_resource(client, what.resource))
         return Status.OK
 
-    async def _show_lock(client: Client, lock: LockKey) -> None:
+    async def _show_lock(client: Calls, lock: LockKey) -> None:
         state = await whole_state(client, lock, limit)
         if options.json:
             emit_json(state)
@@ -137,7 +138,7 @@ def show(options: CommonOptions, what: LockKey, limit: int | None) -> NoReturn:
         rows += [(w.position, w.owner, w.key, "", clock_time(w.waited), clock_time(w.left)) for w in state.queue]
         emit_table(("POSITION", *HELD), rows)
 
-    async def _show_resource(client: Client, resource: str) -> None:
+    async def _show_resource(client: Calls, resource: str) -> None:
         selectors = await first(client.selectors(resource, page=min(limit or PAGE, PAGE)), limit)
         if options.json:
             emit_json(selectors)
@@ -145,7 +146,7 @@ def show(options: CommonOptions, what: LockKey, limit: int | None) -> NoReturn:
             rows = [(write_lock(resource, s.selector), *_standing(s), s.waiting, _reason(s)) for s in selectors]
             emit_table(("SELECTOR", "STATE", *HELD, "WAITING", "OUT"), rows)
 
-    options.perform(work)
+    options.ask(work)
 
 
 @click.command()
@@ -165,16 +166,16 @@ def locks(options: CommonOptions, owner: str, resource: str | None, sort: str, l
     """List who holds what, everywhere, what is held for the longest first; or who waits for what."""
     page = min(limit or PAGE, PAGE)
 
-    async def work(process: CliProcess) -> int:
+    async def work(client: Calls) -> int:
         if sort == "held":
-            held = await first(process.client.held_locks(resource or "", owner, page=page), limit)
+            held = await first(client.held_locks(resource or "", owner, page=page), limit)
             if options.json:
                 emit_json(held)
             else:
                 rows = [(write_lock(h.resource, h.selector), *_held(h.holder), h.waiting) for h in held]
                 emit_table(("SELECTOR", "STATE", *HELD, "WAITING"), rows)
         else:
-            tickets = await first(process.client.waiting_tickets(resource or "", owner, page=page), limit)
+            tickets = await first(client.waiting_tickets(resource or "", owner, page=page), limit)
             if options.json:
                 emit_json(tickets)
             else:
@@ -185,7 +186,7 @@ def locks(options: CommonOptions, owner: str, resource: str | None, sort: str, l
                 emit_table(("WAITS FOR", "OWNER", "KEY", "SINCE", "LEFT", "HELD BY", "WAITING"), lines)
         return Status.OK
 
-    options.perform(work)
+    options.ask(work)
 
 
 @click.command()
@@ -199,8 +200,8 @@ def locks(options: CommonOptions, owner: str, resource: str | None, sort: str, l
 def events(options: CommonOptions, what: LockKey, before: int | None, limit: int) -> NoReturn:
     """Tell what happened to a lock and its data, or to a whole resource, the latest first."""
 
-    async def work(process: CliProcess) -> int:
-        found = await first(process.client.events(*what, before=before, page=min(limit, PAGE)), limit)
+    async def work(client: Calls) -> int:
+        found = await first(client.events(*what, before=before, page=min(limit, PAGE)), limit)
         if options.json:
             emit_json(found)
         else:
@@ -217,7 +218,7 @@ def events(options: CommonOptions, what: LockKey, before: int | None, limit: int
             emit_table(("ID", "AT", "EVENT", *where, "OWNER", "KEY", "FENCE", "SECONDS", "BROKEN BY"), rows)
         return Status.OK
 
-    options.perform(work)
+    options.ask(work)
 
 
 @click.command()
@@ -232,7 +233,7 @@ def watch(options: CommonOptions, what: LockKey | None, prefix: str, after: int 
         raise click.UsageError("It takes a resource or a --prefix, not both.")
 
     async def work(process: CliProcess) -> int:
-        from resourced.client import Gap
+        from resourced.calls.values import Gap
 
         async with process.client.watch(what.resource if what else prefix, after=after) as happenings:
             async for event in happenings:

@@ -12,8 +12,8 @@ from resourced.cli.output import emit_json, emit_table, say
 from resourced.cli.status import Status
 
 if TYPE_CHECKING:
-    from resourced.cli.process import CliProcess
-    from resourced.client import Node
+    from resourced.calls.api import Calls
+    from resourced.calls.values import Node
 
 #: Seconds between two looks at a node that gives its partitions away.
 LOOK: Final = 0.5
@@ -25,8 +25,8 @@ LOOK: Final = 0.5
 def nodes(options: CommonOptions) -> NoReturn:
     """List the nodes of the cluster: which are up, and how many of the partitions each owns."""
 
-    async def work(process: CliProcess) -> int:
-        cluster = await process.client.cluster()
+    async def work(client: Calls) -> int:
+        cluster = await client.cluster()
         if options.json:
             emit_json(cluster)
         else:
@@ -35,7 +35,7 @@ def nodes(options: CommonOptions) -> NoReturn:
                 say(f"{cluster.moving} partitions have no owner at this moment.")
         return Status.OK
 
-    options.perform(work)
+    options.ask(work)
 
 
 @click.command()
@@ -46,13 +46,12 @@ def nodes(options: CommonOptions) -> NoReturn:
 def drain(options: CommonOptions, node: int, undo: bool) -> NoReturn:
     """Let a NODE give its partitions to the others, and wait until it owns none: it can be stopped then without a pause."""
 
-    async def work(process: CliProcess) -> int:
-        from twisted.internet.task import deferLater
+    async def work(client: Calls) -> int:
+        from resourced.calls.plain import sleep
 
-        client = process.client
         shown = await (client.undrain(node) if undo else client.drain(node))
         while shown.partitions and not undo:
-            await deferLater(process.reactor, LOOK)
+            await sleep(LOOK)
             shown = next(found for found in (await client.cluster()).nodes if found.id == node)
         if options.json:
             emit_json(shown)
@@ -60,7 +59,7 @@ def drain(options: CommonOptions, node: int, undo: bool) -> NoReturn:
             _print([shown])
         return Status.OK
 
-    options.perform(work)
+    options.ask(work)
 
 
 def _print(shown: Sequence[Node]) -> None:

@@ -19,9 +19,13 @@ from resourced.cli.output import say
 from resourced.cli.settings import Settings, load
 
 if TYPE_CHECKING:
+    from resourced.calls.api import Calls
     from resourced.cli.nesting import Around
     from resourced.cli.process import CliProcess
     from resourced.client import Want
+
+#: Seconds to go on trying while no server answers, for what only asks.
+ASKING_RETRY_TIMEOUT: Final = 5.0
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,21 +51,32 @@ class CommonOptions:
         """Whether the results are to be JSON."""
         return self.output == "json"
 
-    def perform(self, work: Callable[[CliProcess], Coroutine[Any, Any, int]], retry_timeout: float = 5.0) -> NoReturn:
+    def perform(
+        self, work: Callable[[CliProcess], Coroutine[Any, Any, int]], retry_timeout: float = ASKING_RETRY_TIMEOUT
+    ) -> NoReturn:
         """
-        Do work with a client, and end with its status.
+        Do work with a client in the reactor, as all do that hold something, and end with its status.
 
         :param retry_timeout: seconds to go on trying while no server answers, if the user does not say.
         :raises ConfigurationError: something in the settings is missing or wrong.
         """
         from resourced.cli.process import perform
 
+        settings = self._told_settings()
+        perform(settings, retry_timeout if self.retry_timeout is None else self.retry_timeout, work, quiet=self.quiet)
+
+    def ask(self, work: Callable[[Calls], Coroutine[Any, Any, int]]) -> NoReturn:
+        """Do work that holds nothing, with a client that needs no reactor; else as ``perform``."""
+        from resourced.cli.asking import ask
+
+        ask(self._told_settings(), ASKING_RETRY_TIMEOUT if self.retry_timeout is None else self.retry_timeout, work)
+
+    def _told_settings(self) -> Settings:
+        """Return the settings, and tell what their user should know."""
         settings = self.settings
         if settings.warning:
             say(settings.warning)
-        if not settings.owner:
-            settings = replace(settings, owner=_who())
-        perform(settings, retry_timeout if self.retry_timeout is None else self.retry_timeout, work, quiet=self.quiet)
+        return settings if settings.owner else replace(settings, owner=_who())
 
     @cached_property
     def around(self) -> Around:
@@ -92,9 +107,7 @@ class CommonOptions:
 class _Argument(click.ParamType[Any]):
     """What is written in one way only; ``parse`` raises ``ValueError``."""
 
-    def __init__(
-        self, name: str, parse: Callable[[str], Any], complete: Callable[[completing.Ask, str], list[str]] | None = None
-    ) -> None:
+    def __init__(self, name: str, parse: Callable[[str], Any], complete: completing.Names | None = None) -> None:
         self.name = name
         self._parse = parse
         self._complete = complete

@@ -11,21 +11,12 @@ from typing import Any, Final, NoReturn
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import react
 
+from resourced.calls.errors import ClientError, NotAcquired
 from resourced.cli.output import say, unwritten
 from resourced.cli.settings import Settings
 from resourced.cli.signals import ENDING
-from resourced.cli.status import Status
-from resourced.client import (
-    Client,
-    ClientError,
-    Conflict,
-    LockLost,
-    NotAcquired,
-    NotFound,
-    Refused,
-    Rejected,
-    Unreachable,
-)
+from resourced.cli.status import Status, exit_status
+from resourced.client import Client
 from resourced.clock import count_monotonically
 
 #: Seconds that a server is asked to wait in one request: where somebody looks on, less, for the position to be up to date.
@@ -121,19 +112,3 @@ def perform(
             raise SystemExit(await CliProcess(reactor, client, ignored, quiet=quiet).finish(work))
 
     react(main)
-
-
-_OF_ERRORS = (
-    (Unreachable, Status.UNREACHABLE),
-    (Refused, Status.REFUSED),
-    (NotFound, Status.NOT_FOUND),
-    (Conflict, Status.CONFLICT),
-    (Rejected, Status.REJECTED),
-    (NotAcquired, Status.NOT_ACQUIRED),
-    (LockLost, Status.LOST),
-)
-
-
-def exit_status(error: ClientError) -> Status:
-    """Return the exit status that an error of the client is told by."""
-    return next(status for kind, status in _OF_ERRORS if isinstance(error, kind))

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from resourced.calls.errors import (
+    ClientError,
+    Conflict,
+    LockLost,
+    NotAcquired,
+    NotFound,
+    Refused,
+    Rejected,
+    Unreachable,
+)
+
 
 class Status(IntEnum):
     """How it ended. ``docs/reference/resourcectl.rst`` tells users; scripts rely on the numbers."""
@@ -32,3 +43,19 @@ class Status(IntEnum):
     NO_COMMAND = 127
     #: And more: the number of a signal.
     SIGNAL = 128
+
+
+_OF_ERRORS = (
+    (Unreachable, Status.UNREACHABLE),
+    (Refused, Status.REFUSED),
+    (NotFound, Status.NOT_FOUND),
+    (Conflict, Status.CONFLICT),
+    (Rejected, Status.REJECTED),
+    (NotAcquired, Status.NOT_ACQUIRED),
+    (LockLost, Status.LOST),
+)
+
+
+def exit_status(error: ClientError) -> Status:
+    """Return the exit status that an error of the client is told by."""
+    return next(status for kind, status in _OF_ERRORS if isinstance(error, kind))

@@ -13,8 +13,8 @@ from resourced.cli.status import Status
 from resourced.model import LockKey
 
 if TYPE_CHECKING:
-    from resourced.cli.process import CliProcess
-    from resourced.client import Card, Use
+    from resourced.calls.api import Calls
+    from resourced.calls.values import Card, Use
 
 
 @click.command()
@@ -33,15 +33,15 @@ def tag(options: CommonOptions, unit: LockKey, tags: tuple[str, ...], note: str 
     if remove and (tags or note is not None):
         raise click.UsageError("With --remove it takes neither tags nor a note.")
 
-    async def work(process: CliProcess) -> int:
+    async def work(client: Calls) -> int:
         if remove:
-            await process.client.remove_card(*unit)
+            await client.remove_card(*unit)
         else:
             kept = None if note is not None and not tags else tags
-            _print_card(options, unit, await process.client.card(*unit, tags=kept, note=note))
+            _print_card(options, unit, await client.card(*unit, tags=kept, note=note))
         return Status.OK
 
-    options.perform(work)
+    options.ask(work)
 
 
 @click.command()
@@ -54,11 +54,11 @@ def out(options: CommonOptions, unit: LockKey, reason: str) -> NoReturn:
     if not reason:
         raise click.UsageError("The reason is empty.")
 
-    async def work(process: CliProcess) -> int:
-        _print_card(options, unit, await process.client.card(*unit, out=reason))
+    async def work(client: Calls) -> int:
+        _print_card(options, unit, await client.card(*unit, out=reason))
         return Status.OK
 
-    options.perform(work)
+    options.ask(work)
 
 
 @click.command()
@@ -68,11 +68,11 @@ def out(options: CommonOptions, unit: LockKey, reason: str) -> NoReturn:
 def back(options: CommonOptions, unit: LockKey) -> NoReturn:
     """Bring a unit back into service. The next waiter has it at once."""
 
-    async def work(process: CliProcess) -> int:
-        _print_card(options, unit, await process.client.card(*unit, out=""))
+    async def work(client: Calls) -> int:
+        _print_card(options, unit, await client.card(*unit, out=""))
         return Status.OK
 
-    options.perform(work)
+    options.ask(work)
 
 
 @click.command()
@@ -83,8 +83,8 @@ def back(options: CommonOptions, unit: LockKey) -> NoReturn:
 def usage(options: CommonOptions, resource: str, days: int) -> NoReturn:
     """Tell what was used of a resource, by selector and by owner, what was held longest first."""
 
-    async def work(process: CliProcess) -> int:
-        found = await process.client.usage(resource, days)
+    async def work(client: Calls) -> int:
+        found = await client.usage(resource, days)
         if options.json:
             emit_json(found)
         else:
@@ -94,7 +94,7 @@ def usage(options: CommonOptions, resource: str, days: int) -> NoReturn:
             emit_table(("OWNER", *_USE), [(use.name or "others", *_columns(use)) for use in found.owners])
         return Status.OK
 
-    options.perform(work)
+    options.ask(work)
 
 
 _USE = ("GRANTS", "HELD", "EXPIRIES", "BREAKS", "WAIT", "WAIT P95")

@@ -24,9 +24,8 @@ from resourced.cli.locking import not_json
 from resourced.cli.looking import whole_state
 from resourced.cli.names import parse_either, parse_lock, parse_name, write_any, write_lock, write_name
 from resourced.cli.output import clock_time, escaped
-from resourced.cli.process import exit_status
 from resourced.cli.settings import Settings, default_path, load
-from resourced.cli.status import Status
+from resourced.cli.status import Status, exit_status
 from resourced.cli.suspend import Wakes
 from resourced.cli.wanting import parse_any
 from resourced.client import ClientError, Held, Holder, Lock, Refused, Waiting, Want

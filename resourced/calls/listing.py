@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
+from resourced.calls.access import Access
 from resourced.calls.paths import arguments
+from resourced.calls.retries import Retries
 from resourced.calls.values import HeldLock, Holder, WaitingTicket, take
-from resourced.client.runtime import RunningClient
 
 Item = TypeVar("Item")
 
 
-class Listing(RunningClient):
-    """The part of the client that goes through lists."""
+class Listing(Access):
+    """The part of a client that goes through lists."""
+
+    @property
+    def _servers(self) -> Retries:
+        """What asks the servers."""
+        raise NotImplementedError
 
     def held_locks(self, resource: str = "", owner: str = "", *, page: int = 100) -> AsyncIterator[HeldLock]:
         """

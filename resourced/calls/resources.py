@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from functools import partial
 from typing import Any
 
+from resourced.calls.listing import Listing, holder_of
 from resourced.calls.paths import arguments, path
 from resourced.calls.values import Card, Definition, Resource, Selector, Usage, Use, take
-from resourced.client.listing import Listing, holder_of
 
 
-class ResourceClient(Listing):
+class ResourceCalls(Listing):
     """The part of a client that is about resources and their units."""
 
     async def create(

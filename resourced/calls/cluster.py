@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
+from resourced.calls.listing import Listing
 from resourced.calls.values import Cluster, Node, take
-from resourced.client.listing import Listing
 
 
-class ClusterClient(Listing):
+class ClusterCalls(Listing):
     """The part of a client that is about the nodes."""
 
     async def cluster(self) -> Cluster:
