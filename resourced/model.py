@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
@@ -245,7 +245,7 @@ class Step:
     :ivar places: places that are new or have changed.
     :ivar gone: places that are no more: the ``seq`` and the lock of each.
     :ivar events: what to remember of it.
-    :ivar unannounced: a place, by ``seq``, that is to be given up if this is not kept, because no client knows of it; or 0.
+    :ivar unannounced: places, by ``seq``, that are to be given up if this is not kept, because no client knows of them.
     :ivar removed: a resource that is to be no more.
     :ivar losses: what tickets have lost.
     :ivar forgotten: losses, by ``event``, that are not to be remembered any more.
@@ -259,7 +259,7 @@ class Step:
     gone: Sequence[tuple[int, LockKey]]
     events: Sequence[Event]
     write: Write | None = None
-    unannounced: int = 0
+    unannounced: Collection[int] = ()
     removed: Resource | None = None
     losses: Sequence[Loss] = ()
     forgotten: Sequence[int] = ()

@@ -109,7 +109,11 @@ class Grants:
         self._table.check(key)
         entry = self._still_held(key, grant)
         if entry.state is not HELD:
-            await self._commits.kept(self._table.unclaim(entry))
+            entry.requests += 1
+            try:
+                await self._commits.kept(self._table.unclaim(entry))
+            finally:
+                entry.requests -= 1
             entry = self._still_held(key, grant)
         if entry.state is HELD:
             return self.confirm(key, grant)

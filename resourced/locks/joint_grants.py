@@ -59,8 +59,7 @@ class JointGrants:
         if isinstance(joint, JointQueued):
             return joint
         data = await read([unit.key for unit in joint.got()])
-        if joint.in_doubt:
-            raise store_in_doubt()
+        self._check_still(joint)
         try:
             # It may have been granted everything, and a unit was taken before it could be told.
             self._joints.check_whole(joint)
@@ -93,6 +92,7 @@ class JointGrants:
             await self._commits.all_kept()
             self._joints.told_ended(ask.ticket, ask.key_name)
             raise
+        joint.named = joint.named or bool(ask.ticket or ask.idempotency_key)
         joint.requests += 1
         outcome: Joint | JointQueued | None = None
         try:
@@ -122,10 +122,21 @@ class JointGrants:
         for resource in ask.leases:
             self._territory.check(resource)
 
-    def _outcome(self, joint: Joint, until: float) -> Joint | JointQueued | None:
-        """Return what to answer, or nothing while there is time to wait."""
+    def _check_still(self, joint: Joint) -> None:
+        """
+        Return if something can still be decided about a request.
+
+        :raises resourced.errors.NotOwner: it is left to another node.
+        :raises resourced.errors.StoreUnavailable: the store may know better.
+        """
+        if not self._territory.whole:
+            self._territory.check_ticket(joint.name)
         if joint.in_doubt:
             raise store_in_doubt()
+
+    def _outcome(self, joint: Joint, until: float) -> Joint | JointQueued | None:
+        """Return what to answer, or nothing while there is time to wait."""
+        self._check_still(joint)
         if joint.ended:
             raise TicketEnded("This ticket has ended while it waited. Ask again without it.")
         if joint.holds:

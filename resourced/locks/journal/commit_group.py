@@ -92,7 +92,7 @@ class CommitGroup:
             self.places[seq] = place
             self.gone.pop(seq, None)
         if step.unannounced:
-            self.fresh.add(step.unannounced)
+            self.fresh.update(step.unannounced)
         self.gone.update(step.gone)
         return highest
 

@@ -115,6 +115,7 @@ class Joint:
         "group",
         "idempotency_key",
         "lost",
+        "named",
         "owner",
         "requests",
         "since",
@@ -146,6 +147,7 @@ class Joint:
         for ticket in self.tickets:
             ticket.joint = self
         self.lost = False
+        self.named = False
         self.group = 0
         self.requests = 0
         self.deadline = 0.0
@@ -213,6 +215,11 @@ class Joint:
     def ended(self) -> bool:
         """Whether it is over."""
         return self.state is ENDED
+
+    @property
+    def unknown(self) -> bool:
+        """Whether its client could not find it again if the request that it waits for now had no answer."""
+        return not self.named and (self.requests > 0 or self.state is OFFERED)
 
     @property
     def in_use(self) -> bool:

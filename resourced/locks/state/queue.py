@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall
 from resourced.deferreds import waiter_in, wake
 from resourced.errors import StoreUnavailable
 from resourced.locks.indexes.sorted_index import Index
-from resourced.locks.state.entry_states import END, ENDED, HELD, NEW, QUEUE, STORED, TRANSITIONS, EntryEvent
+from resourced.locks.state.entry_states import END, ENDED, HELD, NEW, OFFERED, QUEUE, STORED, TRANSITIONS, EntryEvent
 from resourced.model import WAITING, LockKey, Place
 from resourced.quotas import Tenant
 from resourced.transitions import next_state
@@ -112,7 +112,8 @@ class Entry:
     :ivar state: see ``entry_states``.
     :ivar standing: how the store keeps the state; of one that has ended, the last one before.
     :ivar holds: whether the lock is its own.
-    :ivar named: whether a client could name it when it asked, so that it finds it again if the answer is lost.
+    :ivar named: whether a client could name it when it asked, so that it finds it again if the answer is lost. Of what was read from the
+        store that is not known, so it counts as if one could.
     :ivar group: the number of the journal's group that carries its last change.
     :ivar requests: how many requests with this ticket are open here.
     :ivar deadline: when its lease, its place or its claim window runs out, by the clock of the lock manager.
@@ -208,6 +209,11 @@ class Entry:
     def in_use(self) -> bool:
         """Whether a request or a write keeps it alive."""
         return self.queue.writes > 0 if self.holds else self.requests > 0
+
+    @property
+    def unknown(self) -> bool:
+        """Whether its client could not find it again if the request that it waits for now had no answer."""
+        return not self.named and (self.requests > 0 or self.state is OFFERED)
 
     @property
     def ended(self) -> bool:

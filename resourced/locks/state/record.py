@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from resourced.locks.journal.interface import Journal
 from resourced.locks.state.joints import Joint
@@ -164,11 +164,11 @@ class Record:
         """Put the removal of a resource into the journal; return the number of the group that carries it."""
         return self._journal.append(Step(self._fence, [], [], [], removed=resource))
 
-    def commit(self, write: Write | None = None, unannounced: Entry | None = None) -> int:
+    def commit(self, write: Write | None = None, unannounced: Collection[int] = ()) -> int:
         """
         Put what was decided into the journal, in one group, and wake whom it concerns.
 
-        :param unannounced: a place that its client was not told of before, and will not be if this is not kept.
+        :param unannounced: places of which no client was told before, nor will be if this is not kept.
         :returns: the number of the journal's group that carries it, or of the newest there is.
         """
         changed, gone = self._changed, self._gone
@@ -182,7 +182,7 @@ class Record:
             [(entry.seq, entry.queue.key) for entry in gone] if durable else (),
             self._events,
             write,
-            unannounced.seq if unannounced is not None and not unannounced.named else 0,
+            unannounced,
             None,
             self._lost,
             [loss.event for loss in self._forgotten if loss.event] if self._forgotten else (),

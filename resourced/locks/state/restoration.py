@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable
 
 from twisted.internet.interfaces import IReactorTime
 
-from resourced.deferreds import wake
 from resourced.errors import StoreUnavailable
 from resourced.locks.journal.interface import Journal
 from resourced.locks.state.entry_states import END, RESTORED
@@ -113,13 +112,16 @@ class Restoration:
         """Decide nothing more about some partitions: they are about to be left to others. Whoever waits asks again."""
         names = self._territory.names(partitions)
         self._territory.give_up(partitions)
-        for queue in self._queues_of(names):
-            self._give_up_unknown(queue)
-            self._invalidate(queue, left_to_another())
+        # First this, so that nothing is granted any more by what follows.
         for key in [key for key in self._units.pools.units if key.resource in names]:
             self._units.invalidate(key)
-        self._units.invalidate_joints(self._joints_of(names), left_to_another())
-        self._places.record.commit()
+        queues, joints = self._queues_of(names), self._joints_of(names)
+        unknown = self._end_unknown(queues, joints)
+        # Who waits for any of these is woken by this, and told once it is committed that they are over.
+        self._places.record.commit(unannounced=[each.seq for each in unknown])
+        for queue in queues:
+            self._invalidate(queue, left_to_another())
+        self._units.invalidate_joints([joint for joint in joints if not joint.ended], left_to_another())
 
     def abandon(self, partitions: Collection[int]) -> None:
         """Forget some partitions, which are left to others."""
@@ -154,13 +156,19 @@ class Restoration:
     def _joints_of(self, names: Collection[str]) -> list[Joint]:
         return [joint for joint in self._units.joints if joint.wants[0].resource in names]
 
-    def _give_up_unknown(self, queue: LockQueue) -> None:
-        """End the places in a queue whose clients do not know of them: they ask again without a ticket, and would wait for themselves."""
-        for entry in list(queue.waiting.values()):
-            if entry.requests and not (entry.named or entry.ended):
-                # First this: to wake somebody may end the places of others, and that of whoever is woken must be over by then.
-                self._places.release(entry)
-                wake(entry.watchers, left_to_another())
+    def _end_unknown(self, queues: Iterable[LockQueue], joints: Iterable[Joint]) -> list[Entry | Joint]:
+        """End what no client knows of, and return it: whoever waits for it asks again without a ticket, and would wait for itself."""
+        singles = [entry for queue in queues for entry in queue if entry.joint is None and entry.unknown]
+        several = [joint for joint in joints if joint.unknown]
+        for joint in several:
+            if joint.holds:
+                for entry in joint.entries:
+                    self._places.release(entry)
+            else:
+                self._units.leave(joint)
+        for entry in singles:
+            self._places.release(entry)
+        return [*singles, *several]
 
     def _invalidate(self, queue: LockQueue, why: StoreUnavailable | None = None) -> None:
         for entry in queue:
@@ -236,6 +244,7 @@ class Restoration:
         tenant = self._quotas.tenant(place.key_name)
         entry = Entry(queue, ticket, place.seq, place.owner, now, tenant, place.lease, place.priority)
         entry.fence = place.fence
+        entry.named = True
         entry.since, entry.at = self._since(place.since, now)
         return entry
 

@@ -263,7 +263,7 @@ class LockTable:
         """Count a lock as not claimed yet; if that cannot be kept, and its client does not know of it, it is given up."""
         entry.happens(LEAVE)
         self._record.changed(entry)
-        return self._record.commit(unannounced=entry)
+        return self._record.commit(unannounced=() if entry.named else [entry.seq])
 
     def renew(self, entry: Entry, *, claimed: bool = True) -> float:
         """Start the time of a place anew; return it, in seconds."""

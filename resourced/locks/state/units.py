@@ -169,6 +169,7 @@ class Units:
 
     def load(self, joint: Joint, *, granted: bool) -> None:
         """Let a request be there that the store knows. What it has is added by ``restore_unit``."""
+        joint.named = True
         self._add(joint)
         if not granted:
             self.wait(joint)
