@@ -152,8 +152,9 @@ class SQLNode(SQLStore):
             return self._join(transaction, over, guard)
         before = self._epoch
         new = super()._raise_epoch(transaction, None, guard, elsewhere=elsewhere)
+        # Terms may have begun since of which this node knows nothing, as the answer was lost. All were its own.
         transaction.execute(
-            "UPDATE partition_owner SET term = %s WHERE node = %s AND term = %s", (new, self._row, before)
+            "UPDATE partition_owner SET term = %s WHERE node = %s AND term >= %s", (new, self._row, before)
         )
         return new
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from twisted.internet.defer import Deferred
 
 from resourced.errors import DataNotFound, NotOwner, StoreUnavailable
+from resourced.locks.journal.group_commit import PAUSE
 from resourced.locks.state.joints import JointAsk
 from resourced.locks.state.requests import LockRequest
 from resourced.locks.unit_cards import CardChange
-from resourced.model import Breaker, Document, LockKey
+from resourced.model import Breaker, Document, LockKey, Snapshot
 from resourced.partitions import PARTITIONS, partition_of
 from resourced.wants import Want
 from tests.faulty import Outcome
@@ -29,6 +31,38 @@ async def never(*_: object) -> Any:
 
 async def nothing() -> Document:
     raise DataNotFound("There is no data.")
+
+
+class TakenTests(JournalTestCase):
+    """The store says after a failure that another node owns what this one did."""
+
+    def test_nothing_of_it_counts(self) -> None:
+        """Then nothing that was known of it counts any more: neither what was in doubt, nor the rest."""
+        self.locks.territory.begin(set(range(PARTITIONS)), {})
+        for resource in self.disk.resources.values():
+            self.locks.territory.learn(resource)
+        held = self.lock()
+        waiting = self.ask(A4, wait=50.0)
+        self.lock(GLASS)
+        kept, begin_term = set(range(PARTITIONS)) - PRINTER, self.store.begin_term
+
+        async def begin_elsewhere(*more: Any) -> Snapshot:
+            known = await begin_term(*more)
+            return known._replace(
+                places=[place for place in known.places if place.key == GLASS],
+                partitions=frozenset(kept),
+                homes={"scanner": partition_of("scanner")},
+            )
+
+        self.store.outcome = Outcome.FAILED
+        with patch.object(self.store, "begin_term", begin_elsewhere):
+            self.assert_refused(StoreUnavailable, self.ask(LockKey("scanner", "other")))
+            self.store.heal()
+            self.clock.advance(PAUSE)
+        self.assert_refused(StoreUnavailable, waiting)
+        self.assert_refused(NotOwner, self.ask(A4, held.ticket))
+        self.assertEqual([place.key for place in self.life.believed().values()], [GLASS])
+        self.assertEqual(self.locks.shares.owned, kept)
 
 
 class LeavingTests(JournalTestCase):

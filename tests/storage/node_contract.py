@@ -142,6 +142,18 @@ async def test_own_partitions_go_on_into_the_next_term(nodes: Made) -> None:
     assert orphans(await one.rows()) == set()
 
 
+async def test_own_partitions_go_on_if_an_answer_was_lost(nodes: Made) -> None:
+    """A node that does not know that its new term has begun begins another one, and still owns what it did."""
+    one = await node(nodes, "http://one")
+    await claim_all(one)
+    known = one.term
+    await one.begin_term()
+    one._epoch = known
+    snapshot = await one.begin_term()
+    assert snapshot.partitions == frozenset(range(PARTITIONS))
+    assert orphans(await one.rows()) == set()
+
+
 async def test_a_snapshot_of_some_partitions(nodes: Made) -> None:
     """A node reads what is in its partitions, and numbers that are higher than those that any node has given out."""
     one, two = await node(nodes, "http://one"), await node(nodes, "http://two")

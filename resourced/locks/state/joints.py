@@ -217,11 +217,6 @@ class Joint:
         return self.state is ENDED
 
     @property
-    def unknown(self) -> bool:
-        """Whether its client could not find it again if the request that it waits for now had no answer."""
-        return not self.named and (self.requests > 0 or self.state is OFFERED)
-
-    @property
     def in_use(self) -> bool:
         """Whether a request or a write keeps it alive."""
         if self.state is QUEUED:

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall
 from resourced.deferreds import waiter_in, wake
 from resourced.errors import StoreUnavailable
 from resourced.locks.indexes.sorted_index import Index
-from resourced.locks.state.entry_states import END, ENDED, HELD, NEW, OFFERED, QUEUE, STORED, TRANSITIONS, EntryEvent
+from resourced.locks.state.entry_states import END, ENDED, HELD, NEW, QUEUE, STORED, TRANSITIONS, EntryEvent
 from resourced.model import WAITING, LockKey, Place
 from resourced.quotas import Tenant
 from resourced.transitions import next_state
@@ -209,11 +209,6 @@ class Entry:
     def in_use(self) -> bool:
         """Whether a request or a write keeps it alive."""
         return self.queue.writes > 0 if self.holds else self.requests > 0
-
-    @property
-    def unknown(self) -> bool:
-        """Whether its client could not find it again if the request that it waits for now had no answer."""
-        return not self.named and (self.requests > 0 or self.state is OFFERED)
 
     @property
     def ended(self) -> bool:

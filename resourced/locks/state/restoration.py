@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from resourced.errors import StoreUnavailable
 from resourced.locks.journal.interface import Journal
-from resourced.locks.state.entry_states import END, RESTORED
+from resourced.locks.state.entry_states import END, OFFERED, RESTORED
 from resourced.locks.state.joints import Joint
 from resourced.locks.state.limits import Times
 from resourced.locks.state.places import Places
@@ -62,6 +62,10 @@ class Restoration:
 
     def restore(self, snapshot: Snapshot, keys: Iterable[LockKey] | None, unannounced: Collection[int]) -> None:
         """Replace what is believed about ``keys``, or about everything, by what the store knows."""
+        if keys is not None and self._territory.exceeds(snapshot.partitions):
+            # Of what is not owned any more, nothing that was known before counts.
+            self.invalidate(None)
+            keys = None
         places, queues = self._places, self._queues
         replaced = set(queues.by_key if keys is None else keys)
         for key in replaced:
@@ -158,8 +162,8 @@ class Restoration:
 
     def _end_unknown(self, queues: Iterable[LockQueue], joints: Iterable[Joint]) -> list[Entry | Joint]:
         """End what no client knows of, and return it: whoever waits for it asks again without a ticket, and would wait for itself."""
-        singles = [entry for queue in queues for entry in queue if entry.joint is None and entry.unknown]
-        several = [joint for joint in joints if joint.unknown]
+        singles = [entry for queue in queues for entry in queue if entry.joint is None and _unknown(entry)]
+        several = [joint for joint in joints if _unknown(joint)]
         for joint in several:
             if joint.holds:
                 for entry in joint.entries:
@@ -280,3 +284,8 @@ class Restoration:
             if joint is not None:
                 self._units.restore_unit(joint, entry, place.want)
             lifetimes.arm(entry, entry.lease if place.standing is HOLDING else self._times.claim, now)
+
+
+def _unknown(place: Entry | Joint) -> bool:
+    """Tell whether a client could not find its place again if the request that it waits for now had no answer."""
+    return not place.named and (place.requests > 0 or place.state is OFFERED)

@@ -83,6 +83,10 @@ class Territory:
         if self._owned is not None and partition is not None and partition not in self._owned:
             raise NotOwner("Another node decides about this ticket at present. Try again.")
 
+    def exceeds(self, partitions: Collection[int] | None) -> bool:
+        """Return whether more is decided about here than some partitions, or than the whole."""
+        return self._owned is not None and partitions is not None and not self._owned.issubset(partitions)
+
     def names(self, partitions: Collection[int]) -> set[str]:
         """Return the resources in some partitions, as far as any are known."""
         return {name for name, partition in self._partitions.items() if partition in partitions}
