@@ -61,7 +61,7 @@ from resourced.metrics.render import Exposition
 from resourced.model import Event
 from resourced.passing.peers import Peers
 from resourced.quotas import CONNECTIONS, Quota, Quotas
-from resourced.storage.definition_cache import CachedStore
+from resourced.storage.cached_store import CachedStore
 from resourced.storage.interface import Store
 from resourced.storage.leader_lease import LEADER_LEASE, LeaderLease
 from resourced.storage.nodes import NodeStore

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
@@ -10,9 +11,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from resourced.errors import EpochLost, ResourceNotFound, StoreUnavailable
+from resourced.errors import DataNotFound, EpochLost, ResourceNotFound, StoreUnavailable
 from resourced.model import Batch, Document, LockKey, Place, Resource, Snapshot, Standing, Term, Write
-from resourced.storage.definition_cache import CachedStore
+from resourced.storage.cached_store import CachedStore
+from resourced.storage.documents import OVERHEAD, Documents
 from resourced.storage.leader_lease import LeaderLease
 from resourced.testing import MemoryStore
 from tests.leading import lead
@@ -101,16 +103,6 @@ class CacheTests(SynchronousTestCase):
 
     def test_a_definition_is_not_asked_for_again(self):
         self.asked_for(0)
-
-    def test_data_is_asked_for_each_time(self):
-        """A read is answered by the store, whatever is remembered."""
-        self.now(self.store.commit(Batch(1, [HOLDER], writes=[Write(A4, self.printer.id, 1, "t", 1, "1")])))
-        self.inner.asked.clear()
-        for _ in range(2):
-            self.assertEqual(self.now(self.store.read(self.printer, "A4")).data, "1")
-        self.assertEqual(self.inner.asked, ["read"] * 2)
-        self.inner.error = StoreUnavailable("away")
-        self.failureResultOf(self.begin(self.store.read(self.printer, "A4")), StoreUnavailable)
 
     def test_what_is_not_there_is_asked_for_each_time(self):
         """Someone may create it any moment."""
@@ -241,6 +233,196 @@ class CacheTests(SynchronousTestCase):
         self.assertEqual(self.inner.asked, ["find"])
 
 
+class DocumentTests(SynchronousTestCase):
+    """Data from memory: whatever changes it, or puts it in doubt, is seen by the next read."""
+
+    def setUp(self):
+        self.clock = Clock()
+        self.inner = SlowStore()
+        self.lease = LeaderLease(self.clock.seconds, 5)
+        self.lease.renew(0)
+        self.store = CachedStore(self.inner, self.clock, self.lease)
+        self.now(lead(self.store))
+        self.printer = self.now(self.store.create_resource("printer", 0))
+        self.now(self.write("1"))
+        self.assertEqual(self.read(), "1")
+        self.inner.asked.clear()
+
+    def now(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.successResultOf(Deferred.fromCoroutine(work))
+
+    async def write(self, data: str | None, *, version: int = 1, store: CachedStore | None = None) -> None:
+        batch = Batch(1, [HOLDER], writes=[Write(A4, self.printer.id, 1, "t", 1, data, version)])
+        await (store or self.store).commit(batch)
+
+    async def document(self) -> Document:
+        return await self.store.read(await self.store.find_resource("printer"), "A4")
+
+    def read(self) -> str:
+        return self.now(self.document()).data
+
+    def asked_for(self, times: int, data: str) -> None:
+        """Read some times; the store must be asked so often."""
+        self.inner.asked.clear()
+        for _ in range(3):
+            self.assertEqual(self.read(), data)
+        self.assertEqual(self.inner.asked.count("read"), times)
+
+    def test_data_is_not_asked_for_again(self):
+        self.asked_for(0, "1")
+
+    def test_what_is_written_is_not_asked_for(self):
+        """It is as the store has it: with the id that it had, and its new version."""
+        before = self.now(self.document())
+        self.now(self.write("2", version=7))
+        self.asked_for(0, "2")
+        self.assertEqual(self.now(self.document()), self.now(self.inner.read(self.printer, "A4")))
+        self.assertEqual(self.now(self.document()), replace(before, data="2", version=7))
+
+    def test_of_several_writes_the_last_one_counts(self):
+        writes = [Write(A4, self.printer.id, 1, "t", 1, data) for data in ("2", "3")]
+        self.now(self.store.commit(Batch(1, [HOLDER], writes=writes)))
+        self.asked_for(0, "3")
+
+    def test_deleted_data_is_gone(self):
+        self.now(self.write(None))
+        self.failureResultOf(Deferred.fromCoroutine(self.document()), DataNotFound)
+
+    def test_what_is_not_there_is_asked_for_each_time(self):
+        self.now(self.write(None))
+        self.inner.asked.clear()
+        for _ in range(2):
+            self.failureResultOf(Deferred.fromCoroutine(self.document()), DataNotFound)
+        self.assertEqual(self.inner.asked.count("read"), 2)
+
+    def test_data_of_a_removed_resource_is_gone(self):
+        """Neither it nor a new resource of its name has that data."""
+        self.now(self.store.commit(Batch(1, removed=[self.printer])))
+        self.failureResultOf(Deferred.fromCoroutine(self.store.read(self.printer, "A4")), ResourceNotFound)
+        self.now(self.store.create_resource("printer", 0))
+        self.failureResultOf(Deferred.fromCoroutine(self.document()), DataNotFound)
+
+    def test_during_a_write_the_store_is_asked(self):
+        """Neither the old nor the new data is told from memory while it is not known what is true."""
+        gate = self.inner.after["commit"] = Deferred()
+        writing = Deferred.fromCoroutine(self.write("2"))
+        self.asked_for(3, "2")
+        gate.callback(None)
+        self.successResultOf(writing)
+        self.asked_for(0, "2")
+
+    def test_a_read_from_before_a_write_is_not_remembered(self):
+        """It may bring the old data when the new has been told."""
+        self.now(lead(self.store))
+        gate = self.inner.after["read"] = Deferred()
+        reading = Deferred.fromCoroutine(self.document())
+        self.now(self.write("2"))
+        gate.callback(None)
+        self.assertEqual(self.successResultOf(reading).data, "1")
+        self.asked_for(1, "2")
+
+    def test_a_read_from_during_a_write_is_not_remembered(self):
+        """It may have been answered before the write."""
+        before, read = Deferred(), Deferred()
+        self.inner.before["commit"], self.inner.after["read"] = before, read
+        writing = Deferred.fromCoroutine(self.write("2"))
+        reading = Deferred.fromCoroutine(self.document())
+        before.callback(None)
+        self.successResultOf(writing)
+        read.callback(None)
+        self.assertEqual(self.successResultOf(reading).data, "1")
+        self.asked_for(0, "2")
+
+    def test_a_failed_write_leaves_doubt_until_the_next_term(self):
+        """It may be done yet: so the store is asked each time, whatever it has shown, until a term has settled it."""
+        self.inner.error = StoreUnavailable("away")
+        self.failureResultOf(Deferred.fromCoroutine(self.write("2")), StoreUnavailable)
+        self.inner.error = None
+        self.assertEqual(self.read(), "1")
+        self.now(self.write("2", store=CachedStore(self.inner, self.clock, self.lease)))
+        self.asked_for(3, "2")
+        self.now(lead(self.store))
+        self.asked_for(1, "2")
+
+    def test_a_write_that_was_not_done_yet_when_a_term_began(self):
+        """What is read while a term begins may be older than what the term finds settled."""
+        self.inner.error = StoreUnavailable("away")
+        self.failureResultOf(Deferred.fromCoroutine(self.write("2")), StoreUnavailable)
+        self.inner.error = None
+        term = self.inner.before["term"] = Deferred()
+        read = self.inner.after["read"] = Deferred()
+        leading = Deferred.fromCoroutine(self.store.begin_term())
+        reading = Deferred.fromCoroutine(self.document())
+        self.now(self.write("2", store=CachedStore(self.inner, self.clock, self.lease)))
+        term.callback(None)
+        self.successResultOf(leading)
+        self.now(self.store.find_resource("printer"))
+        read.callback(None)
+        self.assertEqual(self.successResultOf(reading).data, "1")
+        self.asked_for(1, "2")
+
+    def test_a_write_from_before_a_term_is_not_remembered(self):
+        """A term settles what is true; what was written before may have been undone."""
+        gate = self.inner.after["commit"] = Deferred()
+        writing = Deferred.fromCoroutine(self.write("2"))
+        self.now(lead(self.store))
+        self.now(self.write("3", store=CachedStore(self.inner, self.clock, self.lease)))
+        self.now(self.store.find_resource("printer"))
+        gate.callback(None)
+        self.successResultOf(writing)
+        self.asked_for(1, "3")
+
+    def test_a_restored_store_is_read_anew(self):
+        """After a new term memory counts no more: the store may know less."""
+        self.now(self.write("0", store=CachedStore(self.inner, self.clock, self.lease)))
+        self.now(lead(self.store))
+        self.asked_for(1, "0")
+
+    def test_after_an_error_the_store_is_asked(self):
+        """Also where data was read before: nobody is served by a store that is away."""
+        for error in (StoreUnavailable("away"), EpochLost("lost")):
+            self.inner.error = error
+            self.failureResultOf(Deferred.fromCoroutine(self.store.ping()), type(error))
+            self.failureResultOf(Deferred.fromCoroutine(self.store.read(self.printer, "A4")), type(error))
+            self.inner.error = None
+            self.assertEqual(self.read(), "1")
+
+    def test_a_silent_store_is_asked(self):
+        self.inner.before["ping"] = Deferred()
+        pinging = Deferred.fromCoroutine(self.store.ping())
+        self.clock.advance(0.2)
+        self.asked_for(3, "1")
+        pinging.addErrback(lambda _: None)
+        pinging.cancel()
+
+    def test_a_deposed_leader_tells_nothing_old(self):
+        """Another daemon waits for the end of the lease before it writes, and then this one asks the store."""
+        self.clock.advance(5)
+        self.asked_for(0, "1")
+        self.clock.advance(0.1)
+        lease = LeaderLease(self.clock.seconds, 5)
+        other = CachedStore(self.inner, self.clock, lease)
+        self.now(lead(other))
+        self.now(self.write("2", store=other))
+        self.asked_for(3, "2")
+
+    def test_it_does_not_grow_without_end(self):
+        """What came first is forgotten first, and what is too large for all of it at once."""
+        documents = Documents(3 * OVERHEAD + 10)
+        for selector, data in (("a", "1"), ("b", "22"), ("a", "33"), ("c", "1"), ("d", "4")):
+            documents.put(Document("id", "printer", selector, data))
+        self.assertEqual(
+            [documents.get("printer", selector) is None for selector in "abcd"], [False, True, False, False]
+        )
+        documents.put(Document("id", "printer", "e", "\N{SNOWMAN}" * 3))
+        self.assertEqual([documents.get("printer", selector) is None for selector in "acde"], [True, True, False, False])
+        documents.put(Document("id", "printer", "e", "1" * 2000))
+        self.assertIsNone(documents.get("printer", "e"))
+        documents.put(Document("id", "printer", "a", "1"))
+        documents.put(Document("id", "printer", "b", "1"))
+        self.assertIsNotNone(documents.get("printer", "a"))
+
+
 class Owned:
     """What a node owns."""
 
@@ -279,6 +461,32 @@ class NodeCacheTests(SynchronousTestCase):
         self.owned.everything = False
         self.owned.changes += 1
         self.assertEqual(self.asked(), 2)
+
+    def test_data_that_another_node_may_have_written(self):
+        """Data of a partition that was away, or is another's, is asked for."""
+        holder, key = HOLDER, A4
+        printer = self.successResultOf(Deferred.fromCoroutine(self.inner.find_resource("printer")))
+
+        def write(data: str) -> None:
+            batch = Batch(1, [holder], writes=[Write(key, printer.id, 1, "t", 1, data)])
+            self.successResultOf(Deferred.fromCoroutine(self.inner.commit(batch)))
+
+        async def read() -> Document:
+            return await self.store.read(await self.store.find_resource("printer"), "A4")
+
+        def data() -> str:
+            return self.successResultOf(Deferred.fromCoroutine(read())).data
+
+        write("1")
+        self.assertEqual([data(), data()], ["1", "1"])
+        self.owned.changes += 2
+        write("2")
+        self.assertEqual(data(), "2")
+        self.owned.everything = False
+        self.owned.changes += 1
+        for number in ("3", "4"):
+            write(number)
+            self.assertEqual(data(), number)
 
     def test_what_was_owned_before(self):
         """What was remembered before a partition went away counts no more when it is back."""

@@ -1,15 +1,16 @@
 """
-The definitions of resources that the store was asked for before, and need not be asked for again.
+The definitions of resources, and the documents, that the store was asked for before and need not be asked for again.
 
-Why nothing old is told: a definition changes only through here, in a transaction that checks that this daemon is the leader. What is about to
-change is forgotten first. It is remembered again when the outcome is known. So as long as this daemon is the leader, memory is right.
+Why nothing old is told: both change only through here, in a transaction that checks that this daemon is the leader. What is about to
+change is forgotten first. It is remembered again when the outcome is known. So as long as this daemon is the leader, memory is right. The leader's
+lease says for how long that is without proof, and memory counts no longer. In a cluster it is that of the node, and only what the node owns is
+remembered. Memory does not count after a failure, nor while the store does not answer.
 
-What matters never relies on memory alone. A grant, a release and a write are told after a commit, which fails if another daemon is the
-leader. A read with ``lock=0`` always asks the store, for the resource as well as for its data. The rest is that a lock is still held, and
-places in the queue. The leader's lease says for how long that may be told without proof. Memory counts no longer than the lease. It does not
-count after a failure, nor while the store does not answer.
+A document counts only along with the definition of its resource. So whatever puts that in doubt does the same to all its documents: a change, a
+removal, a failure, a new term, or a partition that moves.
 
-Documents are not remembered: nobody could read one without asking the store whether it is still so, and then it can as well give it.
+What is decided never relies on memory alone. A grant, a release and a write are told after a commit, which fails if another daemon is the
+leader.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.errors import EpochLost, ResourceNotFound, StoreUnavailable
-from resourced.model import Batch, Document, Event, LockKey, Mark, Resource, Snapshot, Term, Weight
+from resourced.model import Batch, Document, Event, LockKey, Mark, Resource, Snapshot, Term, Weight, Write
+from resourced.storage.documents import ROOM, Documents
 from resourced.storage.interface import Store
 from resourced.storage.leader_lease import LeaderLease
 from resourced.usage import By, Use
@@ -46,9 +49,11 @@ class Owned(Protocol):
 
 class CachedStore:
     """
-    A ``resourced.storage.interface.Store`` that remembers definitions.
+    A ``resourced.storage.interface.Store`` that remembers definitions and documents.
 
     :param lease: says whether this is the one writer.
+    :param definitions: how many of them it remembers.
+    :param documents: how many bytes of documents it remembers.
     :param owned: says of what it is, if not of all.
     """
 
@@ -59,6 +64,7 @@ class CachedStore:
         lease: LeaderLease,
         *,
         definitions: int = DEFINITIONS,
+        documents: int = ROOM,
         owned: Callable[[], Owned] | None = None,
     ) -> None:
         self._store = store
@@ -73,6 +79,12 @@ class CachedStore:
         self._unsettled: set[str] = set()
         # How often something was forgotten: what was asked for before is not remembered after it.
         self._changes = 0
+        self._documents = Documents(documents)
+        # The newest commit of each document that is being written; and the newest look at each of the others.
+        self._written: dict[LockKey, object] = {}
+        self._reading: dict[LockKey, object] = {}
+        # How often everything was forgotten.
+        self._forgotten = 0
         # Since when the store owes answers, the oldest first.
         self._owed: dict[object, float] = {}
 
@@ -95,11 +107,8 @@ class CachedStore:
             return await self._store.list_selectors(resource, prefix, after, limit)
 
     async def find_resource(self, name: str) -> Resource:
-        if self._owned is not None and self._moves != self._owned().changes:
-            self._moves = self._owned().changes
-            self._forget()
-        known = self._known.get(name)
-        if known is not None and self._sure:
+        known = self._definition(name)
+        if known is not None:
             return known
         changes = self._changes
         with self._asking():
@@ -111,8 +120,25 @@ class CachedStore:
         return resource
 
     async def read(self, resource: Resource, selector: str) -> Document:
-        with self._asking():
-            return await self._store.read(resource, selector)
+        known = self._definition(resource.name)
+        if known is not None:
+            document = self._documents.get(known.id, selector)
+            if document is not None:
+                return document
+        look, key = object(), LockKey(resource.name, selector)
+        if key not in self._written:
+            self._reading[key] = look
+        try:
+            with self._asking():
+                document = await self._store.read(resource, selector)
+        finally:
+            # What it finds may be from before a write that is over by now.
+            newest = self._reading.get(key) is look
+            if newest:
+                del self._reading[key]
+        if newest:
+            self._documents.put(document)
+        return document
 
     async def read_all(self, wanted: Sequence[tuple[Resource, str]]) -> list[Document | None]:
         with self._asking():
@@ -168,6 +194,8 @@ class CachedStore:
         with self._asking():
             snapshot = await self._store.begin_term(over, guard)
         self._unsettled -= settled
+        # What was found before it was settled may be old.
+        self._forget()
         return snapshot
 
     async def beat(self, guard: str, event: int = 0) -> None:
@@ -179,7 +207,7 @@ class CachedStore:
         await self._store.leave()
 
     async def commit(self, batch: Batch) -> None:
-        with self._change(resource.name for resource in batch.removed), self._asking():
+        with self._change(resource.name for resource in batch.removed), self._write(batch.writes), self._asking():
             await self._store.commit(batch)
 
     async def sweep(self) -> bool:
@@ -189,13 +217,20 @@ class CachedStore:
     async def close(self) -> None:
         await self._store.close()
 
+    def _definition(self, name: str) -> Resource | None:
+        """Return what is remembered of a resource, if anything is and it counts now."""
+        if self._owned is not None and self._moves != self._owned().changes:
+            self._moves = self._owned().changes
+            self._forget()
+        known = self._known.get(name)
+        return known if known is not None and self._sure() else None
+
     def _settled(self, resource: Resource) -> bool:
         """Whether nobody can change a definition now but through here."""
         if self._owned is not None and (self._moves != self._owned().changes or not self._owned().owns(resource)):
             return False
         return resource.name not in self._changing and resource.name not in self._unsettled
 
-    @property
     def _sure(self) -> bool:
         """Whether no other daemon can be the leader, and the store does not seem to have gone."""
         now = self._clock.seconds()
@@ -235,6 +270,41 @@ class CachedStore:
             if not done:
                 self._unsettled.update(changing)
 
+    @contextmanager
+    def _write(self, writes: Sequence[Write]) -> Iterator[None]:
+        """Tell nothing of some documents from memory until it is known what became of a write."""
+        if not writes:
+            yield
+            return
+        commit, forgotten = object(), self._forgotten
+        # Of several writes at one selector the last one counts.
+        newest = {write.key: write for write in writes}
+        before = {key: self._documents.pop(write.resource_id, key.selector) for key, write in newest.items()}
+        for key in newest:
+            self._written[key] = commit
+            self._reading.pop(key, None)
+        done = False
+        try:
+            yield
+            done = True
+        finally:
+            over = [key for key in newest if self._written.get(key) is commit]
+            for key in over:
+                del self._written[key]
+            if not done:
+                self._unsettled.update(key.resource for key in newest)
+            elif forgotten == self._forgotten:
+                for key in over:
+                    self._remember(before[key], newest[key])
+
+    def _remember(self, before: Document | None, write: Write) -> None:
+        """Remember what was written, if the document was known before: else its id is not known."""
+        if before is not None and write.data is not None:
+            self._documents.put(replace(before, data=write.data, version=write.version))
+
     def _forget(self) -> None:
         self._changes += 1
+        self._forgotten += 1
         self._known.clear()
+        self._documents.clear()
+        self._reading.clear()
