@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -295,12 +294,12 @@ class CachedStore:
                 self._unsettled.update(key.resource for key in newest)
             elif forgotten == self._forgotten:
                 for key in over:
-                    self._remember(before[key], newest[key])
-
-    def _remember(self, before: Document | None, write: Write) -> None:
-        """Remember what was written, if the document was known before: else its id is not known."""
-        if before is not None and write.data is not None:
-            self._documents.put(replace(before, data=write.data, version=write.version))
+                    document, write = before[key], newest[key]
+                    # The id is not known of one that was not known before.
+                    if document is not None and write.data is not None:
+                        self._documents.put(
+                            Document(document.id, write.resource_id, key.selector, write.data, write.version)
+                        )
 
     def _forget(self) -> None:
         self._changes += 1

@@ -33,9 +33,10 @@ class Documents:
 
     def put(self, document: Document) -> None:
         """Keep a document, instead of the one that is there."""
-        self.pop(document.resource_id, document.selector)
-        self._kept[document.resource_id, document.selector] = document
-        self._used += _size(document)
+        key = document.resource_id, document.selector
+        before = self._kept.pop(key, None)
+        self._kept[key] = document
+        self._used += _size(document) - (0 if before is None else _size(before))
         while self._used > self._room:
             self.pop(*next(iter(self._kept)))
 

@@ -415,7 +415,9 @@ class DocumentTests(SynchronousTestCase):
             [documents.get("printer", selector) is None for selector in "abcd"], [False, True, False, False]
         )
         documents.put(Document("id", "printer", "e", "\N{SNOWMAN}" * 3))
-        self.assertEqual([documents.get("printer", selector) is None for selector in "acde"], [True, True, False, False])
+        self.assertEqual(
+            [documents.get("printer", selector) is None for selector in "acde"], [True, True, False, False]
+        )
         documents.put(Document("id", "printer", "e", "1" * 2000))
         self.assertIsNone(documents.get("printer", "e"))
         documents.put(Document("id", "printer", "a", "1"))
