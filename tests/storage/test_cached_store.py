@@ -323,7 +323,8 @@ class DocumentTests(SynchronousTestCase):
 
     def test_a_read_from_during_a_write_is_not_remembered(self):
         """It may have been answered before the write."""
-        before, read = Deferred(), Deferred()
+        before: Deferred[None] = Deferred()
+        read: Deferred[None] = Deferred()
         self.inner.before["commit"], self.inner.after["read"] = before, read
         writing = Deferred.fromCoroutine(self.write("2"))
         reading = Deferred.fromCoroutine(self.document())
