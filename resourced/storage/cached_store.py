@@ -6,8 +6,8 @@ change is forgotten first. It is remembered again when the outcome is known. So 
 lease says for how long that is without proof, and memory counts no longer. In a cluster it is that of the node, and only what the node owns is
 remembered. Memory does not count after a failure, nor while the store does not answer.
 
-A document counts only along with the definition of its resource. So whatever puts that in doubt does the same to all its documents: a change, a
-removal, a failure, a new term, or a partition that moves.
+A document counts only along with the definition of its resource. So whatever puts that in doubt puts all its documents in doubt. That is a change,
+a removal, a failure, a new term, or a partition that moves.
 
 What is decided never relies on memory alone. A grant, a release and a write are told after a commit, which fails if another daemon is the
 leader.
