@@ -24,6 +24,19 @@ def partition_of(group: str) -> int:
     return blake2b(group.encode(), digest_size=1).digest()[0]
 
 
+def ticket_in(partition: int, name: str) -> str:
+    """Return a name for the ticket of a request for several things, which says in which partition it is by its first two digits."""
+    return f"{partition:02x}{name[2:]}"
+
+
+def partition_of_ticket(name: str) -> int | None:
+    """Return the partition of the ticket of a request for several things; nothing if it is malformed."""
+    try:
+        return int(name[:2], 16)
+    except ValueError:
+        return None
+
+
 def next_after(number: int, node: int) -> int:
     """
     Return the next number that a node may give out after another one.

@@ -9,8 +9,7 @@ from resourced.api.definitions import definition
 from resourced.api.params import body_of, checked_name, flag, header, needed_ticket
 from resourced.api.pool_params import joint_body
 from resourced.http.request import EdgeRequest
-from resourced.locks.state.territory import partition_of_ticket
-from resourced.partitions import partition_of
+from resourced.partitions import partition_of, partition_of_ticket
 from resourced.storage.interface import Store
 
 #: How many resources are remembered.

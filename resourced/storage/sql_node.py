@@ -6,11 +6,21 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from resourced.errors import EpochLost, NotOwner, StoreUnavailable
 from resourced.model import Snapshot, Term
-from resourced.partitions import STRIDE, ClusterRows, Holding, NodeRow, NodeState, partition_of
+from resourced.partitions import (
+    STRIDE,
+    ClusterRows,
+    Holding,
+    NodeRow,
+    NodeState,
+    partition_of,
+    partition_of_ticket,
+    ticket_in,
+)
 from resourced.storage import statements
 from resourced.storage.spelling import text
 from resourced.storage.sql.executor import Database
@@ -20,6 +30,8 @@ from resourced.storage.sql_terms import ALONE
 
 #: The first row of a node.
 _FIRST: Final = ALONE + 1
+#: How many names one statement has at most.
+NAMES: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,25 +215,52 @@ class SQLNode(SQLStore):
         return {number for (number,) in rows}
 
     def _survey_of(self, transaction: Transaction, partitions: frozenset[int]) -> Snapshot:
-        whole = super()._survey(transaction)
-        groups = transaction.query("SELECT name, resource_group FROM resource WHERE resource_group != ''")
-        group_of = {text(name): text(group) for name, group in groups}
-        names = {key.resource for key in whole.cards}
-        names.update(place.key.resource for place in whole.places)
-        names.update(loss.key.resource for loss in whole.losses)
-        names.update(want.resource for joint in whole.joints for want in joint.wants)
-        homes = {name: partition_of(group_of.get(name, name)) for name in names}
-        ours = {name: home for name, home in homes.items() if home in partitions}
-        return whole._replace(
-            places=[place for place in whole.places if place.key.resource in ours],
-            losses=tuple(loss for loss in whole.losses if loss.key.resource in ours),
-            joints=tuple(joint for joint in whole.joints if joint.wants[0].resource in ours),
-            cards={key: card for key, card in whole.cards.items() if key.resource in ours},
-            partitions=partitions,
-            homes=ours,
-            node=self._row,
-            seq=max([0, *(place.seq for place in whole.places), *(joint.seq for joint in whole.joints)]),
+        homes = _homes(transaction, partitions)
+        known = self._snapshot(transaction, _Share(partitions, homes).rows)
+        ((place, joint),) = transaction.query(
+            "SELECT (SELECT MAX(seq) FROM place), (SELECT MAX(seq) FROM joint_request)"
         )
+        wanted = {want.resource: partition_of_ticket(each.ticket) or 0 for each in known.joints for want in each.wants}
+        return known._replace(
+            partitions=partitions, homes={**wanted, **homes}, node=self._row, seq=max(place or 0, joint or 0)
+        )
+
+
+class _Share:
+    """
+    Reads the rows of some partitions, so that what others have costs little.
+
+    :param homes: the resources in them of which something is known.
+    """
+
+    def __init__(self, partitions: Collection[int], homes: Collection[str]) -> None:
+        self._tickets = [ticket_in(number, "") for number in partitions]
+        self._names = list(homes)
+
+    def rows(self, transaction: Transaction, columns: str, table: str) -> list[tuple[Any, ...]]:
+        """Read rows of a table in the order of the first of some columns."""
+        if table == "joint_request":
+            where, wanted = "LEFT(ticket, 2)", self._tickets
+        else:
+            where, wanted = "name" if table == "resource" else "resource", self._names
+        found: list[tuple[Any, ...]] = []
+        for first in range(0, len(wanted), NAMES):
+            some = wanted[first : first + NAMES]
+            found += transaction.query(
+                f"SELECT {columns} FROM {table} WHERE {where} IN ({statements.marks(some)})", some
+            )
+        return sorted(found, key=itemgetter(0))
+
+
+def _homes(transaction: Transaction, partitions: Collection[int]) -> dict[str, int]:
+    """Return the partition of each resource in some of them of which something is known beside its definition."""
+    used = transaction.query(
+        "SELECT used.resource, resource.resource_group FROM "
+        "(SELECT resource FROM place UNION SELECT resource FROM card UNION SELECT resource FROM loss) AS used "
+        "LEFT JOIN resource ON resource.name = used.resource"
+    )
+    homes = {text(name): partition_of(text(group or name)) for name, group in used}
+    return {name: home for name, home in homes.items() if home in partitions}
 
 
 def _by_value(numbers: Mapping[int, Any]) -> list[tuple[Any, list[int]]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
 
 from resourced.errors import UNDONE, ConfigurationError, EpochLost, StoreUnavailable
 from resourced.model import LockKey, Loss, Place, Snapshot, Standing, Term
@@ -17,6 +17,9 @@ from resourced.wants import Card, JointRequest, wants_from
 
 T = TypeVar("T")
 
+#: Reads rows of a table by their columns, in the order of the first one.
+Rows = Callable[[Transaction, str, str], list[tuple[Any, ...]]]
+
 #: The row of a daemon that serves the store by itself. Those of the nodes of a cluster have higher numbers.
 ALONE: Final = 1
 
@@ -24,6 +27,12 @@ _LOST: Final = "Another daemon has taken over this store, so this one must stop.
 _GONE_BACK: Final = (
     "This store has gone back to what it was before this daemon began to serve it, so this daemon must stop."
 )
+
+
+def every_row(transaction: Transaction, columns: str, table: str) -> list[tuple[Any, ...]]:
+    """Read all rows of a table; of resources those that something is known of."""
+    used = " WHERE name IN (SELECT resource FROM place UNION SELECT resource FROM card)" if table == "resource" else ""
+    return transaction.query(f"SELECT {columns} FROM {table}{used} ORDER BY 1")
 
 
 class SQLTerms:
@@ -162,6 +171,14 @@ class SQLTerms:
                 raise EpochLost(_LOST)
 
     def _survey(self, transaction: Transaction) -> Snapshot:
+        return self._snapshot(transaction, every_row)
+
+    def _snapshot(self, transaction: Transaction, rows: Rows) -> Snapshot:
+        """
+        Say what the store knows.
+
+        :param rows: reads the rows of a table that the snapshot is about, in their order.
+        """
         # Whoever has served the store before, be it alone or as a node, has its numbers in a row of its own.
         ((epoch, owner, fence, event),) = transaction.query(
             "SELECT epoch, owner, (SELECT MAX(fence) FROM server), (SELECT MAX(event) FROM server) FROM server "
@@ -170,15 +187,12 @@ class SQLTerms:
         )
         if (epoch, text(owner)) != (self._epoch, self._owner):
             raise EpochLost(_lost(epoch, self._epoch))
-        places = transaction.query(f"SELECT {statements.PLACE_COLUMNS} FROM place ORDER BY seq")
-        losses = transaction.query("SELECT event, resource, selector, ticket, key_name FROM loss ORDER BY event")
-        joints = transaction.query(f"SELECT {statements.JOINT_COLUMNS} FROM joint_request ORDER BY seq")
-        cards = transaction.query(f"SELECT {statements.CARD_COLUMNS} FROM card")
+        places = rows(transaction, statements.PLACE_COLUMNS, "place")
+        losses = rows(transaction, "event, resource, selector, ticket, key_name", "loss")
+        joints = rows(transaction, statements.JOINT_COLUMNS, "joint_request")
+        cards = rows(transaction, statements.CARD_COLUMNS, "card")
+        resources = rows(transaction, RESOURCE_COLUMNS, "resource")
         ((passed,),) = transaction.query("SELECT MAX(passed) FROM event_mark")
-        resources = transaction.query(
-            f"SELECT {RESOURCE_COLUMNS} FROM resource "
-            "WHERE name IN (SELECT resource FROM place UNION SELECT resource FROM card)"
-        )
         return Snapshot(
             epoch=epoch,
             fence=fence,

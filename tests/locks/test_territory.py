@@ -9,9 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.errors import NotOwner
 from resourced.locks.state import territory as module
-from resourced.locks.state.territory import Territory, partition_of_ticket, ticket_in
+from resourced.locks.state.territory import Territory
 from resourced.model import Resource
-from resourced.partitions import partition_of
+from resourced.partitions import partition_of, partition_of_ticket, ticket_in
 
 pytestmark = pytest.mark.trial
 

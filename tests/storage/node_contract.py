@@ -6,14 +6,20 @@ The module that takes these tests has a fixture ``nodes``, which makes the nodes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+from unittest.mock import patch
+
 import pytest
 
 from resourced.errors import EpochLost, NotOwner, StoreUnavailable
 from resourced.model import GRANT, Batch, Event, LockKey, Loss, Place, Standing
-from resourced.partitions import PARTITIONS, ClusterRows, Holding, NodeState, partition_of
+from resourced.partitions import PARTITIONS, ClusterRows, Holding, NodeState, partition_of, ticket_in
+from resourced.storage.sql.pool import Transaction
 from resourced.storage.sql_node import Advertised, SQLNode
 from resourced.storage.sql_store import SQLStore
 from resourced.testing import MemoryStore
+from resourced.wants import Card, JointRequest, Want
 from tests.leading import lead
 from tests.memory_node import Disk, MemoryNode
 from tests.stores import MySQLBackend
@@ -71,6 +77,11 @@ async def claim_all(node: AnyNode) -> set[int]:
 
 def place(seq: int, key: LockKey = A4) -> Place:
     return Place(seq, key, f"{seq:032x}", Standing.HOLDING, seq, "", "")
+
+
+def joint(seq: int, resource: str) -> JointRequest:
+    ticket = ticket_in(partition_of("printer" if resource == "scanner" else resource), f"{seq:032x}")
+    return JointRequest(seq, ticket, (Want(resource),), False, 0, 0, "", "", "")
 
 
 async def test_nodes_have_rows_of_their_own(nodes: Made) -> None:
@@ -168,6 +179,8 @@ async def test_a_snapshot_of_some_partitions(nodes: Made) -> None:
             [place(5), place(6, scan), place(7, fax)],
             event=800,
             losses=[Loss(1, A4, "t", ""), Loss(2, fax, "t", "")],
+            joints=[joint(8, "scanner"), joint(9, "fax")],
+            cards={scan: Card(frozenset({"x"})), fax: Card(frozenset({"x"}))},
         )
     )
     await one.release({HOME: two.node})
@@ -175,8 +188,44 @@ async def test_a_snapshot_of_some_partitions(nodes: Made) -> None:
     snapshot = await two.load({HOME})
     assert [found.key for found in snapshot.places] == [A4, scan]
     assert [loss.key for loss in snapshot.losses] == [A4]
+    assert [request.seq for request in snapshot.joints] == [8]
+    assert list(snapshot.cards) == [scan]
     assert snapshot.homes == {"printer": HOME, "scanner": HOME}
-    assert (snapshot.fence, snapshot.event, snapshot.seq, snapshot.node) == (900, 800, 7, two.node)
+    assert {"printer", "scanner"} == snapshot.resources.keys()
+    assert (snapshot.fence, snapshot.event, snapshot.seq, snapshot.node) == (900, 800, 9, two.node)
+
+
+async def test_others_cost_nothing(nodes: Made) -> None:
+    """However much there is of another partition, no more is read of it than the names of its resources."""
+    if isinstance(nodes, InMemory):
+        pytest.skip("In memory nothing is read.")
+    one, two = await node(nodes, "http://one"), await node(nodes, "http://two")
+    await claim_all(one)
+    await one.create_resource("printer", 0)
+    await one.create_resource("fax", 0)
+    keys = [LockKey("fax", str(number)) for number in range(300)]
+    await one.commit(
+        Batch(
+            0,
+            [place(5), *(place(number, key) for number, key in enumerate(keys, 10))],
+            losses=[Loss(number, key, "t", "") for number, key in enumerate(keys, 1)],
+            joints=[joint(number, "fax") for number in range(1000, 1300)],
+            cards=dict.fromkeys(keys, Card(frozenset())),
+        )
+    )
+    await one.release({HOME: two.node})
+    await two.claim({HOME: Holding(two.node, 0)})
+    read, query = [], Transaction.query
+
+    def counted(self: Transaction, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        found = query(self, statement, parameters)
+        read.extend(found)
+        return found
+
+    with patch.object(Transaction, "query", counted):
+        snapshot = await two.load({HOME})
+    assert [found.key for found in snapshot.places] == [A4]
+    assert len(read) < 10
 
 
 async def test_definitions_are_changed_by_the_owner(nodes: Made) -> None:

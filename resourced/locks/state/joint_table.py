@@ -22,10 +22,9 @@ from resourced.locks.state.joints import Joint, JointAsk
 from resourced.locks.state.limits import Limits, Times
 from resourced.locks.state.places import Places
 from resourced.locks.state.queue import Entry
-from resourced.locks.state.territory import ticket_in
 from resourced.locks.state.units import GOING
 from resourced.model import BACK, EXPIRY, OUT, Breaker, EventKind, LockKey
-from resourced.partitions import partition_of
+from resourced.partitions import partition_of, ticket_in
 from resourced.quotas import Quotas
 from resourced.wants import ALL, Card, JointRequest
 

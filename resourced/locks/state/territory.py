@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from resourced.errors import NotOwner
 from resourced.model import Resource
-from resourced.partitions import partition_of
+from resourced.partitions import partition_of, partition_of_ticket
 
 #: How many resources are known before those that nothing is known of are forgotten.
 REMEMBERED = 131_072
@@ -141,16 +141,3 @@ class Territory:
 def left_to_another() -> NotOwner:
     """Say that another node is to decide."""
     return NotOwner("Another node decides about this resource from now on. Try again.")
-
-
-def ticket_in(partition: int, name: str) -> str:
-    """Return a name for the ticket of a request for several things, which says in which partition it is by its first two digits."""
-    return f"{partition:02x}{name[2:]}"
-
-
-def partition_of_ticket(name: str) -> int | None:
-    """Return the partition of the ticket of a request for several things; nothing if it is malformed."""
-    try:
-        return int(name[:2], 16)
-    except ValueError:
-        return None
