@@ -25,11 +25,7 @@ def answer(request: EdgeRequest, status: int, body: Mapping[str, object]) -> byt
 
 def sent(request: EdgeRequest, status: int, body: bytes, content_type: bytes = b"application/json") -> bytes:
     """Give an answer whose body is written already."""
-    request.setResponseCode(status)
-    request.setHeader(b"content-type", content_type)
-    request.setHeader(b"content-length", b"%d" % len(body))
-    # Keep caches away: whatever an answer says of a lock may be wrong a moment later.
-    request.setHeader(b"cache-control", b"no-store")
+    request.begin_whole(status, content_type, len(body))
     return body
 
 

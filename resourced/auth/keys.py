@@ -52,8 +52,12 @@ class Identity:
         :raises resourced.errors.NotAuthorized: something of ``needed`` is not.
         """
         if needed not in self.permission:
-            missing = " and ".join(str(permission.name).lower() for permission in needed & ~self.permission)
-            raise NotAuthorized(f"This key may not {missing}.")
+            raise self.missing(needed)
+
+    def missing(self, needed: Permission) -> NotAuthorized:
+        """Say what of ``needed`` is not permitted."""
+        missing = " and ".join(str(permission.name).lower() for permission in needed & ~self.permission)
+        return NotAuthorized(f"This key may not {missing}.")
 
     def allow_priority(self, wanted: int) -> None:
         """
@@ -93,7 +97,7 @@ class Identity:
 
         :raises resourced.errors.Forbidden: it may not.
         """
-        if not self.may_touch(resource):
+        if self.prefixes and not resource.startswith(self.prefixes):
             raise Forbidden("This key may not touch this resource.")
 
 
@@ -105,7 +109,8 @@ def key_of(x_api_key: Sequence[bytes], authorization: Sequence[bytes]) -> bytes:
     :return: the key, empty if there is none.
     :raises resourced.errors.NotAuthorized: a header came more than once and does not say the same each time.
     """
-    key = _only("x-api-key", x_api_key)
+    # Nearly every request has this header once.
+    key = x_api_key[0].strip() if len(x_api_key) == 1 else _only("x-api-key", x_api_key)
     if key:
         return key
     bearer = re.fullmatch(rb"bearer[ \t]+(.+)", _only("Authorization", authorization), re.IGNORECASE | re.DOTALL)
@@ -194,7 +199,8 @@ class Keys:
             if not identity.permission:
                 raise NotAuthorized("This key is not known here.")
             self._good[presented] = identity
-        identity.allow(needed)
+        if needed not in identity.permission:
+            raise identity.missing(needed)
         return identity
 
     def _look_up(self, key: bytes) -> Identity:

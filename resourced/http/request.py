@@ -103,6 +103,18 @@ class EdgeRequest(Request):
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
         super().setResponseCode(code, message or PHRASES[code])
 
+    def begin_whole(self, code: int, content_type: bytes, length: int) -> None:
+        """
+        Say what comes before a body that is known as a whole.
+
+        :param length: of the body, in bytes.
+        """
+        self.setResponseCode(code)
+        self.setHeader(b"content-type", content_type)
+        self.setHeader(b"content-length", b"%d" % length)
+        # Keep caches away: whatever an answer says of a lock may be wrong a moment later.
+        self.setHeader(b"cache-control", b"no-store")
+
     def write(self, data: bytes) -> None:
         if not self.startedWriting and self.channel is not None:
             self.setHeader(b"server", SERVER)

@@ -27,7 +27,7 @@ NOT_COUNTED = {module.__file__ for module in (resourced.testing.store, twisted.i
 CLIENTS = 32
 
 #: How many calls a request of each may take, on average.
-MOST = {"lock": 180, "unlock": 125, "read": 95, "lock and read": 200, "write": 180}
+MOST = {"lock": 160, "unlock": 110, "read": 80, "lock and read": 181, "write": 170}
 
 
 class Counted:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import cached_property, lru_cache
 from io import BytesIO
+from itertools import chain
 from typing import Any, AnyStr
 
 from twisted.internet.interfaces import IAddress
@@ -27,10 +28,13 @@ from resourced.http.site import ResourcedSite
 
 
 @lru_cache(1000)
-def _spelled(name: Any) -> bytes:
-    """Spell the name of a header as Twisted does."""
+def _begun(name: Any) -> bytes:
+    """Return what comes before the value of a header: the end of the line before it, and its name as Twisted spells it."""
     ((spelled, _),) = Headers({name: [b""]}).getAllRawHeaders()
-    return spelled
+    return b"\r\n%s: " % spelled
+
+
+_TYPE, _LENGTH, _CACHE = map(_begun, (b"content-type", b"content-length", b"cache-control"))
 
 
 class FastRequest(EdgeRequest):
@@ -54,7 +58,7 @@ class FastRequest(EdgeRequest):
         self.args = asked.args
         self._said = asked.said
         self.site = channel.site
-        # Of a usual answer, as they are spelled; others are in Twisted's.
+        # Of a usual answer, by what comes before their values; others are in Twisted's.
         self._answer_headers: dict[bytes, Any] | None = {}
 
     def body(self) -> bytes:
@@ -84,8 +88,8 @@ class FastRequest(EdgeRequest):
             headers = self._headers = Headers()
             headers.setRawHeaders(b"server", [SERVER])
             headers.setRawHeaders(b"date", [self.channel.site.date()])
-            for name, value in self._answer_headers.items():
-                headers.setRawHeaders(name, [value])
+            for begun, value in self._answer_headers.items():
+                headers.setRawHeaders(begun[2:-2], [value])
             self._answer_headers = None
         return self._headers
 
@@ -98,11 +102,22 @@ class FastRequest(EdgeRequest):
         if headers is None:
             super().setHeader(name, value)
         else:
-            headers[_spelled(name)] = value
+            headers[_begun(name)] = value
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
         self.code = code
         self.code_message = message or PHRASES[code]
+
+    def begin_whole(self, code: int, content_type: bytes, length: int) -> None:
+        headers = self._answer_headers
+        if headers is None:
+            super().begin_whole(code, content_type, length)
+            return
+        self.code = code
+        self.code_message = PHRASES[code]
+        headers[_TYPE] = content_type
+        headers[_LENGTH] = b"%d" % length
+        headers[_CACHE] = b"no-store"
 
     def isSecure(self) -> bool:
         return False
@@ -126,12 +141,12 @@ class FastRequest(EdgeRequest):
         channel = self.channel
         site = channel.site
         try:
-            lines = b"".join([b"\r\n%s: %s" % header for header in headers.items()])
+            lines = b"".join(chain.from_iterable(headers.items()))
         except TypeError:
             # A value is text, which Twisted knows how to write.
             return False
         if (
-            (b"Content-Length" in headers) == (code == 204)
+            (_LENGTH in headers) == (code == 204)
             or code == 304
             or site.draining
             # A value that goes on in another line is Twisted's to mend.

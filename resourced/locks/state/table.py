@@ -154,7 +154,7 @@ class LockTable:
         lease = request.lease or self._times.lease
         ticket = self._admission.ticket(request)
         entry = ticket.entries.get(key.selector)
-        held = self._tickets.holding(request.holds, key_name)
+        held = self._tickets.holding(request.holds, key_name) if request.holds else ()
         if held:
             for other in held:
                 other.ticket.origin = ""
