@@ -21,8 +21,8 @@ MEMORY := $(shell test "$$(df --output=avail /dev/shm 2>/dev/null | tail -1)" -g
 suite reference: export TMPDIR := $(or $(TMPDIR),$(MEMORY),/tmp)
 # Nothing of it stays there but what failed.
 SOME += --override-ini tmp_path_retention_policy=failed
-# What hypothesis makes up is most often the same as before; `make EXAMPLES=10 suite` looks further.
-suite reference: export EXAMPLES := $(or $(EXAMPLES),0.5)
+# What hypothesis makes up is most often the same as before; `make EXAMPLES=10 trial suite` looks further.
+trial suite reference: export EXAMPLES := $(or $(EXAMPLES),0.25)
 # What `make test` consists of. The first one is all that needs no more than one processor, two at a time: the longest first.
 STAGES := quick suite reference
 
@@ -64,15 +64,20 @@ run: $(VENV)/installed
 test: $(STAGES)
 
 # For `.ci/run`, which tells how long each takes.
-.PHONY: stages $(STAGES) trial
+.PHONY: stages $(STAGES) trial collect
 stages:
 	@echo $(STAGES)
 
 quick:
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target api trial check docs
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target trial api check collect docs
 
+# What trial runs has been run by then.
 suite: $(VENV)/installed-dev mariadb mysql9 promtool fail2ban chromium axe proxies php
-	$(BIN)/pytest $(SOME)
+	$(BIN)/pytest $(SOME) $$($(BIN)/python -m tests.marked not trial)
+
+# It says whether each module has the markers that it should have, and keeps what pytest makes of it, or each worker would make that anew.
+collect: $(VENV)/installed-dev
+	$(BIN)/pytest --collect-only -p no:terminal
 
 reference: $(VENV)/installed-dev mariadb
 	RESOURCED_REFERENCE_PATH=1 $(BIN)/pytest $(SOME) -m reference_path $$($(BIN)/python -m tests.marked reference_path)

@@ -40,7 +40,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # What the collection makes stays: to look through it again and again would take a third of its time.
     gc.disable()
     config.addinivalue_line("markers", "deadline(seconds): how long an async test may take, if not two minutes")
-    config.addinivalue_line("markers", "trial: the module is trial's as much as pytest's, and must pass under either")
+    config.addinivalue_line(
+        "markers", "trial: the module is trial's as much as pytest's, must pass under either, and is run under trial"
+    )
     config.addinivalue_line(
         "markers", "reference_path: the module sees the wire, and must pass on the reference path too"
     )

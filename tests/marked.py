@@ -1,5 +1,5 @@
 """
-The test modules in which a marker is: ``python -m tests.marked reference_path`` prints their paths.
+The test modules in which a marker is: ``python -m tests.marked reference_path`` prints their paths, and those of the others with ``not`` before it.
 
 ``tests/conftest.py`` says what each marker means, and refuses to run a module that lacks one. They are found in the text, so that
 nothing has to be imported.
@@ -19,11 +19,12 @@ def has(text: str, marker: str) -> bool:
     return re.search(rf"^(pytestmark = .*|@)\bpytest\.mark\.{marker}\b", text, re.MULTILINE) is not None
 
 
-def marked(marker: str) -> list[str]:
-    """Return the paths of the test modules in which a marker is, in order."""
+def marked(marker: str, *, present: bool = True) -> list[str]:
+    """Return the paths of the test modules in which a marker is, or is not, in order."""
     paths = sorted(TESTS.rglob("test_*.py"))
-    return [str(path.relative_to(TESTS.parent)) for path in paths if has(path.read_text(), marker)]
+    return [str(path.relative_to(TESTS.parent)) for path in paths if has(path.read_text(), marker) == present]
 
 
 if __name__ == "__main__":
-    sys.stdout.write(" ".join(marked(sys.argv[1])) + "\n")
+    *refused, wanted = sys.argv[1:]
+    sys.stdout.write(" ".join(marked(wanted, present=not refused)) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -181,6 +182,36 @@ def test_unmarked(complaint, tmp_path):
     """No test runs whose module lacks a marker by which it is run once more under trial or on the reference path."""
     write(tmp_path / "test_it.py", UNMARKED[complaint])
     assert complaint in run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        ("pass", None),
+        ("cycle().errback(ValueError('nobody has heard'))", "nobody has heard"),
+        ("reactor.callLater(60, print)", "still due in the reactor"),
+    ],
+)
+def test_left_under_trial(test, said, tmp_path):
+    """What is left behind under trial, which does not look for it, fails the whole run."""
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/__init__.py").touch()
+    for name in ("examples.py", "marked.py", "under_trial.py"):
+        shutil.copy(ROOT / "tests" / name, tmp_path / "tests")
+    text = f"""
+        from twisted.internet import reactor
+        pytestmark = pytest.mark.trial
+
+        class Tests(SynchronousTestCase):
+            def test_it(self):
+                {test}
+        """
+    write(tmp_path / "tests/test_it.py", text)
+    command = [sys.executable, "-m", "tests.under_trial"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "PASSED (successes=1)" in ran.stdout, ran.stderr
+    assert ran.returncode == (said is not None)
+    assert (said or "") in ran.stderr
 
 
 @pytest.mark.parametrize(
