@@ -21,6 +21,7 @@ from resourced.api.openapi import description
 from resourced.client import aio, blocking
 from tests.daemon import PATIENCE, Daemon, eventually
 from tests.documents import CRONTAB, FIRST, Block, Reader, as_pattern, read_blocks
+from tests.galera import Galera, require
 from tests.mariadb import MariaDB
 from tests.ports import free_port
 from tests.resourcectl import RESOURCECTL
@@ -113,7 +114,7 @@ def test_every_page():
         TUTORIAL,
         RECIPES,
         CI,
-        *(f"docs/how-to/{name}.rst" for name in ("backup", "cluster", "migrate", "upgrade")),
+        *(f"docs/how-to/{name}.rst" for name in ("backup", "cluster", "galera", "migrate", "upgrade")),
     }
     with_code = {
         str(path.relative_to(ROOT))
@@ -138,6 +139,28 @@ def test_cluster(tmp_path):
     with MariaDB() as server, a_reader(tmp_path, 0, MYSQL_PORT=str(server.port), MYSQL_PASSWORD="") as reader:
         blocks = read("docs/how-to/cluster.rst")
         reader.follow([replace(block, text=here(block.text)) for block in blocks])
+
+
+@pytest.mark.skipif("HOWTOS" not in os.environ, reason="it takes a minute; HOWTOS=1 does it")
+def test_galera(tmp_path):
+    """Whoever does what the page on Galera says sees what it says of the loss of a node, and of one of the database."""
+    require()
+    names = (9500, 9501, 9502, 9503, 9590, 3306, 3307, 3308)
+    with Galera(3) as cluster:
+        ports = dict(
+            zip(
+                map(str, names),
+                [*(str(free_port()) for _ in range(5)), *(str(node.port) for node in cluster.nodes)],
+                strict=True,
+            )
+        )
+
+        def here(text: str) -> str:
+            return re.sub("|".join(ports), lambda found: ports[found[0]], text)
+
+        with a_reader(tmp_path, 0, MYSQL_PASSWORD="") as reader:
+            blocks = read("docs/how-to/galera.rst")
+            reader.follow([replace(block, text=here(block.text)) for block in blocks])
 
 
 def test_recipes(tmp_path, daemon):
