@@ -34,7 +34,7 @@ help:
 	@echo 'make test    lint, types and all tests, on SQLite and on a MariaDB server of their own'
 	@echo 'make api     hold the server against its own description'
 	@echo 'make check   lint, types and plain English only'
-	@echo 'make pythons the unit and wire tests on each Python from 3.11 on that the machine has'
+	@echo 'make pythons the unit and wire tests on each other Python from 3.11 on that the machine has'
 	@echo 'make hooks   let git run make check before each commit'
 	@echo 'make format  put the code into shape'
 	@echo 'make bench   measure the daemon, beside two yardsticks; takes a quarter of an hour'
@@ -69,7 +69,7 @@ stages:
 	@echo $(STAGES)
 
 quick:
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target trial api check collect docs
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target trial api check collect
 
 # What trial runs has been run by then.
 suite: $(VENV)/installed-dev mariadb mysql9 promtool fail2ban chromium axe proxies php
@@ -92,7 +92,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/python -m tests.english
 
 pythons: $(VENV)/installed-dev
-	$(BIN)/python -m tests.pythons
+	$(BIN)/python -m tests.pythons --others
 
 # Whatever git is told of a hook holds for all worktrees of the clone.
 hooks: $(VENV)/installed-dev

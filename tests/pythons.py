@@ -1,5 +1,6 @@
 """
-The unit and wire tests on every Python of the machine that the package is for: ``python -m tests.pythons``, or ``make pythons``.
+The unit and wire tests on every Python of the machine that the package is for: ``python -m tests.pythons``. With ``--others``, which
+``make pythons`` adds, not on its own version, because ``make test`` runs on that.
 
 A Python is found on the PATH or in pyenv. Of several with the same minor version, the newest is taken. Each gets a virtual environment of
 its own under ``.venv-pythons``, with the package and what its tests need. The modules with the marker ``trial`` run in it.
@@ -114,7 +115,8 @@ def check(python: Python, installing: Lock) -> tuple[bool, str]:
 
 
 def main() -> int:
-    found = pythons(candidates())
+    own = sys.version_info[:2] if "--others" in sys.argv else ()
+    found = [python for python in pythons(candidates()) if python.minor != own]
     installing = Lock()
     print("The unit and wire tests, on", ", ".join(python.version for python in found) or "no Python", flush=True)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:

@@ -343,10 +343,21 @@ def test_reference():
     assert set(client.__all__) - set(re.findall(r"^\.\. auto(?:class|exception):: (\w+)", text, re.MULTILINE)) == set()
 
 
-def test_man_pages(tmp_path):
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """Builds the pages into a folder, by a builder of Sphinx. They are read once for all builders."""
+    read = tmp_path_factory.mktemp("read")
+
+    def build(builder, folder):
+        options = ("--quiet", "--fail-on-warning", "--keep-going", "--doctree-dir", read, "--builder", builder)
+        subprocess.run((sys.executable, "-m", "sphinx", *options, ROOT / "docs", folder), check=True, timeout=PATIENCE)
+
+    return build
+
+
+def test_man_pages(build, tmp_path):
     """The man pages of the wheel say what the pages say; ``make man`` makes them anew."""
-    command = (sys.executable, "-m", "sphinx", "--quiet", "--builder", "man", ROOT / "docs", tmp_path)
-    subprocess.run(command, check=True, timeout=PATIENCE)
+    build("man", tmp_path)
     for made in (tmp_path / "resourcectl.1", tmp_path / "resourced.8"):
         # What the writer says of itself depends on its version.
         texts = [path.read_text().partition(".SH NAME")[2] for path in (made, ROOT / "etc/man" / made.name)]
@@ -370,10 +381,9 @@ def test_operations(daemon):
         assert done.stdout not in {"400", "401", "403", "405", "411", "413", "415", "428"}, (command, done.stdout)
 
 
-def test_site(tmp_path):
-    """The search of the pages finds the backup, and each block of the API's operations has a button that copies it."""
-    command = (sys.executable, "-m", "sphinx", "--quiet", "--builder", "html", ROOT / "docs", tmp_path)
-    subprocess.run(command, check=True, timeout=PATIENCE)
+def test_site(build, tmp_path):
+    """The pages can be made without a warning; their search finds the backup, and each block of the API's operations has a button that copies it."""
+    build("html", tmp_path)
     index = json.loads(re.sub(r"^Search.setIndex\((.*)\)$", r"\1", (tmp_path / "searchindex.js").read_text()))
     found = index["titleterms"]["backup"]
     assert "how-to/backup" in [index["docnames"][at] for at in (found if isinstance(found, list) else [found])]

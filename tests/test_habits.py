@@ -38,10 +38,10 @@ def add(path, answer, venv="exit 1"):
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def run(machine):
+def run(machine, *options):
     """Run the tests on the Pythons of a machine; return the exit status and the lines that were printed."""
     environ = {"PATH": f"{machine / 'bin'}:/nowhere", "PYENV_ROOT": str(machine / "pyenv")}
-    command = [sys.executable, "-m", "tests.pythons"]
+    command = [sys.executable, "-m", "tests.pythons", *options]
     ran = subprocess.run(command, cwd=machine / "clone", env=environ, capture_output=True, text=True, check=False)
     assert ran.stderr == ""
     return ran.returncode, ran.stdout.splitlines()
@@ -70,6 +70,14 @@ def test_found(machine):
     add(machine / "pyenv/versions/pypy/bin/python3.14", "pypy 3 14 0 1")
     add(machine / "bin/python3.15-config", "cpython 3 15 0 1")
     assert run(machine)[1][0] == "The unit and wire tests, on 3.11.9, 3.12.4"
+
+
+def test_others(machine):
+    """On request the version on which all tests have been run is left out."""
+    major, minor = sys.version_info[:2]
+    add(machine / f"bin/python{major}.{minor}", f"cpython {major} {minor} 0 1")
+    assert run(machine)[1][0] == f"The unit and wire tests, on {major}.{minor}.0"
+    assert run(machine, "--others") == (0, ["The unit and wire tests, on no Python"])
 
 
 def test_with_pip(machine):

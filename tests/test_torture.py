@@ -24,6 +24,8 @@ ROOT = Path(__file__).parent.parent
 PATIENCE = 300
 #: Of each run: enough to meet most of what there is, on any machine; whatever has not happened by then does in one of the next runs.
 SHORT = ("--seconds", "20", "--clients", "8", "--jobs", "5")
+#: Of each run of nodes, in which less has to happen.
+OF_NODES = ("--seconds", "12", "--clients", "6", "--jobs", "4", "--nodes", "3")
 #: How many runs there may be until everything has happened.
 RUNS = 6
 
@@ -129,7 +131,7 @@ def test_a_while_of_nodes(store):
     happened = {"node killed.*|all nodes but one killed.*|node frozen.*|node stopped.*": 1, "grants": 30}
     tables = ""
     for _ in range(RUNS):
-        with closing(Run.start(*SHORT, "--store", store, "--nodes", "3")) as run:
+        with closing(Run.start(*OF_NODES, "--store", store)) as run:
             table = run.table()
         assert run.process.returncode == 0, table
         tables += table
@@ -138,10 +140,9 @@ def test_a_while_of_nodes(store):
     pytest.fail(tables)
 
 
-#: Enough to show what is missing, in runs that are short and all at once.
-FEW = ("--clients", "12", "--jobs", "0")
 #: What clients have seen that must not be, whatever else went wrong.
 BROKEN = re.compile("is lost$|both held it|had been given out$|let go of$|before its time$", re.MULTILINE)
+#: Enough to show what is missing, in runs that are short and all at once.
 UNFENCED = ("--seconds", "20", "--store", "mysql", "--without", "fencing", "--only", "depose", "--jobs", "0")
 #: What clients have seen of a pool that must not be, by the safeguard that is missing.
 POOLS = {
@@ -158,7 +159,7 @@ def unkept(missing: str) -> tuple[str, ...]:
 
 
 def unguarded(store: str) -> tuple[str, ...]:
-    return ("--seconds", "15", "--store", store, "--without", "guard", *FEW)
+    return ("--seconds", "15", "--store", store, "--without", "guard", "--clients", "6", "--jobs", "0")
 
 
 @pytest.fixture(scope="module")
