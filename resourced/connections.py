@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -17,6 +18,8 @@ from zope.interface import implementer
 IDLE_TIMEOUT: Final = 30
 #: How many of them are kept per server.
 PER_SERVER: Final = 100
+#: Of how many servers it is remembered how they are reached.
+SERVERS: Final = 64
 
 
 class Sender(Protocol):
@@ -52,12 +55,13 @@ class Connections:
         **_: Any,
     ) -> Deferred[IResponse]:
         """Send a request, as ``treq`` does that is to follow no redirect and to keep no answer."""
-        uri = URI.fromBytes(url.encode())
-        if b"%" in uri.host:
+        target = url.encode()
+        if "%" in url.split("/", 3)[2]:
             # What its scope is called here is nothing to the server.
+            uri = URI.fromBytes(target)
             headers.setRawHeaders("host", [f"[{uri.host.decode().partition('%')[0]}]:{uri.port}"])
         body = None if data is None else RequestBody(data)
-        answer: Deferred[IResponse] = self._agent.request(method.encode(), uri.toBytes(), headers, body)
+        answer: Deferred[IResponse] = self._agent.request(method.encode(), target, headers, body)
         return answer
 
     def close(self) -> Deferred[None]:
@@ -74,18 +78,23 @@ class _Endpoints:
         self._reactor = reactor
         self._timeout = timeout
         self._policy = BrowserLikePolicyForHTTPS()
+        # Each request asks for one, and to make it takes longer than all else about a connection that is kept.
+        self._endpoint = lru_cache(maxsize=SERVERS)(self._new_endpoint)
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        host = uri.host.decode()
+        return self._endpoint(uri.scheme, uri.host, uri.port)
+
+    def _new_endpoint(self, scheme: bytes, name: bytes, port: int) -> IStreamClientEndpoint:
+        host = name.decode()
         endpoint: IStreamClientEndpoint
         if ":" in host:
             host, _, scope = host.partition("%25")
             address = f"{host}%{scope}" if scope else host
-            endpoint = TCP6ClientEndpoint(self._reactor, address, uri.port, self._timeout)
+            endpoint = TCP6ClientEndpoint(self._reactor, address, port, self._timeout)
         else:
-            endpoint = HostnameEndpoint(self._reactor, host, uri.port, self._timeout)
-        if uri.scheme == b"https":
-            endpoint = _Secure(self._reactor, endpoint, self._policy.creatorForNetloc(host.encode(), uri.port))
+            endpoint = HostnameEndpoint(self._reactor, host, port, self._timeout)
+        if scheme == b"https":
+            endpoint = _Secure(self._reactor, endpoint, self._policy.creatorForNetloc(host.encode(), port))
         return _Silent(endpoint)
 
 
