@@ -10,6 +10,7 @@ from resourced import jsontext
 from resourced.api.base import Routes, route, who_of
 from resourced.api.definitions import definition, described
 from resourced.api.params import (
+    OF_LOCKS,
     address_of,
     body_of,
     flag,
@@ -194,26 +195,35 @@ class Published(Routes):
         self, request: EdgeRequest, key: LockKey, resource: Resource, identity: Identity, read: Reader | None = None
     ) -> Awaitable[Acquired | Queued]:
         """Take or keep the lock as a request wishes."""
+        # Not a coroutine of its own, which ten thousand who wait would have to keep.
+        if b"?" in request.uri or request.has_any(OF_LOCKS):
+            wanted = self._wanted(request, key, resource, identity)
+        else:
+            # Most requests say no more.
+            name = identity.name
+            wanted = LockRequest(
+                key, resource.timeout, wait=self._usual_wait, owner=name, key_name=name, origin=address_of(request)
+            )
+        if wanted.wait:
+            waits(request)
+        return self.locks.acquire(wanted, read)
+
+    def _wanted(self, request: EdgeRequest, key: LockKey, resource: Resource, identity: Identity) -> LockRequest:
+        """Return what a request says of the lock that it wants."""
         ticket = header(request, b"x-ticket")
         # Also where it makes no difference it has to be one.
         idempotency_key = idempotency_key_of(request)
         said = owner_of(request)
         owner = said or identity.name
         request.notes["owner"] = owner
-        # Most requests have no query.
-        longest = resource.longest or resource.timeout or int(self.locks.usual_lease)
-        asked_lease = lease_of(request, longest) if b"?" in request.uri else 0
+        asked_lease = lease_of(request, resource.longest or resource.timeout or int(self.locks.usual_lease))
         if priority := priority_of(request):
             identity.allow_priority(priority)
-        wait = wait_of(request, self._longest_wait, self._usual_wait)
-        if wait:
-            waits(request)
-        # Not a coroutine of its own, which ten thousand who wait would have to keep.
-        wanted = LockRequest(
+        return LockRequest(
             key,
             lease=resource.timeout,
             ticket=ticket,
-            wait=wait,
+            wait=wait_of(request, self._longest_wait, self._usual_wait),
             owner=owner,
             idempotency_key="" if ticket else idempotency_key,
             key_name=identity.name,
@@ -222,4 +232,3 @@ class Published(Routes):
             asked_lease=asked_lease,
             priority=priority,
         )
-        return self.locks.acquire(wanted, read)

@@ -109,8 +109,7 @@ def key_of(x_api_key: Sequence[bytes], authorization: Sequence[bytes]) -> bytes:
     :return: the key, empty if there is none.
     :raises resourced.errors.NotAuthorized: a header came more than once and does not say the same each time.
     """
-    # Nearly every request has this header once.
-    key = x_api_key[0].strip() if len(x_api_key) == 1 else _only("x-api-key", x_api_key)
+    key = _only("x-api-key", x_api_key)
     if key:
         return key
     bearer = re.fullmatch(rb"bearer[ \t]+(.+)", _only("Authorization", authorization), re.IGNORECASE | re.DOTALL)

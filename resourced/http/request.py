@@ -37,6 +37,10 @@ class EdgeRequest(Request):
         self.notes: dict[str, object] = {}
         self._busy = self._waiting = False
 
+    def has_any(self, names: frozenset[bytes]) -> bool:
+        """Tell whether the request has any of some headers, which are named in small letters."""
+        return any(map(self.requestHeaders.hasHeader, names))
+
     def body(self) -> bytes:
         """Return the whole body."""
         self.content.seek(0)

@@ -61,6 +61,9 @@ class FastRequest(EdgeRequest):
         # Of a usual answer, by what comes before their values; others are in Twisted's.
         self._answer_headers: dict[bytes, Any] | None = {}
 
+    def has_any(self, names: frozenset[bytes]) -> bool:
+        return not names.isdisjoint(self.requestHeaders)  # type: ignore[arg-type]
+
     def body(self) -> bytes:
         return self._body
 
