@@ -13,6 +13,8 @@ from resourced import jsontext
 
 #: What ``Server`` says: no version, which would only help an attacker.
 SERVER = b"resourced"
+#: What ``Allow`` says about the server as a whole.
+METHODS = b"DELETE, GET, HEAD, PATCH, POST, PUT"
 #: No browser is to take an answer for something else than it says it is.
 NOSNIFF = b"X-Content-Type-Options: nosniff"
 #: What every refusal of a key tells its client to send.

@@ -11,8 +11,7 @@ from twisted.web.server import Request
 
 from resourced.http.channel import Channel
 from resourced.http.edge import Edge
-from resourced.http.json_errors import NOSNIFF, PHRASES, SERVER, json_error
-from resourced.http.routing import METHODS
+from resourced.http.json_errors import METHODS, NOSNIFF, PHRASES, SERVER, json_error
 
 _NOSNIFF = tuple(NOSNIFF.split(b": "))
 
@@ -39,7 +38,8 @@ class EdgeRequest(Request):
 
     def has_any(self, names: frozenset[bytes]) -> bool:
         """Tell whether the request has any of some headers, which are named in small letters."""
-        return any(map(self.requestHeaders.hasHeader, names))
+        has = self.requestHeaders.hasHeader
+        return any(has(name) for name in names)
 
     def body(self) -> bytes:
         """Return the whole body."""

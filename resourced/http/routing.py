@@ -7,6 +7,7 @@ What Klein and werkzeug would refuse in HTML, before they ask Klein's error hand
 from __future__ import annotations
 
 import re
+from types import MethodType
 from typing import Any, ClassVar, cast
 from urllib.parse import quote, unquote_to_bytes
 
@@ -16,12 +17,10 @@ from twisted.web.server import NOT_DONE_YET, Request
 from werkzeug.exceptions import BadHost, BadRequest, HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter
 
-from resourced.http.json_errors import json_error
+from resourced.http.json_errors import METHODS, json_error
+from resourced.http.request import EdgeRequest
 
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)(.*)", re.IGNORECASE | re.DOTALL)
-#: What ``Allow`` says about the server as a whole.
-METHODS = b"DELETE, GET, HEAD, PATCH, POST, PUT"
-
 #: One host, and perhaps a port.
 HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
 
@@ -125,12 +124,9 @@ class RootResource(Resource):
 
 def _settle_kind(request: Any) -> None:
     """Give a request of another site, such as that of ``treq.testing``, what those of ours have."""
-
-    def body() -> bytes:
-        request.content.seek(0)
-        return cast(bytes, request.content.read())
-
-    request.notes, request.body, request.stand_aside = {}, body, lambda: None
+    request.notes, request.stand_aside = {}, lambda: None
+    for method in (EdgeRequest.body, EdgeRequest.has_any, EdgeRequest.begin_whole):
+        setattr(request, method.__name__, MethodType(method, request))
 
 
 def _refuse(request: Request, error: HTTPException) -> int:
