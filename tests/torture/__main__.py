@@ -77,6 +77,9 @@ def options(arguments: list[str]) -> argparse.Namespace:
         help="take a safeguard out, see tests/unfenced.py: most of them must be noticed; may be given more than once",
     )
     parser.add_argument("--only", default="", help="how the names of the servers' faults begin (default: all of them)")
+    parser.add_argument(
+        "--rest", type=float, default=0.0, help="for how many seconds all is let be after each fault of the servers"
+    )
     parser.add_argument("--keep", action="store_true", help="leave all logs where they are")
     parsed = parser.parse_args(arguments)
     parsed.seconds = parsed.minutes * 60 if parsed.seconds is None else parsed.seconds
@@ -138,6 +141,7 @@ def run(chosen: argparse.Namespace, guardian: Guardian, folder: Path) -> Report:
             if isinstance(base, GaleraBase)
             else ServerTormentor(dice, log, daemons, base, TIMEOUT, intruder, chosen.only)
         )
+        tormentor.rest = chosen.rest
         stack.callback(tormentor.abort)
         stack.callback(clients.abort)
         clients.launch()

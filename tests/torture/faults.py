@@ -107,7 +107,10 @@ class ServerTormentor(Tormentor):
     :param timeout: for how many seconds the daemons wait for their database.
     :param intruder: starts a daemon that does not stand by.
     :param only: what the names of faults begin with, if not all are wanted.
+    :ivar rest: for how many seconds more all is let be after each fault, so that what one costs can be told from what the next does.
     """
+
+    rest = 0.0
 
     def __init__(
         self,
@@ -136,7 +139,7 @@ class ServerTormentor(Tormentor):
         fault()
         if fault != self.no_fault:
             self._log.spans.append((began, time.monotonic(), fault.__name__))
-        self._rest(0.4, 2.0)
+        self._rest(self.rest + 0.4, self.rest + 2.0)
 
     def _deck(self) -> list[Fault]:
         """All faults that there are; those of which there is more to learn more often. It takes about a minute."""
