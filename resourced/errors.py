@@ -98,9 +98,17 @@ class TicketRequired(ResourcedError):
 
 
 class TicketEnded(ResourcedError):
-    """The ticket has lost its lock or its place, or was never given out."""
+    """
+    The ticket has lost its lock or its place, or was never given out.
+
+    :ivar ticket: that of a request for several things which keeps what is left; else empty.
+    """
 
     code = "ticket_ended"
+
+    def __init__(self, sentence: str, details: Mapping[str, object] = MappingProxyType({}), ticket: str = "") -> None:
+        super().__init__(sentence, details)
+        self.ticket = ticket
 
 
 class NotHolder(ResourcedError):

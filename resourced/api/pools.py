@@ -21,7 +21,7 @@ from resourced.api.params import (
 from resourced.api.pool_params import card_change, joint_body
 from resourced.api.responses import RETRY_AFTER, answer, card_shown, done, waits
 from resourced.auth.keys import Identity, Keys, Permission
-from resourced.errors import OtherGroup
+from resourced.errors import OtherGroup, TicketEnded
 from resourced.http.request import EdgeRequest
 from resourced.locks.manager import LockManager
 from resourced.locks.state.joints import Got, JointAsk, JointQueued
@@ -63,10 +63,16 @@ class Pooling(Routes):
         # How long a lease may be is said by the resources that are named.
         only(request, b"wait", *([b"lease"] if wants else []))
         resources = await self._resources(wants, identity)
-        outcome = await self.locks.several.acquire(
-            self._ask(request, identity, ticket, wants, resources, yields=yields),
-            lambda keys: self._read(resources, keys),
-        )
+        try:
+            outcome = await self.locks.several.acquire(
+                self._ask(request, identity, ticket, wants, resources, yields=yields),
+                lambda keys: self._read(resources, keys),
+            )
+        except TicketEnded as ended:
+            if ended.ticket and not ticket:
+                # Without it nobody could give back what is left.
+                request.setHeader(b"x-ticket", ended.ticket.encode())
+            raise
         if isinstance(outcome, JointQueued):
             request.setHeader(b"x-ticket", outcome.ticket.encode())
             request.setHeader(b"retry-after", b"%d" % RETRY_AFTER)

@@ -215,7 +215,8 @@ class Wanted(Generic[H]):
         """Know that the place is lost; the next request joins at the end of the queue."""
         if answer.items("left"):
             # A unit was taken away before the client knew that it had all of them.
-            await self._servers.ask("POST", f"{self._asked.root}/unlock", headers={"x-ticket": self._ticket})
+            ticket = self._ticket or answer.header("x-ticket")
+            await self._servers.ask("POST", f"{self._asked.root}/unlock", headers={"x-ticket": ticket})
         self._key, self._borrowed = "", False
         if self._ticket:
             self._ticket = ""

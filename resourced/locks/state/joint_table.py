@@ -94,7 +94,7 @@ class Joints:
         """
         if self._places.losses.of_ticket(joint.name, joint.key_name):
             left = [{"resource": key.resource, "selector": key.selector} for _, key, _ in joint.got()]
-            raise TicketEnded("A unit was taken from this ticket. It keeps what is left.", {"left": left})
+            raise TicketEnded("A unit was taken from this ticket. It keeps what is left.", {"left": left}, joint.name)
 
     def _renew(self, joint: Joint, lease: int) -> None:
         if lease and lease != joint.asked_lease:
