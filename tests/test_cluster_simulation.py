@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 from unittest.mock import patch
 
@@ -18,12 +19,12 @@ from resourced.errors import NotOwner
 from resourced.locks.shares import Shares
 from resourced.locks.state import record
 from resourced.locks.state.requests import LockRequest
-from resourced.model import LockKey, Snapshot
+from resourced.model import LockKey, Snapshot, Term
 from resourced.partitions import Holding, NodeRow, partition_of
 from resourced.storage.leader_lease import LEADER_LEASE, MARGIN, LeaderLease
 from tests.examples import examples
 from tests.memory_node import MemoryNode
-from tests.simulation import Weather, World, end_all
+from tests.simulation import Link, Weather, World, end_all
 
 #: How many nodes a large cluster has: a hundred in a search that goes as far as usual, which ``make test`` does not.
 LARGE = min(100, examples(100))
@@ -198,6 +199,39 @@ def test_who_wants_nothing_serves_if_nobody_else_is_there() -> None:
     world.run((LEADER_LEASE + MARGIN) * 1.01 + 2)
     assert set(world.owners()) == {spare.id}
     assert world.faults == []
+
+
+def test_the_store_has_the_last_word() -> None:
+    """A node that owns less than it thinks, because a term of which it had no answer took nothing along, decides about nothing of it."""
+    known: dict[MemoryNode, int] = {}
+    begin_term, ask = MemoryNode.begin_term, Link._ask
+
+    async def left_behind(self: MemoryNode, over: Term | None = None, guard: str = "") -> Snapshot:
+        if over is not None or not self._leads:
+            return await begin_term(self, over, guard)
+        before = known.get(self, self.server.epoch)
+        self.server.epoch += 1
+        self.server.beat += 1
+        for number in self._owned(before):
+            self.disk.owners[number] = Holding(self.node, self.server.epoch)
+        self._epoch = self.server.epoch
+        return await self.load(self._owned(self._epoch))
+
+    async def answered(self: Link, name: str, *arguments: Any, **options: Any) -> Any:
+        answer = await ask(self, name, *arguments, **options)
+        if name == "begin_term":
+            known[self.inner] = answer.epoch
+        return answer
+
+    with patch.object(MemoryNode, "begin_term", left_behind), patch.object(Link, "_ask", answered):
+        # Those that have found it.
+        for seed in (0, 8):
+            world = World(seed, 3, replace(STORM, lost=0.03))
+            for _ in range(3):
+                world.run(15)
+                if len(world.nodes) < 6:
+                    world.add()
+            assert world.faults == []
 
 
 # -- Without a safeguard
