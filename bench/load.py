@@ -27,6 +27,11 @@ def quantile(ordered: list[float], part: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * part))] * 1000 if ordered else 0.0
 
 
+def ratio(figure: float, other: float) -> float:
+    """Return how many times as much a figure is as another one; nothing, if that was not measured."""
+    return figure / other if other else 0.0
+
+
 def summary(results: list[dict[str, Any]]) -> dict[str, float]:
     """Put together what several generators have measured at once."""
     waits, handovers = (sorted(each for result in results for each in result[what]) for what in ("waits", "handovers"))

@@ -28,7 +28,7 @@ from bench import parked
 from bench.clients import expect, request, shared, ticket_of
 from bench.crowd import PATIENT
 from bench.drive import Client, Kind, Tally, finish, http_answer, measure
-from bench.load import quantile
+from bench.load import quantile, ratio
 from tests.daemon import Daemon
 
 STORES: Mapping[str, Mapping[str, str]] = {"volatile": {"RESOURCED_VOLATILE_LOCKS": "1"}, "sqlite": {}}
@@ -164,9 +164,9 @@ def main() -> None:
             crowd(many, options.waiting)
             several.append(hand_over(pool.port, jobs(options.held), options.jobs, seconds))
             one.append(hand_over(pool.port, shared, options.jobs, seconds))
-            ratios.append(turns(few.port, seconds) / turns(many.port, seconds))
+            ratios.append(ratio(turns(few.port, seconds), turns(many.port, seconds)))
             stalls.append(stall(whole, seconds))
-    ours = [mine / theirs for mine, theirs in zip(several, one, strict=True)]
+    ours = [ratio(mine, theirs) for mine, theirs in zip(several, one, strict=True)]
     print(f"hand-over of several, x one lock: {median(ours):.2f}  ({median(several):.2f} ms, {median(one):.2f} ms)")
     print(f"with {options.waiting} waiting, x as long as with 10: {median(ratios):.2f}")
     print(f"all of {options.all} units, longest wait of others: {median(stalls):.1f} ms")

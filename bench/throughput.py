@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from bench.load import ratio
 from bench.servers import Servers, bare_commits
 
 
@@ -117,7 +118,7 @@ class Result:
         """
         if server != "leaf":
             return self.middle(server, "turns")
-        return self.middle(server, "requests") * self.middle("ours", "turns") / self.middle("ours", "requests")
+        return self.middle(server, "requests") * ratio(self.middle("ours", "turns"), self.middle("ours", "requests"))
 
     def ratio(self, rival: str) -> float:
         """Return how many times as much was done as by a rival, the median of the rounds: requests for the leaf, else turns."""
@@ -162,4 +163,4 @@ def alone(servers: Servers, rounds: int, seconds: float) -> Iterator[float]:
     """Tell how many times as long as two bare commits a durable cycle of one client alone takes, by the round."""
     for _ in range(rounds):
         bare = bare_commits(servers.mariadb, seconds)
-        yield bare / 2 / measure(servers, Load("mariadb", "cycle", 1), seconds)["turns"]
+        yield ratio(bare / 2, measure(servers, Load("mariadb", "cycle", 1), seconds)["turns"])

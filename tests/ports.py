@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import itertools
 import secrets
@@ -65,5 +66,7 @@ def _own() -> _Own:
         except OSError:
             held.close()
             continue
+        # Python complains of a socket that it finds open at its end.
+        atexit.register(held.close)
         return _Own(itertools.cycle(range(start, start + BLOCK)), held)
     raise RuntimeError("Other processes have all ports for tests.")

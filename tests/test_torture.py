@@ -143,7 +143,10 @@ def test_a_while_of_nodes(store):
 #: What clients have seen that must not be, whatever else went wrong.
 BROKEN = re.compile("is lost$|both held it|had been given out$|let go of$|before its time$", re.MULTILINE)
 #: Enough to show what is missing, in runs that are short and all at once.
-UNFENCED = ("--seconds", "20", "--store", "mysql", "--without", "fencing", "--only", "depose", "--jobs", "0")
+UNFENCED = (
+    *("--seconds", "20", "--store", "mysql", "--without", "fencing", "--only", "depose"),
+    *("--clients", "16", "--jobs", "0"),
+)
 #: What clients have seen of a pool that must not be, by the safeguard that is missing.
 POOLS = {
     "whole": re.compile(r"wants .* and got", re.MULTILINE),

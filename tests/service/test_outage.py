@@ -164,8 +164,11 @@ def test_frozen_server(daemon, mariadb):
     all_works_again(daemon, holder, second, third)
 
 
-def test_reads_are_never_old(daemon, mariadb):
-    """A read without lock tells what is in the store, also if another daemon has put it there a moment ago, unnoticed as yet."""
+def test_reads_of_the_store_are_never_old(daemon, mariadb):
+    """What is not told from memory is what is in the store, also if another daemon has put it there a moment ago, unnoticed as yet."""
+    daemon.terminate()
+    daemon.environ = {**daemon.environ, "RESOURCED_REFERENCE_PATH": "1"}
+    daemon.start()
     holder = daemon.post(f"{A4}/lock")
     assert daemon.put(A4, '"before"', ticket=holder.ticket).status == 204
     assert daemon.get(f"{A4}?lock=0").json["data"] == '"before"'
@@ -179,6 +182,16 @@ def test_reads_are_never_old(daemon, mariadb):
         answer = daemon.get(f"{A4}?lock=0")
         assert (answer.status, answer.json.get("data")) == (status, data), statement
     assert answer.code == "unknown_resource"
+
+
+def test_memory_ends_with_the_term(daemon, mariadb):
+    """Who tells data from memory notices by itself, within its lease, that another daemon has taken over; then it tells nothing more."""
+    holder = daemon.post(f"{A4}/lock")
+    assert daemon.put(A4, '"before"', ticket=holder.ticket).status == 204
+    mariadb.run("UPDATE server SET epoch = epoch + 1, owner = 'another'", database="printers")
+    mariadb.run("""UPDATE resource_data SET data = '"after"'""", database="printers")
+    assert daemon.wait() == 1
+    assert "Another daemon has taken over" in daemon.log
 
 
 def test_waiting_requests_outlast_the_outage(daemon, mariadb):

@@ -58,7 +58,11 @@ def view(tab, axe, width, scheme):
     assert view.found == []
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark"), (1920, "light")])
+#: Each width and each scheme.
+each_screen = pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark"), (1920, "light")])
+
+
+@each_screen
 def test_crowded_views(crowded, tab, view):
     """It finds nothing with 5,000 selectors, 300 resources, a queue of 1,000, and names of 255 characters."""
     enter(tab, crowded)
@@ -83,8 +87,7 @@ def test_crowded_views(crowded, tab, view):
         view.look(hash_[:20])
 
 
-@pytest.mark.parametrize("width", [390, 1280, 1920])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@each_screen
 def test_views(tmp_path, tab, view):
     """It finds nothing while one signs in, looks at a unit with a past, is asked before one acts, and loses the server."""
     with Daemon(tmp_path) as daemon:
