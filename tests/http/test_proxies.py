@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Answer, Connection, Daemon, eventually
+from tests.daemon import PATIENCE, Answer, Connection, Daemon, eventually
+from tests.documents import read_blocks
 from tests.ports import free_port
 
 ETC = Path(__file__).parent.parent.parent / "etc"
@@ -180,3 +181,13 @@ def test_post_goes_on(tmp_path, name):
     finally:
         for daemon in daemons:
             daemon.kill()
+
+
+def test_haproxy_before_nodes(tmp_path: Path) -> None:
+    """HAProxy takes the configuration on the page on Galera as it stands there, and warns of nothing."""
+    page = ETC.parent / "docs" / "how-to" / "galera.rst"
+    [config] = [block for block in read_blocks(page.read_text(), page.name) if block.caption == "haproxy.cfg"]
+    (tmp_path / config.caption).write_text(f"{config.text}\n")
+    check = [program("haproxy"), "-c", "-f", str(tmp_path / config.caption)]
+    done = subprocess.run(check, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, "WARNING" in done.stderr) == (0, False), done.stderr
