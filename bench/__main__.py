@@ -19,10 +19,11 @@ from pathlib import Path
 
 from bench import crowd, parked
 from bench.report import Report
-from bench.servers import Servers
+from bench.servers import MARIADB, Servers
 from bench.throughput import PEER_WORKS, WORKS, alone, run
+from tests.mariadb import MariaDB
 
-STORES: Mapping[str, Mapping[str, str]] = {"volatile": {"RESOURCED_VOLATILE_LOCKS": "1"}, "sqlite": {}}
+STORES: Mapping[str, Mapping[str, str]] = {"volatile": {"RESOURCED_VOLATILE_LOCKS": "1"}, "sqlite": {}, "mariadb": {}}
 
 
 def main() -> None:
@@ -53,14 +54,21 @@ def main() -> None:
             report.alone = list(alone(servers, rounds, seconds))
     for store, environ in () if arguments.peers else STORES.items():
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            if wanted(f"{store} parked"):
+            if wanted(f"{store} parked") and store != "mariadb":
                 report.parked[store] = parked.measure(Path(folder), environ, arguments.polls, 2 * seconds)
             if wanted(f"{store} crowd"):
                 waiting = arguments.crowd // 10
-                report.crowd[store] = crowd.measure(Path(folder), environ, arguments.crowd, waiting, rounds, seconds)
+                with ExitStack() as stack:
+                    of = environ if store != "mariadb" else in_mariadb(stack.enter_context(MariaDB(*MARIADB)))
+                    report.crowd[store] = crowd.measure(Path(folder), of, arguments.crowd, waiting, rounds, seconds)
     print("\n".join(report.lines()))
     if arguments.output:
         report.write(arguments.output, "performance-peers" if arguments.peers else "performance")
+
+
+def in_mariadb(server: MariaDB) -> dict[str, str]:
+    """Say to a daemon where its database is, but for the name."""
+    return {"RESOURCED_STORE": "mysql", "MYSQL_PORT": str(server.port)}
 
 
 if __name__ == "__main__":

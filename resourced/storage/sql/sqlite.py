@@ -6,11 +6,14 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from resourced.config import SQLiteSettings
 from resourced.storage.sql.health import Fault
 from resourced.storage.sql.server_identity import OneServer
+
+#: How many statements SQLite keeps prepared: a commit has some for each number of rows.
+STATEMENTS: Final = 512
 
 
 class SQLite:
@@ -44,6 +47,7 @@ class SQLite:
             self.settings.path,
             timeout=self.timeout,
             isolation_level=None,
+            cached_statements=STATEMENTS,
             # Each connection stays in one thread; but another one closes it in the end.
             check_same_thread=False,
         )
