@@ -21,8 +21,8 @@ MEMORY := $(shell test "$$(df --output=avail /dev/shm 2>/dev/null | tail -1)" -g
 suite reference: export TMPDIR := $(or $(TMPDIR),$(MEMORY),/tmp)
 # Nothing of it stays there but what failed.
 SOME += --override-ini tmp_path_retention_policy=failed
-# What hypothesis makes up is most often the same as before; `make EXAMPLES=10 trial suite` looks further.
-trial suite reference: export EXAMPLES := $(or $(EXAMPLES),0.25)
+# What hypothesis makes up is most often the same as before; `make EXAMPLES=10 api trial suite` looks further.
+api trial suite reference: export EXAMPLES := $(or $(EXAMPLES),0.25)
 # What `make test` consists of. The first one is all that needs no more than one processor, two at a time: the longest first.
 STAGES := quick suite reference
 

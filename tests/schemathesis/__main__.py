@@ -13,10 +13,11 @@ import tempfile
 from pathlib import Path
 
 from tests.daemon import LOCK, WRITE, Daemon
+from tests.examples import examples
 
 HERE = Path(__file__).parent
 #: How many requests are made up for each operation, and of which seed.
-EXAMPLES, SEED = 40, 1
+EXAMPLES, SEED = examples(80), 1
 
 
 def main(tools: Path) -> int:
