@@ -38,6 +38,8 @@ class Machine:
         except subprocess.CalledProcessError as error:
             self.__exit__()
             pytest.skip(f"A machine of one's own needs the right to mount: {error.stderr.decode().strip()}")
+        # Otherwise each package that comes or goes has an index made of all man pages of the machine.
+        (self.root / "var/lib/man-db/auto-update").unlink(missing_ok=True)
         return self
 
     def __exit__(self, *exception: object) -> None:
