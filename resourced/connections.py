@@ -43,7 +43,7 @@ class Connections:
         self._pool.maxPersistentPerHost = PER_SERVER
         # What may be sent again is for the client to say.
         self._pool.retryAutomatically = False
-        self._agent = Agent.usingEndpointFactory(reactor, Endpoints(reactor, timeout), self._pool)
+        self._agent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor, timeout), self._pool)
 
     def request(
         self,
@@ -71,7 +71,7 @@ class Connections:
 
 
 @implementer(IAgentEndpointFactory)
-class Endpoints:
+class _Endpoints:
     """Where to connect to for a URL. An IPv6 address stands in brackets in it, and its scope after ``%25`` (RFC 6874)."""
 
     def __init__(self, reactor: Any, timeout: float) -> None:

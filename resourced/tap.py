@@ -26,12 +26,12 @@ from resourced.auth.key_command import run as run_key_command
 from resourced.auth.key_file import KeyFile
 from resourced.clock import count_monotonically, elapsed
 from resourced.config import Config, MySQLSettings, SQLiteSettings, store_of
+from resourced.connections import Connections
 from resourced.errors import ConfigurationError, ResourcedError
 from resourced.http.ciphers import require_forward_secrecy
 from resourced.metrics.collect import Metrics
 from resourced.metrics.gauges import gauges_of
 from resourced.metrics.reactor_lag import Lag
-from resourced.passing.kept import sender_of
 from resourced.passing.peers import Peers
 from resourced.service.checkup import check
 from resourced.service.daemon import Back, ClientPort, Daemon, Leadership, TwistdProcess, Watches
@@ -175,7 +175,6 @@ def makeService(options: Options) -> IService:
         if config.cluster
         else SQLStore(database, judge=not config.volatile_locks)
     )
-    sender = sender_of(reactor, CONNECT_TIMEOUT, kept=not config.reference_path)
     around = Surroundings(
         clock=reactor,
         elapsed=elapsed,
@@ -184,7 +183,7 @@ def makeService(options: Options) -> IService:
         # A node has what it takes over only after the lease of the other one has ended.
         predecessor_lease=0.0 if config.cluster else guard.lag,
         node_store=in_sql if isinstance(in_sql, SQLNode) else None,
-        peers=Peers(sender, reactor, config.cluster_key) if config.cluster else None,
+        peers=Peers(Connections(reactor, CONNECT_TIMEOUT), reactor, config.cluster_key) if config.cluster else None,
         fault=database.fault,
     )
     server = assemble(config, around, in_sql, metrics)

@@ -14,15 +14,13 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
 from resourced.cluster.interface import Mine, Moving, NodeView, Owner, Peer
-from resourced.connections import RequestBody, Sender
+from resourced.connections import RequestBody
 from resourced.deferreds import waiter_in, wake
 from resourced.http.site import ResourcedSite
 from resourced.partitions import PARTITIONS, NodeState, partition_of
-from resourced.passing.kept import KeptConnections
 from resourced.passing.peers import Peers
 from resourced.testing.memory_treq import MemoryConnections
 from tests.assembled import serve, surroundings
-from tests.daemon import STOCK
 from tests.leading import open_journal
 from tests.wire import A4, Answer, Exchange, FaultyStore, Fields, WebTests
 
@@ -120,17 +118,6 @@ class View:
         self._listeners.append(changed)
 
 
-class _Agent:
-    """Twisted's own client: what nodes send requests with on the reference path."""
-
-    def __init__(self, agent: Any) -> None:
-        self._agent = agent
-
-    def request(self, method: str, url: str, *, headers: Headers, data: bytes | None, **_: Any) -> Deferred[IResponse]:
-        body = None if data is None else RequestBody(data)
-        return self._agent.request(method.encode(), url.encode(), headers, body)  # type: ignore[no-any-return]
-
-
 class Network:
     """
     What reaches the nodes: a ``resourced.connections.Sender``.
@@ -143,23 +130,22 @@ class Network:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._nodes: dict[int, MemoryConnections] = {}
-        self._senders: dict[int, Sender] = {}
         self.down: set[int] = set()
         self.silent: set[int] = set()
         self.sent: list[tuple[int, str, str, Headers]] = []
 
     def add(self, node: int, site: ResourcedSite) -> None:
         """Let a node be reached."""
-        self._nodes[node] = memory = MemoryConnections(site)
-        agent = _Agent(Agent.usingEndpointFactory(self._clock, memory))
-        self._senders[node] = agent if STOCK else KeptConnections(self._clock, memory, agent)
+        self._nodes[node] = MemoryConnections(site)
 
     def request(self, method: str, url: str, *, headers: Headers, data: bytes | None, **_: Any) -> Deferred[IResponse]:
         node = urlsplit(url).port or 0
         if node in self.down:
             return fail(Refused())
         self.sent.append((node, method, url.removeprefix(url_of(node)), headers))
-        answer = self._senders[node].request(method, url, headers=headers, data=data)
+        agent = Agent.usingEndpointFactory(self._clock, self._nodes[node])
+        body = None if data is None else RequestBody(data)
+        answer: Deferred[IResponse] = agent.request(method.encode(), url.encode(), headers, body)
         self.flush()
         return answer
 
