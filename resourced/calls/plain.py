@@ -78,7 +78,7 @@ class PlainWire:
         thread.start()
         thread.join(request.timeout)
         if not outcome:
-            raise Away(f"{url}: No answer within {request.timeout:g} seconds.", unclear=True)
+            raise _silence(url, request, unclear=True)
         [found] = outcome
         if isinstance(found, Away):
             raise found
@@ -103,6 +103,9 @@ class PlainWire:
                 raise Away(f"{url}: The answer has more than {LARGEST_ANSWER} bytes.", unclear=True)
             # Nothing, unless it was cut short, which is an error only here.
             body += response.read()
+        except TimeoutError as error:
+            # As long as the thread is waited for: either may be over first.
+            raise _silence(url, request, unclear=connected) from error
         except (OSError, HTTPException) as error:
             raise Away(f"{url}: {_why(error)}", unclear=connected) from error
         finally:
@@ -111,6 +114,10 @@ class PlainWire:
         for name, value in response.getheaders():
             headers.setdefault(name.lower(), value)
         return response.status, headers, body
+
+
+def _silence(url: str, request: Request, *, unclear: bool) -> Away:
+    return Away(f"{url}: No answer within {request.timeout:g} seconds.", unclear=unclear)
 
 
 def _why(error: Exception) -> str:

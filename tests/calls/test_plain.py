@@ -129,8 +129,17 @@ def test_no_answer(text, sentence):
     assert found.unclear
 
 
-def test_silence():
-    """A server that says nothing is waited for as long as was said, and no longer."""
+class Patient(threading.Thread):
+    """A thread that is waited for until it ends."""
+
+    def join(self, timeout: float | None = None) -> None:
+        super().join()
+
+
+@pytest.mark.parametrize("kind", [threading.Thread, Patient])
+def test_silence(kind, monkeypatch):
+    """A server that says nothing is waited for as long as was said, and no longer, whoever notices first."""
+    monkeypatch.setattr(plain, "Thread", kind)
     with server(None) as (url, _):
         found = away(url, Request("GET", "/", {}, None, 0.2))
     assert (found.sentence, found.unclear) == (f"{url}: No answer within 0.2 seconds.", True)
