@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from resourced.model import Batch, Event, LockKey, Place, Standing, Write
-from resourced.storage.sql.statement import Statement
+from resourced.storage.sql.statement import Statement, check
 from resourced.wants import Card, JointRequest, wants_text
 
 #: What the names of removed resources begin with, while their data is being deleted; no client can say such a name.
@@ -18,7 +18,7 @@ _ROWS: Final = 500
 _CHARACTERS: Final = 1 << 20
 
 #: Fails, if the statement before it has found no row.
-FOUND: Final = Statement("SET @found = IF(ROW_COUNT() = 1, 1, (SELECT 1 UNION SELECT 2))", ())
+FOUND: Final = Statement(check("ROW_COUNT() = 1"), ())
 
 #: The columns of a place, in the order of its fields.
 PLACE_COLUMNS: Final = "seq, resource, selector, ticket, standing, fence, owner, idempotency_key, key_name, since, lease, priority, joint, want"
@@ -92,10 +92,11 @@ def judge(writes: Sequence[Write]) -> Statement:
     known = {(write.seq, *write.key, write.ticket, write.fence) for write in writes}
     seqs = [seq for seq, *_ in known]
     return Statement(
-        "SET @held = IF((SELECT COUNT(*) FROM place "
-        f"WHERE seq IN ({marks(seqs)}) AND standing IN ({int(Standing.GRANTED)}, {int(Standing.HOLDING)}) AND "
-        f"(seq, resource, selector, ticket, fence) IN ({', '.join(['(%s, %s, %s, %s, %s)'] * len(known))})"
-        f") = {len(known)}, 1, (SELECT 1 UNION SELECT 2))",
+        check(
+            f"(SELECT COUNT(*) FROM place WHERE seq IN ({marks(seqs)}) AND "
+            f"standing IN ({int(Standing.GRANTED)}, {int(Standing.HOLDING)}) AND (seq, resource, selector, ticket, fence) "
+            f"IN ({', '.join(['(%s, %s, %s, %s, %s)'] * len(known))})) = {len(known)}"
+        ),
         [*seqs, *(value for row in known for value in row)],
     )
 

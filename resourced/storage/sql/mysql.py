@@ -15,7 +15,7 @@ from resourced.storage.sql import driver
 from resourced.storage.sql.error_codes import Errno, meaning
 from resourced.storage.sql.health import Fault
 from resourced.storage.sql.server_identity import OneServer, OtherServer, identity_of
-from resourced.storage.sql.statement import Statement, written_out
+from resourced.storage.sql.statement import CHECK_FAILED, Statement, written_out
 from resourced.storage.sql.tls import Encryption, Way
 
 log = Logger()
@@ -174,7 +174,7 @@ class MySQL:
 
     def is_check(self, error: Exception) -> bool:
         """Tell whether a statement failed whose only purpose is to fail if the others must not be done."""
-        return self.code(error) == ER.SUBQUERY_NO_1_ROW
+        return self.code(error) == CHECK_FAILED
 
     def is_undone(self, error: Exception) -> bool:
         return self.is_check(error) or self._meaning(error).undone

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pymysql.converters import escape_string
+
+#: The number of the error with which a statement of ``check`` fails: a value is out of range.
+CHECK_FAILED: Final = 1690
 
 
 class Statement(NamedTuple):
@@ -13,6 +16,15 @@ class Statement(NamedTuple):
 
     text: str
     parameters: Sequence[Any]
+
+
+def check(condition: str) -> str:
+    """
+    Return a statement for MySQL that fails unless a condition is true; if that is unknown it fails, too.
+
+    An integer overflows: a subquery of two rows would fail as well, but the server prepares it each time.
+    """
+    return f"SET @checked = 9223372036854775807 + IF({condition}, 0, 1)"
 
 
 def written_out(script: Sequence[Statement]) -> str:

@@ -8,15 +8,13 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from resourced.storage.sql.mysql import MySQL
-from resourced.storage.sql.statement import Statement, written_out
+from resourced.storage.sql.statement import Statement, check, written_out
 
 #: Has the server keep the time.
 KEEP_TIME: Final = b"SET @kept = SYSDATE(6)"
 
 #: Fails if the server has kept no time, or if that was longer ago than so many microseconds, or lies ahead because the clock was set.
-_IN_TIME: Final = (
-    "SET @late = IF(TIMESTAMPDIFF(MICROSECOND, @kept, SYSDATE(6)) BETWEEN 0 AND {}, 0, (SELECT 1 UNION SELECT 2))"
-)
+_IN_TIME: Final = check("TIMESTAMPDIFF(MICROSECOND, @kept, SYSDATE(6)) BETWEEN 0 AND {}")
 
 #: Not the time at which the statement began, as some servers are told to understand it; and without an hour that comes twice.
 _CLOCK: Final = "SET SESSION time_zone = '+00:00'"
