@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -17,6 +17,8 @@ _WAITS: Final = tuple(f"wait_{number}" for number in range(len(BOUNDS) + 1))
 #: How many rows a statement has at most: SQLite takes some thousands of values.
 _LOT: Final = 100
 _AMOUNTS: Final = ("grants", "held", "expiries", "breaks", "waited", *_WAITS)
+#: What names a day and a resource, and what of it is counted.
+_GROUP: Final = "resource = %s AND day = %s AND used_by = %s"
 #: The columns of what is counted; the first four name a row.
 USAGE_COLUMNS: Final = ("resource", "day", "used_by", "name", *_AMOUNTS)
 _KEEP: Final = f"REPLACE INTO usage_day ({', '.join(USAGE_COLUMNS)}) VALUES "
@@ -65,25 +67,30 @@ def read_sums(transaction: Transaction, limit: int) -> tuple[int, int, dict[Of, 
     )
     events = events_of(rows)
     counts, sums = used(events), dict[Of, Use]()
-    for of, group in groupby(sorted(counts), key=lambda of: of._replace(name="")):
-        sums |= _added(transaction, of, {one.name: counts[one] for one in group})
+    groups = {
+        others: {one.name: counts[one] for one in group}
+        for others, group in groupby(sorted(counts), key=lambda of: of._replace(name=""))
+    }
+    for lot in _lots(groups):
+        sums |= _added(transaction, {others: groups[others] for others in lot})
     return counted, events[-1].id if events else counted, sums
 
 
-def _added(transaction: Transaction, others: Of, uses: Mapping[str, Use]) -> dict[Of, Use]:
-    """Add to what is counted of a day and a resource. Names for which there is no room count as others."""
-    where = "FROM usage_day WHERE resource = %s AND day = %s AND used_by = %s"
-    known = _known(transaction, where, others, [*uses, others.name])
-    new = [name for name in uses if name not in known]
-    if new:
-        ((count,),) = transaction.query(f"SELECT COUNT(*) {where}", _key(others)[:3])
-        new = new[: max(0, NAMES - count)]
-    kept = {*known, *new}
-    sums: dict[str, Use] = {}
-    for name, use in uses.items():
-        at = name if name in kept else others.name
-        sums[at] = sums.get(at, known.get(at, Use())).plus(use)
-    return {others._replace(name=name): use for name, use in sums.items()}
+def _added(transaction: Transaction, groups: Mapping[Of, Mapping[str, Use]]) -> dict[Of, Use]:
+    """Add to what is counted of some days and resources. Names for which there is no room count as others."""
+    known = _known(transaction, {others: [*uses, others.name] for others, uses in groups.items()})
+    new = {
+        others: [name for name in uses if others._replace(name=name) not in known] for others, uses in groups.items()
+    }
+    counts = _counts(transaction, [others for others, names in new.items() if names])
+    sums: dict[Of, Use] = {}
+    for others, uses in groups.items():
+        room = set(new[others][: max(0, NAMES - counts.get(others, 0))])
+        for name, use in uses.items():
+            of = others._replace(name=name)
+            at = of if of in known or name in room else others
+            sums[at] = sums.get(at, known.get(at, Use())).plus(use)
+    return sums
 
 
 def _keep(transaction: Transaction, counted: int, last: int, sums: Mapping[Of, Use]) -> None:
@@ -97,12 +104,33 @@ def _keep(transaction: Transaction, counted: int, last: int, sums: Mapping[Of, U
         transaction.execute(_KEEP + each, [value for row in lot for value in row])
 
 
-def _known(transaction: Transaction, where: str, others: Of, names: list[str]) -> dict[str, Use]:
+def _known(transaction: Transaction, names: Mapping[Of, list[str]]) -> dict[Of, Use]:
+    """Return what is counted of some names, each of a day and a resource."""
+    each = " OR ".join(f"({_GROUP} AND name IN ({statements.marks(some)}))" for some in names.values())
     rows = transaction.query(
-        f"SELECT name, {', '.join(_AMOUNTS)} {where} AND name IN ({statements.marks(names)})",
-        (*_key(others)[:3], *names),
+        f"SELECT resource, day, used_by, name, {', '.join(_AMOUNTS)} FROM usage_day WHERE {each}",
+        [value for others, some in names.items() for value in (*_key(others)[:3], *some)],
     )
-    return {text(name): _use(amounts) for name, *amounts in rows}
+    return {Of(text(resource), day, By(by), text(name)): _use(amounts) for resource, day, by, name, *amounts in rows}
+
+
+def _counts(transaction: Transaction, groups: Sequence[Of]) -> dict[Of, int]:
+    """Return how many names are counted of some days and resources."""
+    if not groups:
+        return {}
+    rows = transaction.query(
+        "SELECT resource, day, used_by, COUNT(*) FROM usage_day "
+        f"WHERE {' OR '.join([f'({_GROUP})'] * len(groups))} GROUP BY resource, day, used_by",
+        [value for others in groups for value in _key(others)[:3]],
+    )
+    return {Of(text(resource), day, By(by), ""): count for resource, day, by, count in rows}
+
+
+def _lots(groups: Iterable[Of]) -> Iterator[list[Of]]:
+    """Part groups such that one statement can ask for each lot."""
+    left = list(groups)
+    for at in range(0, len(left), _LOT):
+        yield left[at : at + _LOT]
 
 
 def _key(of: Of) -> tuple[Any, ...]:

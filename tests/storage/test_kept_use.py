@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from unittest.mock import patch
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from resourced.errors import StoreUnavailable
 from resourced.model import BREAK, EXPIRY, GRANT, RELEASE, WRITE, Batch, Event, EventKind, LockKey
 from resourced.storage import sql_usage
+from resourced.storage.sql.pool import Transaction
 from resourced.usage import By, Use, day_of, used
 from tests.leading import lead
 from tests.stores import (  # noqa: F401 - fixtures
@@ -114,3 +116,31 @@ def test_waits() -> None:
     assert Use(100, waits=(95, *waits(*[5] * 5)[1:])).p95 == 1
     assert Use(1, waits=waits(11)).p95 is None
     assert day_of(DAY - 1) == 0
+
+
+async def test_few_statements(any_backend: AnyBackend) -> None:
+    """Many resources are counted by a few statements. What is counted of them already is added to."""
+    store = await any_backend.store()
+    await lead(store)
+    asked: list[str] = []
+
+    def query(
+        self: Transaction, sql: str, args: object = (), *, true: Callable[..., object] = Transaction.query
+    ) -> object:
+        asked.append(sql)
+        return true(self, sql, args)
+
+    used_twice = [
+        event(number + 250 * turn, RELEASE, 5, LockKey(f"r{number}", "a"))
+        for turn in (0, 1)
+        for number in range(1, 251)
+    ]
+    await store.commit(Batch(0, events=used_twice, event=500))
+    with patch.object(Transaction, "query", query):
+        for reached in (250, 500):
+            asked.clear()
+            assert await store.roll_up(250) == reached
+            # Selectors and owners of 250 resources are 500 groups, in lots of 100: what is known of them, and how many there are.
+            assert len(asked) <= 2 + 2 * 5
+    for number in (1, 100, 250):
+        assert await store.usage(f"r{number}", By.UNIT, 0, 10) == {"a": Use(0, 10, 0, 0, 0, waits())}
