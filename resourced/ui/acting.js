@@ -93,13 +93,13 @@ export async function edit({ server, resource, selector }, ask, problem) {
       closed: () => {
         clearInterval(renewal);
         if (!own && !written) {
-          server.unlock(resource, selector, lock.ticket).catch(() => {}); // else it ends with its lease
+          letGo(server, resource, selector, lock);
         }
       },
     });
   } catch (error) {
     if (lock && !own) {
-      server.unlock(resource, selector, lock.ticket).catch(() => {});
+      letGo(server, resource, selector, lock);
     }
     problem(error);
   }
@@ -126,8 +126,18 @@ async function stillHeld(server, resource, selector) {
   return null;
 }
 
+/** Fires when this page has let go of the lock that it took last for an edit. */
+let free = Promise.resolve();
+
+/** Let go of a lock that was taken for an edit. */
+function letGo(server, resource, selector, { ticket }) {
+  free = server.unlock(resource, selector, ticket).catch(() => {}); // it ends with its lease
+}
+
 /** Take a lock that is free, or keep one; whoever does not get it at once does not wait. */
 async function takeNow(server, resource, selector, { lease, ticket } = {}) {
+  // Else it would be refused because this page has it.
+  await free;
   const taken = await server.take(resource, selector, { lease, ticket, owner: owner() });
   if (!taken.locked) {
     await server.unlock(resource, selector, taken.ticket);

@@ -395,6 +395,33 @@ def test_take(daemon, tab):
     assert daemon.get(lock).json["waiting"] == 0
 
 
+def test_take_after_edit(daemon, tab):
+    """Who leaves an edit and takes the lock at once is not refused it because the edit has not let go of it yet."""
+    daemon.create("edited-slowly")
+    enter(tab, daemon, "edited-slowly", "A4")
+    # The first request to let go of a lock is on its way for some seconds.
+    tab.run("""(() => {
+      const now = window.fetch;
+      let seconds = 3;
+      window.fetch = async (url, options) => {
+        if (String(url).includes("/unlock")) {
+          const pause = new Promise((go) => setTimeout(go, 1000 * seconds));
+          seconds = 0;
+          await pause;
+        }
+        return now(url, options);
+      };
+    })()""")
+    press(tab, "#edit")
+    # As soon as the button is there: for a moment the page has not heard yet that it has the lock itself.
+    tab.press("Escape")
+    tab.run("document.querySelector('#take').hidden = false; document.querySelector('#take').click()")
+    tab.until("document.getElementById('dialog').open")
+    fill(tab, "owner", "Anna")
+    tab.press("Enter")
+    tab.reads("#holder", "Anna")
+
+
 def test_edit(daemon, tab):
     """Data is edited under a lock that is taken for it and given back, whether one saves it or not."""
     daemon.create("edited")
