@@ -244,8 +244,7 @@ class _Share:
         else:
             where, wanted = "name" if table == "resource" else "resource", self._names
         found: list[tuple[Any, ...]] = []
-        for first in range(0, len(wanted), NAMES):
-            some = wanted[first : first + NAMES]
+        for some in statements.batched(wanted, NAMES):
             found += transaction.query(
                 f"SELECT {columns} FROM {table} WHERE {where} IN ({statements.marks(some)})", some
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -248,7 +248,7 @@ class SQLStore(SQLUsage):
 
     def _check_holders(self, transaction: Transaction, writes: list[Write]) -> None:
         holders: dict[int, tuple[LockKey, str, int]] = {}
-        for chunk in _chunks(sorted({write.seq for write in writes})):
+        for chunk in statements.batched(sorted({write.seq for write in writes}), _CHUNK):
             rows = transaction.query(
                 "SELECT seq, resource, selector, ticket, fence, standing FROM place "
                 f"WHERE seq IN ({statements.marks(chunk)}){self._spelling.locked}",
@@ -287,8 +287,3 @@ def _end(prefix: str) -> str:
     last = ord(rest[-1]) + 1
     # Half a pair is no character, and UTF-8 has no bytes for it.
     return rest[:-1] + chr(0xE000 if last == 0xD800 else last)
-
-
-def _chunks(numbers: list[int]) -> Iterator[list[int]]:
-    for start in range(0, len(numbers), _CHUNK):
-        yield numbers[start : start + _CHUNK]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -71,7 +71,7 @@ def read_sums(transaction: Transaction, limit: int) -> tuple[int, int, dict[Of, 
         others: {one.name: counts[one] for one in group}
         for others, group in groupby(sorted(counts), key=lambda of: of._replace(name=""))
     }
-    for lot in _lots(groups):
+    for lot in statements.batched(list(groups), _LOT):
         sums |= _added(transaction, {others: groups[others] for others in lot})
     return counted, events[-1].id if events else counted, sums
 
@@ -98,8 +98,7 @@ def _keep(transaction: Transaction, counted: int, last: int, sums: Mapping[Of, U
         # What was sent before, and not answered, has been done after all.
         raise StoreUnavailable("The use was counted meanwhile; it is counted again.")
     rows = [(*_key(of), *use[:5], *use.waits) for of, use in sums.items()]
-    for at in range(0, len(rows), _LOT):
-        lot = rows[at : at + _LOT]
+    for lot in statements.batched(rows, _LOT):
         each = ", ".join([f"({statements.marks(USAGE_COLUMNS)})"] * len(lot))
         transaction.execute(_KEEP + each, [value for row in lot for value in row])
 
@@ -124,13 +123,6 @@ def _counts(transaction: Transaction, groups: Sequence[Of]) -> dict[Of, int]:
         [value for others in groups for value in _key(others)[:3]],
     )
     return {Of(text(resource), day, By(by), ""): count for resource, day, by, count in rows}
-
-
-def _lots(groups: Iterable[Of]) -> Iterator[list[Of]]:
-    """Part groups such that one statement can ask for each lot."""
-    left = list(groups)
-    for at in range(0, len(left), _LOT):
-        yield left[at : at + _LOT]
 
 
 def _key(of: Of) -> tuple[Any, ...]:

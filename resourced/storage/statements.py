@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from resourced.model import Batch, Event, LockKey, Place, Standing, Write
 from resourced.storage.sql.statement import Statement, check
 from resourced.wants import Card, JointRequest, wants_text
+
+T = TypeVar("T")
 
 #: What the names of removed resources begin with, while their data is being deleted; no client can say such a name.
 REMOVED: Final = "\x01"
@@ -136,6 +138,12 @@ def after(batch: Batch, keep: str) -> Iterator[Statement]:
     yield from _named("place", "seq", batch.gone)
     yield from _LOSS.statements([(event, *key, ticket, key_name) for event, key, ticket, key_name in batch.losses])
     yield from _named("loss", "event", batch.forgotten)
+
+
+def batched(values: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+    """Part values such that no part has more than ``most`` of them."""
+    for first in range(0, len(values), most):
+        yield values[first : first + most]
 
 
 def marks(values: Sequence[Any]) -> str:
