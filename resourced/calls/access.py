@@ -43,6 +43,11 @@ class Access:
         # What a client has in each place where it is used, such as a thread.
         self._places: dict[Any, Any] = {}
 
+    @property
+    def _named(self) -> dict[str, str]:
+        """The headers that say who this is, if that was said."""
+        return {"x-owner": self._owner} if self._owner else {}
+
     def __getstate__(self) -> dict[str, Any]:
         """A client goes to another process without what it has in this one."""
         return {**self.__dict__, "_places": {}}

@@ -94,7 +94,7 @@ class LockCalls(Listing):
         answer = await self._servers.ask(
             "DELETE",
             path(resource, selector, end="lock", fence=fence, reason=reason),
-            headers={"x-owner": self._owner} if self._owner else {},
+            headers=self._named,
             accept=(412,),
         )
         # After a try whose answer was lost it may be broken already.

@@ -116,13 +116,15 @@ class ResourceCalls(Listing):
         """
         said = {"tags": None if tags is None else sorted(tags), "note": note, "out": out}
         body = json.dumps({name: value for name, value in said.items() if value is not None}).encode()
-        headers = {"x-owner": self._owner} if self._owner else {}
-        return _card((await self._servers.ask("PATCH", path(resource, selector), headers=headers, body=body)).fields)
+        return _card(
+            (await self._servers.ask("PATCH", path(resource, selector), headers=self._named, body=body)).fields
+        )
 
     async def remove_card(self, resource: str, selector: str) -> None:
         """Take the card of a selector away, so that it is no unit any more. Its holder goes on."""
-        headers = {"x-owner": self._owner} if self._owner else {}
-        answer = await self._servers.ask("DELETE", path(resource, selector, end="card"), headers=headers, accept=(404,))
+        answer = await self._servers.ask(
+            "DELETE", path(resource, selector, end="card"), headers=self._named, accept=(404,)
+        )
         # After a try whose answer was lost it may be gone already.
         if answer.status == 404 and not answer.repeated:
             raise answer.error
