@@ -89,7 +89,10 @@ class MemoryNode(MemoryStore):
             self._join(over)
         elif not self._leads:
             raise EpochLost("Another daemon has taken over this store.")
-        before = self.server.epoch
+        return await self.take_along(self.server.epoch)
+
+    async def take_along(self, before: int) -> Snapshot:
+        """Begin a new term, with the partitions that an earlier one has."""
         self.server.epoch += 1
         self.server.beat += 1
         for number in self._owned(before):

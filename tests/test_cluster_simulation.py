@@ -209,13 +209,7 @@ def test_the_store_has_the_last_word() -> None:
     async def left_behind(self: MemoryNode, over: Term | None = None, guard: str = "") -> Snapshot:
         if over is not None or not self._leads:
             return await begin_term(self, over, guard)
-        before = known.get(self, self.server.epoch)
-        self.server.epoch += 1
-        self.server.beat += 1
-        for number in self._owned(before):
-            self.disk.owners[number] = Holding(self.node, self.server.epoch)
-        self._epoch = self.server.epoch
-        return await self.load(self._owned(self._epoch))
+        return await self.take_along(known.get(self, self.server.epoch))
 
     async def answered(self: Link, name: str, *arguments: Any, **options: Any) -> Any:
         answer = await ask(self, name, *arguments, **options)

@@ -143,7 +143,7 @@ def test_cluster(tmp_path):
 
 @pytest.mark.skipif("HOWTOS" not in os.environ, reason="it takes a minute; HOWTOS=1 does it")
 def test_galera(tmp_path):
-    """Whoever does what the page on Galera says sees what it says of the loss of a node, and of one of the database."""
+    """Who does what the page on Galera says sees what it says of the loss of a node, and of one of the database."""
     require()
     names = (9500, 9501, 9502, 9503, 9590, 3306, 3307, 3308)
     with Galera(3) as cluster:

@@ -138,7 +138,7 @@ class Patient(threading.Thread):
 
 @pytest.mark.parametrize("kind", [threading.Thread, Patient])
 def test_silence(kind, monkeypatch):
-    """A server that says nothing is waited for as long as was said, and no longer, whoever notices first."""
+    """A server that says nothing is waited for as long as was said, and no longer, by whichever clock."""
     monkeypatch.setattr(plain, "Thread", kind)
     with server(None) as (url, _):
         found = away(url, Request("GET", "/", {}, None, 0.2))

@@ -1,4 +1,4 @@
-"""What a node that leaves a partition to another tells whoever waits, and what it leaves behind of places that no client knows of."""
+"""What a node that leaves a partition to another tells those who wait, and what it leaves behind of places that no client knows of."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class LeavingTests(JournalTestCase):
         self.assert_left(waiting, again, places=3)
 
     def test_hung_up(self) -> None:
-        """Whoever hangs up keeps the place, as without other nodes."""
+        """A client that hangs up keeps its place, as without other nodes."""
         self.lock()
         waiting = self.acquire(wait=50.0)
         waiting.cancel()
@@ -171,7 +171,7 @@ class LeavingTests(JournalTestCase):
             self.setUp()
 
     def test_several_are_read(self) -> None:
-        """Whoever got several things while they were left to another node is told to ask again, not that the ticket has ended."""
+        """A client that got several things while they were left to another node is told to ask again, not that the ticket has ended."""
         self.pool()
         reading: Deferred[list[str | None]] = Deferred()
 

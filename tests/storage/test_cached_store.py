@@ -73,7 +73,9 @@ class SlowStore(MemoryStore):
         return await self._do("term", super().begin_term, over, guard)
 
 
-class CacheTests(SynchronousTestCase):
+class CachedStoreTestCase(SynchronousTestCase):
+    """A store that remembers, over one that says what it was asked for; both have a resource."""
+
     def setUp(self):
         self.clock = Clock()
         self.inner = SlowStore()
@@ -82,14 +84,19 @@ class CacheTests(SynchronousTestCase):
         self.store = CachedStore(self.inner, self.clock, self.lease)
         self.now(lead(self.store))
         self.printer = self.now(self.store.create_resource("printer", 0))
-        self.assertEqual(self.find(), self.printer)
-        self.inner.asked.clear()
 
     def begin(self, work: Coroutine[Any, Any, T]) -> Deferred[T]:
         return Deferred.fromCoroutine(work)
 
     def now(self, work: Coroutine[Any, Any, T]) -> T:
         return self.successResultOf(self.begin(work))
+
+
+class CacheTests(CachedStoreTestCase):
+    def setUp(self):
+        super().setUp()
+        self.assertEqual(self.find(), self.printer)
+        self.inner.asked.clear()
 
     def find(self) -> Resource:
         return self.now(self.store.find_resource("printer"))
@@ -233,23 +240,14 @@ class CacheTests(SynchronousTestCase):
         self.assertEqual(self.inner.asked, ["find"])
 
 
-class DocumentTests(SynchronousTestCase):
+class DocumentTests(CachedStoreTestCase):
     """Data from memory: whatever changes it, or puts it in doubt, is seen by the next read."""
 
     def setUp(self):
-        self.clock = Clock()
-        self.inner = SlowStore()
-        self.lease = LeaderLease(self.clock.seconds, 5)
-        self.lease.renew(0)
-        self.store = CachedStore(self.inner, self.clock, self.lease)
-        self.now(lead(self.store))
-        self.printer = self.now(self.store.create_resource("printer", 0))
+        super().setUp()
         self.now(self.write("1"))
         self.assertEqual(self.read(), "1")
         self.inner.asked.clear()
-
-    def now(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.successResultOf(Deferred.fromCoroutine(work))
 
     async def write(self, data: str | None, *, version: int = 1, store: CachedStore | None = None) -> None:
         batch = Batch(1, [HOLDER], writes=[Write(A4, self.printer.id, 1, "t", 1, data, version)])
@@ -286,26 +284,26 @@ class DocumentTests(SynchronousTestCase):
 
     def test_deleted_data_is_gone(self):
         self.now(self.write(None))
-        self.failureResultOf(Deferred.fromCoroutine(self.document()), DataNotFound)
+        self.failureResultOf(self.begin(self.document()), DataNotFound)
 
     def test_what_is_not_there_is_asked_for_each_time(self):
         self.now(self.write(None))
         self.inner.asked.clear()
         for _ in range(2):
-            self.failureResultOf(Deferred.fromCoroutine(self.document()), DataNotFound)
+            self.failureResultOf(self.begin(self.document()), DataNotFound)
         self.assertEqual(self.inner.asked.count("read"), 2)
 
     def test_data_of_a_removed_resource_is_gone(self):
         """Neither it nor a new resource of its name has that data."""
         self.now(self.store.commit(Batch(1, removed=[self.printer])))
-        self.failureResultOf(Deferred.fromCoroutine(self.store.read(self.printer, "A4")), ResourceNotFound)
+        self.failureResultOf(self.begin(self.store.read(self.printer, "A4")), ResourceNotFound)
         self.now(self.store.create_resource("printer", 0))
-        self.failureResultOf(Deferred.fromCoroutine(self.document()), DataNotFound)
+        self.failureResultOf(self.begin(self.document()), DataNotFound)
 
     def test_during_a_write_the_store_is_asked(self):
         """Neither the old nor the new data is told from memory while it is not known what is true."""
         gate = self.inner.after["commit"] = Deferred()
-        writing = Deferred.fromCoroutine(self.write("2"))
+        writing = self.begin(self.write("2"))
         self.asked_for(3, "2")
         gate.callback(None)
         self.successResultOf(writing)
@@ -315,7 +313,7 @@ class DocumentTests(SynchronousTestCase):
         """It may bring the old data when the new has been told."""
         self.now(lead(self.store))
         gate = self.inner.after["read"] = Deferred()
-        reading = Deferred.fromCoroutine(self.document())
+        reading = self.begin(self.document())
         self.now(self.write("2"))
         gate.callback(None)
         self.assertEqual(self.successResultOf(reading).data, "1")
@@ -326,8 +324,8 @@ class DocumentTests(SynchronousTestCase):
         before: Deferred[None] = Deferred()
         read: Deferred[None] = Deferred()
         self.inner.before["commit"], self.inner.after["read"] = before, read
-        writing = Deferred.fromCoroutine(self.write("2"))
-        reading = Deferred.fromCoroutine(self.document())
+        writing = self.begin(self.write("2"))
+        reading = self.begin(self.document())
         before.callback(None)
         self.successResultOf(writing)
         read.callback(None)
@@ -337,7 +335,7 @@ class DocumentTests(SynchronousTestCase):
     def test_a_failed_write_leaves_doubt_until_the_next_term(self):
         """It may be done yet: so the store is asked each time, whatever it has shown, until a term has settled it."""
         self.inner.error = StoreUnavailable("away")
-        self.failureResultOf(Deferred.fromCoroutine(self.write("2")), StoreUnavailable)
+        self.failureResultOf(self.begin(self.write("2")), StoreUnavailable)
         self.inner.error = None
         self.assertEqual(self.read(), "1")
         self.now(self.write("2", store=CachedStore(self.inner, self.clock, self.lease)))
@@ -348,12 +346,12 @@ class DocumentTests(SynchronousTestCase):
     def test_a_write_that_was_not_done_yet_when_a_term_began(self):
         """What is read while a term begins may be older than what the term finds settled."""
         self.inner.error = StoreUnavailable("away")
-        self.failureResultOf(Deferred.fromCoroutine(self.write("2")), StoreUnavailable)
+        self.failureResultOf(self.begin(self.write("2")), StoreUnavailable)
         self.inner.error = None
         term = self.inner.before["term"] = Deferred()
         read = self.inner.after["read"] = Deferred()
-        leading = Deferred.fromCoroutine(self.store.begin_term())
-        reading = Deferred.fromCoroutine(self.document())
+        leading = self.begin(self.store.begin_term())
+        reading = self.begin(self.document())
         self.now(self.write("2", store=CachedStore(self.inner, self.clock, self.lease)))
         term.callback(None)
         self.successResultOf(leading)
@@ -365,7 +363,7 @@ class DocumentTests(SynchronousTestCase):
     def test_a_write_from_before_a_term_is_not_remembered(self):
         """A term settles what is true; what was written before may have been undone."""
         gate = self.inner.after["commit"] = Deferred()
-        writing = Deferred.fromCoroutine(self.write("2"))
+        writing = self.begin(self.write("2"))
         self.now(lead(self.store))
         self.now(self.write("3", store=CachedStore(self.inner, self.clock, self.lease)))
         self.now(self.store.find_resource("printer"))
@@ -383,14 +381,14 @@ class DocumentTests(SynchronousTestCase):
         """Also where data was read before: nobody is served by a store that is away."""
         for error in (StoreUnavailable("away"), EpochLost("lost")):
             self.inner.error = error
-            self.failureResultOf(Deferred.fromCoroutine(self.store.ping()), type(error))
-            self.failureResultOf(Deferred.fromCoroutine(self.store.read(self.printer, "A4")), type(error))
+            self.failureResultOf(self.begin(self.store.ping()), type(error))
+            self.failureResultOf(self.begin(self.store.read(self.printer, "A4")), type(error))
             self.inner.error = None
             self.assertEqual(self.read(), "1")
 
     def test_a_silent_store_is_asked(self):
         self.inner.before["ping"] = Deferred()
-        pinging = Deferred.fromCoroutine(self.store.ping())
+        pinging = self.begin(self.store.ping())
         self.clock.advance(0.2)
         self.asked_for(3, "1")
         pinging.addErrback(lambda _: None)

@@ -161,7 +161,7 @@ class Restoration:
         return [joint for joint in self._units.joints if joint.wants[0].resource in names]
 
     def _end_unknown(self, queues: Iterable[LockQueue], joints: Iterable[Joint]) -> list[Entry | Joint]:
-        """End what no client knows of, and return it: whoever waits for it asks again without a ticket, and would wait for itself."""
+        """End what no client knows of, and return it: its client waits, asks again without a ticket, and would wait for itself."""
         singles = [entry for queue in queues for entry in queue if entry.joint is None and _unknown(entry)]
         several = [joint for joint in joints if _unknown(joint)]
         for joint in several:
