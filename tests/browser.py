@@ -13,9 +13,12 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tests.daemon import PATIENCE, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: On every system that has it, one of these.
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -215,8 +218,12 @@ class Tab:
 
     def until(self, script: str, timeout: float = PATIENCE) -> Any:
         """Wait until an expression is true in the page, and return it."""
+        return self.eventually(lambda: self.run(script), script, timeout)
+
+    def eventually(self, ask: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
+        """Ask until the answer is true, and return it; if that is never, tell what is on the page."""
         try:
-            return eventually(lambda: self.run(script), timeout, script)
+            return eventually(ask, timeout, what)
         except AssertionError as error:
             raise AssertionError(f"{error}\nproblems: {self.problems}\nthe page says:\n{self.text()}") from None
 
@@ -251,16 +258,25 @@ class Tab:
     # -- What is done with it
 
     def click(self, selector: str) -> None:
-        """Click with the mouse at the middle of an element, as soon as it is there and nothing covers it."""
+        """Click with the mouse at the middle of an element, as soon as it is there and nothing covers it.
+
+        What the page hears meanwhile may have it make the element anew, and then the click meets nothing: it is done again.
+        """
         where = f"document.querySelector({json.dumps(selector)})"
-        x, y = self.until(
-            f"(() => {{ const target = {where}; if (!target?.checkVisibility() || target.disabled) return null;"
-            "target.scrollIntoView({block: 'nearest'});"
-            "const box = target.getBoundingClientRect(); const at = [box.x + box.width / 2, box.y + box.height / 2];"
-            "return target.contains(document.elementFromPoint(...at)) ? at : null; })()"
-        )
-        for kind in ("mousePressed", "mouseReleased"):
-            self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        met = False
+        while not met:
+            x, y = self.until(
+                f"(() => {{ const target = {where}; if (!target?.checkVisibility() || target.disabled) return null;"
+                "target.scrollIntoView({block: 'nearest'});"
+                "const box = target.getBoundingClientRect(); const at = [box.x + box.width / 2, box.y + box.height / 2];"
+                "if (!target.contains(document.elementFromPoint(...at))) return null;"
+                "window.met = false; target.addEventListener('click', () => { window.met = true; }, {once: true, capture: true});"
+                "return at; })()"
+            )
+            for kind in ("mousePressed", "mouseReleased"):
+                self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+            # A page that was left by the click knows nothing of it.
+            met = self.run("window.met ?? true")
 
     def type(self, text: str) -> None:
         """Type into what has the focus."""
