@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Self
 
 #: What a client has to make of a fault of the store.
 UNDONE: Final = "Nothing of what was asked may be taken as done; try again in a moment."
@@ -77,6 +77,11 @@ class DataNotFound(ResourcedError):
     """The resource is known, but nothing was ever written at this selector."""
 
     code = "no_data"
+
+    @classmethod
+    def at(cls, resource: str, selector: str) -> Self:
+        """Say where nothing was written."""
+        return cls(f"There is no data at selector {selector!r} of resource {resource!r} yet.")
 
 
 class ResourceExists(ResourcedError):

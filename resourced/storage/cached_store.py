@@ -1,13 +1,13 @@
 """
-The definitions of resources, and the documents, that the store was asked for before and need not be asked for again.
+The definitions of resources, and what is kept at selectors, that the store was asked for before and need not be asked for again.
 
 Why nothing old is told: both change only through here, in a transaction that checks that this daemon is the leader. What is about to
 change is forgotten first. It is remembered again when the outcome is known. So as long as this daemon is the leader, memory is right. The leader's
 lease says for how long that is without proof, and memory counts no longer. In a cluster it is that of the node, and only what the node owns is
 remembered. Memory does not count after a failure, nor while the store does not answer.
 
-A document counts only along with the definition of its resource. So whatever puts that in doubt puts all its documents in doubt. That is a change,
-a removal, a failure, a new term, or a partition that moves.
+What is known of a selector counts only along with the definition of its resource. So whatever puts that in doubt puts all its documents in
+doubt. That is a change, a removal, a failure, a new term, or a partition that moves.
 
 What is decided never relies on memory alone. A grant, a release and a write are told after a commit, which fails if another daemon is the
 leader.
@@ -22,7 +22,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
-from resourced.errors import EpochLost, ResourceNotFound, StoreUnavailable
+from resourced.errors import DataNotFound, EpochLost, ResourceNotFound, StoreUnavailable
 from resourced.model import Batch, Document, Event, LockKey, Mark, Resource, Snapshot, Term, Weight, Write
 from resourced.storage.documents import ROOM, Documents
 from resourced.storage.interface import Store
@@ -124,24 +124,35 @@ class CachedStore:
             document = self._documents.get(known.id, selector)
             if document is not None:
                 return document
-        look, key = object(), LockKey(resource.name, selector)
-        if key not in self._written:
-            self._reading[key] = look
-        try:
-            with self._asking():
+            if self._documents.knows(known.id, selector):
+                raise DataNotFound.at(known.name, selector)
+        with self._looking([(resource, selector)]) as found:
+            try:
                 document = await self._store.read(resource, selector)
-        finally:
-            # What it finds may be from before a write that is over by now.
-            newest = self._reading.get(key) is look
-            if newest:
-                del self._reading[key]
-        if newest:
-            self._documents.put(document)
+            except DataNotFound:
+                found.append(None)
+                raise
+            found.append(document)
         return document
 
     async def read_all(self, wanted: Sequence[tuple[Resource, str]]) -> list[Document | None]:
-        with self._asking():
-            return await self._store.read_all(wanted)
+        known = {name: self._definition(name) for name in {resource.name for resource, _ in wanted}}
+        documents: list[Document | None] = []
+        unknown: list[int] = []
+        for index, (resource, selector) in enumerate(wanted):
+            definition = known[resource.name]
+            if definition is None or not self._documents.knows(definition.id, selector):
+                unknown.append(index)
+                documents.append(None)
+            else:
+                documents.append(self._documents.get(definition.id, selector))
+        if unknown:
+            asked = [wanted[index] for index in unknown]
+            with self._looking(asked) as found:
+                found.extend(await self._store.read_all(asked))
+            for index, document in zip(unknown, found, strict=True):
+                documents[index] = document
+        return documents
 
     async def events(self, key: LockKey, before: int, limit: int) -> list[Event]:
         return await self._store.events(key, before, limit)
@@ -249,6 +260,30 @@ class CachedStore:
             del self._owed[what]
 
     @contextmanager
+    def _looking(self, wanted: Sequence[tuple[Resource, str]]) -> Iterator[list[Document | None]]:
+        """Watch the store look at documents. What it finds goes into the list, in their order, and is remembered."""
+        look = object()
+        keys = [LockKey(resource.name, selector) for resource, selector in wanted]
+        for key in keys:
+            if key not in self._written:
+                self._reading[key] = look
+        found: list[Document | None] = []
+        try:
+            with self._asking():
+                yield found
+        finally:
+            # The others may be from before a write that is over by now.
+            newest = {key for key in keys if self._reading.get(key) is look}
+            for key in newest:
+                del self._reading[key]
+            # After an error nothing is found.
+            for key, (resource, selector), document in zip(keys, wanted, found, strict=False):
+                if key in newest:
+                    # There may be another resource of this name by now.
+                    id_ = resource.id if document is None else document.resource_id
+                    self._documents.put(id_, selector, document)
+
+    @contextmanager
     def _change(self, names: Iterable[str]) -> Iterator[None]:
         """Tell nothing of some definitions from memory until it is known what became of a change."""
         changing = list(names)
@@ -295,11 +330,12 @@ class CachedStore:
             elif forgotten == self._forgotten:
                 for key in over:
                     document, write = before[key], newest[key]
+                    where = write.resource_id, key.selector
+                    if write.data is None:
+                        self._documents.put(*where, None)
                     # The id is not known of one that was not known before.
-                    if document is not None and write.data is not None:
-                        self._documents.put(
-                            Document(document.id, write.resource_id, key.selector, write.data, write.version)
-                        )
+                    elif document is not None:
+                        self._documents.put(*where, Document(document.id, *where, write.data, write.version))
 
     def _forget(self) -> None:
         self._changes += 1

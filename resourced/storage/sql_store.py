@@ -160,7 +160,7 @@ class SQLStore(SQLUsage):
             raise _unknown(resource.name)
         document = _document(found, selector)
         if document is None:
-            raise DataNotFound(f"There is no data at selector {selector!r} of resource {resource.name!r} yet.")
+            raise DataNotFound.at(resource.name, selector)
         return document
 
     async def read_all(self, wanted: Sequence[tuple[Resource, str]]) -> list[Document | None]:

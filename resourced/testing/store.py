@@ -142,7 +142,7 @@ class MemoryStore:
             raise ResourceNotFound("There is no resource of this name any more.")
         document = self.documents.get(LockKey(resource.name, selector))
         if document is None:
-            raise DataNotFound("Nothing was written at this selector yet.")
+            raise DataNotFound.at(resource.name, selector)
         return document
 
     async def read_all(self, wanted: Sequence[tuple[Resource, str]]) -> list[Document | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -31,13 +31,14 @@ class SlowStore(MemoryStore):
     """
     A store that counts what it is asked, and waits or fails on demand.
 
-    :ivar asked: the names of what it was asked.
+    :ivar asked: the names of what it was asked, and ``asked_together`` the selectors that it was asked for at once.
     :ivar gates: what to wait for before a method does its work, and after it.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[str] = []
+        self.asked_together: list[list[str]] = []
         self.before: dict[str, Deferred[None]] = {}
         self.after: dict[str, Deferred[None]] = {}
         self.error: Exception | None = None
@@ -62,6 +63,13 @@ class SlowStore(MemoryStore):
 
     async def read(self, resource: Resource, selector: str) -> Document:
         return await self._do("read", super().read, resource, selector)
+
+    async def read_all(self, wanted: Sequence[tuple[Resource, str]]) -> list[Document | None]:
+        self.asked_together.append([selector for _, selector in wanted])
+        return await self._do("read all", self._read_all, wanted)
+
+    async def _read_all(self, wanted: Sequence[tuple[Resource, str]]) -> list[Document | None]:
+        return [self.documents.get(LockKey(resource.name, selector)) for resource, selector in wanted]
 
     async def commit(self, batch: Batch) -> None:
         await self._do("commit", super().commit, batch)
@@ -259,6 +267,21 @@ class DocumentTests(CachedStoreTestCase):
     def read(self) -> str:
         return self.now(self.document()).data
 
+    async def documents(self, selectors: Sequence[str]) -> list[str | None]:
+        printer = await self.store.find_resource("printer")
+        found = await self.store.read_all([(printer, selector) for selector in selectors])
+        return [None if document is None else document.data for document in found]
+
+    def all_of(self, selectors: Sequence[str]) -> list[str | None]:
+        return self.now(self.documents(selectors))
+
+    def nothing_there(self, asked: int) -> None:
+        """Read some times; nothing must be there, and the store must be asked so often."""
+        self.inner.asked.clear()
+        for _ in range(3):
+            self.failureResultOf(self.begin(self.document()), DataNotFound)
+        self.assertEqual(self.inner.asked.count("read"), asked)
+
     def asked_for(self, times: int, data: str) -> None:
         """Read some times; the store must be asked so often."""
         self.inner.asked.clear()
@@ -286,12 +309,44 @@ class DocumentTests(CachedStoreTestCase):
         self.now(self.write(None))
         self.failureResultOf(self.begin(self.document()), DataNotFound)
 
-    def test_what_is_not_there_is_asked_for_each_time(self):
+    def test_what_is_not_there_is_not_asked_for_again(self):
+        """Neither where it was deleted, nor where the store was asked for it. What is written there afterwards is seen."""
         self.now(self.write(None))
-        self.inner.asked.clear()
-        for _ in range(2):
-            self.failureResultOf(self.begin(self.document()), DataNotFound)
-        self.assertEqual(self.inner.asked.count("read"), 2)
+        self.nothing_there(asked=0)
+        self.now(lead(self.store))
+        self.nothing_there(asked=1)
+        self.now(self.write("2"))
+        self.asked_for(1, "2")
+
+    def test_many_are_asked_for_once(self):
+        """Only what is not known yet is asked for; also that nothing is there is known then."""
+        selectors = ["A5", "A4", "A3", "A5"]
+        self.assertEqual([self.all_of(selectors) for _ in range(2)], [[None, "1", None, None]] * 2)
+        self.assertEqual(self.inner.asked_together, [["A5", "A3", "A5"]])
+        self.now(self.write("2"))
+        self.assertEqual(self.all_of(["A6", "A4"]), [None, "2"])
+        self.assertEqual(self.inner.asked_together[1:], [["A6"]])
+        self.assertEqual(self.now(self.document()).data, "2")
+        self.assertEqual(self.inner.asked.count("read"), 0)
+
+    def test_many_are_asked_for_again_after_a_term(self):
+        self.now(self.write("2", store=CachedStore(self.inner, self.clock, self.lease)))
+        self.assertEqual(self.all_of(["A4", "A5"]), ["1", None])
+        self.now(lead(self.store))
+        self.assertEqual(self.all_of(["A4", "A5"]), ["2", None])
+        self.assertEqual(self.inner.asked_together, [["A5"], ["A4", "A5"]])
+
+    def test_many_from_before_a_write_are_not_remembered(self):
+        """Also not that nothing was there. The others of them are."""
+        self.now(self.write(None))
+        self.now(lead(self.store))
+        gate = self.inner.after["read all"] = Deferred()
+        reading = self.begin(self.documents(["A4", "A5"]))
+        self.now(self.write("2"))
+        gate.callback(None)
+        self.assertEqual(self.successResultOf(reading), [None, None])
+        self.assertEqual(self.all_of(["A4", "A5"]), ["2", None])
+        self.assertEqual(self.inner.asked_together, [["A4", "A5"], ["A4"]])
 
     def test_data_of_a_removed_resource_is_gone(self):
         """Neither it nor a new resource of its name has that data."""
@@ -407,21 +462,30 @@ class DocumentTests(CachedStoreTestCase):
 
     def test_it_does_not_grow_without_end(self):
         """What came first is forgotten first, and what is too large for all of it at once."""
-        documents = Documents(3 * OVERHEAD + 10)
+        documents = Documents(3 * OVERHEAD + 22)
+
+        def put(selector: str, data: str | None) -> None:
+            found = None if data is None else Document("id", "printer", selector, data)
+            documents.put("printer", selector, found)
+
+        def known(selectors: str) -> list[bool]:
+            return [documents.knows("printer", selector) for selector in selectors]
+
         for selector, data in (("a", "1"), ("b", "22"), ("a", "33"), ("c", "1"), ("d", "4")):
-            documents.put(Document("id", "printer", selector, data))
-        self.assertEqual(
-            [documents.get("printer", selector) is None for selector in "abcd"], [False, True, False, False]
-        )
-        documents.put(Document("id", "printer", "e", "\N{SNOWMAN}" * 3))
-        self.assertEqual(
-            [documents.get("printer", selector) is None for selector in "acde"], [True, True, False, False]
-        )
-        documents.put(Document("id", "printer", "e", "1" * 2000))
-        self.assertIsNone(documents.get("printer", "e"))
-        documents.put(Document("id", "printer", "a", "1"))
-        documents.put(Document("id", "printer", "b", "1"))
-        self.assertIsNotNone(documents.get("printer", "a"))
+            put(selector, data)
+        self.assertEqual(known("abcd"), [True, False, True, True])
+        put("e", "\N{SNOWMAN}" * 3)
+        self.assertEqual(known("acde"), [False, False, True, True])
+        put("e", "1" * 2000)
+        self.assertEqual(known("e"), [False])
+        put("a", "1")
+        put("b", "1")
+        self.assertEqual(known("ab"), [True, True])
+        for selector in ("c", "d", "d"):
+            put(selector, None)
+        self.assertEqual(known("abcd"), [False, True, True, True])
+        put("\N{SNOWMAN}" * 5, None)
+        self.assertEqual(known("bcd"), [False, False, True])
 
 
 class Owned:
