@@ -87,10 +87,12 @@ def _new_resource(request: EdgeRequest, _: Mapping[str, str]) -> Subject:
 
 
 def _wants(request: EdgeRequest, _: Mapping[str, str]) -> Subject:
-    ticket = header(request, b"x-ticket")
-    wants, _yields = joint_body(body_of(request), needed=not ticket)
+    if header(request, b"x-ticket"):
+        # Whatever it asks for beside that: the node knows that has made the ticket.
+        return _ticket(request, {})
+    wants, _yields = joint_body(body_of(request), needed=True)
     # All of them are of one group, or it is refused.
-    return wants[0].resource if wants else _ticket(request, {})
+    return wants[0].resource
 
 
 def _ticket(request: EdgeRequest, _: Mapping[str, str]) -> Subject:

@@ -118,7 +118,9 @@ class JointGrants:
         """
         self._journal.check()
         if ask.ticket:
+            # Whatever is asked for beside it: nothing else is decided than what the ticket has.
             self._territory.check_ticket(ask.ticket)
+            return
         for resource in ask.leases:
             self._territory.check(resource)
 

@@ -392,6 +392,14 @@ class SeveralTests(PoolTests):
         again = self.several(want(count=2), headers=headers)
         self.assertEqual((first.ticket, self.got(first)), (again.ticket, self.got(again)))
 
+    def test_idempotency_key_of_something_else(self):
+        """Nobody is told to have what it asks for because it had something else under the same Idempotency-Key."""
+        headers = [("Idempotency-Key", "build 7")]
+        first = self.several(want(), headers=headers)
+        self.assertRefused(409, "foreign_ticket", self.several(want(selector="b"), headers=headers))
+        self.assertFree(f"{PHONES}/b")
+        self.assertEqual(self.got(self.again(first.ticket)), "a")
+
     def test_yield(self):
         """A polite request leaves free units to others, and gets everything when it is there."""
         held = self.lock(f"{PHONES}/a")

@@ -56,6 +56,10 @@ def owned_by(nodes: Nodes, owner: Daemon) -> list[str]:
     return found
 
 
+def want(name: str) -> str:
+    return f'{{"want": [{{"resource": "{name}", "selector": "A4"}}]}}'
+
+
 def test_any_node(nodes: Nodes) -> None:
     """A client that knows one node only creates, locks, writes, reads and unlocks everything; both say the same of it."""
     first, second = pair(nodes)
@@ -71,6 +75,22 @@ def test_any_node(nodes: Nodes) -> None:
         assert (read.status, read.json["data"]) == (200, "[1]")
         assert read.fence > lock.fence
         assert read.headers["x-resourced-node"] in {url(first), url(second)}
+
+
+def test_ticket_of_another_node(nodes: Nodes) -> None:
+    """Whoever asks for units with a ticket that has others, of another node, is told so, and not to try again for ever."""
+    first, second = pair(nodes)
+    there = owned_by(nodes, second)
+    here = [name for name in NAMES if name not in there]
+    tickets = []
+    for name in (here[0], there[0]):
+        answer = first.request("POST", "/lock", body=want(name))
+        assert answer.status == 200
+        tickets.append(answer.ticket)
+    for node in (first, second):
+        for name, ticket in zip((there[0], here[0]), tickets, strict=True):
+            answer = node.request("POST", "/lock", body=want(name), ticket=ticket)
+            assert (answer.status, answer.json["code"]) == (409, "foreign_ticket")
 
 
 def test_owner_is_killed(nodes: Nodes) -> None:

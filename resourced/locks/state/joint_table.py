@@ -80,6 +80,7 @@ class Joints:
         if joint is None:
             joint = self._join(ask)
         else:
+            _check_same(joint, ask)
             self._renew(joint, ask.lease)
         if joint.state is QUEUED and held:
             self._refuse_deadlock(joint, held)
@@ -270,8 +271,6 @@ class Joints:
                 raise ForeignTicket("This ticket holds or waits for something else. Ask without it.")
             raise TicketEnded("This ticket has ended. Ask again without it.")
         self.check_whole(joint)
-        if ask.wants and ask.wants != joint.wants:
-            raise ForeignTicket("This ticket is that of a request for something else. Ask without it.")
         return joint
 
     def _repeated(self, ask: JointAsk) -> Joint | None:
@@ -329,3 +328,14 @@ class Joints:
                 "To wait for this would be a deadlock: it will not be free before this client lets go of another lock."
             )
         deadlocks.waits(joint, held)
+
+
+def _check_same(joint: Joint, ask: JointAsk) -> None:
+    """
+    Return if what is asked for is what a request has or waits for.
+
+    :raises resourced.errors.ForeignTicket: it is something else.
+    """
+    if ask.wants and ask.wants != joint.wants:
+        sent = "ticket" if ask.ticket else "Idempotency-Key"
+        raise ForeignTicket(f"This {sent} is that of a request for something else. Ask without it.")
