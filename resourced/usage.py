@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from resourced.model import BREAK, EXPIRY, GRANT, RELEASE, Event
+from resourced.model import BREAK, EXPIRY, GRANT, RELEASE, Event, EventKind
 
 #: The upper ends, in seconds, of the classes by which waits are counted; the last class has none.
 BOUNDS: Final = (1, 2, 5, 10, 30, 60, 120, 300, 900, 3600, 14_400)
@@ -17,7 +17,10 @@ NAMES: Final = 1000
 #: For how many days it is kept, not counting those on which nothing was used.
 KEPT: Final = 400
 
-_DAY: Final = 86_400_000
+#: What ends a lock that was held.
+ENDS: Final = (RELEASE, EXPIRY, BREAK)
+#: A day in milliseconds.
+DAY: Final = 86_400_000
 
 
 class By(IntEnum):
@@ -86,27 +89,31 @@ class Use(NamedTuple):
 
 def day_of(at: int) -> int:
     """Return the day of a time in milliseconds of Unix time."""
-    return at // _DAY
+    return at // DAY
 
 
 def used(events: Iterable[Event]) -> dict[Of, Use]:
     """Count the use that events tell of."""
     counted: dict[Of, Use] = {}
     for event in events:
-        use = _use(event)
-        if use is not None:
+        # An end without a fence is about a ticket that only waited.
+        if event.kind is GRANT or (event.fence and event.kind in ENDS):
+            use = use_of(event.kind, 1, event.seconds, bisect_left(BOUNDS, event.seconds))
             for by, name in ((By.UNIT, event.key.selector), (By.OWNER, event.owner)):
                 of = Of(event.key.resource, day_of(event.at), by, name)
                 counted[of] = counted.get(of, Use()).plus(use)
     return counted
 
 
-def _use(event: Event) -> Use | None:
-    if event.kind is GRANT:
+def use_of(kind: EventKind, count: int, seconds: float, wait: int) -> Use:
+    """
+    Return the use that some grants or some ends tell of.
+
+    :param seconds: how long they all have waited, or were held.
+    :param wait: in which class of ``BOUNDS`` each grant's wait is.
+    """
+    if kind is GRANT:
         waits = [0] * (len(BOUNDS) + 1)
-        waits[bisect_left(BOUNDS, event.seconds)] = 1
-        return Use(grants=1, waited=event.seconds, waits=tuple(waits))
-    # Without a fence it is about a ticket that only waited.
-    if event.fence and event.kind in {RELEASE, EXPIRY, BREAK}:
-        return Use(held=event.seconds, expiries=int(event.kind is EXPIRY), breaks=int(event.kind is BREAK))
-    return None
+        waits[wait] = count
+        return Use(grants=count, waited=seconds, waits=tuple(waits))
+    return Use(held=seconds, expiries=count * (kind is EXPIRY), breaks=count * (kind is BREAK))

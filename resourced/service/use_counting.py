@@ -5,8 +5,8 @@ from __future__ import annotations
 from resourced.storage.interface import Store
 from resourced.usage import KEPT
 
-#: How many events are counted at once.
-TOGETHER = 500
+#: How many events are counted at once, at most.
+TOGETHER = 2000
 
 
 class UseCounting:

@@ -7,29 +7,56 @@ from itertools import groupby
 from typing import Any, Final
 
 from resourced.errors import StoreUnavailable
+from resourced.model import GRANT, EventKind
 from resourced.storage import statements
 from resourced.storage.spelling import text
 from resourced.storage.sql.pool import Transaction
-from resourced.storage.sql_events import SETTLED, SQLEvents, events_of
-from resourced.usage import BOUNDS, NAMES, By, Of, Use, used
+from resourced.storage.sql_events import SETTLED, SQLEvents
+from resourced.usage import BOUNDS, DAY, ENDS, NAMES, By, Of, Use, day_of, use_of
 
 _WAITS: Final = tuple(f"wait_{number}" for number in range(len(BOUNDS) + 1))
 #: How many rows a statement has at most: SQLite takes some thousands of values.
 _LOT: Final = 100
+#: How many events are counted at once, if they are few enough rows of what is counted: to write those holds all commits up.
+_TOGETHER: Final = 2000
+_MOST_ROWS: Final = 1000
 _AMOUNTS: Final = ("grants", "held", "expiries", "breaks", "waited", *_WAITS)
 #: What names a day and a resource, and what of it is counted.
 _GROUP: Final = "resource = %s AND day = %s AND used_by = %s"
 #: The columns of what is counted; the first four name a row.
 USAGE_COLUMNS: Final = ("resource", "day", "used_by", "name", *_AMOUNTS)
+#: When the day of an event began. Division is spelled differently by each database, but not what it leaves.
+_DAY_BEGAN: Final = f"at - at %% {DAY}"
+#: The class of the wait that a grant tells of.
+_WAIT: Final = (
+    f"CASE WHEN kind <> {int(GRANT)} THEN 0 "
+    f"{' '.join(f'WHEN seconds <= {bound} THEN {number}' for number, bound in enumerate(BOUNDS))} ELSE {len(BOUNDS)} END"
+)
+_ALIKE: Final = f"resource, {_DAY_BEGAN}, selector, owner, kind, {_WAIT}"
+#: Adds up events that are alike. The database does so, because to fetch each of them takes as long as the request that it tells of.
+_USED: Final = (
+    f"SELECT {_ALIKE}, COUNT(*), SUM(seconds) FROM event WHERE id > %s AND id <= %s "
+    f"AND (kind = {int(GRANT)} OR (fence > 0 AND kind IN ({', '.join(str(int(kind)) for kind in ENDS)}))) "
+    f"GROUP BY {_ALIKE} ORDER BY MIN(id)"
+)
 _KEEP: Final = f"REPLACE INTO usage_day ({', '.join(USAGE_COLUMNS)}) VALUES "
 
 
 class SQLUsage(SQLEvents):
     """The part of the ``Store`` that counts what was used."""
 
+    #: How many events were few enough lately.
+    _together = _TOGETHER
+
     async def roll_up(self, limit: int) -> int:
+        most = min(limit, self._together)
         # Nobody but the leader adds to what is counted, so all but the sums themselves is done before its row is taken.
-        counted, last, sums = await self.database.read(lambda transaction: read_sums(transaction, limit))
+        counted, last, sums = await self.database.read(lambda transaction: read_sums(transaction, most))
+        if len(sums) > _MOST_ROWS:
+            self._together = most // 2
+            return await self.roll_up(limit)
+        if 2 * len(sums) <= _MOST_ROWS:
+            self._together = min(2 * self._together, _TOGETHER)
         if last > counted:
             await self._write(lambda transaction: _keep(transaction, counted, last, sums))
         return last
@@ -61,19 +88,31 @@ class SQLUsage(SQLEvents):
 def read_sums(transaction: Transaction, limit: int) -> tuple[int, int, dict[Of, Use]]:
     """Return up to which event all are counted, up to which they can be, and the sums that change with that."""
     ((counted,),) = transaction.query("SELECT event FROM usage_mark WHERE id = 1")
-    rows = transaction.query(
-        f"SELECT {statements.EVENT_COLUMNS} FROM event WHERE id > %s AND id <= {SETTLED} ORDER BY id LIMIT %s",
+    ((last,),) = transaction.query(
+        f"SELECT MAX(id) FROM (SELECT id FROM event WHERE id > %s AND id <= {SETTLED} ORDER BY id LIMIT %s) AS oldest",
         (counted, limit),
     )
-    events = events_of(rows)
-    counts, sums = used(events), dict[Of, Use]()
+    if last is None:
+        return counted, counted, {}
+    counts, sums = _used(transaction, counted, last), dict[Of, Use]()
     groups = {
         others: {one.name: counts[one] for one in group}
         for others, group in groupby(sorted(counts), key=lambda of: of._replace(name=""))
     }
     for lot in statements.batched(list(groups), _LOT):
         sums |= _added(transaction, {others: groups[others] for others in lot})
-    return counted, events[-1].id if events else counted, sums
+    return counted, last, sums
+
+
+def _used(transaction: Transaction, after: int, last: int) -> dict[Of, Use]:
+    """Return the use that some events tell of."""
+    counts: dict[Of, Use] = {}
+    for resource, began, selector, owner, kind, wait, count, seconds in transaction.query(_USED, (after, last)):
+        use = use_of(EventKind(kind), count, seconds, wait)
+        for by, name in ((By.UNIT, selector), (By.OWNER, owner)):
+            of = Of(text(resource), day_of(began), by, text(name))
+            counts[of] = counts[of].plus(use) if of in counts else use
+    return counts
 
 
 def _added(transaction: Transaction, groups: Mapping[Of, Mapping[str, Use]]) -> dict[Of, Use]:
