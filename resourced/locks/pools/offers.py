@@ -20,7 +20,8 @@ from resourced.locks.pools.matching import (
     become_idle,
     fill,
     give,
-    lose,
+    keep_idle,
+    lose_all,
     serve,
     sort,
 )
@@ -86,7 +87,7 @@ class Offers:
             if not unit.idle:
                 continue
             reached = serve(unit, self._first_by_name)
-            before = self._first_to_yield(reached, tried)
+            before = self._first_to_yield(reached, tried) if self._yielding else None
             if before is not None:
                 grant, idle = self._try(before)
                 if grant is None:
@@ -165,6 +166,7 @@ class Offers:
     def _fill(self, request: PoolRequest, lost: list[Need]) -> None:
         """Keep what there is for a request."""
         for need in sorted(request.needs, key=lambda need: need.order):
+            keep_idle(need)
             while need.lacks and fill(need, lost):
                 pass
 
@@ -179,8 +181,7 @@ class Offers:
         """Consider a request no more; return what was kept for it, which is idle."""
         units = []
         for need in request.needs:
-            for unit in list(need.kept):
-                lose(unit)
+            for unit in lose_all(need):
                 become_idle(unit)
                 units.append(unit)
             need.filter.every.pop(need, None)
@@ -191,8 +192,7 @@ class Offers:
         """Let a request that is complete have what is kept for it. For all others this changes nothing."""
         units = []
         for index, need in enumerate(request.needs):
-            for unit in sorted(need.kept, key=lambda unit: unit.key):
-                lose(unit)
+            for unit in sorted(lose_all(need), key=lambda unit: unit.key):
                 unit.free = False
                 units.append((unit.key, index))
             need.filter.every.pop(need, None)

@@ -259,8 +259,7 @@ class Joints:
                 self._places.release(entry)
             else:
                 self._places.end(entry, why)
-        for entry in entries:
-            self._places.pass_on(entry.queue)
+        self._places.pass_on_all([entry.queue for entry in entries])
 
     def _sent(self, ask: JointAsk) -> Joint:
         """Return the request of the ticket that was sent."""
