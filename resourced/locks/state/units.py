@@ -130,13 +130,17 @@ class Units:
 
     def fell_free(self, queues: Iterable[LockQueue]) -> None:
         """Pass units on that nobody holds any more, all at once; or forget that somebody waited for one by name."""
-        units = [queue for queue in queues if self.pools.units[queue.key].in_service or not self._gone(queue)]
-        freed = []
-        for queue in units:
-            if self.pools.units[queue.key].free:
-                self.pools.forget(queue.key)
+        units, freed = [], []
+        for queue in queues:
+            key = queue.key
+            if not (self.pools.units[key].in_service or self._stays(key)):
+                self._places.pass_on(queue)
+                continue
+            units.append(queue)
+            if self.pools.units[key].free:
+                self.pools.forget(key)
             elif not queue.in_doubt:
-                freed.append(queue.key)
+                freed.append(key)
         self.apply(self.pools.freed(freed))
         for queue in units:
             if queue.holder is None and not queue.waiting:
@@ -178,7 +182,7 @@ class Units:
         """Let a place be one of a request's units, which the store knows."""
         if joint.state is NEW:
             joint.happens(RESTORED[entry.standing])
-        self._attach(joint, entry, want)
+        entry.joint, entry.want = joint, want
 
     def all_loaded(self, joints: Iterable[Joint]) -> None:
         """Let those wait whose requests were read; forget those that have nothing any more."""
@@ -189,10 +193,6 @@ class Units:
                 # It was granted, and nothing is left of it.
                 joint.happens(OFFER)
                 self._over(joint)
-
-    def _attach(self, joint: Joint, entry: Entry, want: int) -> None:
-        entry.joint = joint
-        entry.want = want
 
     def ticket(self, joint: Joint, resource: str) -> Ticket:
         """Return the ticket of a request as a resource knows it."""
@@ -292,23 +292,16 @@ class Units:
             unit = self.pools.units.get(key)
             if unit is None or unit.free or self._held(key):
                 continue
-            if self.out(key) == GOING:
-                self.put_card(key, None)
-            if key in self.pools.units:
+            if self._stays(key):
                 self.apply(self.pools.freed([key]))
 
     # -- How it is done
 
-    def _gone(self, queue: LockQueue) -> bool:
-        """Let a unit go that had to stay until it was free. Return whether it is none any more, and pass its lock on then."""
-        key = queue.key
-        if self.out(key) != GOING:
-            return False
-        self.put_card(key, None)
-        if key in self.pools.units:
-            return False
-        self._places.pass_on(queue)
-        return True
+    def _stays(self, key: LockKey) -> bool:
+        """Let a unit go that had to stay until it was free; return whether the pools know it still."""
+        if self.out(key) == GOING:
+            self.put_card(key, None)
+        return key in self.pools.units
 
     def apply(self, grants: Iterable[PoolGrant]) -> None:
         """Grant what the pools have decided."""
@@ -317,7 +310,8 @@ class Units:
             if grant.request is None:
                 [(key, _)] = grant.units
                 self._places.grant_next(self._places.queues.by_key[key])
-                self._forget(key)
+                if key in self.pools.units:
+                    self.pools.forget(key)
                 continue
             joint = self.joints.of_rank(grant.request.rank)
             self._waits_no_more(joint)
@@ -329,10 +323,6 @@ class Units:
         joint.tenant.waiting -= 1
         self._places.deadlocks.over(joint)
 
-    def _forget(self, key: LockKey) -> None:
-        if key in self.pools.units:
-            self.pools.forget(key)
-
     def _grant(self, joint: Joint, grant: PoolGrant, event: EntryEvent, now: float) -> None:
         places = self._places
         tickets, priority = {ticket.resource: ticket for ticket in joint.tickets}, joint.priority
@@ -343,7 +333,7 @@ class Units:
             ticket = tickets[key.resource]
             entry = Entry(queue, ticket, places.record.next_seq(), joint.owner, joint.since, joint.tenant, 0, priority)
             ticket.entries[key.selector] = entry
-            self._attach(joint, entry, want)
+            entry.joint, entry.want = joint, want
             places.grant(entry, event, now)
         places.lifetimes.arm(joint, self._times.claim, now)
         joint.since = now
