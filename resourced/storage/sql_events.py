@@ -71,14 +71,15 @@ class SQLEvents(SQLTerms):
             " + ".join(f"LENGTH(HEX({column}))" for column in columns)
             for columns in (("resource", "selector"), ("owner", "key_name", "broken_by", "reason"))
         )
-        ((last, count, double),) = await self.database.read(
+        ((last, count, digits),) = await self.database.read(
             lambda transaction: transaction.query(
-                f"SELECT MAX(id), COUNT(*), SUM(3 * ({names}) + {others}) FROM "
-                f"(SELECT * FROM event WHERE id > %s AND id <= {SETTLED} ORDER BY id LIMIT %s) AS oldest",
+                # In the inner statement: MariaDB would copy whole rows, to measure the copies.
+                f"SELECT MAX(id), COUNT(*), SUM(digits) FROM (SELECT id, 3 * ({names}) + {others} AS digits "
+                f"FROM event WHERE id > %s AND id <= {SETTLED} ORDER BY id LIMIT %s) AS oldest",
                 (after, limit),
             )
         )
-        return Weight(last or after, count, count * EVENT_SIZE + int(double or 0) // 2)
+        return Weight(last or after, count, count * EVENT_SIZE + int(digits or 0) // 2)
 
     async def marks(self) -> list[Mark]:
         rows = await self.database.read(
