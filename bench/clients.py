@@ -79,17 +79,28 @@ def cycle_at(path: str, tally: Tally, number: int) -> Client:
 
 def shared(tally: Tally, number: int) -> Client:
     """Wait for the one lock that all want, and hand it on at once."""
-    lock = f"{RUN}-shared/lock?wait=50"
-    while True:
-        answer = yield request("POST", lock)
-        ticket = ticket_of(answer)
-        while not answer.startswith(b"HTTP/1.1 200"):
-            expect(b"202", answer)
-            answer = yield request("POST", lock, f"x-ticket: {ticket}")
-        tally.taken()
-        tally.releasing()
-        expect(b"200", (yield request("POST", f"{RUN}-shared/unlock", f"x-ticket: {ticket}")))
-        tally.turn(number)
+    return shared_for(0.0)(tally, number)
+
+
+def shared_for(held: float) -> Callable[[Tally, int], Client]:
+    """Make clients that wait for the one lock that all want, and hand it on when they have had it for so many seconds."""
+    path = f"{RUN}-shared"
+
+    def client(tally: Tally, number: int) -> Client:
+        while True:
+            answer = yield request("POST", f"{path}/lock?wait=50")
+            ticket = ticket_of(answer)
+            while not answer.startswith(b"HTTP/1.1 200"):
+                expect(b"202", answer)
+                answer = yield request("POST", f"{path}/lock?wait=50", f"x-ticket: {ticket}")
+            tally.taken()
+            if held:
+                yield held
+            tally.releasing()
+            expect(b"200", (yield request("POST", f"{path}/unlock", f"x-ticket: {ticket}")))
+            tally.turn(number)
+
+    return client
 
 
 def queue(tally: Tally, number: int) -> Client:

@@ -6,7 +6,7 @@ What requests for several units cost.
 Everything is measured in turn within each round, and the ratios are those of one round. The rows:
 
 ``hand-over``   jobs that want 1 to 5 units by a tag, held for a moment each: from the release to the answer of the next job, beside the same of
-                one lock by name that as many clients want
+                one lock by name that as many clients want, and that is let go of as often as a job gives its units back
 ``crowd``       one unit taken and given back by its tag, while very many requests with 50 other filters wait, beside the same with 10 of them
 ``all``         every one of 1,000 units in one request: the longest that another request has to wait meanwhile, in milliseconds
 """
@@ -19,19 +19,22 @@ import json
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
 from statistics import median
 
 from bench import parked
-from bench.clients import expect, request, shared, ticket_of
+from bench.clients import expect, request, shared_for, ticket_of
 from bench.crowd import PATIENT
 from bench.drive import Client, Kind, Tally, finish, http_answer, measure
 from bench.load import quantile, ratio
+from bench.servers import MARIADB
 from tests.daemon import Daemon
+from tests.mariadb import MariaDB
 
-STORES: Mapping[str, Mapping[str, str]] = {"volatile": {"RESOURCED_VOLATILE_LOCKS": "1"}, "sqlite": {}}
+#: How many units a job wants at least, and at most.
+WANTED = (1, 5)
 #: Different filters of the requests that wait in a crowd.
 FILTERS = 50
 
@@ -47,7 +50,7 @@ def jobs(held: float) -> Callable[[Tally, int], Client]:
         dice = Random(number)
         yield dice.uniform(0.0, held)
         while True:
-            answer = yield request("POST", "/lock", body=wants("pool", "all", dice.randint(1, 5)))
+            answer = yield request("POST", "/lock", body=wants("pool", "all", dice.randint(*WANTED)))
             ticket = f"x-ticket: {ticket_of(answer)}"
             waited = not answer.startswith(b"HTTP/1.1 200")
             while not answer.startswith(b"HTTP/1.1 200"):
@@ -74,11 +77,25 @@ def take_one(tally: Tally, number: int) -> Client:
         tally.turn(number)
 
 
+class Stores:
+    """Where each daemon of a round keeps its locks."""
+
+    def __init__(self, kind: str, stack: ExitStack) -> None:
+        self._kind = kind
+        self._port = stack.enter_context(MariaDB(*MARIADB)).port if kind == "mariadb" else 0
+
+    def settings(self, name: str) -> Mapping[str, str]:
+        """Return the settings of a daemon, whose store is its own."""
+        if self._kind == "mariadb":
+            return {"RESOURCED_STORE": "mysql", "MYSQL_PORT": str(self._port), "MYSQL_DATABASE": f"resourced_{name}"}
+        return {"RESOURCED_VOLATILE_LOCKS": "1"} if self._kind == "volatile" else {}
+
+
 @contextmanager
-def served(folder: Path, name: str, store: str, units: int, tags: int = 0) -> Iterator[Daemon]:
+def served(folder: Path, name: str, stores: Stores, units: int, tags: int = 0) -> Iterator[Daemon]:
     """Have a daemon with a pool; the first ``tags`` units have one more tag each, and nobody uses those of a ``filter``."""
     (folder / name).mkdir()
-    with Daemon(folder / name, STORES[store], PATIENT) as daemon:
+    with Daemon(folder / name, stores.settings(name), PATIENT) as daemon:
         daemon.create("bench")
         daemon.create("pool")
         for number in range(units):
@@ -147,23 +164,32 @@ def main() -> None:
         "--held", type=float, default=2.0, help="seconds that a job holds its units: long, so that hand-overs are apart"
     )
     parser.add_argument("--all", type=int, default=1000, help="how many units are taken at once")
-    parser.add_argument("--store", choices=STORES, default="sqlite")
+    parser.add_argument("--store", choices=["volatile", "sqlite", "mariadb"], default="sqlite")
     options = parser.parse_args()
-    seconds, store = options.seconds, options.store
+    seconds = options.seconds
+    # The one lock is held for as long as passes on average from one release of a job to the next.
+    pause = options.held * (sum(WANTED) / 2) / options.units
     several, one, ratios, stalls = [], [], [], []
     for _ in range(options.rounds):
         # New daemons each time: whoever is measured leaves locks behind.
         with (
             tempfile.TemporaryDirectory(prefix="bench-") as place,
-            served(Path(place), "pool", store, options.units) as pool,
-            served(Path(place), "few", store, 8, 4) as few,
-            served(Path(place), "many", store, 8, 4) as many,
-            served(Path(place), "all", store, options.all) as whole,
+            ExitStack() as stack,
         ):
+            stores = Stores(options.store, stack)
+            pool, few, many, whole = (
+                stack.enter_context(served(Path(place), name, stores, units, tags))
+                for name, units, tags in (
+                    ("pool", options.units, 0),
+                    ("few", 8, 4),
+                    ("many", 8, 4),
+                    ("all", options.all, 0),
+                )
+            )
             crowd(few, 10)
             crowd(many, options.waiting)
             several.append(hand_over(pool.port, jobs(options.held), options.jobs, seconds))
-            one.append(hand_over(pool.port, shared, options.jobs, seconds))
+            one.append(hand_over(pool.port, shared_for(pause), options.jobs, seconds))
             ratios.append(ratio(turns(few.port, seconds), turns(many.port, seconds)))
             stalls.append(stall(whole, seconds))
     ours = [ratio(mine, theirs) for mine, theirs in zip(several, one, strict=True)]
