@@ -27,6 +27,7 @@ LEFT_OUT = shutil.ignore_patterns(
     "dist",
     "*.egg-info",
     "__pycache__",
+    "dropin.cache*",
     ".*_cache",
     ".hypothesis",
     "*.sqlite*",
