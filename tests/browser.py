@@ -147,6 +147,7 @@ class Tab:
 
     :ivar problems: what the page did wrong: exceptions, errors on the console, violations of its policy.
     :ivar asked: every address that it asked for, with the headers that it sent.
+    :ivar waiting: the ids of the requests whose answers are not complete.
     """
 
     browser: Browser
@@ -154,6 +155,7 @@ class Tab:
     target: str
     problems: list[str] = field(default_factory=list)
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    waiting: set[str] = field(default_factory=set)
     _loads: int = 0
 
     def ask(self, method: str, **parameters: Any) -> Any:
@@ -173,6 +175,9 @@ class Tab:
             self._loads += 1
         elif event == "Network.requestWillBeSent":
             self.asked.append((about["request"]["url"], about["request"]["headers"]))
+            self.waiting.add(about["requestId"])
+        elif event in {"Network.loadingFinished", "Network.loadingFailed"}:
+            self.waiting.discard(about["requestId"])
 
     # -- What it shows
 
@@ -258,23 +263,47 @@ class Tab:
     # -- What is done with it
 
     def click(self, selector: str) -> None:
-        """Click with the mouse at the middle of an element, as soon as it is there and nothing covers it.
+        """Click with the mouse at the middle of an element, as soon as it is there and nothing covers it."""
 
-        What the page hears meanwhile may have it make the element anew, and then the click meets nothing: it is done again.
-        """
-        where = f"document.querySelector({json.dumps(selector)})"
-        met = False
-        while not met:
-            x, y = self.until(
-                f"(() => {{ const target = {where}; if (!target?.checkVisibility() || target.disabled) return null;"
-                "target.scrollIntoView({block: 'nearest'});"
-                "const box = target.getBoundingClientRect(); const at = [box.x + box.width / 2, box.y + box.height / 2];"
-                "if (!target.contains(document.elementFromPoint(...at))) return null;"
-                "window.met = false; target.addEventListener('click', () => { window.met = true; }, {once: true, capture: true});"
-                "return at; })()"
-            )
+        def click(at: tuple[float, float]) -> None:
+            x, y = at
             for kind in ("mousePressed", "mouseReleased"):
                 self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+        self._use(
+            selector,
+            "if (target.disabled) return null; target.scrollIntoView({block: 'nearest'});"
+            "const box = target.getBoundingClientRect(); const at = [box.x + box.width / 2, box.y + box.height / 2];"
+            "return target.contains(document.elementFromPoint(...at)) && at;",
+            click,
+        )
+
+    def enter(self, selector: str) -> None:
+        """Press Enter on a button, as soon as it is there and can have the focus."""
+        self._use(
+            selector,
+            "target.focus(); return document.activeElement === target;",
+            lambda _: self.press("Enter"),
+        )
+
+    def _use(self, selector: str, aim: str, act: Callable[[Any], None]) -> None:
+        """
+        Find an element that can be seen, and do with it what clicks it.
+
+        What the page hears in between may have it make the element anew. Then the act meets nothing, and is done again; it is
+        never done twice to what it has met.
+
+        :param aim: the body of a function that gets ready for it with ``target``, and returns what ``act`` needs, if it is ready.
+        """
+        met = False
+        while not met:
+            aimed = self.until(
+                f"(() => {{ const target = document.querySelector({json.dumps(selector)});"
+                f"const aimed = target?.checkVisibility() && ((target) => {{ {aim} }})(target); if (!aimed) return null;"
+                "window.met = false; target.addEventListener('click', () => { window.met = true; }, {once: true, capture: true});"
+                "return aimed; })()"
+            )
+            act(aimed)
             # A page that was left by the click knows nothing of it.
             met = self.run("window.met ?? true")
 

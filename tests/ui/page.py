@@ -28,24 +28,11 @@ def enter(tab, daemon, *names, key=WRITE):
 
 
 def press(tab, button):
-    """Press a button that asks something, by keyboard, as soon as nothing else is asked.
-
-    What the server tells meanwhile may have the page make the button anew, which takes the focus from it: then it is pressed again.
-    """
-    where = f"document.querySelector({json.dumps(button)})"
-    tab.until(f"!document.getElementById('dialog').open && {where}?.checkVisibility() && ({where}.focus(), true)")
-    tab.press("Enter")
-
-    def asked():
-        state = tab.run(
-            f"document.getElementById('dialog').open ? 'asked' :"
-            f" document.activeElement !== {where} && {where}?.checkVisibility() && ({where}.focus(), 'made anew')"
-        )
-        if state == "made anew":
-            tab.press("Enter")
-        return state == "asked"
-
-    tab.eventually(asked, f"{button} asks")
+    """Press a button that asks something, by keyboard, as soon as nothing else is asked."""
+    opened = "document.getElementById('dialog').open"
+    tab.until(f"!{opened}")
+    tab.enter(button)
+    tab.until(opened)
 
 
 def fill(tab, field, text):
