@@ -161,6 +161,30 @@ async def test_as_one_by_one(any_backend: AnyBackend) -> None:
             assert await store.usage("printer", by, day, 10) == expected
 
 
+async def test_added_up_there(backend: Backend) -> None:
+    """Events that are alike are added up by the database: the driver of MySQL takes long for each row that it fetches."""
+    store = await backend.store()
+    await lead(store)
+    fetched: list[object] = []
+
+    def query(
+        self: Transaction,
+        sql: str,
+        args: object = (),
+        *,
+        true: Callable[..., list[tuple[object, ...]]] = Transaction.query,
+    ) -> list[tuple[object, ...]]:
+        rows = true(self, sql, args)
+        fetched.extend(rows)
+        return rows
+
+    await store.commit(Batch(0, events=[event(number, GRANT) for number in range(1, 1001)], event=1000))
+    with patch.object(Transaction, "query", query):
+        assert await store.roll_up(1000) == 1000
+    assert len(fetched) < 10
+    assert (await store.usage("printer", By.UNIT, 0, 10))["A4"].grants == 1000
+
+
 async def test_few_statements(any_backend: AnyBackend) -> None:
     """Many resources are counted by a few statements. What is counted of them already is added to."""
     store = await any_backend.store()
