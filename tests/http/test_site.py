@@ -1317,8 +1317,13 @@ async def test_a_client_that_takes_nothing_is_cut(start: Callable[..., Any]) -> 
     edge.clock.advance(29)
     await turns(100)
     assert edge.site.connections == 1
-    edge.clock.advance(2)
-    await until(lambda: edge.site.connections == 0)
+
+    def cut() -> bool:
+        # On a busy machine the system may have taken a little more meanwhile, which has the whole time again.
+        edge.clock.advance(2)
+        return edge.site.connections == 0
+
+    await until(cut)
     assert edge.site.budget.used == 0
     wire.transport.startReading()
     await wire.until_closed()
