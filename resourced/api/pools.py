@@ -18,10 +18,10 @@ from resourced.api.params import (
     priority_of,
     wait_of,
 )
-from resourced.api.pool_params import card_change, joint_body
+from resourced.api.pool_params import broken_of, card_change, joint_body
 from resourced.api.responses import RETRY_AFTER, answer, card_shown, done, waits
 from resourced.auth.keys import Identity, Keys, Permission
-from resourced.errors import OtherGroup, TicketEnded
+from resourced.errors import BadRequest, OtherGroup, TicketEnded
 from resourced.http.request import EdgeRequest
 from resourced.locks.manager import LockManager
 from resourced.locks.state.joints import Got, JointAsk, JointQueued
@@ -88,6 +88,8 @@ class Pooling(Routes):
         """Give everything back that a ticket has, or give up its place."""
         identity = self.authorize(request, Permission.READ)
         only(request)
+        if broken_of(request):
+            raise BadRequest("out is said at the /unlock of the unit that is broken, and here of none.", "bad_out")
         released = await self.locks.several.unlock(needed_ticket(request), identity.name)
         return answer(request, 200, {"unlocked": released})
 

@@ -357,6 +357,13 @@ class SeveralTests(PoolTests):
         self.assertFree(f"{PHONES}/a")
         self.give_back(ticket)
 
+    def test_given_back_with_a_body(self):
+        """Who gives several units back cannot say that they are broken, and is told so before they serve others."""
+        ticket = self.several(want(count=2)).ticket
+        for body, code in (('{"out": "cracked"}', "bad_out"), ('{"reason": "cracked"}', "unknown_field")):
+            self.assertRefused(400, code, self.ask("POST", "/unlock", body, ticket=ticket))
+        self.give_back(ticket)
+
     def test_broken_before_it_is_told(self):
         """Of what was granted nobody is told a part: if a unit is taken before the answer, the answer says so; also to the same request again."""
         headers = [("idempotency-key", "build 7")]
