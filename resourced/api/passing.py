@@ -24,7 +24,7 @@ from resourced.api.responses import waits
 from resourced.auth.keys import Keys, Permission
 from resourced.cluster.interface import Mine, Moving, Owner, Ownership, Peer
 from resourced.deferreds import waiting_for, wake
-from resourced.errors import NotOwner, OwnerAway, ResourcedError
+from resourced.errors import Forbidden, NotOwner, OwnerAway, ResourcedError
 from resourced.http.request import EdgeRequest
 from resourced.metrics.collect import PASSED, REFUSED, TAKEN_IN
 from resourced.partitions import NodeState
@@ -222,7 +222,11 @@ class Passing:
         request = asked.request
         identity = self._keys.authorize(presented_key(request), Permission(0))
         if resource := asked.names.get("resource"):
-            identity.require(resource)
+            try:
+                identity.require(resource)
+            except Forbidden:
+                # The route refuses it, and says first what the key may not do anywhere.
+                return await asked.answer()
         self._quotas.count_request(identity.name)
         request.notes.update(key=identity.name, node=owner.node)
         wait = self._wait(asked)

@@ -8,6 +8,7 @@ from unittest import mock
 import pytest
 from twisted.internet.defer import Deferred
 
+from resourced.auth.keys import Identity, Permission, digest_of
 from resourced.errors import NotOwner
 from resourced.passing.headers import MARK
 from resourced.passing.peers import ANSWER_TIMEOUT
@@ -91,6 +92,25 @@ class PassedOnTests(PassingTests):
         """A request without a key that is known goes no further."""
         for key in ("", "wrong"):
             self.assertRefused(401, "unauthorized", self.ask("POST", f"{A4}/lock", key=key))
+        self.assertEqual(self.network.sent, [])
+
+    def test_limited_key(self):
+        """What a key may not do is refused in the same words by each node, and passed on to none."""
+        limited = Identity("t", Permission.READ | Permission.LOCK, ("test-",))
+        for node in self.nodes:
+            node.server.locking.keys.adopt({digest_of(b"t"): limited})
+        for method, path, status in (
+            ("GET", A4, 403),
+            ("POST", f"{A4}/lock", 403),
+            ("PUT", A4, 401),
+            ("PATCH", A4, 401),
+        ):
+            answers = []
+            for node in self.nodes[:2]:
+                self.site = node.site
+                answer = self.ask(method, path, key="t")
+                answers.append((answer.status, answer.body))
+            self.assertEqual(answers, [(status, answers[1][1])] * 2)
         self.assertEqual(self.network.sent, [])
 
     def test_long_answer(self):
