@@ -151,7 +151,8 @@ def test_requests_at_once(tmp_path):
             connection.connect()
         daemon.freeze()
         for number, connection in enumerate(connections):
-            connection.ask("GET", f"{A4}?lock=0" if number % 2 else "/health")
+            # Each of another selector: what the server has read once it answers from memory, at once.
+            connection.ask("GET", f"/resource/printer/{number}?lock=0" if number % 2 else "/health")
         daemon.thaw()
         answers = [connection.answer() for connection in connections]
         assert {answer.status for answer in answers[::2]} == {200}
