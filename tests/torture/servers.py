@@ -95,9 +95,11 @@ class Supervised(Daemon):
     def _count(self, status: int) -> None:
         said = self._said.rpartition("] ")[2] if status == 1 else ""
         self.statuses[f"{signal.Signals(-status).name if status < 0 else status} {said}".strip()] += 1
-        if "has taken over" in said:
-            self.deposed.append(time.monotonic())
         expected, self._expected = self._expected, None
+        if "has taken over" in said:
+            # It may have ended for that while it was about to be killed; whether it should have been deposed is judged in the end.
+            self.deposed.append(time.monotonic())
+            return
         if expected is None and status == 0:
             self.wrong.append("a daemon ended by itself, with status 0")
         elif expected is not None and status != expected:
