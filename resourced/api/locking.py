@@ -27,7 +27,7 @@ from resourced.api.params import (
     wait_of,
     writing_of,
 )
-from resourced.api.pool_params import broken_of
+from resourced.api.pool_params import broken_of, fieldless
 from resourced.api.responses import (
     answer,
     document,
@@ -138,6 +138,7 @@ class Published(Routes):
         """Take or keep the lock without reading."""
         identity = self.authorize(request, Permission.LOCK, resource)
         only(request, b"wait", b"lease")
+        fieldless(request)
         key = named(resource, selector)
         outcome = await self._acquire(request, key, await self.find(resource), identity)
         if isinstance(outcome, Queued):

@@ -336,7 +336,9 @@ def fields_of(body: bytes, *known: str) -> dict[str, object]:
     if not isinstance(fields, dict):
         raise BadRequest("The body is not a JSON object.", "bad_body")
     for name in sorted(fields.keys() - set(known)):
-        raise BadRequest(f"The body has no field {_shown(name)}: it takes {', '.join(known)}.", "unknown_field")
+        raise BadRequest(
+            f"The body has no field {_shown(name)}: it takes {', '.join(known) or 'none'}.", "unknown_field"
+        )
     return fields
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from resourced.api.params import body_of, checked_name, fields_of, header
+from resourced.api.params import checked_name, fields_of, header
 from resourced.errors import BadRequest
 from resourced.http.request import EdgeRequest
 from resourced.locks.unit_cards import CardChange
@@ -102,14 +102,30 @@ def broken_of(request: EdgeRequest) -> str:
 
     :raises BadRequest: the body does not say it clearly.
     """
-    body = body_of(request).strip()
+    body = _said(request)
+    return _text(fields_of(body, "out"), "out") if body else ""
+
+
+def fieldless(request: EdgeRequest) -> None:
+    """
+    Check that the body has no fields: what nobody looks at must not pass for what was asked.
+
+    :raises BadRequest: it has; the sentence names one.
+    """
+    if body := _said(request):
+        fields_of(body)
+
+
+def _said(request: EdgeRequest) -> bytes:
+    """Return a body that need not be there; empty if it says nothing."""
+    body = request.body().strip()
     if body in {b"", b"null", b"[]"}:
         # What libraries send that have nothing to say.
-        return ""
+        return b""
     if body.startswith(b"{") or header(request, b"content-type").startswith("application/json"):
-        return _text(fields_of(body, "out"), "out")
+        return body
     # Any other body says nothing: curl sends a form.
-    return ""
+    return b""
 
 
 def _text(fields: Mapping[str, object], name: str) -> str:

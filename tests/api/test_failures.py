@@ -119,7 +119,8 @@ class ErrorTests(WebTests):
             ("PUT", A4),
             ("GET", "/health"),
         ):
-            answer = self.ask(method, path, b'{"name": "x"}', ticket=ticket)
+            body = b"" if path.endswith("/lock") else b'{"name": "x"}'
+            answer = self.ask(method, path, body, ticket=ticket)
             self.assertEqual(answer.status, 500)
             self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
             if method != "HEAD":
@@ -324,6 +325,21 @@ class MisspeltTests(WebTests):
     def assertNamed(self, argument: str, answer: Answer) -> None:
         self.assertRefused(400, "unknown_argument", answer)
         self.assertIn(f" {argument!r}:", answer.json["error"])
+
+    def test_fields(self):
+        """Nor does it become a lock if that is said in the body, which takes no fields here."""
+        self.create()
+        for body, code in (
+            ('{"wait": 20}', "unknown_field"),
+            ('{"lease": 5, "x": 1}', "unknown_field"),
+            ('{"wait"', "bad_json"),
+        ):
+            for method in ("POST", "PUT"):
+                answer = self.ask(method, f"{A4}/lock", body)
+                self.assertRefused(400, code, answer)
+        self.assertFree(A4)
+        for body in ("", "{}", "null", "[]", "a form of curl"):
+            self.unlock(self.ask("POST", f"{A4}/lock", body).ticket)
 
     def test_locks(self):
         """What was meant to wait, or only to read, does not become a lock."""
