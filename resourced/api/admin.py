@@ -12,7 +12,6 @@ from resourced.api.base import Routes, route, who_of
 from resourced.api.definitions import changes_of, described
 from resourced.api.params import (
     PageRequest,
-    body_of,
     fence_of,
     limit_of,
     named,
@@ -93,7 +92,7 @@ class Steering(Routes):
         """Change what a resource is."""
         identity = self.authorize(request, Permission.WRITE, resource)
         name = resource_named(resource)
-        changes, who = changes_of(body_of(request)), who_of(request, identity)
+        changes, who = changes_of(request.body()), who_of(request, identity)
         changed = await shielded(self._change(name, changes, who))
         return answer(request, 200, described(changed))
 

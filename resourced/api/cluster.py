@@ -9,7 +9,7 @@ from twisted.internet.defer import TimeoutError as TooLate
 from twisted.internet.interfaces import IReactorTime
 
 from resourced.api.base import Routes, route
-from resourced.api.params import body_of, fields_of, only
+from resourced.api.params import fields_of, only
 from resourced.api.responses import answer
 from resourced.auth.keys import Keys, Permission
 from resourced.cluster.interface import NodeView, Ownership
@@ -59,7 +59,7 @@ class Clustered(Routes):
         """Let this node give its partitions to the others, or want some again."""
         self.authorize(request, Permission.WRITE).require_all()
         only(request)
-        draining = fields_of(body_of(request), "draining").get("draining")
+        draining = fields_of(request.body(), "draining").get("draining")
         if not isinstance(draining, bool):
             raise BadRequest("draining is neither true nor false.", "bad_draining")
         self._here(node)

@@ -12,7 +12,6 @@ from resourced.api.definitions import definition, described
 from resourced.api.params import (
     OF_LOCKS,
     address_of,
-    body_of,
     flag,
     header,
     holds_of,
@@ -100,7 +99,7 @@ class Published(Routes):
     async def create(self, request: EdgeRequest) -> bytes:
         """Create a resource."""
         identity = self.authorize(request, Permission.WRITE)
-        new = definition(body_of(request))
+        new = definition(request.body())
         identity.require(new.name)
         self.locks.territory.check_group(new.group or new.name)
         self.locks.units.check_slots(new.name, new.slots)
@@ -152,7 +151,7 @@ class Published(Routes):
         identity = self.authorize(request, Permission.WRITE, resource)
         key = named(resource, selector)
         writing = writing_of(request)
-        data = jsontext.check(body_of(request))
+        data = jsontext.check(request.body())
         outcome = await self.write(key, writing, data, identity)
         written(request, outcome)
         tagged(request, etag_of(outcome.version, data))

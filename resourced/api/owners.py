@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from resourced.api.definitions import definition
-from resourced.api.params import body_of, checked_name, flag, header, needed_ticket
+from resourced.api.params import checked_name, flag, header, needed_ticket
 from resourced.api.pool_params import joint_body
 from resourced.http.request import EdgeRequest
 from resourced.partitions import partition_of, partition_of_ticket
@@ -82,7 +82,7 @@ def _resource(_: EdgeRequest, names: Mapping[str, str]) -> Subject:
 
 
 def _new_resource(request: EdgeRequest, _: Mapping[str, str]) -> Subject:
-    new = definition(body_of(request))
+    new = definition(request.body())
     return partition_of(new.group or new.name)
 
 
@@ -90,7 +90,7 @@ def _wants(request: EdgeRequest, _: Mapping[str, str]) -> Subject:
     if header(request, b"x-ticket"):
         # Whatever it asks for beside that: the node knows that has made the ticket.
         return _ticket(request, {})
-    wants, _yields = joint_body(body_of(request), needed=True)
+    wants, _yields = joint_body(request.body(), needed=True)
     # All of them are of one group, or it is refused.
     return wants[0].resource
 

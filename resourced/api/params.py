@@ -321,11 +321,6 @@ def checked_name(kind: str, name: str) -> str:
     return name
 
 
-def body_of(request: EdgeRequest) -> bytes:
-    """Return the whole body, whatever type it claims to be of: curl calls everything a form."""
-    return request.body()
-
-
 def fields_of(body: bytes, *known: str) -> dict[str, object]:
     """
     Return the fields of a body that is a JSON object.

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from resourced.api.base import Routes, route, who_of
 from resourced.api.params import (
-    body_of,
     header,
     holds_of,
     idempotency_key_of,
@@ -59,7 +58,7 @@ class Pooling(Routes):
         """Take several things at once, keep them, or keep the place in the order."""
         identity = self.authorize(request, Permission.LOCK)
         ticket = header(request, b"x-ticket")
-        wants, yields = joint_body(body_of(request), needed=not ticket)
+        wants, yields = joint_body(request.body(), needed=not ticket)
         # How long a lease may be is said by the resources that are named.
         only(request, b"wait", *([b"lease"] if wants else []))
         resources = await self._resources(wants, identity)
@@ -99,7 +98,7 @@ class Pooling(Routes):
         identity = self.authorize(request, Permission.WRITE, resource)
         only(request)
         key = named(resource, selector)
-        change = card_change(body_of(request))
+        change = card_change(request.body())
         await self.find(resource)
         return answer(request, 200, card_shown(await self.locks.units.change(key, change, who_of(request, identity))))
 

@@ -42,7 +42,7 @@ class EdgeRequest(Request):
         return any(has(name) for name in names)
 
     def body(self) -> bytes:
-        """Return the whole body."""
+        """Return the whole body, whatever type it claims to be of: curl calls everything a form."""
         self.content.seek(0)
         return self.content.read()
 

@@ -19,7 +19,6 @@ from resourced import jsontext
 from resourced.api.definitions import LONGEST, NewResource, changes_of, definition
 from resourced.api.params import (
     argument,
-    body_of,
     flag,
     header,
     idempotency_key_of,
@@ -430,8 +429,8 @@ class JSONTests(RefusalTests):
     def test_whole_body(self):
         """The body is read whole, wherever someone stopped reading it."""
         request = request_with(body=b"123")
-        body_of(request)
-        self.assertEqual(body_of(request), b"123")
+        request.body()
+        self.assertEqual(request.body(), b"123")
 
 
 class DefinitionTests(RefusalTests):
