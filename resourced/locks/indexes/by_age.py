@@ -9,9 +9,8 @@ from sortedcontainers import SortedDict
 
 T = TypeVar("T")
 
-#: How many new ones may wait to be put in order, if nobody lists them: that takes a millisecond at most. A request may get a thousand units,
-#: which are mostly given back before anybody lists them.
-UNSORTED: Final = 1024
+#: How many new ones may wait to be put in order, if nobody lists them: that takes a millisecond at most.
+UNSORTED: Final = 256
 
 
 class ByAge(Generic[T]):
