@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from sortedcontainers import SortedDict
 
-from resourced.locks.pools.exchanges import Reached, fill, give, serve
 from resourced.locks.pools.matching import (
     Filter,
     FirstByName,
@@ -16,10 +15,14 @@ from resourced.locks.pools.matching import (
     NeedOrder,
     PoolRequest,
     Rank,
+    Reached,
     Unit,
     become_idle,
+    fill,
+    give,
     keep_idle,
     lose_all,
+    serve,
     sort,
 )
 from resourced.model import LockKey

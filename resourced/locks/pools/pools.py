@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 
 from resourced.errors import Overloaded
-from resourced.locks.pools.exchanges import fill
 from resourced.locks.pools.feasibility import could_have
 from resourced.locks.pools.matching import (
     BY_NAME,
@@ -20,6 +19,7 @@ from resourced.locks.pools.matching import (
     PoolRequest,
     Rank,
     Unit,
+    fill,
     lose,
 )
 from resourced.locks.pools.offers import Offers, PoolGrant

@@ -232,6 +232,7 @@ class Entry:
     def place(self) -> Place:
         """Say it as the store keeps it."""
         ticket = self.ticket
+        joint = self.joint
         return Place(
             self.seq,
             self.queue.key,
@@ -244,7 +245,7 @@ class Entry:
             self.at,
             self.asked_lease,
             self.priority,
-            0 if self.joint is None else self.joint.seq,
+            0 if joint is None else joint.seq,
             self.want,
         )
 

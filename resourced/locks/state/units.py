@@ -130,17 +130,13 @@ class Units:
 
     def fell_free(self, queues: Iterable[LockQueue]) -> None:
         """Pass units on that nobody holds any more, all at once; or forget that somebody waited for one by name."""
-        units, freed = [], []
-        for queue in queues:
-            key = queue.key
-            if not (self.pools.units[key].in_service or self._stays(key)):
-                self._places.pass_on(queue)
-                continue
-            units.append(queue)
-            if self.pools.units[key].free:
-                self.pools.forget(key)
+        units = [queue for queue in queues if self.pools.units[queue.key].in_service or not self._gone(queue)]
+        freed = []
+        for queue in units:
+            if self.pools.units[queue.key].free:
+                self.pools.forget(queue.key)
             elif not queue.in_doubt:
-                freed.append(key)
+                freed.append(queue.key)
         self.apply(self.pools.freed(freed))
         for queue in units:
             if queue.holder is None and not queue.waiting:
@@ -182,7 +178,7 @@ class Units:
         """Let a place be one of a request's units, which the store knows."""
         if joint.state is NEW:
             joint.happens(RESTORED[entry.standing])
-        entry.joint, entry.want = joint, want
+        self._attach(joint, entry, want)
 
     def all_loaded(self, joints: Iterable[Joint]) -> None:
         """Let those wait whose requests were read; forget those that have nothing any more."""
@@ -193,6 +189,10 @@ class Units:
                 # It was granted, and nothing is left of it.
                 joint.happens(OFFER)
                 self._over(joint)
+
+    def _attach(self, joint: Joint, entry: Entry, want: int) -> None:
+        entry.joint = joint
+        entry.want = want
 
     def ticket(self, joint: Joint, resource: str) -> Ticket:
         """Return the ticket of a request as a resource knows it."""
@@ -292,16 +292,23 @@ class Units:
             unit = self.pools.units.get(key)
             if unit is None or unit.free or self._held(key):
                 continue
-            if self._stays(key):
+            if self.out(key) == GOING:
+                self.put_card(key, None)
+            if key in self.pools.units:
                 self.apply(self.pools.freed([key]))
 
     # -- How it is done
 
-    def _stays(self, key: LockKey) -> bool:
-        """Let a unit go that had to stay until it was free; return whether the pools know it still."""
-        if self.out(key) == GOING:
-            self.put_card(key, None)
-        return key in self.pools.units
+    def _gone(self, queue: LockQueue) -> bool:
+        """Let a unit go that had to stay until it was free. Return whether it is none any more, and pass its lock on then."""
+        key = queue.key
+        if self.out(key) != GOING:
+            return False
+        self.put_card(key, None)
+        if key in self.pools.units:
+            return False
+        self._places.pass_on(queue)
+        return True
 
     def apply(self, grants: Iterable[PoolGrant]) -> None:
         """Grant what the pools have decided."""
@@ -310,8 +317,7 @@ class Units:
             if grant.request is None:
                 [(key, _)] = grant.units
                 self._places.grant_next(self._places.queues.by_key[key])
-                if key in self.pools.units:
-                    self.pools.forget(key)
+                self._forget(key)
                 continue
             joint = self.joints.of_rank(grant.request.rank)
             self._waits_no_more(joint)
@@ -323,6 +329,10 @@ class Units:
         joint.tenant.waiting -= 1
         self._places.deadlocks.over(joint)
 
+    def _forget(self, key: LockKey) -> None:
+        if key in self.pools.units:
+            self.pools.forget(key)
+
     def _grant(self, joint: Joint, grant: PoolGrant, event: EntryEvent, now: float) -> None:
         places = self._places
         tickets, priority = {ticket.resource: ticket for ticket in joint.tickets}, joint.priority
@@ -333,7 +343,7 @@ class Units:
             ticket = tickets[key.resource]
             entry = Entry(queue, ticket, places.record.next_seq(), joint.owner, joint.since, joint.tenant, 0, priority)
             ticket.entries[key.selector] = entry
-            entry.joint, entry.want = joint, want
+            self._attach(joint, entry, want)
             places.grant(entry, event, now)
         places.lifetimes.arm(joint, self._times.claim, now)
         joint.since = now
