@@ -418,17 +418,6 @@ class SeveralTests(PoolTests):
         self.give_back(second.ticket)
         self.assertEqual(self.got(self.again(polite)), "a b c")
 
-    def test_yield_when_all_are_given_back_together(self):
-        """A polite request gets what was given back at once, before those who came later."""
-        first, other = self.several(want(count=2)), self.several(want())
-        polite = self.waits_at(self.several(want(count=2), polite=True), 1)
-        younger = self.waits_at(self.several(want()), 2)
-        self.give_back(first.ticket)
-        self.assertEqual(self.got(self.again(polite)), self.got(first))
-        self.waits_at(self.again(younger), 1)
-        self.give_back(other.ticket)
-        self.assertEqual(self.got(self.again(younger)), self.got(other))
-
     def test_bad_wants(self):
         """What cannot be wanted is refused, and says why."""
         for body, code in (

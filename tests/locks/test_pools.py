@@ -57,9 +57,8 @@ class Case(SynchronousTestCase):
         self.assertIsNone(grant)
         return request
 
-    def free(self, *selectors: str) -> list[tuple[PoolRequest | None, str]]:
-        grants = self.pools.freed([LockKey("phones", selector) for selector in selectors])
-        return [(grant.request, got(grant)) for grant in grants]
+    def free(self, selector: str) -> list[tuple[PoolRequest | None, str]]:
+        return [(grant.request, got(grant)) for grant in self.pools.freed(LockKey("phones", selector))]
 
     def by_name(self, selector: str) -> bool:
         """Ask for a unit by name, and wait for it if it is not to be had."""
@@ -258,16 +257,6 @@ class OrderTests(Case):
         self.assertEqual(self.free("a"), [])
         self.assertEqual(self.free("b"), [(polite, "a b")])
         self.assertEqual(self.free("a") + self.free("b"), [(later, "a b")])
-
-    def test_yield_when_all_fall_free_together(self) -> None:
-        """Nobody who came later gets one of them first."""
-        for selector in "ab":
-            self.card(selector)
-            self.by_name(selector)
-        polite = self.waits(want(count=2), yields=True)
-        younger = self.waits(want())
-        self.assertEqual(self.free("a", "b"), [(polite, "a b")])
-        self.assertEqual(self.free("b"), [(younger, "b")])
 
     def test_priority(self) -> None:
         """It takes what is kept for those of a lower priority, but nothing that they have."""

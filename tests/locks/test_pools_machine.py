@@ -177,7 +177,7 @@ class PoolsMachine(RuleBasedStateMachine):
         key = sorted(self.holders)[number % len(self.holders)]
         del self.holders[key]
         if key in self.pools.units:
-            self.granted(self.pools.freed([key]), shrinks=False)
+            self.granted(self.pools.freed(key), shrinks=False)
         elif self.queues.get(key):
             self.granted([(None, [(key, 0)])], shrinks=False)
 
@@ -225,7 +225,7 @@ class PoolsMachine(RuleBasedStateMachine):
         for key in free:
             del self.holders[key]
             if key in self.pools.units:
-                assert not self.pools.freed([key]), "a restart has granted something"
+                assert not self.pools.freed(key), "a restart has granted something"
         assert before == {rank: kept(request) for rank, request in self.waiting.items()}
 
     # -- What must be true

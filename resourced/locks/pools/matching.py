@@ -11,7 +11,6 @@ The search for an exchange walks along links. Its cost grows with the filters th
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
 from typing import Final
 
 from sortedcontainers import SortedDict
@@ -200,7 +199,7 @@ class PoolRequest:
         units = need.filter.units
         if not units or sum(len(other.kept) for other in self.needs) < len(units):
             return False
-        return {unit.need for unit in units} <= set(self.needs)
+        return all(unit.need is not None and unit.need.rank == self.rank for unit in units)
 
 
 class Reached:
@@ -302,16 +301,6 @@ def fill(need: Need, lost: list[Need]) -> bool:
     return True
 
 
-def keep_idle(need: Need) -> None:
-    """Keep idle units for a need, as many as it lacks or its filter has: what ``fill`` would do one by one."""
-    filter_ = need.filter
-    lacking = (need.count or len(filter_.units)) - len(need.kept)
-    for unit in list(islice(filter_.idle.values(), lacking)):
-        lose(unit)
-        _attach(unit, need)
-    sort(need)
-
-
 def _reach(need: Need, steps: _Steps) -> tuple[Filter | None, Need | None]:
     """Find the nearest filter with an idle unit; and if there is none, the last of the needs that come later and could give one."""
     later: Need | None = None
@@ -340,18 +329,13 @@ def lose(unit: Unit) -> Need | None:
         for filter_ in unit.filters:
             filter_.idle.pop(_choice(unit), None)
         return None
-    _detach(unit, need)
+    unit.need = None
+    del need.kept[unit]
+    for other in unit.filters:
+        if other is not need.filter:
+            _unlink(need.filter, other, unit)
     sort(need)
     return need
-
-
-def lose_all(need: Need) -> list[Unit]:
-    """Let the units that are kept for a need be neither idle nor kept; return them."""
-    units = list(need.kept)
-    for unit in units:
-        _detach(unit, need)
-    sort(need)
-    return units
 
 
 def become_idle(unit: Unit) -> None:
@@ -374,11 +358,6 @@ def sort(need: Need) -> None:
 
 
 def _keep(unit: Unit, need: Need) -> None:
-    _attach(unit, need)
-    sort(need)
-
-
-def _attach(unit: Unit, need: Need) -> None:
     unit.need = need
     if need.kept:
         need.kept[unit] = None
@@ -388,14 +367,7 @@ def _attach(unit: Unit, need: Need) -> None:
     for other in unit.filters:
         if other is not filter_:
             _link(filter_, other, unit)
-
-
-def _detach(unit: Unit, need: Need) -> None:
-    unit.need = None
-    del need.kept[unit]
-    for other in unit.filters:
-        if other is not need.filter:
-            _unlink(need.filter, other, unit)
+    sort(need)
 
 
 def _link(filter_: Filter, other: Filter, unit: Unit) -> None:

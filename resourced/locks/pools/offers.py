@@ -20,8 +20,7 @@ from resourced.locks.pools.matching import (
     become_idle,
     fill,
     give,
-    keep_idle,
-    lose_all,
+    lose,
     serve,
     sort,
 )
@@ -87,7 +86,7 @@ class Offers:
             if not unit.idle:
                 continue
             reached = serve(unit, self._first_by_name)
-            before = self._first_to_yield(reached, tried) if self._yielding else None
+            before = self._first_to_yield(reached, tried)
             if before is not None:
                 grant, idle = self._try(before)
                 if grant is None:
@@ -166,7 +165,6 @@ class Offers:
     def _fill(self, request: PoolRequest, lost: list[Need]) -> None:
         """Keep what there is for a request."""
         for need in sorted(request.needs, key=lambda need: need.order):
-            keep_idle(need)
             while need.lacks and fill(need, lost):
                 pass
 
@@ -181,7 +179,8 @@ class Offers:
         """Consider a request no more; return what was kept for it, which is idle."""
         units = []
         for need in request.needs:
-            for unit in lose_all(need):
+            for unit in list(need.kept):
+                lose(unit)
                 become_idle(unit)
                 units.append(unit)
             need.filter.every.pop(need, None)
@@ -192,7 +191,8 @@ class Offers:
         """Let a request that is complete have what is kept for it. For all others this changes nothing."""
         units = []
         for index, need in enumerate(request.needs):
-            for unit in sorted(lose_all(need), key=lambda unit: unit.key):
+            for unit in sorted(need.kept, key=lambda unit: unit.key):
+                lose(unit)
                 unit.free = False
                 units.append((unit.key, index))
             need.filter.every.pop(need, None)

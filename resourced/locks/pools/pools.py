@@ -7,7 +7,7 @@ take part for the units of pools, and for what a waiting request names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from resourced.errors import Overloaded
@@ -88,15 +88,13 @@ class Pools:
         self._tidy(unit)
         return self._done(granted)
 
-    def freed(self, keys: Iterable[LockKey]) -> list[PoolGrant]:
-        """Let units be free that were held."""
-        units = [self.units[key] for key in keys]
-        for unit in units:
-            unit.free = True
-            unit.freed = next(self._freed)
-        granted = self._offers.offer(*units)
-        for unit in units:
-            self._tidy(unit)
+    def freed(self, key: LockKey) -> list[PoolGrant]:
+        """Let a unit be free that was held."""
+        unit = self.units[key]
+        unit.free = True
+        unit.freed = next(self._freed)
+        granted = self._offers.offer(unit)
+        self._tidy(unit)
         return self._done(granted)
 
     def take(self, key: LockKey) -> None:

@@ -259,7 +259,8 @@ class Joints:
                 self._places.release(entry)
             else:
                 self._places.end(entry, why)
-        self._places.pass_on_all([entry.queue for entry in entries])
+        for entry in entries:
+            self._places.pass_on(entry.queue)
 
     def _sent(self, ask: JointAsk) -> Joint:
         """Return the request of the ticket that was sent."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -71,15 +71,14 @@ class Places:
         self.record.changed(entry)
 
     def grant(self, entry: Entry, event: EntryEvent, now: float) -> None:
-        """Let a free lock be a place's own. What is granted with others has their deadline."""
+        """Let a free lock be a place's own."""
         entry.queue.hold(entry, event)
         fence = entry.fence = self.record.next_fence()
         self.queues.holders.add(fence, entry)
         self.record.event(GRANT, entry, now)
         entry.at = self.lifetimes.passed(now)
         entry.since = now
-        if entry.joint is None:
-            self.lifetimes.arm(entry, self._times.claim, now)
+        self.lifetimes.arm(entry, self._times.claim, now)
         self.record.changed(entry)
 
     def release(self, entry: Entry) -> None:
@@ -102,15 +101,14 @@ class Places:
             self.queues.waiters.remove(entry.seq)
             self.deadlocks.over(entry)
         entry.queue.leave(entry)
+        self.lifetimes.drop(entry)
         ticket = entry.ticket
         del ticket.entries[entry.queue.key.selector]
         self.record.gone(entry)
-        if entry.joint is None:
-            self.lifetimes.drop(entry)
-            if not ticket.alive:
-                self.tickets.release(ticket)
-        elif not ticket.entries:
+        if entry.joint is not None:
             self.units.detach(entry)
+        elif not ticket.alive:
+            self.tickets.release(ticket)
 
     # -- Steps of a lock
 
@@ -119,21 +117,11 @@ class Places:
         if queue.holder is not None:
             return
         if self.units.covers(queue.key):
-            self.units.fell_free([queue])
+            self.units.fell_free(queue)
         elif queue.waiting:
             self.grant_next(queue)
         elif not queue.in_doubt and self.queues.by_key.get(queue.key) is queue:
             self.queues.close(queue)
-
-    def pass_on_all(self, queues: Sequence[LockQueue]) -> None:
-        """Pass on several locks that fell free together: what waits for several of them gets them at once."""
-        units = []
-        for queue in queues:
-            if queue.holder is None and self.units.covers(queue.key):
-                units.append(queue)
-            else:
-                self.pass_on(queue)
-        self.units.fell_free(units)
 
     def grant_next(self, queue: LockQueue) -> None:
         """Give a free lock to the first in line."""

@@ -232,8 +232,7 @@ class Entry:
     def place(self) -> Place:
         """Say it as the store keeps it."""
         ticket = self.ticket
-        joint = self.joint
-        return Place(
+        place = Place(
             self.seq,
             self.queue.key,
             ticket.name,
@@ -245,9 +244,8 @@ class Entry:
             self.at,
             self.asked_lease,
             self.priority,
-            0 if joint is None else joint.seq,
-            self.want,
         )
+        return place if self.joint is None else place._replace(joint=self.joint.seq, want=self.want)
 
 
 class Scope:

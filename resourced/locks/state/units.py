@@ -128,19 +128,20 @@ class Units:
         card = self.cards.get(key)
         return None if card is None else card.out
 
-    def fell_free(self, queues: Iterable[LockQueue]) -> None:
-        """Pass units on that nobody holds any more, all at once; or forget that somebody waited for one by name."""
-        units = [queue for queue in queues if self.pools.units[queue.key].in_service or not self._gone(queue)]
-        freed = []
-        for queue in units:
-            if self.pools.units[queue.key].free:
-                self.pools.forget(queue.key)
-            elif not queue.in_doubt:
-                freed.append(queue.key)
-        self.apply(self.pools.freed(freed))
-        for queue in units:
-            if queue.holder is None and not queue.waiting:
-                self._places.queues.close(queue)
+    def fell_free(self, queue: LockQueue) -> None:
+        """Pass a unit on that nobody holds any more; or forget that somebody waited for it by name."""
+        key = queue.key
+        if self.out(key) == GOING:
+            self.put_card(key, None)
+            if key not in self.pools.units:
+                self._places.pass_on(queue)
+                return
+        if self.pools.units[key].free:
+            self.pools.forget(key)
+        elif not queue.in_doubt:
+            self.apply(self.pools.freed(key))
+        if queue.holder is None and not queue.waiting:
+            self._places.queues.close(queue)
 
     # -- Several at once
 
@@ -295,20 +296,9 @@ class Units:
             if self.out(key) == GOING:
                 self.put_card(key, None)
             if key in self.pools.units:
-                self.apply(self.pools.freed([key]))
+                self.apply(self.pools.freed(key))
 
     # -- How it is done
-
-    def _gone(self, queue: LockQueue) -> bool:
-        """Let a unit go that had to stay until it was free. Return whether it is none any more, and pass its lock on then."""
-        key = queue.key
-        if self.out(key) != GOING:
-            return False
-        self.put_card(key, None)
-        if key in self.pools.units:
-            return False
-        self._places.pass_on(queue)
-        return True
 
     def apply(self, grants: Iterable[PoolGrant]) -> None:
         """Grant what the pools have decided."""
@@ -335,17 +325,17 @@ class Units:
 
     def _grant(self, joint: Joint, grant: PoolGrant, event: EntryEvent, now: float) -> None:
         places = self._places
-        tickets, priority = {ticket.resource: ticket for ticket in joint.tickets}, joint.priority
         joint.happens(event)
         joint.at = places.lifetimes.passed(now)
         for key, want in grant.units:
             queue = places.queues.by_key.get(key) or places.queues.open(key, joint.leases[key.resource])
-            ticket = tickets[key.resource]
-            entry = Entry(queue, ticket, places.record.next_seq(), joint.owner, joint.since, joint.tenant, 0, priority)
+            ticket = self.ticket(joint, key.resource)
+            entry = Entry(
+                queue, ticket, places.record.next_seq(), joint.owner, joint.since, joint.tenant, 0, joint.priority
+            )
             ticket.entries[key.selector] = entry
             self._attach(joint, entry, want)
             places.grant(entry, event, now)
-        places.lifetimes.arm(joint, self._times.claim, now)
         joint.since = now
 
     def _add(self, joint: Joint) -> None:
