@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 from pathlib import Path
 from typing import Self
 
 import pytest
+
+from tests.daemon import eventually
 
 
 class Disk:
@@ -32,6 +35,16 @@ class Disk:
     def __exit__(self, *exception: object) -> None:
         # Whoever still has a file open there keeps it until its end.
         subprocess.run(["umount", "--lazy", str(self.path)], check=True)
+        eventually(self._removed, what="nothing is mounted there any more")
+
+    def _removed(self) -> bool:
+        try:
+            self.path.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            return False
+        return True
 
     def fill(self) -> None:
         """Leave not a byte."""
