@@ -17,8 +17,7 @@ from resourced.usage import BOUNDS, DAY, ENDS, NAMES, By, Of, Use, day_of, use_o
 _WAITS: Final = tuple(f"wait_{number}" for number in range(len(BOUNDS) + 1))
 #: How many rows a statement has at most: SQLite takes some thousands of values.
 _LOT: Final = 100
-#: How many events are counted at once, if they are few enough rows of what is counted: to write those holds all commits up.
-_TOGETHER: Final = 2000
+#: How many rows of what is counted may come of the events that are counted at once: to write those holds all commits up.
 _MOST_ROWS: Final = 1000
 _AMOUNTS: Final = ("grants", "held", "expiries", "breaks", "waited", *_WAITS)
 #: What names a day and a resource, and what of it is counted.
@@ -45,18 +44,18 @@ _KEEP: Final = f"REPLACE INTO usage_day ({', '.join(USAGE_COLUMNS)}) VALUES "
 class SQLUsage(SQLEvents):
     """The part of the ``Store`` that counts what was used."""
 
-    #: How many events were few enough lately.
-    _together = _TOGETHER
+    #: Into how many parts the events had to be divided lately, to be few enough rows.
+    _parts = 1
 
     async def roll_up(self, limit: int) -> int:
-        most = min(limit, self._together)
+        most = max(1, limit // self._parts)
         # Nobody but the leader adds to what is counted, so all but the sums themselves is done before its row is taken.
         counted, last, sums = await self.database.read(lambda transaction: read_sums(transaction, most))
         if len(sums) > _MOST_ROWS:
-            self._together = most // 2
+            self._parts *= 2
             return await self.roll_up(limit)
         if 2 * len(sums) <= _MOST_ROWS:
-            self._together = min(2 * self._together, _TOGETHER)
+            self._parts = max(1, self._parts // 2)
         if last > counted:
             await self._write(lambda transaction: _keep(transaction, counted, last, sums))
         return last

@@ -78,7 +78,7 @@ def test_any_node(nodes: Nodes) -> None:
 
 
 def test_ticket_of_another_node(nodes: Nodes) -> None:
-    """Whoever asks for units with a ticket that has others, of another node, is told so, and not to try again for ever."""
+    """A client that asks for units with a ticket that has others, of another node, is told so, and not to try again for ever."""
     first, second = pair(nodes)
     there = owned_by(nodes, second)
     here = [name for name in NAMES if name not in there]
