@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import encodings.idna  # noqa: F401 - werkzeug would import it with the first request, when there may be no file left to open
-import errno
 import os
 import re
 import resource
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -33,6 +31,7 @@ from resourced.metrics.collect import Metrics
 from resourced.metrics.gauges import gauges_of
 from resourced.metrics.reactor_lag import Lag
 from resourced.passing.peers import Peers
+from resourced.printing import finish_output, print_out
 from resourced.service.checkup import check
 from resourced.service.daemon import Back, ClientPort, Daemon, Leadership, TwistdProcess, Watches
 from resourced.service.endpoints import Several
@@ -74,9 +73,14 @@ class Options(usage.Options):
     longdesc = "Every option has a variable of the environment, named with it above; an option wins over its variable."
     config: Config
 
+    def opt_help(self) -> None:
+        """Display this help and exit."""
+        print_out(f"{self}\n")
+        raise SystemExit
+
     def opt_version(self) -> None:
         """Display the version and exit."""
-        sys.stdout.write(f"resourced {version('resourced')} on Twisted {version('twisted')}\n")
+        print_out(f"resourced {version('resourced')} on Twisted {version('twisted')}\n")
         raise SystemExit
 
     def getSynopsis(self) -> str:
@@ -330,9 +334,9 @@ def run_check_command(arguments: Sequence[str]) -> None:
     options.parseOptions(arguments)
     config = options.config
     findings = check(config, engine_of(config))
-    sys.stdout.write(f"resourced {version('resourced')}\n")
+    print_out(f"resourced {version('resourced')}\n")
     for finding in findings:
-        sys.stdout.write(f"{'ok   ' if finding.good else 'FAULT'}  {finding.subject:<13}  {finding.text}\n")
+        print_out(f"{'ok   ' if finding.good else 'FAULT'}  {finding.subject:<13}  {finding.text}\n")
     sys.exit(not all(finding.good for finding in findings))
 
 
@@ -353,7 +357,7 @@ def run_move_command(arguments: Sequence[str]) -> None:
             settings, timeout, max_body = store_of(given[way], os.environ, str(Path.cwd()))
             stores.append(dialect(settings, timeout))
         source, target = stores
-        move(source, target, max_body, lambda line: print(line, flush=True))  # noqa: T201 - it is a command
+        move(source, target, max_body, lambda line: print_out(f"{line}\n"))
     except ResourcedError as error:
         raise SystemExit(f"resourced move: {error.sentence}") from None
 
@@ -377,19 +381,3 @@ def main() -> None:
             twistd.run()
     finally:
         finish_output()
-
-
-def finish_output() -> None:
-    """
-    Write what is left to be written. The interpreter would do that too, but tell of a failure by a traceback.
-
-    :raises SystemExit: it cannot be written.
-    """
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if error.errno == errno.EPIPE:
-            # Nobody reads the pipe any more, as with "| head": that is nothing to talk of.
-            sys.exit(128 + signal.SIGPIPE)
-        sys.exit(f"resourced: cannot write: {error.strerror}")

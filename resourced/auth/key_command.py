@@ -17,6 +17,7 @@ from typing import Final
 
 from resourced.auth.key_file import LARGEST, ROLES, entry, parse, text_of
 from resourced.auth.keys import digest_of
+from resourced.printing import print_out
 from resourced.quotas import MAX_LOCKS, MAX_STREAMS, MAX_WAITING, NAMES, RATE
 
 #: What a key is made of, and how long it is: 256 bits. It is no hexadecimal number, so that nobody takes it for its hash.
@@ -58,9 +59,13 @@ def run(arguments: Sequence[str]) -> None:
             raise SystemExit(f"resourced key: {told.keys}: {error}") from None
     else:
         # From where it can be sent on into a file; the key must not go with it.
-        sys.stdout.write(new)
-    if not told.stdin:
-        (sys.stdout if told.keys else sys.stderr).write(f"{key}\n")
+        print_out(new)
+    if told.stdin:
+        return
+    if told.keys:
+        print_out(f"{key}\n")
+    else:
+        sys.stderr.write(f"{key}\n")
 
 
 def append(path: str, new: str) -> None:
