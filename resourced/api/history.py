@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from resourced import jsontext
 from resourced.api.base import Routes, route
-from resourced.api.params import argument, header, limit_of, named, only, presented_key, resource_named, whole
+from resourced.api.params import HIGHEST, argument, header, limit_of, named, only, presented_key, resource_named, whole
 from resourced.api.responses import answer, waits
 from resourced.auth.keys import Keys, Permission
 from resourced.errors import BadRequest, EventsForgotten, NotAuthorized
@@ -54,7 +54,8 @@ class History(Routes):
         """Tell what has happened to a lock, the newest first."""
         self.authorize(request, Permission.READ, resource)
         key = named(resource, selector)
-        before, limit = whole(request, b"before", 0), limit_of(request)
+        only(request, b"before", b"limit")
+        before, limit = whole(request, b"before", HIGHEST), limit_of(request)
         events = await self.store.events(key, before, limit + 1)
         more = len(events) > limit
         body = {
@@ -69,7 +70,7 @@ class History(Routes):
         identity = self.authorize(request, Permission.READ)
         only(request, b"resource", b"before", b"limit")
         resource = argument(request, b"resource")
-        before, limit = whole(request, b"before", 0), limit_of(request)
+        before, limit = whole(request, b"before", HIGHEST), limit_of(request)
         if resource is not None:
             identity.require(resource_named(resource))
         events = await self.store.events_before(before, LOOKED_AT + 1)

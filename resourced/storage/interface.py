@@ -76,14 +76,14 @@ class Store(Protocol):
         """
         Tell what has happened to a lock, the newest first.
 
-        :param before: before which event to begin, by its id; 0 to begin with the newest.
+        :param before: before which event to begin, by its id.
         """
 
     async def events_before(self, before: int, limit: int) -> list[Event]:
         """
         Tell what has happened to anything, the newest first.
 
-        :param before: before which event to begin, by its id; 0 to begin with the newest.
+        :param before: before which event to begin, by its id.
         """
 
     async def events_since(self, after: int, limit: int) -> list[Event]:

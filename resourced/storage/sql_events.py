@@ -30,7 +30,7 @@ class SQLEvents(SQLTerms):
             lambda transaction: transaction.query(
                 f"SELECT {statements.EVENT_COLUMNS} FROM event{self._along('event_of_lock')} "
                 "WHERE resource = %s AND selector = %s AND id < %s ORDER BY id DESC LIMIT %s",
-                (*key, before or _ALL, limit),
+                (*key, before, limit),
             )
         )
         return events_of(rows)
@@ -39,7 +39,7 @@ class SQLEvents(SQLTerms):
         rows = await self.database.read(
             lambda transaction: transaction.query(
                 f"SELECT {statements.EVENT_COLUMNS} FROM event WHERE id < %s ORDER BY id DESC LIMIT %s",
-                (before or _ALL, limit),
+                (before, limit),
             )
         )
         return events_of(rows)

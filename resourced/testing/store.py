@@ -158,7 +158,7 @@ class MemoryStore:
         return [event for event in await self.events_before(before, len(self.events_kept)) if event.key == key][:limit]
 
     async def events_before(self, before: int, limit: int) -> list[Event]:
-        found = (event for id_, event in sorted(self.events_kept.items(), reverse=True) if not before or id_ < before)
+        found = (event for id_, event in sorted(self.events_kept.items(), reverse=True) if id_ < before)
         return list(islice(found, limit))
 
     async def events_since(self, after: int, limit: int) -> list[Event]:

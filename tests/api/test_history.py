@@ -81,12 +81,19 @@ class HistoryOfAllTests(HistoryTestCase):
             self.turn("printer")
             self.turn("scanner")
         found: list[str] = []
-        before: int | None = 0
+        before: int | None = 2**63 - 1
         while before is not None:
             page, before = self.happened(f"?resource=printer&limit=2&before={before}")
             found += page
             self.turn("printer")
         self.assertEqual(found, ["release printer/x", "grant printer/x"] * 3)
+
+    def test_before_all(self):
+        """Before the first event there is nothing, and 0 is before it."""
+        self.turn("printer")
+        first = self.ask("GET", "/history", key=READ).json["events"][-1]["id"]
+        for before in (first, 0):
+            self.assertEqual(self.happened(f"?before={before}"), ([], None))
 
     def test_bounded(self):
         """A request looks at so many events at most. Those that it does not show count too, so a page may be empty and yet not the last."""
@@ -210,7 +217,8 @@ class LookUpTests(HistoryTestCase):
         self.unlock(self.lock(f"{PRINTER}/A5"), f"{PRINTER}/A5")
         self.unlock(self.lock())
         self.assertEqual([event["id"] for event in self.history(query="?before=4")["events"]], [2, 1])
-        self.assertEqual(self.history(query="?before=1"), {"events": [], "next": None})
+        for before in (1, 0):
+            self.assertEqual(self.history(query=f"?before={before}"), {"events": [], "next": None})
         self.assertEqual(len(self.history(query=f"?before={2**63 - 1}")["events"]), 4)
 
     def test_unknown_names(self):
@@ -231,6 +239,7 @@ class LookUpTests(HistoryTestCase):
             ("before=", "bad_before"),
             (f"before={2**63}", "bad_before"),
             ("before=1&before=2", "repeated_argument"),
+            ("befor=1", "unknown_argument"),
         ):
             self.assertRefused(400, code, self.ask("GET", f"{A4}/events?{query}", key=READ))
         self.assertRefused(400, "bad_name", self.ask("GET", f"{PRINTER}/%00/events", key=READ))

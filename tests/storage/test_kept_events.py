@@ -24,6 +24,8 @@ from tests.stores import (  # noqa: F401 - fixtures
 )
 
 A4, A5 = LockKey("printer", "A4"), LockKey("printer", "A5")
+#: Behind all events.
+LATEST = 2**63 - 1
 
 
 async def reigning(backend: AnyBackend) -> Any:
@@ -50,17 +52,17 @@ async def test_as_they_were(any_backend: AnyBackend) -> None:
     events = [*(event(int(kind), key, kind=int(kind)) for kind in EventKind), largest]
     await keep(store, *events)
     assert await store.events_since(0, 100) == events
-    assert await store.events(key, 0, 100) == events[::-1]
+    assert await store.events(key, LATEST, 100) == events[::-1]
 
 
 async def test_of_one_lock(any_backend: AnyBackend) -> None:
     """The events of a lock come newest first, begin where they should, and are those of exactly its names."""
     store = await reigning(any_backend)
     await keep(store, *(event(id_, (A4, A5)[id_ % 2]) for id_ in range(1, 11)))
-    assert [one.id for one in await store.events(A4, 0, 3)] == [10, 8, 6]
+    assert [one.id for one in await store.events(A4, LATEST, 3)] == [10, 8, 6]
     assert [one.id for one in await store.events(A4, 6, 3)] == [4, 2]
     assert [one.id for one in await store.events(A4, 5, 1)] == [4]
-    assert [one.id for one in await store.events_before(0, 3)] == [10, 9, 8]
+    assert [one.id for one in await store.events_before(LATEST, 3)] == [10, 9, 8]
     assert [one.id for one in await store.events_before(3, 9)] == [2, 1]
     for other in (
         LockKey("printer", "a4"),
@@ -68,7 +70,7 @@ async def test_of_one_lock(any_backend: AnyBackend) -> None:
         LockKey("Printer", "A4"),
         LockKey("plotter", "A4"),
     ):
-        assert await store.events(other, 0, 3) == []
+        assert await store.events(other, LATEST, 3) == []
 
 
 async def test_since(any_backend: AnyBackend) -> None:
@@ -86,7 +88,7 @@ async def test_nothing_happened(any_backend: AnyBackend) -> None:
     """Where nothing has happened, nothing is missing."""
     store = await reigning(any_backend)
     assert await store.events_since(0, 3) == []
-    assert await store.events(A4, 0, 3) == []
+    assert await store.events(A4, LATEST, 3) == []
     assert await store.forget_events(2**62) is False
 
 
@@ -111,7 +113,7 @@ async def test_forgotten(any_backend: AnyBackend) -> None:
         with pytest.raises(EventsForgotten):
             await store.events_since(after, 3)
     assert [one.id for one in await store.events_since(4, 3)] == [5, 6, 7]
-    assert [one.id for one in await store.events(A4, 0, 100)] == [10, 9, 8, 7, 6, 5]
+    assert [one.id for one in await store.events(A4, LATEST, 100)] == [10, 9, 8, 7, 6, 5]
     assert await store.forget_events(11) is False
     with pytest.raises(EventsForgotten):
         await store.events_since(9, 3)
@@ -252,7 +254,7 @@ async def test_nothing_is_locked(backend: Backend, what: str) -> None:
     other = await backend.store()
     backend.rows("UPDATE server SET epoch = epoch + 1, owner = 'another'")
     if what == "read":
-        assert len(await store.events(A4, 0, 100)) == 10
+        assert len(await store.events(A4, LATEST, 100)) == 10
     else:
         assert len(await other.events_since(0, 100)) == 10
 
@@ -277,12 +279,12 @@ async def test_pages_cost_what_they_show(mysql: MySQLBackend) -> None:
 
     rare = LockKey("printer", "rare")
     for page in (
-        lambda: store.events(A4, 0, 101),
+        lambda: store.events(A4, LATEST, 101),
         lambda: store.events(A4, 15_000, 101),
         lambda: store.events(A4, 50, 101),
-        lambda: store.events(rare, 0, 101),
+        lambda: store.events(rare, LATEST, 101),
         lambda: store.events(rare, 15_000, 101),
-        lambda: store.events(LockKey("printer", "none"), 0, 101),
+        lambda: store.events(LockKey("printer", "none"), LATEST, 101),
         lambda: store.events_since(0, 200),
         lambda: store.events_since(15_000, 200),
         lambda: store.events_since(29_990, 200),
