@@ -55,6 +55,12 @@ class PriorityForbidden(ResourcedError):
     code = "forbidden_priority"
 
 
+class GroupForbidden(ResourcedError):
+    """The key is known, but it may not put a resource into this group."""
+
+    code = "forbidden_group"
+
+
 class ResourceNotFound(ResourcedError):
     """There is no resource of this name."""
 

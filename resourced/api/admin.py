@@ -93,6 +93,7 @@ class Steering(Routes):
         identity = self.authorize(request, Permission.WRITE, resource)
         name = resource_named(resource)
         changes, who = changes_of(request.body()), who_of(request, identity)
+        identity.allow_group(str(changes.get("group", "")))
         changed = await shielded(self._change(name, changes, who))
         return answer(request, 200, described(changed))
 
@@ -118,6 +119,7 @@ class Steering(Routes):
         """Say who has a lock, and who waits for it in which order."""
         self.authorize(request, Permission.READ, resource)
         key = named(resource, selector)
+        only(request, b"after", b"limit")
         after, limit = whole(request, b"after", 0), limit_of(request)
         await self.find(resource)
         state = await self.locks.views.state(key, after, limit)

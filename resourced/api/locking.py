@@ -101,6 +101,7 @@ class Published(Routes):
         identity = self.authorize(request, Permission.WRITE)
         new = definition(request.body())
         identity.require(new.name)
+        identity.allow_group(new.group)
         self.locks.territory.check_group(new.group or new.name)
         self.locks.units.check_slots(new.name, new.slots)
         resource = await self.store.create_resource(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Flag, auto
 
-from resourced.errors import Forbidden, NotAuthorized, PriorityForbidden
+from resourced.errors import Forbidden, GroupForbidden, NotAuthorized, PriorityForbidden
 from resourced.quotas import Quota
 
 
@@ -90,6 +90,15 @@ class Identity:
         """
         if self.prefixes:
             raise Forbidden("This key may touch some resources only, and this is about all of them.")
+
+    def allow_group(self, group: str) -> None:
+        """
+        Let pass a group of its own; empty is that of the resource alone. In any other it could hold up the requests of others.
+
+        :raises resourced.errors.GroupForbidden: it begins with none of its prefixes.
+        """
+        if group and not self.may_touch(group):
+            raise GroupForbidden("This key may name only groups that begin with one of its prefixes.")
 
     def require(self, resource: str) -> None:
         """

@@ -172,6 +172,32 @@ class ListTests(SteeringTests):
             self.assertEqual(self.ask(method, path.replace("printer", "scanner"), key="bound").status // 100, 4)
         self.assertEqual(self.ask("GET", "/resource", key="bound").json, {"resources": [], "next": None})
 
+    def test_forbidden_group(self):
+        """A key with prefixes binds its resources only to its own: in a group of others it could hold up their requests."""
+        everything = Permission.READ | Permission.LOCK | Permission.WRITE
+        self.start(adopted={digest_of(b"bound"): Identity("bound", everything, ("scan", "print"))})
+        for group in ("plotter", "pri", "Scanner", "x-scan"):
+            body = {"name": "scanner", "group": group}
+            self.assertRefused(403, "forbidden_group", self.ask("POST", "/resource", json.dumps(body), key="bound"))
+        self.assertEqual(self.ask("GET", "/resource/scanner").status, 404)
+        for group in ("printers", ""):
+            self.ask("DELETE", "/resource/scanner")
+            body = {"name": "scanner", "group": group}
+            self.assertEqual(self.ask("POST", "/resource", json.dumps(body), key="bound").status, 201)
+        self.assertRefused(
+            403,
+            "forbidden_group",
+            self.ask("PATCH", "/resource/scanner", json.dumps({"group": "plotter", "timeout": 7}), key="bound"),
+        )
+        self.assertEqual(self.ask("GET", "/resource/scanner").json["timeout"], 0)
+        for group in ("printers", "scanner", ""):
+            self.assertEqual(
+                self.ask("PATCH", "/resource/scanner", json.dumps({"group": group}), key="bound").status, 200
+            )
+        # Whoever may touch everything may bind them together, and what is bound goes on.
+        self.assertEqual(self.ask("PATCH", "/resource/scanner", json.dumps({"group": "plotter"})).status, 200)
+        self.assertEqual(self.ask("PATCH", "/resource/scanner", json.dumps({"timeout": 9}), key="bound").status, 200)
+
 
 class DefinitionTests(SteeringTests):
     def test_definition(self):
