@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 from resourced.model import Batch, Event, LockKey, Place, Standing, Write
@@ -56,7 +57,7 @@ class _Rows:
             if self._usual and {row[fewer:] for row in some} == {self._usual}:
                 start, some = self._short, [row[:fewer] for row in some]
             row = f"({marks(some[0])})"
-            yield Statement(f"{start}{', '.join([row] * len(some))}{end}", [value for each in some for value in each])
+            yield Statement(f"{start}{', '.join([row] * len(some))}{end}", list(chain.from_iterable(some)))
 
 
 _PLACE: Final = _Rows("REPLACE INTO place", PLACE_COLUMNS, (0, 0, 0, 0))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
+from types import FrameType
 from typing import Any
 
 from hypothesis import given, settings
@@ -44,3 +46,26 @@ def test_several_statements() -> None:
     assert written_out(script) == "DO '%s; %d'; COMMIT; DO 1, '%'"
     assert length(script) <= len(written_out(script)) + 8
     assert length([Statement("DO %s", ["x" * 1000])]) >= 1000
+
+
+def test_many_plain_values_take_no_more_calls_of_python() -> None:
+    """What has nothing to be escaped is written out without a function in Python for each value, however many there are."""
+
+    def calls(rows: int) -> int:
+        begun = 0
+
+        def count(_frame: FrameType, event: str, _: object) -> None:
+            nonlocal begun
+            begun += event == "call"
+
+        values = [1, "a b-c", 1.5, "\u00e4/1"] * rows
+        script = [Statement(", ".join(["%s"] * len(values)), values)]
+        sys.setprofile(count)
+        try:
+            written_out(script)
+            length(script)
+        finally:
+            sys.setprofile(None)
+        return begun
+
+    assert calls(500) == calls(1)

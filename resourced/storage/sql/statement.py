@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import compress, repeat
+from operator import call
 from typing import Any, Final, NamedTuple
 
 from pymysql.converters import escape_string
@@ -31,37 +33,35 @@ def written_out(script: Sequence[Statement]) -> str:
     """
     Return statements as one text, with their parameters in it, for MySQL.
 
-    The session has to know the backslash, and to speak UTF-8, in which no other character has its byte. Letters and digits, of whatever script,
-    stand for themselves.
+    The session has to know the backslash, and to speak UTF-8, in which no other character has its byte.
     """
     return "; ".join([text % _literals(parameters) for text, parameters in script])
 
 
 def length(script: Sequence[Statement]) -> int:
     """Tell how many characters that may be, at least."""
-    return sum(
-        [len(text) + sum([len(value) for value in parameters if type(value) is str]) for text, parameters in script]
-    )
+    return sum([len(text) + sum(map(len, _texts(parameters))) for text, parameters in script])
 
 
-def _literals(values: Sequence[Any]) -> tuple[Any, ...]:
-    # What most values are is written here: to call a function for each would be most of the work.
-    literals = []
-    for value in values:
-        kind = type(value)
-        if kind is int:
-            literals.append(value)
-        elif kind is str and value.isalnum():
-            literals.append(f"'{value}'")
-        else:
-            literals.append(_literal(value))
-    return tuple(literals)
+#: How a value of each type is written; to a text belongs what escapes it. A number without an exponent would be taken for a decimal number.
+_LITERALS: Final[Mapping[type, Callable[[Any], str]]] = {
+    int: str,
+    bool: str,
+    float: "{:.16e}".format,
+    type(None): lambda _: "NULL",
+    str: lambda text: f"'{escape_string(text)}'",
+}
+#: The same where no text has to be escaped.
+_PLAIN: Final[Mapping[type, Callable[[Any], str]]] = {**_LITERALS, str: "'{}'".format}
 
 
-def _literal(value: str | float | None) -> str | float:
-    if isinstance(value, str):
-        return f"'{escape_string(value)}'"
-    if isinstance(value, float) and "e" not in (text := repr(value)):
-        # It would be taken for a decimal number.
-        return f"{text}e0"
-    return "NULL" if value is None else value
+def _literals(values: Sequence[Any]) -> tuple[str, ...]:
+    # There are many values in a commit, so no line of Python is run for each of them.
+    texts = "".join(_texts(values))
+    literals = _PLAIN if escape_string(texts) == texts else _LITERALS
+    return tuple(map(call, map(literals.__getitem__, map(type, values)), values))
+
+
+def _texts(values: Sequence[Any]) -> Iterable[str]:
+    """Return the texts among values."""
+    return compress(values, map(isinstance, values, repeat(str)))
