@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sortedcontainers import SortedDict
 
+from resourced.locks.pools.exchanges import Reached, fill, give, serve
 from resourced.locks.pools.matching import (
     Filter,
     FirstByName,
@@ -15,13 +16,9 @@ from resourced.locks.pools.matching import (
     NeedOrder,
     PoolRequest,
     Rank,
-    Reached,
     Unit,
     become_idle,
-    fill,
-    give,
     lose,
-    serve,
     sort,
 )
 from resourced.model import LockKey

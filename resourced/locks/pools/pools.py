@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 
 from resourced.errors import Overloaded
+from resourced.locks.pools.exchanges import fill
 from resourced.locks.pools.feasibility import could_have
 from resourced.locks.pools.matching import (
     BY_NAME,
@@ -19,7 +20,6 @@ from resourced.locks.pools.matching import (
     PoolRequest,
     Rank,
     Unit,
-    fill,
     lose,
 )
 from resourced.locks.pools.offers import Offers, PoolGrant
