@@ -375,6 +375,31 @@ class CostTests(Case):
 
         self.assertLess(hand_over(5000), 2 * hand_over(10))
 
+    def test_many_units_for_the_polite(self) -> None:
+        """For whoever is polite and wants very many units each of them costs the same, however many fall free before."""
+
+        def hand_over(units: int, polite: Want, *older: Want) -> int:
+            self.setUp()
+            names = [f"{number:03}" for number in range(units)]
+            for name in [*names, "last"]:
+                self.card(name, "x")
+                self.by_name(name)
+            if older:
+                self.waits(want(selector="last"), *older)
+            request = self.waits(polite, yields=True)
+            grants: list[tuple[PoolRequest | None, str]] = []
+            calls = counted(lambda: grants.extend(grant for name in names for grant in self.free(name)))
+            self.assertEqual([grant[0] for grant in grants], [] if polite.count == ALL else [request])
+            return calls
+
+        for of in (
+            lambda units: hand_over(units, want("x", ALL)),
+            lambda units: hand_over(units, want("x", units)),
+            # Half of them are kept for an older one, who lacks something else.
+            lambda units: hand_over(units, want("x", units // 2), want("x", units // 2)),
+        ):
+            self.assertLess(of(400), 3 * of(200))
+
     def test_many_filters(self) -> None:
         """There is a bound to the different filters that are waited for; those that nobody waits for any more do not count."""
         self.card("a", " ".join(f"t{number}" for number in range(FILTERS + 10)))

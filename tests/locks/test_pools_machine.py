@@ -298,6 +298,7 @@ class PoolsMachine(RuleBasedStateMachine):
             for filter_ in (*pool.filters.values(), *pool.named.values()):
                 assert set(filter_.members) == {unit for unit in pool.units.values() if filter_.matches(unit)}
                 assert set(filter_.units) == {unit for unit in filter_.members if unit.in_service}
+                assert filter_.free == sum(unit.free for unit in filter_.units)
                 assert set(filter_.idle.values()) == {unit for unit in filter_.members if unit.idle}
                 for other, units in filter_.leads.items():
                     assert units

@@ -55,6 +55,14 @@ class Unit:
         """Whether it could be granted, and is kept for nobody."""
         return self.free and self.in_service and self.need is None
 
+    def set_free(self, free: bool) -> None:
+        """Let nobody hold it, or somebody."""
+        if self.free is not free:
+            self.free = free
+            if self.in_service:
+                for filter_ in self.filters:
+                    filter_.free += 1 if free else -1
+
 
 class Need:
     """
@@ -91,7 +99,7 @@ class Filter:
     What matches: units that have all of some tags, or the one of a name.
 
     :ivar selector: the name; empty for tags.
-    :ivar members: all units that match, and ``units`` those in service.
+    :ivar members: all units that match, and ``units`` those in service; ``free`` is how many of these nobody holds.
     :ivar idle: the units that are kept for nobody, in the order in which they are chosen.
     :ivar lacking: the needs for which more could be kept, and ``filled`` those for which something is.
     :ivar every: the needs for all units in service.
@@ -102,6 +110,7 @@ class Filter:
     __slots__ = (
         "every",
         "filled",
+        "free",
         "idle",
         "joins",
         "lacking",
@@ -122,6 +131,7 @@ class Filter:
         self.members: dict[Unit, None] = {}
         self.nothing: dict[Unit, None] = {}
         self.units: dict[Unit, None] = {}
+        self.free = 0
         self.idle: SortedDict[tuple[int, int], Unit] = SortedDict()
         self.lacking: SortedDict[NeedOrder, Need] = SortedDict()
         self.filled: SortedDict[NeedOrder, Need] = SortedDict()
@@ -143,6 +153,7 @@ class Filter:
         unit.filters.append(self)
         if unit.in_service:
             self.units[unit] = None
+            self.free += unit.free
             self._recount()
         if unit.idle:
             self.idle[_choice(unit)] = unit
@@ -155,6 +166,7 @@ class Filter:
         unit.filters.remove(self)
         if unit in self.units:
             del self.units[unit]
+            self.free -= unit.free
             self._recount()
         self.idle.pop(_choice(unit), None)
         if unit.need is not None:

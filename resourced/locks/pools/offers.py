@@ -123,7 +123,7 @@ class Offers:
         served = give(reached, *first)
         if isinstance(served, Need):
             return self.complete([served])
-        served.free = False
+        served.set_free(False)
         return [PoolGrant(None, [(served.key, 0)])]
 
     def _first_to_yield(self, reached: Reached, tried: set[tuple[Want, ...]]) -> PoolRequest | None:
@@ -146,7 +146,7 @@ class Offers:
 
         :returns: the grant, and else units that may be idle now.
         """
-        if any(need.count > len(need.filter.units) for need in request.needs):
+        if any(_obtainable(need) < (need.count or len(need.filter.units)) for need in request.needs):
             return None, []
         lost: list[Need] = []
         self._lay_claim(request)
@@ -190,7 +190,7 @@ class Offers:
         for index, need in enumerate(request.needs):
             for unit in sorted(need.kept, key=lambda unit: unit.key):
                 lose(unit)
-                unit.free = False
+                unit.set_free(False)
                 units.append((unit.key, index))
             need.filter.every.pop(need, None)
             need.filter.lacking.pop(need.order, None)
@@ -204,3 +204,13 @@ class Offers:
                 del yielding[request.rank]
                 if not yielding:
                     del self._yielding[filter_]
+
+
+def _obtainable(need: Need) -> int:
+    """
+    Count the units that a need could have at most. What is kept for older needs of its filter stays theirs.
+
+    A try in vain costs as much as a grant. So whoever needs very many units must not be tried for each of them that falls free.
+    """
+    filter_ = need.filter
+    return filter_.free - sum(len(filter_.filled[order].kept) for order in filter_.filled.irange(maximum=need.order))

@@ -81,7 +81,7 @@ class Pools:
                 filter_.include(unit)
         if need is not None:
             fill(need, [])
-        unit.free = was_free
+        unit.set_free(was_free)
         granted = self._offers.offer(unit)
         for filter_ in before:
             granted += self._offers.shrunk(filter_)
@@ -89,9 +89,14 @@ class Pools:
         return self._done(granted)
 
     def freed(self, key: LockKey) -> list[PoolGrant]:
-        """Let a unit be free that was held."""
+        """
+        Let a unit be free that was held.
+
+        Of several that fall free in one step each is offered before the next one is free. Else a request for which nothing is kept would
+        take what somebody older waits for.
+        """
         unit = self.units[key]
-        unit.free = True
+        unit.set_free(True)
         unit.freed = next(self._freed)
         granted = self._offers.offer(unit)
         self._tidy(unit)
@@ -102,7 +107,7 @@ class Pools:
         unit = self.units[key]
         if unit.free:
             need = lose(unit) if unit.in_service else None
-            unit.free = False
+            unit.set_free(False)
             if need is not None:
                 fill(need, [])
         self._tidy(unit)
@@ -127,7 +132,7 @@ class Pools:
                 return False
         else:
             lose(unit)
-        unit.free = False
+        unit.set_free(False)
         self._tidy(unit)
         return True
 
