@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -238,7 +237,11 @@ def rm(options: CommonOptions, what: LockKey, wait: float | None, ticket: str) -
 
 
 def _read_value(file: str | None) -> str:
-    return (Path(file).read_bytes() if file not in {None, "-"} else sys.stdin.buffer.read()).decode()
+    if file not in {None, "-"}:
+        return Path(file).read_bytes().decode()
+    # Not by ``sys.stdin``, which is not there if it is closed.
+    with open(0, "rb", closefd=False) as stdin:
+        return stdin.read().decode()
 
 
 def not_json(text: str) -> str:

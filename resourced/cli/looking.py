@@ -36,6 +36,9 @@ PAGE = 1000
 #: The columns of a holder, in a table of many.
 HELD = ("OWNER", "KEY", "FENCE", "SINCE", "LEFT")
 
+#: What an event is known by.
+EVENT_ID = click.IntRange(0, 2**63 - 1)
+
 limit_option = click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="How many, at most. [default: all]"
 )
@@ -191,7 +194,7 @@ def locks(options: CommonOptions, owner: str, resource: str | None, sort: str, l
 
 @click.command()
 @click.argument("what", type=RESOURCE_OR_LOCK)
-@click.option("--before", type=int, metavar="ID", help="Only what came before this event.")
+@click.option("--before", type=EVENT_ID, metavar="ID", help="Only what came before this event.")
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", default=100, show_default=True, help="How many, at most."
 )
@@ -224,7 +227,7 @@ def events(options: CommonOptions, what: LockKey, before: int | None, limit: int
 @click.command()
 @click.argument("what", type=RESOURCE_OR_LOCK, required=False)
 @click.option("--prefix", default="", help="Only resources whose names begin with this.")
-@click.option("--after", type=int, metavar="ID", help="Begin after this event. [default: now]")
+@click.option("--after", type=EVENT_ID, metavar="ID", help="Begin after this event. [default: now]")
 @common_options
 @click.pass_obj
 def watch(options: CommonOptions, what: LockKey | None, prefix: str, after: int | None) -> NoReturn:

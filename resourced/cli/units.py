@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from resourced.cli.looking import first
 from resourced.cli.names import write_lock, write_name
 from resourced.cli.options import LOCK, RESOURCE, CommonOptions, common_options
 from resourced.cli.output import clock_time, emit, emit_json, emit_table
@@ -69,6 +70,12 @@ def back(options: CommonOptions, unit: LockKey) -> NoReturn:
     """Bring a unit back into service. The next waiter has it at once."""
 
     async def work(client: Calls) -> int:
+        from resourced.calls.errors import NotFound
+
+        found = await first(client.selectors(unit.resource, unit.selector, page=1), 1)
+        if not found or found[0].selector != unit.selector or found[0].card is None:
+            # To change its card would give it one: a name that is misspelt would become a unit, which the next waiter gets.
+            raise NotFound(f"{write_lock(*unit)} is no unit.", "no_card")
         _print_card(options, unit, await client.card(*unit, out=""))
         return Status.OK
 

@@ -160,6 +160,21 @@ class TestLock:
         assert ahead(daemon, f"{name}/A4") == 0
         assert read(daemon, name) == ""
 
+    def test_closed_streams(self, daemon, ctl, name):
+        """What cannot be printed is said, what cannot be read too, and nothing is sent to where a closed stream should be."""
+        called = f'"{RESOURCECTL}" {{}} {name}/A4 {{}}'
+        ctl.ok("put", f"{name}/A4", "1")
+        for command, end, status, says in (
+            ("put", "<&-", 66, "resourcectl: stdin cannot be read: Bad file descriptor.\n"),
+            ("get", ">&-", 74, "resourcectl: Cannot write: Bad file descriptor.\n"),
+            ("lock", ">&-", 74, "resourcectl: Cannot write: Bad file descriptor.\n"),
+            ("unlock", "2>&-", 64, ""),
+        ):
+            outcome = ctl.shell(called.format(command, end))
+            assert (outcome.status, outcome.out, outcome.err) == (status, "", says), command
+        assert read(daemon, name) == "1"
+        assert ahead(daemon, f"{name}/A4") == 0
+
     def test_nobody_reads_the_ticket(self, daemon, ctl, name):
         """A lock whose ticket could not be printed is let go of."""
         with Path("/dev/full").open("w") as full:

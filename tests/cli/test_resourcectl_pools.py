@@ -209,6 +209,16 @@ class TestUnits:
         ctl.ok("back", f"{phones}/green")
         assert waiter.wait() == Outcome(0, f"{phones}/green\n", "")
 
+    def test_back_makes_no_unit(self, ctl, phones):
+        """A misspelt name does not become a unit, which a job would get."""
+        ctl.ok("out", f"{phones}/green", "cracked screen")
+        ctl.ok("put", f"{phones}/data", "1")
+        for name in ("gree", "data", "greener"):
+            assert ctl("back", f"{phones}/{name}") == Outcome(66, "", f"resourcectl: {phones}/{name} is no unit.\n")
+        assert ctl("back", "nothing/green").status == 66
+        shown = json.loads(ctl.ok("show", phones, "-o", "json"))
+        assert [unit["selector"] for unit in shown if unit["card"]] == ["blue", "green", "red"]
+
     def test_usage(self, daemon, ctl, phones):
         """What was used is told by selector and by owner."""
         ctl.ok("run", f"{phones}/red", "--", "true")
