@@ -201,6 +201,7 @@ def makeService(options: Options) -> IService:
         locking.journal,
         locking.lease,
         lambda: shares.settled_event if config.cluster else 0,
+        lambda: locking.locks.places.lifetimes.passed(reactor.seconds()),
     )
     others = [watch for watch in (locking.node, locking.gathering) if watch is not None]
     watch = Watches(heartbeat, *others) if others else heartbeat

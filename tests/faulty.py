@@ -202,11 +202,11 @@ class FaultyStore:
     async def ping(self) -> None:
         self._reach()
 
-    async def beat(self, guard: str, event: int = 0) -> None:
+    async def beat(self, guard: str, event: int = 0, passed: int = 0) -> None:
         self._reach()
         if self._epoch != self.disk.epoch:
             raise EpochLost("Another daemon has taken over.")
-        await self.disk.beat(guard, event)
+        await self.disk.beat(guard, event, passed)
 
     async def leave(self) -> None:
         self._reach()

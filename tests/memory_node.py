@@ -152,7 +152,7 @@ class MemoryNode(MemoryStore):
             {name: self.resources[name] for name in ours if name in self.resources},
             max(row.event for row in every),
             tuple(loss for loss in sorted(self.losses.values()) if loss.key.resource in ours),
-            max(self.marks_kept, default=0),
+            max([*(row.passed for row in every), *self.marks_kept]),
             tuple(joint for joint in joints if joint.wants[0].resource in ours),
             {key: card for key, card in self.cards.items() if key.resource in ours},
             frozenset(partitions),

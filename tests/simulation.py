@@ -163,6 +163,7 @@ class SimulatedNode:
             self.locking.journal,
             self.locking.lease,
             lambda: shares.settled_event,
+            lambda: self.locking.locks.places.lifetimes.passed(self.clock.seconds()),
         )
         self.go(self._start())
 

@@ -18,7 +18,7 @@ from resourced.cluster.membership import Membership
 from resourced.errors import NotOwner
 from resourced.locks.shares import Shares
 from resourced.locks.state import record
-from resourced.locks.state.requests import LockRequest
+from resourced.locks.state.requests import LockRequest, LockState
 from resourced.model import LockKey, Snapshot, Term
 from resourced.partitions import Holding, NodeRow, partition_of
 from resourced.storage.leader_lease import LEADER_LEASE, MARGIN, LeaderLease
@@ -127,6 +127,39 @@ def test_drained() -> None:
     node.go(node.locking.node.undrain())
     settle(world)
     assert node.id in world.owners()
+    assert world.faults == []
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_how_long_it_has_been_held(killed: bool) -> None:
+    """Of what a node gets from another one it knows the age, though each has a clock of its own and they began at different times."""
+    world = World(31, 1)
+    world.clients = []
+    settle(world)
+    [old] = world.nodes
+    keys = [LockKey(f"r{number}", "s") for number in range(12)]
+    for key in keys:
+        old.locking.locks.territory.learn(world.disk.alone.resources[key.resource])
+        Deferred.fromCoroutine(old.locking.locks.acquire(LockRequest(key, 3600.0)))
+    began = world.clock.seconds()
+    world.run(200)
+    new = world.add()
+    settle(world)
+    world.run(100)
+    if killed:
+        world.kill(old)
+        settle(world)
+    moved = [key for key in keys if world.owners()[partition_of(key.resource)] == new.id]
+    assert len(moved) == len(keys) if killed else moved
+    for key in moved:
+        states: list[LockState] = []
+        new.locking.locks.territory.learn(world.disk.alone.resources[key.resource])
+        lasted = world.clock.seconds() - began
+        Deferred.fromCoroutine(new.locking.locks.views.state(key, 0, 1)).addCallback(states.append)
+        world.run(1)
+        assert states[0].holder is not None
+        # A second and a half from one heartbeat to the next, one for the answer, and clocks that differ by a hundredth.
+        assert abs(states[0].holder.held - lasted) < 1.5 + 1 + lasted * 0.02
     assert world.faults == []
 
 

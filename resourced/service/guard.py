@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -289,10 +290,11 @@ def is_served(dialect: Dialect) -> bool:
 
 class Heartbeat:
     """
-    Keeps the leader's lease: commits a heartbeat whenever nothing else was committed for a while. And keeps the guard, and has the store say
-    where it is held.
+    Keeps the leader's lease: commits a heartbeat now and then, also beside other commits, as it says what these do not. And keeps the guard,
+    and has the store say where it is held.
 
     :param settled_event: tells up to which id all events are committed, and none is given out any more; see ``Store.beat``.
+    :param passed: tells what the clock of marks shows. Others go on from there, so what they say of ages is wrong by a period at most.
     """
 
     def __init__(
@@ -303,12 +305,16 @@ class Heartbeat:
         journal: GroupCommitJournal,
         lease: LeaderLease,
         settled_event: Callable[[], int] = lambda: 0,
+        passed: Callable[[], int] = lambda: 0,
     ) -> None:
         self._guard = guard
         self._store = store
         self._journal = journal
         self._lease = lease
         self._settled_event = settled_event
+        self._passed = passed
+        # When the last heartbeat was sent that was committed.
+        self._sent = -inf
         # Where the guard is held, and where the store says that it is.
         self._guarded = self._said = ""
         # One must not wait for the other: they have connections of their own.
@@ -340,18 +346,18 @@ class Heartbeat:
             self._guarded = ""
 
     async def _beat(self) -> None:
-        if self._lease.age < PERIOD and self._guarded == self._said:
-            return
         sent, guarded = self._lease.now(), self._guarded
+        if sent - self._sent < PERIOD and guarded == self._said:
+            return
         try:
-            await self._store.beat(guarded, self._settled_event())
+            await self._store.beat(guarded, self._settled_event(), self._passed())
         except StoreUnavailable:
             # Others say so. The lease ends by itself, and goes on with the next one that succeeds.
             return
         except EpochLost as error:
             self._journal.step_down(error)
             return
-        self._said = guarded
+        self._sent, self._said = sent, guarded
         self._lease.renew(sent)
 
     def _broken(self, failure: Failure) -> None:

@@ -208,9 +208,9 @@ class CachedStore:
         self._forget()
         return snapshot
 
-    async def beat(self, guard: str, event: int = 0) -> None:
+    async def beat(self, guard: str, event: int = 0, passed: int = 0) -> None:
         with self._asking():
-            await self._store.beat(guard, event)
+            await self._store.beat(guard, event, passed)
 
     async def leave(self) -> None:
         self._forget()

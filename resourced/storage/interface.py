@@ -188,12 +188,13 @@ class Store(Protocol):
         :raises resourced.errors.EpochLost: another daemon is the leader.
         """
 
-    async def beat(self, guard: str, event: int = 0) -> None:
+    async def beat(self, guard: str, event: int = 0, passed: int = 0) -> None:
         """
         Commit nothing but that this daemon is still the leader.
 
         :param guard: where its guard is held, see ``Term``.
         :param event: this daemon gives no event an id up to this one any more; without it that stays as it was.
+        :param passed: what the clock of marks shows; it never goes back.
         :raises resourced.errors.EpochLost: another daemon is the leader.
         """
 

@@ -85,9 +85,12 @@ class SQLTerms:
         self._elsewhere = False
         return await self.database.read(self._survey)
 
-    async def beat(self, guard: str, event: int = 0) -> None:
+    async def beat(self, guard: str, event: int = 0, passed: int = 0) -> None:
         def beat(transaction: Transaction) -> None:
-            transaction.execute("UPDATE server SET guard = %s WHERE id = %s", (guard, self._row))
+            transaction.execute(
+                "UPDATE server SET guard = %s, passed = CASE WHEN passed < %s THEN %s ELSE passed END WHERE id = %s",
+                (guard, passed, passed, self._row),
+            )
 
         await self._write(beat, event)
 
@@ -192,7 +195,9 @@ class SQLTerms:
         joints = rows(transaction, statements.JOINT_COLUMNS, "joint_request")
         cards = rows(transaction, statements.CARD_COLUMNS, "card")
         resources = rows(transaction, RESOURCE_COLUMNS, "resource")
-        ((passed,),) = transaction.query("SELECT MAX(passed) FROM event_mark")
+        ((marked, beaten),) = transaction.query(
+            "SELECT (SELECT MAX(passed) FROM event_mark), (SELECT MAX(passed) FROM server)"
+        )
         return Snapshot(
             epoch=epoch,
             fence=fence,
@@ -203,7 +208,7 @@ class SQLTerms:
                 Loss(id_, LockKey(text(name), text(part)), text(ticket), text(key_name))
                 for id_, name, part, ticket, key_name in losses
             ),
-            passed=passed or 0,
+            passed=max(marked or 0, beaten),
             joints=tuple(_joint(*row) for row in joints),
             cards=dict(_unit(*row) for row in cards),
         )

@@ -47,6 +47,7 @@ class SharedState:
     fence: int = 0
     event: int = 0
     counted: int = 0
+    passed: int = 0
 
 
 class MemoryStore:
@@ -248,7 +249,7 @@ class MemoryStore:
         used = {place.key.resource for place in places} | {key.resource for key in self.cards}
         resources = {name: resource for name, resource in self.resources.items() if name in used}
         losses = tuple(sorted(self.losses.values()))
-        passed = max(self.marks_kept, default=0)
+        passed = max([server.passed, *self.marks_kept])
         return Snapshot(
             server.epoch,
             server.fence,
@@ -261,9 +262,10 @@ class MemoryStore:
             dict(self.cards),
         )
 
-    async def beat(self, guard: str, event: int = 0) -> None:
+    async def beat(self, guard: str, event: int = 0, passed: int = 0) -> None:
         self._claim()
         self.server.event = max(self.server.event, event)
+        self.server.passed = max(self.server.passed, passed)
         self.server.guard = guard
 
     async def leave(self) -> None:

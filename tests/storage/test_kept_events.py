@@ -129,6 +129,18 @@ async def test_times_do_not_matter(any_backend: AnyBackend) -> None:
     assert [one.id for one in await store.events_since(2, 9)] == [3, 4, 5]
 
 
+async def test_what_passed(any_backend: AnyBackend) -> None:
+    """What the clock of marks shows is that of the newest heartbeat or mark, whichever is later, and never goes back."""
+    store = await reigning(any_backend)
+    await store.beat("", 0, 50)
+    await store.beat("", 0, 40)
+    assert (await lead(store)).passed == 50
+    await store.mark(Mark(60, 0), 0, -1)
+    assert (await lead(store)).passed == 60
+    await store.beat("", 0, 2**62)
+    assert (await lead(await reigning(any_backend))).passed == 2**62
+
+
 async def test_marks(any_backend: AnyBackend) -> None:
     """Marks are kept as they were, the next daemon finds them, and only those stay that are wanted."""
     store = await reigning(any_backend)

@@ -184,7 +184,7 @@ async def test_lost_places(backend: Backend) -> None:
     number = 7 if backend.kind == "mysql" else 5
     backend.rows("DROP TABLE loss")
     later = {
-        "server": ("beat", "state", "guard", "restored"),
+        "server": ("beat", "state", "guard", "restored", "passed"),
         "resource": ("resource_group", "longest", "slots"),
         "place": ("lease", "priority", "joint", "want"),
         "event": ("priority",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -50,8 +51,8 @@ class Lifetimes:
         # The highest place that an earlier daemon may know of, and when it has nothing to tell about it any more.
         self._inherited = 0
         self._alone = 0.0
-        # By how much the clock of marks is ahead of the other.
-        self._ahead = 0.0
+        # By how much the clock of marks is ahead of the other, once that is known.
+        self._ahead = -inf
 
     def arm(self, entry: Lasting, seconds: float, now: float) -> None:
         """Let a place end in ``seconds`` unless it is used, and with it all units that have one lease with it."""
@@ -77,11 +78,12 @@ class Lifetimes:
         self._inherited = max([0, *(place.seq for place in snapshot.places), *(joint.seq for joint in snapshot.joints)])
         now = self._clock.seconds()
         self._alone = now + self._predecessor_lease
-        self._ahead = snapshot.passed / 1000 - now
+        # In the middle of a term the store may know less of it than this daemon has seen pass.
+        self._ahead = max(self._ahead, snapshot.passed / 1000 - now)
 
     def passed(self, now: float) -> int:
-        """Tell what the clock of marks shows, in milliseconds; never 0."""
-        return round((now + self._ahead) * 1000) + 1
+        """Tell what the clock of marks shows, in milliseconds; 0 only as long as nothing was read from the store."""
+        return 0 if self._ahead == -inf else round((now + self._ahead) * 1000) + 1
 
     def _due(self, entry: Lasting) -> None:
         """Act on a deadline that may have come, be it that its timer says so or that someone has looked before that could."""
