@@ -58,7 +58,7 @@ class Table(NamedTuple):
 TABLES: Final = (
     Table("resource", RESOURCE_COLUMNS.split(", ")),
     # An original server's column may allow NULL, which is no data.
-    Table("resource_data", ("id", "id_resource", "selector", "data", "version"), "data IS NOT NULL"),
+    Table("resource_data", ("id_resource", "selector", "id", "data", "version"), "data IS NOT NULL", named=2),
     Table("event", EVENT_COLUMNS.split(", ")),
     Table("event_mark", ("passed", "event")),
     Table("loss", ("event", "resource", "selector", "ticket", "key_name")),
@@ -245,17 +245,16 @@ def _compare(source: Side, target: Side, table: Table) -> int:
 
     :raises ConfigurationError: they are not the same.
     """
+    one = f"({' AND '.join(f'{column} = %s' for column in table.columns[: table.named])})"
     count = 0
     for rows in source.each(table):
-        names = sorted({row[0] for row in rows})
-        found = target.query(table.select(f"{table.columns[0]} IN ({marks(names)})"), names)
-        if table.named > 1:
-            # Other rows may begin with the same name.
-            wanted = {row[: table.named] for row in rows}
-            found = [row for row in found if row[: table.named] in wanted]
+        names = [row[: table.named] for row in rows]
+        found = target.query(table.select(" OR ".join([one] * len(names))), [value for name in names for value in name])
         missing = set(rows) - set(found)
         if missing or len(found) != len(rows):
-            raise ConfigurationError(f"In the table {table.name} not all rows are the same, such as {min(names)}.")
+            raise ConfigurationError(
+                f"In the table {table.name} not all rows are the same, such as {', '.join(map(str, min(names)))}."
+            )
         count += len(rows)
     if target.query(f"SELECT COUNT(*) FROM {table.name}") != [(count,)]:
         raise ConfigurationError(f"The table {table.name} has other rows than before.")

@@ -252,6 +252,31 @@ def test_a_row_that_differs(tmp_path, mariadb, environ, monkeypatch):
         prepare(target, 1 << 20)
 
 
+def test_what_is_read_to_compare(tmp_path, mariadb, environ, monkeypatch):
+    """However many selectors one resource has, each of them is read once to be compared."""
+    source, target = sqlite(tmp_path / "resourced.sqlite"), mysql(mariadb)
+    prepare(source, 1 << 20)
+    count = 5 * moving.ROWS
+    with closing(sqlite3.connect(source.settings.path)) as connection:
+        connection.execute("INSERT INTO resource (id, name) VALUES ('r1', 'printer')")
+        rows = [(f"d{number}", "r1", f"s{number}", "1") for number in range(count)]
+        connection.executemany("INSERT INTO resource_data (id, id_resource, selector, data) VALUES (?, ?, ?, ?)", rows)
+        connection.commit()
+    query = moving.Side.query
+    read = 0
+
+    def counting(side: moving.Side, statement: str, values: Any = ()) -> list[moving.Row]:
+        nonlocal read
+        found = query(side, statement, values)
+        if "FROM resource_data" in statement and "COUNT" not in statement:
+            read += len(found)
+        return found
+
+    monkeypatch.setattr(moving.Side, "query", counting)
+    moving.move(source, target, 1 << 20, lambda _: None)
+    assert read == count
+
+
 def test_every_column_is_moved(tmp_path, mariadb, environ):
     """There is no table and no column that a later schema has and that is left behind."""
     lite, big = sqlite(tmp_path / "resourced.sqlite"), mysql(mariadb)
