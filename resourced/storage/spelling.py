@@ -25,8 +25,8 @@ SPELLINGS: Final[Mapping[str, Spelling]] = {
     "mysql": Spelling(
         keep="ON DUPLICATE KEY UPDATE data = VALUES(data), version = VALUES(version)",
         locked=" FOR UPDATE",
-        # Left to itself, MariaDB walks to where a page begins from the first of all that have the same name.
-        along=" FORCE INDEX ({})",
+        # Left to itself, MariaDB walks to where a page of a lock's events begins from the first of them all.
+        along=" FORCE INDEX (event_of_lock)",
     ),
     "sqlite": Spelling(
         keep="ON CONFLICT (id_resource, selector) DO UPDATE SET data = excluded.data, version = excluded.version",

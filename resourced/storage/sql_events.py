@@ -28,7 +28,7 @@ class SQLEvents(SQLTerms):
     async def events(self, key: LockKey, before: int, limit: int) -> list[Event]:
         rows = await self.database.read(
             lambda transaction: transaction.query(
-                f"SELECT {statements.EVENT_COLUMNS} FROM event{self._along('event_of_lock')} "
+                f"SELECT {statements.EVENT_COLUMNS} FROM event{self._spelling.along} "
                 "WHERE resource = %s AND selector = %s AND id < %s ORDER BY id DESC LIMIT %s",
                 (*key, before, limit),
             )
@@ -116,10 +116,6 @@ class SQLEvents(SQLTerms):
             lambda transaction: transaction.execute(f"DELETE FROM {table} WHERE {number} <= %s", (reached,))
         )
         return bool(count == FORGET_AT_ONCE)
-
-    def _along(self, index: str) -> str:
-        """Say by which index a page is to be found."""
-        return self._spelling.along.format(index)
 
 
 def events_of(rows: list[tuple[Any, ...]]) -> list[Event]:

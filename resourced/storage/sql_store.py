@@ -139,7 +139,7 @@ class SQLStore(SQLUsage):
         within, bounds = _between("selector", prefix, after)
         rows = await self.database.read(
             lambda transaction: transaction.query(
-                f"SELECT selector FROM resource_data{self._along('resource_data_selector')} "
+                "SELECT selector FROM resource_data "
                 f"WHERE id_resource = %s AND {within} AND data IS NOT NULL ORDER BY selector LIMIT %s",
                 (resource.id, *bounds, limit),
             )
@@ -193,10 +193,14 @@ class SQLStore(SQLUsage):
         ((id_,),) = removed
 
         def sweep(transaction: Transaction) -> None:
-            rows = transaction.query("SELECT id FROM resource_data WHERE id_resource = %s LIMIT %s", (id_, _SWEPT))
+            rows = transaction.query(
+                "SELECT selector FROM resource_data WHERE id_resource = %s LIMIT %s", (id_, _SWEPT)
+            )
             until = self._now() + _CHECK_TIMEOUT
-            for row in rows:
-                transaction.execute("DELETE FROM resource_data WHERE id = %s", row)
+            for (selector,) in rows:
+                transaction.execute(
+                    "DELETE FROM resource_data WHERE id_resource = %s AND selector = %s", (id_, selector)
+                )
                 if self._now() > until:
                     return
             if len(rows) < _SWEPT:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any, cast
 
 import pytest
 
-from resourced.model import Resource
+from resourced.model import Batch, LockKey, Resource
+from resourced.storage import statements
+from resourced.storage.spelling import SPELLINGS
 from resourced.storage.sql.executor import Database
 from resourced.storage.sql.pool import Transaction, Work
 from resourced.storage.sql_store import SQLStore
@@ -21,7 +24,9 @@ from tests.stores import (  # noqa: F401 - fixtures
     give,
     holder,
     mariadb_fixture,
+    mysql_fixture,
     place,
+    write,
 )
 
 STATEMENTS = {
@@ -43,7 +48,7 @@ STATEMENTS = {
         "place",
     ),
     "forget": ("DELETE FROM place WHERE seq IN (500, 501)", "place"),
-    "swept": ("DELETE FROM resource_data WHERE id IN ('d500', 'd501')", "resource_data"),
+    "swept": ("DELETE FROM resource_data WHERE id_resource = 'i500' AND selector = 's500'", "resource_data"),
     "term": ("UPDATE server SET fence = 5 WHERE id = 1 AND epoch = 1 AND owner = 'x'", "server"),
 }
 
@@ -160,6 +165,41 @@ def judge(backend: Backend, plan: list[str]) -> None:
         assert "filesort" not in step
     else:
         assert re.match(r"SEARCH \w+ USING INDEX \w+ \((id_resource=\? AND )?(name|selector)>\?", step), step
+
+
+async def test_data_has_one_key(mysql: MySQLBackend) -> None:
+    """Data is kept in the order in which it is asked for, and no other index has to be changed with it."""
+    await mysql.database().prepare()
+    keys = [(name, column) for _, _, name, _, column, *_ in mysql.rows("SHOW KEYS FROM resource_data")]
+    assert keys == [("PRIMARY", "id_resource"), ("PRIMARY", "selector")]
+
+
+async def test_a_write_changes_one_row(mysql: MySQLBackend) -> None:
+    """What a write over older data logs is its change: no row is put in first, only to be taken out again."""
+    store = await mysql.store()
+    await lead(store)
+    printer = await store.create_resource("printer", 0)
+
+    def logged(start: int) -> int:
+        """Write to ten selectors, a thousand times in one transaction; return the bytes of redo log."""
+        with closing(mysql.server.connect(mysql.name, autocommit=False)) as connection, connection.cursor() as cursor:
+            before = position(mysql)
+            for number in range(start, start + 1000):
+                held = holder(1, LockKey("printer", f"s{number % 10}"), fence=1)
+                batch = Batch(1, writes=[write(held, printer.id, f"{number}")])
+                for statement in statements.after(batch, SPELLINGS["mysql"].keep):
+                    cursor.execute(*statement)
+            connection.commit()
+            return position(mysql) - before
+
+    logged(1000)
+    assert logged(2000) < 200 * 1000
+
+
+def position(mysql: MySQLBackend) -> int:
+    """Return how far the redo log is, in bytes."""
+    [(_, number)] = mysql.server.run("SHOW GLOBAL STATUS LIKE 'Innodb_lsn_current'")
+    return int(number)
 
 
 async def test_statements_are_those_that_were_explained(each_mysql: MySQLBackend) -> None:

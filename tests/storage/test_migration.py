@@ -331,6 +331,32 @@ async def test_take_over_of_worn_tables(mysql: MySQLBackend) -> None:
     await store.create_resource("PRINTER", 0)
 
 
+@pytest.mark.parametrize("lost", [False, True])
+async def test_order_of_data(mysql: MySQLBackend, lost: bool) -> None:
+    """Old data comes into the order of resources and selectors, whatever its key was, and its constraint stays."""
+    original(mysql)
+    fill(mysql, RESOURCES, DATA)
+    if lost:
+        mysql.rows("ALTER TABLE resource_data DROP PRIMARY KEY")
+    await mysql.database().prepare()
+    keys = [(name, column) for _, _, name, _, column, *_ in mysql.rows("SHOW KEYS FROM resource_data")]
+    assert keys == [("PRIMARY", "id_resource"), ("PRIMARY", "selector")]
+    assert kept(mysql) == (RESOURCES, DATA)
+    with pytest.raises(Exception, match="foreign key constraint"):
+        mysql.rows("INSERT INTO resource_data (id, id_resource, selector, data) VALUES ('x', 'nobody', 'A4', '1')")
+
+
+async def test_data_of_no_resource(mysql: MySQLBackend) -> None:
+    """Old data that says no resource ends the start, and nothing is changed."""
+    original(mysql)
+    mysql.rows("ALTER TABLE resource_data MODIFY id_resource VARCHAR(255) NULL")
+    fill(mysql, RESOURCES, [*DATA, ("d9", None, "A4", 0, "1")])
+    before = picture(mysql)
+    with pytest.raises(ConfigurationError, match="in resource_data, row d9, the id_resource is NULL"):
+        await mysql.database().prepare()
+    assert picture(mysql) == before
+
+
 async def test_null_and_empty_data(mysql: MySQLBackend) -> None:
     """Old data that is NULL counts as none until something is written; old data that is empty is read as it is."""
     original(mysql, data="LONGTEXT")

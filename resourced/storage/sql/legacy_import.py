@@ -71,6 +71,7 @@ def survey(connection: Any) -> list[str]:
         if table == "resource":
             remarks += _waits(connection, exact)
         else:
+            faults += _homeless(connection)
             encoded, kept = _encoded(connection)
             remarks += kept
             faults += _colliding(connection, encoded)
@@ -194,6 +195,11 @@ def _unfit(connection: Any, table: str, column: str, exact: str) -> list[str]:
             shown = "" if name is None else f" {_shown(name)}"
             faults.append(f"in {table}, row {row}, the {column}{shown} {reason}")
     return faults
+
+
+def _homeless(connection: Any) -> list[str]:
+    found = _rows(connection, "SELECT id FROM resource_data WHERE id_resource IS NULL")
+    return [f"in resource_data, row {row}, the id_resource is NULL" for (row,) in found]
 
 
 def _reason(name: bytes | None) -> str:
