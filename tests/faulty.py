@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 from math import inf, isfinite
 from secrets import token_hex
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
 from resourced.assembly import assemble_locking
@@ -284,10 +284,11 @@ class Life:
         places = [entry.place() for queue in self.locks.places.queues.by_key.values() for entry in queue]
         return {place.seq: place for place in places}
 
-    def heard(self, request: Deferred[T]) -> Deferred[T]:
+    def heard(self, request: Deferred[T] | Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
         """Note a request, so that nothing of it is left when the test is over."""
-        self._requests.append(request)
-        return request
+        heard = ensureDeferred(request)
+        self._requests.append(heard)
+        return heard
 
     def crash(self, outcome: Outcome = Outcome.FAILED) -> None:
         """

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
 from resourced.deferreds import shielded
 from resourced.errors import DataNotFound, FenceMismatch, NotHolder, ResourceNotFound, StoreUnavailable, TicketEnded
@@ -138,7 +137,7 @@ class LockManager:
         if entry is not None and not entry.named:
             await self.unlock(key, grant.ticket, key_name=grant.key_name)
 
-    def write(
+    async def write(
         self,
         key: LockKey,
         resource_id: str,
@@ -148,7 +147,7 @@ class LockManager:
         unlock: bool = False,
         key_name: str = "",
         check: Check | None = None,
-    ) -> Deferred[Written]:
+    ) -> Written:
         """
         Write as the holder, and so renew the lease, or release the lock in the same step.
 
@@ -161,11 +160,16 @@ class LockManager:
         :raises resourced.errors.StoreUnavailable: it is not known whether the data was written.
         """
         request = WriteRequest(key, resource_id, ticket, data, key_name, check)
-        # Outside of the shield: a client that has gone is not told. And by no name here: its failure would know this frame, and the
-        # frame would know the failure.
-        return shielded(self._writes.write_and_unlock(request) if unlock else self._writes.write(request)).addErrback(
-            self._told_ended, key, ticket, key_name
-        )
+        try:
+            if unlock:
+                return await shielded(self._writes.write_and_unlock(request))
+            if check is not None:
+                return await shielded(self._writes.write(request))
+            # It looks after itself once it has begun: a shield takes as long as all else that is decided about a write.
+            return await self._writes.write(request)
+        except TicketEnded:
+            self._table.told_ended(key, ticket, key_name)
+            raise
 
     async def unlock(self, key: LockKey, ticket: str, *, key_name: str = "", broken: Breaker | None = None) -> bool:
         """
@@ -309,8 +313,3 @@ class LockManager:
         await self._commits.kept(self._table.remove(resource))
         self._table.removed(resource.name)
         self._table.unseal(resource.name)
-
-    def _told_ended(self, failure: Failure, key: LockKey, ticket: str, key_name: str) -> Failure:
-        if failure.check(TicketEnded):
-            self._table.told_ended(key, ticket, key_name)
-        return failure

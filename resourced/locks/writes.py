@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import CancelledError
+
+from resourced.deferreds import shielded
 from resourced.errors import NotHolder, TicketEnded
 from resourced.locks.commits import Commits
 from resourced.locks.journal.interface import Journal
 from resourced.locks.state.queue import Entry
 from resourced.locks.state.requests import Check, WriteRequest, Written
 from resourced.locks.state.table import LockTable, store_in_doubt
+from resourced.model import Write
 
 
 class Writes:
@@ -19,14 +23,31 @@ class Writes:
         self._commits = commits
 
     async def write(self, request: WriteRequest) -> Written:
-        """Write and renew the lease."""
+        """Write and renew the lease. Who turns away once the write is in the journal changes nothing about it."""
         entry = await self._writer(request)
         entry.queue.writes += 1
         try:
             if request.check is not None:
                 await self._checked(entry, request.check)
             write = self._table.write(entry, request.resource_id, request.data)
-            await self._commits.kept(self._table.settle(entry.queue, write))
+            group = self._table.settle(entry.queue, write)
+        except BaseException:
+            self._failed(entry)
+            raise
+        try:
+            return await self._kept(entry, write, group)
+        except CancelledError:
+            unheard = shielded(self._kept(entry, write, group))
+            unheard.addErrback(lambda failure: failure.trap(CancelledError))
+            unheard.cancel()
+            raise
+
+    async def _kept(self, entry: Entry, write: Write, group: int) -> Written:
+        """Wait until a write is kept, and renew the lease then."""
+        try:
+            await self._commits.kept(group)
+        except CancelledError:
+            raise
         except BaseException:
             self._failed(entry)
             raise

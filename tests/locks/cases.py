@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from math import inf
 from typing import Any, ClassVar
 
@@ -107,7 +108,9 @@ class LockTestCase(SynchronousTestCase):
         document = self.disk.documents.get(key)
         return None if document is None else document.data
 
-    def assert_refused(self, error: type[ResourcedError], request: Deferred[Any]) -> None:
+    def assert_refused(
+        self, error: type[ResourcedError], request: Deferred[Any] | Coroutine[Deferred[Any], Any, Any]
+    ) -> None:
         self.failureResultOf(request, error)
 
     def assert_ended(self, ticket: str, key: LockKey = A4) -> None:

@@ -512,7 +512,7 @@ class ConditionalTests(ConditionalTestCase):
         """Who does not hold the lock does not get to look."""
         waiting = self.queue()
         for ticket, error in ((waiting.ticket, NotHolder), ("0" * 32, TicketEnded)):
-            writing = self.locks.write(A4, self.printer_id, ticket, "1", check=self.look)
+            writing = self.life.heard(self.locks.write(A4, self.printer_id, ticket, "1", check=self.look))
             self.failureResultOf(writing, error)
         self.assertEqual(self.looks, [])
 
@@ -541,7 +541,9 @@ class ConditionalTests(ConditionalTestCase):
     def test_deletion(self):
         """To delete can depend on what is there as well, and tells of it."""
         self.successResultOf(self.write(self.held.ticket, "1"))
-        deleting = self.locks.write(A4, self.printer_id, self.held.ticket, None, check=self.expecting("1"))
+        deleting = self.life.heard(
+            self.locks.write(A4, self.printer_id, self.held.ticket, None, check=self.expecting("1"))
+        )
         self.looks[0].callback(None)
         version = self.successResultOf(deleting).version
         self.assertIsNone(self.data())

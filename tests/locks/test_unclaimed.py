@@ -116,7 +116,7 @@ class LeftBehindTests(LockTestCase):
         async def look() -> None:
             await looking
 
-        writing = self.locks.write(A4, "id", held.ticket, "[1]", check=look)
+        writing = self.life.heard(self.locks.write(A4, "id", held.ticket, "[1]", check=look))
         self.queue(origin=HERE)
         looking.callback(None)
         self.successResultOf(writing)
