@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from contextlib import closing
 from types import FrameType
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from resourced.config import MySQLSettings
 from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.statement import Statement, length, written_out
+from resourced.storage.statements import new_id
 from tests.examples import examples
 from tests.mariadb import MariaDB
 from tests.stores import mariadb_fixture  # noqa: F401 - a fixture
@@ -69,3 +71,14 @@ def test_many_plain_values_take_no_more_calls_of_python() -> None:
         return begun
 
     assert calls(500) == calls(1)
+
+
+def test_new_ids_are_random_uuids() -> None:
+    """Each new row of data has an id of its own: a UUID of version 4, written as the standard library writes it."""
+    ids = {new_id() for _ in range(1000)}
+    assert len(ids) == 1000
+    for id_ in ids:
+        read = uuid.UUID(id_)
+        assert (str(read), read.version, read.variant) == (id_, 4, uuid.RFC_4122)
+    # All that is left to chance differs: 30 of the 32 digits.
+    assert sum(len({id_[place] for id_ in ids}) > 10 for place in range(36)) == 30
