@@ -167,9 +167,11 @@ class FlowChannel(HTTPChannel):
 
     def keep_body(self, size: int) -> None:
         """Take note of how much of a body is kept."""
-        if size != self.body:
-            self.body = size
-            self._count()
+        more, self.body = size - self.body, size
+        if more and not self._gone:
+            # Nothing else has changed, so all of it need not be added up as ``_count`` does.
+            self._counted += more
+            self.site.budget.used += more
 
     def _count(self) -> None:
         """Let all know how much of this connection is in memory."""
