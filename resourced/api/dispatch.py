@@ -124,7 +124,8 @@ class Dispatch(Resource):
         self._remembered = lru_cache(PATHS)(self._plain_match)
 
     def render(self, request: EdgeRequest) -> int:
-        judge = self._judge(request)
+        host = request.requestHeaders.getRawHeaders(b"host", _NO_HOST)[-1]
+        judge = self._judges.get(host) or self._new_judge(request, host)
         try:
             path, method = request.path, request.method
             match = (self._remembered if len(path) <= SHORT else self._plain_match)(path, method)
@@ -141,13 +142,10 @@ class Dispatch(Resource):
             PendingResponse(self._api, request, handling, waited)
         return NOT_DONE_YET
 
-    def _judge(self, request: EdgeRequest) -> MapAdapter:
-        host = request.requestHeaders.getRawHeaders(b"host", _NO_HOST)[-1]
-        judge = self._judges.get(host)
-        if judge is None:
-            if len(self._judges) >= HOSTS:
-                self._judges.clear()
-            judge = self._judges[host] = self._map.bind(_authority(request))
+    def _new_judge(self, request: EdgeRequest, host: bytes) -> MapAdapter:
+        if len(self._judges) >= HOSTS:
+            self._judges.clear()
+        judge = self._judges[host] = self._map.bind(_authority(request))
         return judge
 
     def _plain_match(self, path: bytes, method: bytes) -> Match | None:

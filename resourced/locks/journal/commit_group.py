@@ -73,8 +73,9 @@ class CommitGroup:
             self.writes.append(step.write)
         if step.removed is not None:
             self.removed.append(step.removed)
-        self.cards.update(step.cards)
-        if losses:
+        if step.cards:
+            self.cards.update(step.cards)
+        if losses and (step.losses or step.forgotten):
             self.losses += step.losses
             self.forgotten += step.forgotten
         if not places:

@@ -178,8 +178,8 @@ class Record:
         durable = self._journal.durable
         step = Step(
             self._fence,
-            [entry.place() for entry in changed] if durable else (),
-            [(entry.seq, entry.queue.key) for entry in gone] if durable else (),
+            [entry.place() for entry in changed] if changed and durable else (),
+            [(entry.seq, entry.queue.key) for entry in gone] if gone and durable else (),
             self._events,
             write,
             unannounced,
