@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -46,6 +47,7 @@ from resourced.events.push import Streams
 from resourced.http.access_log import SHOWN
 from resourced.http.edge import Gate
 from resourced.http.fast.connection import FastSite
+from resourced.http.fast.internals import Sockets
 from resourced.http.limits import EdgeLimits
 from resourced.http.site import ResourcedSite
 from resourced.locks.journal.group_commit import GroupCommitJournal
@@ -149,8 +151,18 @@ class Server:
     site: ResourcedSite
 
 
-def assemble_locking(config: Config, around: Surroundings, store: Store, metrics: Metrics) -> Locking:
-    """Put together what decides and keeps the locks, and what tells of them."""
+def assemble_locking(
+    config: Config,
+    around: Surroundings,
+    store: Store,
+    metrics: Metrics,
+    together: Callable[[Callable[[], None]], None] = _at_once,
+) -> Locking:
+    """
+    Put together what decides and keeps the locks, and what tells of them.
+
+    :param together: calls a function that answers many clients, and has their answers sent when it is done.
+    """
     durable, clock = not config.volatile_locks, around.clock
     lease = LeaderLease(around.elapsed, around.leader_lease)
 
@@ -169,10 +181,10 @@ def assemble_locking(config: Config, around: Surroundings, store: Store, metrics
         lease=lease,
         history=config.events_keep > 0,
         listeners=(
-            Listeners(to_all([feed.happened, metrics.happened]), metrics.commit, feed.resumed)
+            Listeners(to_all([feed.happened, metrics.happened]), metrics.commit, feed.resumed, together)
             if around.node_store is None
             # What this node does is gathered from the store with what the others do.
-            else Listeners(metrics.happened, metrics.commit, lambda _: None)
+            else Listeners(metrics.happened, metrics.commit, lambda _: None, together)
         ),
         soon=around.soon,
     )
@@ -220,7 +232,8 @@ def assemble(config: Config, around: Surroundings, store: Store, metrics: Metric
     :param metrics: what counts, if something below the store counts too.
     """
     metrics = metrics or Metrics()
-    locking = assemble_locking(config, around, store, metrics)
+    sockets = Sockets()
+    locking = assemble_locking(config, around, store, metrics, sockets.together)
     parts = (locking.keys, locking.store, locking.locks)
     exposition = Exposition(metrics)
     scrape = Scrape(*parts, exposition, free=config.open_metrics)
@@ -246,7 +259,10 @@ def assemble(config: Config, around: Surroundings, store: Store, metrics: Metric
         **around_of(passing, around, locking),
         fault=around.fault,
     )
-    leaf_of, site_of = (_reference_path, ResourcedSite) if config.reference_path else (Dispatch, FastSite)
+    site_of: Callable[..., ResourcedSite] = (
+        ResourcedSite if config.reference_path else partial(FastSite, sockets=sockets)
+    )
+    leaf_of = _reference_path if config.reference_path else Dispatch
     site = site_of(
         Standby(leaf_of(ResourceAPI(scrape))),
         around.edge_clock or around.clock,

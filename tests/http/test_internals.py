@@ -121,6 +121,34 @@ async def test_all_are_heard_in_one_step(house: Any, clients: list[socket.socket
     assert [client.recv(10) for client in clients] == [b"0", b"1", b"2", b"3", b"4"]
 
 
+async def test_all_are_answered_in_one_step(house: Any, clients: list[socket.socket]) -> None:
+    """Who is answered together is sent nothing before all have an answer, even if what answers them fails; later each answer goes at once."""
+    sent_before: list[int] = []
+
+    def answer() -> None:
+        for number, echo in enumerate(house.all):
+            house.sockets.together(lambda number=number, echo=echo: echo.link.send(b"%d" % number))
+        sent_before.extend(house.sockets.sent)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        house.sockets.together(answer)
+    assert sent_before == []
+    assert house.sockets.sent == [5]
+    answers = {client.recv(10) for client in clients}
+    assert answers == {b"0", b"1", b"2", b"3", b"4"}
+    house.all[0].link.send(b"later")
+    assert house.sockets.sent == [5]
+    assert b"later" in b"".join(_received(client) for client in clients)
+
+
+def _received(client: socket.socket) -> bytes:
+    client.setblocking(False)
+    with suppress(BlockingIOError):
+        return client.recv(10)
+    return b""
+
+
 async def test_a_client_that_hangs_up(house: Any, clients: list[socket.socket]) -> None:
     """The end of a connection is noticed, and its last words are heard; the others go on."""
     clients[0].sendall(b"bye")

@@ -37,7 +37,7 @@ class Counted:
         self.clock = Clock()
         # All that has arrived goes into one commit, as it does in production.
         around = surroundings(self.clock, _fail, soon=lambda work: self.clock.callLater(0, work))
-        server = serve(configured(volatile_locks=not durable), around, MemoryStore(judge=durable))
+        server = self.server = serve(configured(volatile_locks=not durable), around, MemoryStore(judge=durable))
         opened: Deferred[Any] = Deferred.fromCoroutine(open_journal(server.locking.journal, server.locking.store))
         assert opened.called
         self.transports = [StringTransport() for _ in range(CLIENTS)]
@@ -82,6 +82,21 @@ def _fail(error: EpochLost) -> None:
 def request(line: str, body: str = "", *headers: str) -> bytes:
     lines = [f"{line} HTTP/1.1", "Host: localhost", "x-api-key: write-key", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join([*lines, "", body]).encode()
+
+
+def test_answers_of_a_commit_are_sent_together() -> None:
+    """All who waited for a commit are answered before the first answer is sent: a client that has its answer may take the processor away."""
+    server = Counted(durable=True)
+    server.connections[0].dataReceived(request("POST /resource", '{"name": "printer"}'))
+    sockets = server.server.site.sockets  # type: ignore[attr-defined]
+    together = []
+    for number, connection in enumerate(server.connections):
+        connection.dataReceived(request(f"POST /resource/printer/{number}/lock"))
+        journal = server.server.locking.journal
+        journal.committed(journal.newest).addCallback(lambda _: together.append(sockets.reading))
+    server.clock.advance(0)
+    assert together == [True] * CLIENTS
+    assert not sockets.reading
 
 
 @pytest.mark.parametrize("durable", [True, False])

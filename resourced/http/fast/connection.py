@@ -251,13 +251,17 @@ class FastChannel(Channel):
 
 
 class FastSite(ResourcedSite):
-    """A site whose plain requests go the fast path."""
+    """
+    A site whose plain requests go the fast path.
+
+    :param sockets: reads and writes its connections, if others let answers go out together by it.
+    """
 
     protocol = FastChannel
 
-    def __init__(self, *parts: Any, **named: Any) -> None:
+    def __init__(self, *parts: Any, sockets: Sockets | None = None, **named: Any) -> None:
         super().__init__(*parts, **named)
-        self.sockets = Sockets()
+        self.sockets = sockets or Sockets()
         self._openings: dict[tuple[int, bytes], bytes] = {}
         self._dated = b""
 

@@ -12,6 +12,7 @@ request must only set attributes. ``bench.parts`` tells what this is worth. Its 
 from __future__ import annotations
 
 import select
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
@@ -117,7 +118,7 @@ class Sockets:
 
     It has no ``__getattr__``: with one, Python looks up each of its attributes the slow way.
 
-    :ivar reading: whether several connections are being read from.
+    :ivar reading: whether several connections are being read from, or many answered at once.
     """
 
     _log = Logger()
@@ -130,7 +131,7 @@ class Sockets:
         self._epoll: Any = None
         self._readers: dict[int, Any] = {}
         self._numbers: dict[Any, int] = {}
-        # Answers that go out when all that has arrived is read: to send one wakes its client, who may then take the processor away.
+        # Answers that go out when all that has arrived is read, or all are answered: to send one wakes its client, who may then take the processor away.
         self._gathered: list[tuple[Link, bytes]] = []
         self._size = 0
 
@@ -150,6 +151,18 @@ class Sockets:
         self._gathered.append((link, answer))
         self._size += len(answer)
         if self._size > GATHERED:
+            self.flush()
+
+    def together(self, work: Callable[[], object]) -> None:
+        """Do something that answers many clients; their answers are sent when all of it is done."""
+        if self.reading:
+            work()
+            return
+        self.reading = True
+        try:
+            work()
+        finally:
+            self.reading = False
             self.flush()
 
     def flush(self) -> None:

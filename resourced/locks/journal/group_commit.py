@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -269,7 +270,7 @@ class GroupCommitJournal:
         self.listeners.tell(group.events)
         # First the next commit, so that the store has work while those who waited are answered.
         self._commit()
-        wake(group.waiters)
+        self.listeners.together(partial(wake, group.waiters))
         if self._committing is None:
             wake(self._idle)
 

@@ -20,11 +20,13 @@ class Listeners(NamedTuple):
     :ivar measure: called after each commit: how many changes it carried, its seconds, and whether it is known to be done.
     :ivar resumed: called when a term has begun, with the highest id of an event that may have happened. The last events before the term may
         not have been told.
+    :ivar together: calls a function that answers all who waited for a commit, and has their answers sent when it is done.
     """
 
     happened: Callable[[Sequence[Event]], object] = lambda _: None
     measure: Callable[[int, float, bool], object] = lambda _transitions, _seconds, _done: None
     resumed: Callable[[int], object] = lambda _: None
+    together: Callable[[Callable[[], None]], object] = lambda work: work()
 
     def tell(self, events: Sequence[Event]) -> None:
         """Tell of what has happened, if anything."""
