@@ -179,6 +179,6 @@ class Pooling(Routes):
 
 def _got(got: Got, data: Sequence[str | None]) -> list[dict[str, object]]:
     return [
-        {"want": unit.want, **unit.key._asdict(), "fence": unit.fence, "data": text}
-        for unit, text in zip(got.units, data, strict=True)
+        {"want": want, "resource": resource, "selector": selector, "fence": fence, "data": text}
+        for (want, (resource, selector), fence), text in zip(got.units, data, strict=True)
     ]

@@ -58,7 +58,8 @@ class JointGrants:
         joint = await self._wait(ask)
         if isinstance(joint, JointQueued):
             return joint
-        data = await read([unit.key for unit in joint.got()])
+        got = joint.got()
+        data = await read([unit.key for unit in got])
         self._check_still(joint)
         try:
             # It may have been granted everything, and a unit was taken before it could be told.
@@ -67,10 +68,10 @@ class JointGrants:
             await self._commits.all_kept()
             self._joints.told_ended(joint.name, joint.key_name)
             raise
-        if not joint.holds or len(data) != len(joint.entries):
+        if not joint.holds or len(got) != len(joint.entries):
             raise TicketEnded("A unit was lost before it could be given. Ask again.")
         self._journal.check()
-        return Got(joint.name, self._joints.confirm(joint), joint.got()), data
+        return Got(joint.name, self._joints.confirm(joint), got), data
 
     async def unlock(self, ticket: str, key_name: str) -> bool:
         """

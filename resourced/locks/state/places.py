@@ -71,14 +71,15 @@ class Places:
         self.record.changed(entry)
 
     def grant(self, entry: Entry, event: EntryEvent, now: float) -> None:
-        """Let a free lock be a place's own."""
+        """Let a free lock be a place's own. What is granted with others has their deadline."""
         entry.queue.hold(entry, event)
         fence = entry.fence = self.record.next_fence()
         self.queues.holders.add(fence, entry)
         self.record.event(GRANT, entry, now)
         entry.at = self.lifetimes.passed(now)
         entry.since = now
-        self.lifetimes.arm(entry, self._times.claim, now)
+        if entry.joint is None:
+            self.lifetimes.arm(entry, self._times.claim, now)
         self.record.changed(entry)
 
     def release(self, entry: Entry) -> None:
@@ -101,14 +102,15 @@ class Places:
             self.queues.waiters.remove(entry.seq)
             self.deadlocks.over(entry)
         entry.queue.leave(entry)
-        self.lifetimes.drop(entry)
         ticket = entry.ticket
         del ticket.entries[entry.queue.key.selector]
         self.record.gone(entry)
-        if entry.joint is not None:
+        if entry.joint is None:
+            self.lifetimes.drop(entry)
+            if not ticket.alive:
+                self.tickets.release(ticket)
+        elif not ticket.entries:
             self.units.detach(entry)
-        elif not ticket.alive:
-            self.tickets.release(ticket)
 
     # -- Steps of a lock
 

@@ -232,7 +232,7 @@ class Entry:
     def place(self) -> Place:
         """Say it as the store keeps it."""
         ticket = self.ticket
-        place = Place(
+        return Place(
             self.seq,
             self.queue.key,
             ticket.name,
@@ -244,8 +244,9 @@ class Entry:
             self.at,
             self.asked_lease,
             self.priority,
+            0 if self.joint is None else self.joint.seq,
+            self.want,
         )
-        return place if self.joint is None else place._replace(joint=self.joint.seq, want=self.want)
 
 
 class Scope:

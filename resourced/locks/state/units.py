@@ -138,8 +138,8 @@ class Units:
                 return
         if self.pools.units[key].free:
             self.pools.forget(key)
-        elif not queue.in_doubt:
-            self.apply(self.pools.freed(key))
+        elif not queue.in_doubt and (granted := self.pools.freed(key)):
+            self.apply(granted)
         if queue.holder is None and not queue.waiting:
             self._places.queues.close(queue)
 
@@ -179,7 +179,7 @@ class Units:
         """Let a place be one of a request's units, which the store knows."""
         if joint.state is NEW:
             joint.happens(RESTORED[entry.standing])
-        self._attach(joint, entry, want)
+        entry.joint, entry.want = joint, want
 
     def all_loaded(self, joints: Iterable[Joint]) -> None:
         """Let those wait whose requests were read; forget those that have nothing any more."""
@@ -190,10 +190,6 @@ class Units:
                 # It was granted, and nothing is left of it.
                 joint.happens(OFFER)
                 self._over(joint)
-
-    def _attach(self, joint: Joint, entry: Entry, want: int) -> None:
-        entry.joint = joint
-        entry.want = want
 
     def ticket(self, joint: Joint, resource: str) -> Ticket:
         """Return the ticket of a request as a resource knows it."""
@@ -325,17 +321,18 @@ class Units:
 
     def _grant(self, joint: Joint, grant: PoolGrant, event: EntryEvent, now: float) -> None:
         places = self._places
+        tickets = {ticket.resource: ticket for ticket in joint.tickets}
+        leases, priority = joint.leases, joint.priority
         joint.happens(event)
         joint.at = places.lifetimes.passed(now)
         for key, want in grant.units:
-            queue = places.queues.by_key.get(key) or places.queues.open(key, joint.leases[key.resource])
-            ticket = self.ticket(joint, key.resource)
-            entry = Entry(
-                queue, ticket, places.record.next_seq(), joint.owner, joint.since, joint.tenant, 0, joint.priority
-            )
+            queue = places.queues.by_key.get(key) or places.queues.open(key, leases[key.resource])
+            ticket = tickets[key.resource]
+            entry = Entry(queue, ticket, places.record.next_seq(), joint.owner, joint.since, joint.tenant, 0, priority)
             ticket.entries[key.selector] = entry
-            self._attach(joint, entry, want)
+            entry.joint, entry.want = joint, want
             places.grant(entry, event, now)
+        places.lifetimes.arm(joint, self._times.claim, now)
         joint.since = now
 
     def _add(self, joint: Joint) -> None:
