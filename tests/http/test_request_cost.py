@@ -29,6 +29,10 @@ CLIENTS = 32
 #: How many calls a request of each may take, on average.
 MOST = {"lock": 151, "unlock": 107, "read": 78, "lock and read": 169, "write": 152}
 
+#: How many units are taken at once, and how many calls each may take.
+UNITS = 500
+MOST_OF_UNIT = {"lock": 40, "unlock": 39}
+
 
 class Counted:
     """A server in memory with some clients, each with a selector of its own."""
@@ -117,3 +121,21 @@ def test_calls(durable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         server.keep_tickets()
         server.ask(lambda n: request(f"POST /resource/printer/{n}/unlock", "", server.ticket(n)))
     assert {name: count for name, count in counts.items() if count > MOST[name]} == {}
+
+
+def test_calls_of_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No unit takes more calls than it may when a request gets very many, or gives them back."""
+    monkeypatch.setattr(f"{__name__}.CLIENTS", 1)
+    server = Counted(durable=True)
+    server.ask(lambda _: request("POST /resource", '{"name": "phones"}'))
+    for number in range(UNITS):
+        server.connections[0].dataReceived(request(f"PATCH /resource/phones/{number}", "{}"))
+        server.clock.advance(0)
+    counts = {}
+    for _ in range(2):
+        counts["lock"] = server.ask(
+            lambda _: request("POST /lock", '{"want": [{"resource": "phones", "count": "all"}]}')
+        )
+        server.keep_tickets()
+        counts["unlock"] = server.ask(lambda n: request("POST /unlock", "", server.ticket(n)))
+    assert {name: count / UNITS for name, count in counts.items() if count / UNITS > MOST_OF_UNIT[name]} == {}

@@ -10,6 +10,7 @@ A *filter* is what a need asks for: tags, or a name. A unit that is kept for one
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from sortedcontainers import SortedDict
@@ -210,7 +211,7 @@ class PoolRequest:
         units = need.filter.units
         if not units or sum(len(other.kept) for other in self.needs) < len(units):
             return False
-        return all(unit.need is not None and unit.need.rank == self.rank for unit in units)
+        return {unit.need for unit in units} <= set(self.needs)
 
 
 def lose(unit: Unit) -> Need | None:
@@ -218,15 +219,21 @@ def lose(unit: Unit) -> Need | None:
     need = unit.need
     if need is None:
         for filter_ in unit.filters:
-            filter_.idle.pop(_choice(unit), None)
+            if filter_.idle:
+                filter_.idle.pop(_choice(unit), None)
         return None
-    unit.need = None
-    del need.kept[unit]
-    for other in unit.filters:
-        if other is not need.filter:
-            _unlink(need.filter, other, unit)
+    _detach(unit, need)
     sort(need)
     return need
+
+
+def lose_all(need: Need) -> list[Unit]:
+    """Let the units that are kept for a need be neither idle nor kept; return them."""
+    units = list(need.kept)
+    for unit in units:
+        _detach(unit, need)
+    sort(need)
+    return units
 
 
 def become_idle(unit: Unit) -> None:
@@ -250,6 +257,21 @@ def sort(need: Need) -> None:
 
 def keep(unit: Unit, need: Need) -> None:
     """Keep a unit for a need that is neither idle nor kept."""
+    _attach(unit, need)
+    sort(need)
+
+
+def keep_idle(need: Need) -> None:
+    """Keep idle units for a need, as many as it lacks or its filter has."""
+    filter_ = need.filter
+    lacking = (need.count or len(filter_.units)) - len(need.kept)
+    for unit in list(islice(filter_.idle.values(), lacking)):
+        lose(unit)
+        _attach(unit, need)
+    sort(need)
+
+
+def _attach(unit: Unit, need: Need) -> None:
     unit.need = need
     if need.kept:
         need.kept[unit] = None
@@ -259,7 +281,14 @@ def keep(unit: Unit, need: Need) -> None:
     for other in unit.filters:
         if other is not filter_:
             _link(filter_, other, unit)
-    sort(need)
+
+
+def _detach(unit: Unit, need: Need) -> None:
+    unit.need = None
+    del need.kept[unit]
+    for other in unit.filters:
+        if other is not need.filter:
+            _unlink(need.filter, other, unit)
 
 
 def _link(filter_: Filter, other: Filter, unit: Unit) -> None:

@@ -18,7 +18,8 @@ from resourced.locks.pools.matching import (
     Rank,
     Unit,
     become_idle,
-    lose,
+    keep_idle,
+    lose_all,
     sort,
 )
 from resourced.model import LockKey
@@ -73,9 +74,6 @@ class Offers:
     def offer(self, *units: Unit) -> list[PoolGrant]:
         """Let the first in the order who can use them have free units, or keep them."""
         granted: list[PoolGrant] = []
-        for unit in units:
-            if unit.idle:
-                become_idle(unit)
         ahead = sorted(units, key=lambda unit: -unit.freed)
         tried: set[tuple[Want, ...]] = set()
         while ahead:
@@ -83,7 +81,11 @@ class Offers:
             if not unit.idle:
                 continue
             reached = serve(unit, self._first_by_name)
-            before = self._first_to_yield(reached, tried)
+            before = self._first_to_yield(reached, tried) if self._yielding else None
+            if before is None and reached.first is not None:
+                granted += self._give(reached, reached.first)
+                continue
+            become_idle(unit)
             if before is not None:
                 grant, idle = self._try(before)
                 if grant is None:
@@ -91,8 +93,6 @@ class Offers:
                 else:
                     granted.append(grant)
                 ahead += [*idle, unit]
-            elif reached.first is not None:
-                granted += self._give(reached, reached.first)
         return granted
 
     def complete(self, needs: Iterable[Need]) -> list[PoolGrant]:
@@ -122,7 +122,7 @@ class Offers:
     def _give(self, reached: Reached, first: tuple[Filter, NeedOrder]) -> list[PoolGrant]:
         served = give(reached, *first)
         if isinstance(served, Need):
-            return self.complete([served])
+            return [] if served.count and served.lacks else self.complete([served])
         served.set_free(False)
         return [PoolGrant(None, [(served.key, 0)])]
 
@@ -162,6 +162,8 @@ class Offers:
     def _fill(self, request: PoolRequest, lost: list[Need]) -> None:
         """Keep what there is for a request."""
         for need in sorted(request.needs, key=lambda need: need.order):
+            # The first units that an exchange would find, without the search.
+            keep_idle(need)
             while need.lacks and fill(need, lost):
                 pass
 
@@ -176,8 +178,7 @@ class Offers:
         """Consider a request no more; return what was kept for it, which is idle."""
         units = []
         for need in request.needs:
-            for unit in list(need.kept):
-                lose(unit)
+            for unit in lose_all(need):
                 become_idle(unit)
                 units.append(unit)
             need.filter.every.pop(need, None)
@@ -188,8 +189,7 @@ class Offers:
         """Let a request that is complete have what is kept for it. For all others this changes nothing."""
         units = []
         for index, need in enumerate(request.needs):
-            for unit in sorted(need.kept, key=lambda unit: unit.key):
-                lose(unit)
+            for unit in sorted(lose_all(need), key=lambda unit: unit.key):
                 unit.set_free(False)
                 units.append((unit.key, index))
             need.filter.every.pop(need, None)

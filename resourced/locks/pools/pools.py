@@ -258,7 +258,7 @@ class Pools:
             named = None
         if named is None and unit.tags is None:
             del self.units[key], pool.units[key.selector]
-        self._tidy_pool(pool)
+            self._tidy_pool(pool)
 
     def _tidy_pool(self, pool: Pool) -> None:
         if not pool.units and not pool.in_use:
