@@ -8,14 +8,15 @@ API := .venv-api
 # An environment for each Python of the machine.
 PYTHONS := .venv-pythons
 PACKAGING := setup.cfg setup.py pyproject.toml
+SHELL := /bin/bash
 # Debian keeps servers, mariadbd among them, where only root looks.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 
 # Each process would compile all tests anew, and that in each stage.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Six modules at a time, in the order that the tests themselves ask for. Most of them wait for real processes now and then.
-SOME := --numprocesses 6 --dist loadfile --no-loadscope-reorder
+# Some modules at a time, in the order that the tests themselves ask for. Most of them wait for real processes now and then.
+SOME := --dist loadfile --no-loadscope-reorder
 # Where they write: into memory, if there is plenty, because a database that is made for a test need not outlive the machine.
 MEMORY := $(shell test "$$(df --output=avail /dev/shm 2>/dev/null | tail -1)" -ge 4000000 2>/dev/null && echo /dev/shm)
 suite reference: export TMPDIR := $(or $(TMPDIR),$(MEMORY),/tmp)
@@ -23,8 +24,13 @@ suite reference: export TMPDIR := $(or $(TMPDIR),$(MEMORY),/tmp)
 SOME += --override-ini tmp_path_retention_policy=failed
 # What hypothesis makes up is most often the same as before; `make EXAMPLES=10 api trial suite` looks further.
 api trial suite reference: export EXAMPLES := $(or $(EXAMPLES),0.25)
-# What `make test` consists of. The first one is all that needs no more than one processor, two at a time: the longest first.
-STAGES := quick suite reference
+# What `make test` consists of, the longest first. Three are done at a time, so that no processor waits for the end of one of them.
+PARTS := suite trial check api reference
+# What a recipe after `time` took.
+export TIMEFORMAT = $@ took %R seconds, and of the processors %U + %S
+# What is done before parts are begun together: only one program may install something at a time, and make would begin the longest part last,
+# if that had to wait for anything.
+FIRST := collect mariadb mysql9 promtool fail2ban chromium axe proxies php
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check pythons hooks format bench bench-peers profile docs man api dist deb clean
@@ -61,35 +67,27 @@ run: $(VENV)/installed
 	export RESOURCED_STORE="$${RESOURCED_STORE:-sqlite:resourced.sqlite}"; \
 	exec $(BIN)/resourced
 
-test: $(STAGES)
+test: $(VENV)/installed-dev $(API)/installed $(FIRST)
+	@time $(MAKE) --no-print-directory --jobs=3 --output-sync=target FIRST= $(PARTS)
 
-# For `.ci/run`, which tells how long each takes.
-.PHONY: stages $(STAGES) trial collect
-stages:
-	@echo $(STAGES)
+.PHONY: $(PARTS) collect
 
-quick:
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target trial api check collect
-
-# What trial runs has been run by then.
-suite: $(VENV)/installed-dev mariadb mysql9 promtool fail2ban chromium axe proxies php
-	$(BIN)/pytest $(SOME) $$($(BIN)/python -m tests.marked not trial)
+# What trial runs is left to it.
+suite: $(FIRST)
+	time $(BIN)/pytest --numprocesses 6 $(SOME) $$($(BIN)/python -m tests.marked not trial)
 
 # It says whether each module has the markers that it should have, and keeps what pytest makes of it, or each worker would make that anew.
 collect: $(VENV)/installed-dev
 	$(BIN)/pytest --collect-only -p no:terminal
 
-reference: $(VENV)/installed-dev mariadb
-	RESOURCED_REFERENCE_PATH=1 $(BIN)/pytest $(SOME) -m reference_path $$($(BIN)/python -m tests.marked reference_path)
+reference: $(filter collect mariadb,$(FIRST))
+	time RESOURCED_REFERENCE_PATH=1 $(BIN)/pytest --numprocesses 3 $(SOME) -m reference_path $$($(BIN)/python -m tests.marked reference_path)
 
 trial: $(VENV)/installed-dev
-	$(BIN)/python -m tests.under_trial
+	time $(BIN)/python -m tests.under_trial
 
 check: $(VENV)/installed-dev
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/python -m tests.english
+	time { $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/python -m tests.english; }
 
 pythons: $(VENV)/installed-dev
 	$(BIN)/python -m tests.pythons --others
@@ -99,7 +97,7 @@ hooks: $(VENV)/installed-dev
 	$(BIN)/pre-commit install
 
 api: $(API)/installed $(VENV)/installed-dev
-	$(BIN)/python -m tests.schemathesis $(API)/bin
+	time $(BIN)/python -m tests.schemathesis $(API)/bin
 
 $(API)/installed: tests/schemathesis/requirements.txt | $(BIN)/pip
 	$(PYTHON) -m venv $(API)
