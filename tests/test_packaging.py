@@ -202,6 +202,10 @@ def test_debian_package(package, tmp_path):
             assert (machine.root / "usr/share/man" / page).exists()
         assert "_resourcectl_completion" in machine.run("cat", "/usr/share/bash-completion/completions/resourcectl")
 
+        # Half of what its parts bring are tests of their own.
+        parts = machine.root / "opt/resourced/lib"
+        assert not [path for path in parts.rglob("test*") if path.is_dir() and path.name in {"test", "tests"}]
+
         machine.run("install", "-d", "-o", "resourced", "-g", "resourced", "-m", "700", "/var/lib/resourced")
         folder = tmp_path / "daemon"
         folder.mkdir()
