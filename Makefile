@@ -90,7 +90,7 @@ check: $(VENV)/installed-dev
 	time { $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/python -m tests.english; }
 
 pythons: $(VENV)/installed-dev
-	$(BIN)/python -m tests.pythons --others
+	time $(BIN)/python -m tests.pythons --others
 
 # Whatever git is told of a hook holds for all worktrees of the clone.
 hooks: $(VENV)/installed-dev
