@@ -470,6 +470,20 @@ class SeveralTests(PoolTests):
         self.assertWaits(self.ask("POST", f"{PHONES}/mine/lock", headers=[("x-holds", yours)]), 1)
         self.assertRefused(409, "deadlock", self.several(want(selector="yours"), headers=[("x-holds", mine)]))
 
+    def test_deadlock_by_tags(self):
+        """Who wants more units than there are beside those that it holds already is refused; while there is another one, it waits for that."""
+        for selector in ("a", "b", "c"):
+            self.card(selector, "five")
+        tickets = [self.several(want(tags=["five"])).ticket for _ in range(3)]
+        self.card("d", "other")
+        two, all_three = ", ".join(tickets[:2]), ", ".join(tickets)
+        self.give_back(self.waits_at(self.several(want(tags=["five"]), headers=[("x-holds", two)]), 1))
+        self.assertRefused(409, "deadlock", self.several(want(tags=["five"]), headers=[("x-holds", all_three)]))
+        self.assertRefused(409, "deadlock", self.several(want(tags=["five"], count=2), headers=[("x-holds", two)]))
+        # One that is out of service may come back.
+        self.card("e", "five", out="flat")
+        self.waits_at(self.several(want(tags=["five"]), headers=[("x-holds", all_three)]), 1)
+
 
 class LimitTests(WebTests):
     def test_units(self):

@@ -7,7 +7,8 @@ take part for the units of pools, and for what a waiting request names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from itertools import count
 
 from resourced.errors import Overloaded
@@ -146,12 +147,19 @@ class Pools:
 
     # -- Requests
 
-    def could_have(self, wants: Sequence[Want]) -> tuple[int, int]:
-        """Return how many units some wants ask for, and how many of those they could have at most, out of service or not."""
+    def could_have(self, wants: Sequence[Want], without: Collection[LockKey] = ()) -> tuple[int, int]:
+        """
+        Return how many units some wants ask for, and how many of those they could have at most, out of service or not.
+
+        :param without: units that they cannot have, unless they want them by name.
+        """
         asked = had = 0
+        named = {LockKey(want.resource, want.selector) for want in wants}
         for resource in {want.resource for want in wants}:
             pool = self._pools.get(resource) or Pool(resource)
-            some = could_have([want for want in wants if want.resource == resource], pool.tagged, pool.tags_of)
+            missing = [pool.tags_of(key.selector) for key in without if key.resource == resource and key not in named]
+            tagged = pool.tagged - Counter(tags for tags in missing if tags is not None)
+            some = could_have([want for want in wants if want.resource == resource], tagged, pool.tags_of)
             asked, had = asked + some[0], had + some[1]
         return asked, had
 

@@ -322,7 +322,8 @@ class Joints:
         """Let nobody wait who would wait for itself, and give up the place that it may have already."""
         deadlocks = self._places.deadlocks
         deadlocks.over(joint)
-        if deadlocks.closes(self._units.blockers(joint), held):
+        asked, have = self._units.pools.could_have(joint.wants, {entry.queue.key for entry in held})
+        if have < asked or deadlocks.closes(self._units.blockers(joint), held):
             self.leave(joint)
             raise Deadlock(
                 "To wait for this would be a deadlock: it will not be free before this client lets go of another lock."
