@@ -104,21 +104,29 @@ def resourced_client() -> Iterator[Client]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def _resourced_holding() -> list[str]:
+    """Return the tickets of all units that this session holds at a moment."""
+    return []
+
+
 @pytest.fixture
-def resourced_unit(request: pytest.FixtureRequest, resourced_client: Client) -> Iterator[Units]:
+def resourced_unit(
+    request: pytest.FixtureRequest, resourced_client: Client, _resourced_holding: list[str]
+) -> Iterator[Units]:
     """Units for one test; see ``resourced.testing.units.Units``."""
     from resourced.testing.units import Units, wanted  # noqa: PLC0415
 
-    with Units(resourced_client, request.node.nodeid) as units:
-        units.take([wanted(*mark.args) for mark in request.node.iter_markers(UNIT)])
+    with Units(resourced_client, request.node.nodeid, _resourced_holding) as units:
+        units.take([wanted(*mark.args, **mark.kwargs) for mark in request.node.iter_markers(UNIT)])
         yield units
 
 
 @pytest.fixture(scope="session")
-def resourced_session_unit(resourced_client: Client) -> Iterator[SharedUnits]:
+def resourced_session_unit(resourced_client: Client, _resourced_holding: list[str]) -> Iterator[SharedUnits]:
     """Units for the whole session; see ``resourced.testing.units.SharedUnits``."""
     from resourced.testing.units import SharedUnits, Units  # noqa: PLC0415
 
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    with Units(resourced_client, f"pytest {worker}".strip()) as units:
+    with Units(resourced_client, f"pytest {worker}".strip(), _resourced_holding) as units:
         yield SharedUnits(units)

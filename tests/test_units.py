@@ -148,6 +148,52 @@ def test_too_few(resourced_unit):
     assert "too_few" in outcome.stdout or "as many" in outcome.stdout, outcome.stdout
 
 
+def test_marker_that_is_wrong(daemon: Daemon, phones: str, tmp_path: Path) -> None:
+    """A marker whose tags are named in another way is an error: else the test would get any unit."""
+    outcome = run(
+        daemon,
+        tmp_path,
+        f"""
+import pytest
+
+@pytest.mark.resourced_unit("{phones}", tags=["camera"])
+def test_wrong(resourced_unit):
+    pass
+""",
+    )
+    assert "1 error" in outcome.stdout, outcome.stdout
+    assert "unexpected keyword argument 'tags'" in outcome.stdout, outcome.stdout
+
+
+def test_waits_for_itself(daemon: Daemon, phones: str, tmp_path: Path) -> None:
+    """A test that wants what its own session holds fails at once, rather than wait for the end of the session; the next one is not hit."""
+    outcome = run(
+        daemon,
+        tmp_path,
+        f"""
+import pytest
+from resourced.client import Conflict
+
+def test_wants_it_too(resourced_unit, resourced_session_unit):
+    resourced_session_unit("{phones}", "camera")
+    with pytest.raises(Conflict) as failure:
+        resourced_unit("{phones}", "camera")
+    assert failure.value.code == "deadlock"
+    resourced_unit("{phones}", "android")
+
+def test_the_session_too(resourced_unit, resourced_session_unit):
+    resourced_unit("{phones}", "android")
+    with pytest.raises(Conflict) as failure:
+        resourced_session_unit("{phones}", "android")
+    assert failure.value.code == "deadlock"
+
+def test_goes_on(resourced_session_unit):
+    assert resourced_session_unit("{phones}", "android").selector == "p2"
+""",
+    )
+    assert "3 passed" in outcome.stdout, outcome.stdout
+
+
 def test_workers(daemon: Daemon, phones: str, tmp_path: Path) -> None:
     """Workers of pytest-xdist take turns: no two tests have one unit at a time."""
     outcome = run(

@@ -21,12 +21,15 @@ class Units:
     The end of the block raises ``LockLost`` if one was lost before.
 
     :param owner: who has them, for people.
+    :param holding: the tickets of all units that are held in this process, for the session or for a test: none of them must wait
+        for another.
     """
 
-    def __init__(self, client: Client, owner: str) -> None:
+    def __init__(self, client: Client, owner: str, holding: list[str]) -> None:
         self._client = client
         self._owner = "".join(c if c.isprintable() else "?" for c in owner)[:OWNER]
         self._stack = ExitStack()
+        self._holding = holding
         self._held: list[BlockingHeldUnits] = []
         # What is taken, and has not been handed out yet.
         self._ready: dict[Want, list[BlockingUnit]] = {}
@@ -37,19 +40,23 @@ class Units:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.__exit__(kind, error, trace)
+        try:
+            self._stack.__exit__(kind, error, trace)
+        finally:
+            for held in self._held:
+                self._holding.remove(held.ticket)
 
     def take(self, wants: Sequence[Want]) -> None:
         """
         Take all of these at once, for those who ask later.
 
-        :raises Conflict: there are not as many units (``code`` is ``too_few``).
+        :raises Conflict: there are not as many units (``code`` is ``too_few``), or not without those that are held (``deadlock``).
         """
         if not wants:
             return
-        holds = [held.ticket for held in self._held]
-        held = self._stack.enter_context(self._client.locks(*wants, owner=self._owner, holds=holds))
+        held = self._stack.enter_context(self._client.locks(*wants, owner=self._owner, holds=self._holding))
         self._held.append(held)
+        self._holding.append(held.ticket)
         for unit in held.units:
             self._ready.setdefault(wants[unit.want], []).append(unit)
 
