@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from OpenSSL import crypto
 from twisted.application.service import IService, MultiService
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
@@ -131,8 +132,10 @@ class Options(usage.Options):
                 if endpoint:
                     serverFromString(reactor, endpoint)
             except Exception as error:  # noqa: BLE001 - each kind of endpoint raises what it likes
+                # What OpenSSL says is a list of its own words.
+                why = "its key or its certificate is no PEM" if isinstance(error, crypto.Error) else error
                 variable = f"RESOURCED_{option.replace('-', '_').upper()}"
-                raise SystemExit(f"resourced: {variable} (--{option}) is no endpoint of Twisted: {error}") from None
+                raise SystemExit(f"resourced: {variable} (--{option}) is no endpoint of Twisted: {why}") from None
 
 
 class CheckOptions(Options):

@@ -244,8 +244,8 @@ class Daemon(Service):
             return
         try:
             self._port = await self._front.endpoint.listen(self._front.site)
-        except (CannotListenError, OSError) as error:
-            # Twisted's own error for a Unix socket's folder is that of the system.
+        except (CannotListenError, OSError, OverflowError) as error:
+            # Twisted's own error for a Unix socket's folder is that of the system, and for a port that is too large that of Python.
             raise ConfigurationError(f"RESOURCED_LISTEN cannot be used: {error}") from None
         address = self._port.getHost()
         log.info("Listening on {address}.", address=_spelled(address))

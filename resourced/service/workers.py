@@ -94,7 +94,7 @@ class SharedPort(NamedTuple):
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             opened.bind((self.host, self.port))
             opened.listen(self.backlog)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             opened.close()
             raise ConfigurationError(f"RESOURCED_LISTEN cannot be used: {error}") from None
         return opened

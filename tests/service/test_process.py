@@ -311,6 +311,7 @@ class TestWrongSettings:
             ),
             (("--listen", "tcp:http"), "RESOURCED_LISTEN (--listen) is no endpoint of Twisted: "),
             (("--node-listen", "tcp:http"), "RESOURCED_NODE_LISTEN (--node-listen) is no endpoint of Twisted: "),
+            (("--listen", "ssl:0:privateKey=/dev/null:certKey=/dev/null"), "its key or its certificate is no PEM"),
             (("--no-such-option",), "option --no-such-option not recognized"),
         ],
     )
@@ -346,6 +347,12 @@ class TestFailedStart:
         with closing(socket.create_server(("127.0.0.1", 0))) as other:
             daemon = Daemon(tmp_path, port=other.getsockname()[1])
             self.fails(daemon, "RESOURCED_LISTEN cannot be used: ")
+
+    def test_port_too_large(self, tmp_path):
+        """So is a port that no machine has."""
+        self.fails(
+            Daemon(tmp_path, listen="tcp:65536"), "RESOURCED_LISTEN cannot be used: bind(): port must be 0-65535."
+        )
 
     def test_no_folder_for_socket(self, tmp_path):
         """So is a Unix socket in a folder that is not there."""

@@ -127,3 +127,5 @@ def test_shared_port() -> None:
     assert (port.host, port.family.name, port.backlog) == ("::1", "AF_INET6", 1024)
     with pytest.raises(ConfigurationError):
         SharedPort.parse("unix:/run/x", 1024)
+    with pytest.raises(ConfigurationError):
+        SharedPort.parse("tcp:65536", 1024).open()
