@@ -68,7 +68,7 @@ class Link:
             sockets.adopt(transport)
 
     def send(self, data: bytes) -> bool:
-        """Send an answer, at the latest when all that has arrived by now is read; false if it must go through the transport."""
+        """Send an answer, at the latest when all have theirs that are answered in one go; false if it must go through the transport."""
         transport = self._transport
         if not (self._direct and transport.connected and not transport.disconnecting):
             return False
