@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing, suppress
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -681,6 +682,15 @@ async def prepared(backend: Backend) -> Database:
     database = backend.database()
     await database.prepare()
     return database
+
+
+@pytest.mark.parametrize("dialect", ["mysql", "sqlite"])
+def test_numbers(dialect: str) -> None:
+    """Each version has one file, by whose number it is known."""
+    numbers = sorted(
+        int(file.name[:3]) for file in (files("resourced") / "schema" / dialect).iterdir() if file.name.endswith(".sql")
+    )
+    assert numbers == list(range(1, len(numbers) + 1))
 
 
 def test_split() -> None:
