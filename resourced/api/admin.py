@@ -119,7 +119,6 @@ class Steering(Routes):
         """Say who has a lock, and who waits for it in which order."""
         self.authorize(request, Permission.READ, resource)
         key = named(resource, selector)
-        only(request, b"after", b"limit")
         after, limit = whole(request, b"after", 0), limit_of(request)
         await self.find(resource)
         state = await self.locks.views.state(key, after, limit)

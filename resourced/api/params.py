@@ -155,7 +155,6 @@ def page_of(request: EdgeRequest) -> PageRequest:
 
     :raises BadRequest: the query does not say it clearly.
     """
-    only(request, b"prefix", b"after", b"limit")
     return PageRequest(argument(request, b"prefix") or "", argument(request, b"after") or "", limit_of(request))
 
 
