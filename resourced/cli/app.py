@@ -71,7 +71,9 @@ def main() -> None:
     try:
         status = cli.main(prog_name=NAME, standalone_mode=False) or Status.OK
     except click.ClickException as error:
-        error.show()
+        # Click prints it to stdout if stderr is closed.
+        if sys.stderr is not None:
+            error.show()
         status = Status.USAGE
     except ConfigurationError as error:
         say(error.sentence)

@@ -154,7 +154,7 @@ def test_events_of_all_nodes(nodes: Nodes) -> None:
     ids = [event["id"] for event in [*seen, *after]]
     assert ids == sorted(set(ids))
     kept = []
-    before = 0
+    before = 2**63 - 1
     while before is not None:
         page = first.request("GET", f"/history?before={before}", key=READ).json
         kept += page["events"]
