@@ -74,14 +74,14 @@ test: $(VENV)/installed-dev $(API)/installed $(FIRST)
 
 # What trial runs is left to it.
 suite: $(FIRST)
-	time $(BIN)/pytest --numprocesses 6 $(SOME) $$($(BIN)/python -m tests.marked not trial)
+	time $(BIN)/pytest --numprocesses 4 $(SOME) $$($(BIN)/python -m tests.marked not trial)
 
 # It says whether each module has the markers that it should have, and keeps what pytest makes of it, or each worker would make that anew.
 collect: $(VENV)/installed-dev
 	$(BIN)/pytest --collect-only -p no:terminal
 
 reference: $(filter collect mariadb,$(FIRST))
-	time RESOURCED_REFERENCE_PATH=1 $(BIN)/pytest --numprocesses 3 $(SOME) -m reference_path $$($(BIN)/python -m tests.marked reference_path)
+	time RESOURCED_REFERENCE_PATH=1 $(BIN)/pytest --numprocesses 2 $(SOME) -m reference_path $$($(BIN)/python -m tests.marked reference_path)
 
 trial: $(VENV)/installed-dev
 	time $(BIN)/python -m tests.under_trial
