@@ -13,7 +13,7 @@ from resourced.deferreds import wake
 from resourced.locks.pools.matching import PoolRequest
 from resourced.locks.state.entry_states import ENDED, HELD, NEW, OFFERED, QUEUED, TRANSITIONS, UNCLAIMED, EntryEvent
 from resourced.locks.state.estimates import Expectation
-from resourced.locks.state.queue import Entry, Ticket, priority_of, rank_of
+from resourced.locks.state.queue import Entry, Ticket, priority_of, rank_of, seq_of
 from resourced.model import LockKey
 from resourced.quotas import Tenant
 from resourced.transitions import next_state
@@ -97,7 +97,6 @@ class Joint:
     """
     A request for several things at once. Its units have one ticket, one lease and one claim window.
 
-    :ivar seq: the order of its arrival.
     :ivar state: that of a place: see ``entry_states``.
     :ivar waiting: how the pools know it while it waits.
     :ivar demand: what it wants.
@@ -119,7 +118,6 @@ class Joint:
         "named",
         "owner",
         "requests",
-        "seq",
         "since",
         "spared",
         "state",
@@ -132,7 +130,6 @@ class Joint:
     )
 
     def __init__(self, request: JointRequest, demand: Demand, since: float, tenant: Tenant) -> None:
-        self.seq = request.seq
         self.owner = request.owner
         self.idempotency_key = request.idempotency_key
         self.asked_lease = request.lease
@@ -168,6 +165,11 @@ class Joint:
     def key_name(self) -> str:
         """Who its ticket was given to, and works for."""
         return self.tickets[0].key_name
+
+    @property
+    def seq(self) -> int:
+        """The order of its arrival. It is not kept beside the rank: what waits is to take little."""
+        return seq_of(self.waiting.rank)
 
     @property
     def priority(self) -> int:
