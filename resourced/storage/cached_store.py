@@ -16,9 +16,9 @@ leader.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Final, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -33,6 +33,8 @@ from resourced.usage import By, Use
 DEFINITIONS = 65_536
 #: Nothing is told from memory while the store has not answered something for so many seconds: it may be gone.
 ANSWER_TIMEOUT = 0.1
+#: Watches over nothing.
+UNTOUCHED: Final[AbstractContextManager[None]] = nullcontext()
 
 
 class Owned(Protocol):
@@ -217,7 +219,10 @@ class CachedStore:
         await self._store.leave()
 
     async def commit(self, batch: Batch) -> None:
-        with self._change(resource.name for resource in batch.removed), self._write(batch.writes), self._asking():
+        # Most commits do neither: to watch over nothing took a thirtieth of a commit.
+        change = self._change([resource.name for resource in batch.removed]) if batch.removed else UNTOUCHED
+        write = self._write(batch.writes) if batch.writes else UNTOUCHED
+        with change, write, self._asking():
             await self._store.commit(batch)
 
     async def sweep(self) -> bool:
@@ -284,9 +289,8 @@ class CachedStore:
                     self._documents.put(id_, selector, document)
 
     @contextmanager
-    def _change(self, names: Iterable[str]) -> Iterator[None]:
+    def _change(self, changing: Sequence[str]) -> Iterator[None]:
         """Tell nothing of some definitions from memory until it is known what became of a change."""
-        changing = list(names)
         self._changing.update(changing)
         for name in changing:
             self._known.pop(name, None)
@@ -307,9 +311,6 @@ class CachedStore:
     @contextmanager
     def _write(self, writes: Sequence[Write]) -> Iterator[None]:
         """Tell nothing of some documents from memory until it is known what became of a write."""
-        if not writes:
-            yield
-            return
         commit, forgotten = object(), self._forgotten
         # Of several writes at one selector the last one counts.
         newest = {write.key: write for write in writes}
