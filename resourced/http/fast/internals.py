@@ -12,7 +12,8 @@ request must only set attributes. ``bench.parts`` tells what this is worth. Its 
 from __future__ import annotations
 
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
@@ -209,7 +210,17 @@ class Sockets:
     def doRead(self) -> None:
         """Read from all connections that have something, then send the answers."""
         events = self._epoll.poll(0, AT_ONCE)
-        self.reading = len(events) > 1
+        if len(events) > 1:
+            self.together(partial(self._read, events))
+        else:
+            self._read(events)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Let all connections know that the reactor stops."""
+        for reader in list(self._numbers):
+            reader.connectionLost(reason)
+
+    def _read(self, events: Sequence[tuple[int, int]]) -> None:
         for number, event in events:
             reader = self._readers.get(number)
             # One before it may have closed it.
@@ -222,13 +233,6 @@ class Sockets:
                 why = error
             if why is not None:
                 self._lost(reader, why)
-        self.reading = False
-        self.flush()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Let all connections know that the reactor stops."""
-        for reader in list(self._numbers):
-            reader.connectionLost(reason)
 
     def _lost(self, reader: Any, why: BaseException) -> None:
         self.removeReader(reader)
