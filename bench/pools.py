@@ -16,8 +16,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import multiprocessing
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,13 +30,15 @@ from bench.crowd import PATIENT
 from bench.drive import Client, Kind, Tally, finish, http_answer, measure
 from bench.load import quantile, ratio
 from bench.servers import MARIADB
-from tests.daemon import Daemon
+from tests.daemon import Daemon, eventually
 from tests.mariadb import MariaDB
 
 #: How many units a job wants at least, and at most.
 WANTED = (1, 5)
 #: Different filters of the requests that wait in a crowd.
 FILTERS = 50
+#: Of who takes all units, in seconds.
+PAUSE = 0.05
 
 
 def wants(resource: str, tag: str, count: object = 1) -> str:
@@ -132,23 +134,33 @@ def turns(port: int, seconds: float) -> float:
     return float(found["turns"])
 
 
+def take_all(_tally: Tally, _number: int) -> Client:
+    """Take every unit and give all back, with a pause after each, so that an answer is not waited for beside the next request."""
+    ask = request("POST", "/lock", body=wants("pool", "all", "all"))
+    while True:
+        answer = yield ask
+        expect(b"200", answer)
+        yield PAUSE
+        expect(b"200", (yield request("POST", "/unlock", f"x-ticket: {ticket_of(answer)}")))
+        yield PAUSE
+
+
+def keep_taking(port: int) -> None:
+    """Take all units again and again, until this process is ended."""
+    finish(port, Kind(take_all, http_answer), range(1))
+
+
 def stall(daemon: Daemon, seconds: float) -> float:
     """Return the longest that a request waited while all units were taken and given back, in milliseconds."""
-    done = threading.Event()
-    ask = request("POST", "/lock", body=wants("pool", "all", "all"))
-
-    def take_all(_tally: Tally, _number: int) -> Client:
-        while not done.is_set():
-            answer = yield ask
-            expect(b"200", answer)
-            expect(b"200", (yield request("POST", "/unlock", f"x-ticket: {ticket_of(answer)}")))
-
-    taker = threading.Thread(target=finish, args=(daemon.port, Kind(take_all, http_answer), range(1)))
+    # In a process of its own: a thread would keep the one that measures from its answers.
+    taker = multiprocessing.get_context("spawn").Process(target=keep_taking, args=(daemon.port,), daemon=True)
     taker.start()
-    lag = parked.lag(daemon, seconds)
-    done.set()
-    taker.join()
-    return quantile(lag, 1)
+    try:
+        eventually(lambda: b'"locked": true' in daemon.get("/resource/pool/0/lock").body, what="all units are taken")
+        return quantile(parked.lag(daemon, seconds), 1)
+    finally:
+        taker.kill()
+        taker.join()
 
 
 def main() -> None:

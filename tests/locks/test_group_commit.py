@@ -2,26 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any, ClassVar
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from resourced.errors import EpochLost, NotHolder, StoreUnavailable, TicketEnded
-from resourced.locks.journal.group_commit import PAUSE
+from resourced.locks.journal.group_commit import LARGE, PAUSE, GroupCommitJournal
 from resourced.locks.journal.listeners import Listeners
 from resourced.locks.journal.terms import FENCES
+from resourced.locks.manager import LockManager
 from resourced.locks.state.joints import JointAsk
 from resourced.locks.state.requests import Grant, LockRequest, Queued
 from resourced.locks.state.restoration import Restoration
 from resourced.locks.unit_cards import CardChange
-from resourced.model import Breaker, Event, EventKind, LockKey, Standing
+from resourced.model import Breaker, Event, EventKind, LockKey, Standing, Step
 from resourced.wants import Want
 from tests.faulty import Life, Outcome
+from tests.leading import open_journal
 from tests.locks.cases import A4, A5, CLAIM, GLASS, LEASE, PLACE, SCANNER, JournalTestCase
 
 pytestmark = pytest.mark.trial
+
+
+class TurnTests(JournalTestCase):
+    """In which turn of the reactor a commit begins."""
+
+    def turns(self, changes: int) -> int:
+        """Return in which turn after a decision it is sent to the store."""
+        turns: list[Callable[[], None]] = []
+        disk = self.disk.another()
+        journal = GroupCommitJournal(self.clock, disk, leadership_lost=self.fail, soon=turns.append)
+        LockManager(self.clock, journal, new_ticket=str)
+        self.successResultOf(Deferred.fromCoroutine(open_journal(journal, disk)))
+        gone = [(1_000 + number, A4) for number in range(changes)]
+        kept = journal.committed(journal.append(Step(0, [], gone, [])))
+        for turn in count(1):
+            self.assertNoResult(kept)
+            [work] = turns
+            turns.clear()
+            work()
+            if kept.called:
+                return turn
+        raise AssertionError
+
+    def test_small(self):
+        """It begins in the next one."""
+        self.assertEqual(self.turns(LARGE), 1)
+
+    def test_large(self):
+        """A large one lets all come first that has arrived while it was decided."""
+        self.assertEqual(self.turns(LARGE + 1), 2)
 
 
 class GroupCommitTests(JournalTestCase):

@@ -53,6 +53,8 @@ log = Logger()
 
 #: How long to wait before the store is tried again, in seconds.
 PAUSE = 0.25
+#: More changes than a commit has that is begun at once.
+LARGE = 250
 
 
 class GroupCommitJournal:
@@ -203,7 +205,7 @@ class GroupCommitJournal:
             self._reserving = group.number
         if self._state is IDLE:
             self._happens(GATHER)
-            self._soon(self._commit)
+            self._soon(self._commit_soon)
         # Without places, only the fences have to be kept of what happens to them.
         return group.number if self.durable or step.write or step.removed or step.cards else self._reserving
 
@@ -232,6 +234,13 @@ class GroupCommitJournal:
 
     def _happens(self, event: JournalEvent) -> None:
         self._state = next_state(TRANSITIONS, self._state, event)
+
+    def _commit_soon(self) -> None:
+        """Begin to commit, but let others come before a large commit: to write that out takes as long as it took to decide it."""
+        if self._open.transitions > LARGE:
+            self._soon(self._commit)
+        else:
+            self._commit()
 
     def _commit(self) -> None:
         """Begin to commit what is gathered, unless that has to wait for the end of a commit, or for the store."""
