@@ -189,21 +189,18 @@ def main() -> None:
             ExitStack() as stack,
         ):
             stores = Stores(options.store, stack)
-            pool, few, many, whole = (
+            # Alone on the machine, or the others would be waited for as well.
+            with served(Path(place), "all", stores, options.all) as whole:
+                stalls.append(stall(whole, seconds))
+            pool, few, many = (
                 stack.enter_context(served(Path(place), name, stores, units, tags))
-                for name, units, tags in (
-                    ("pool", options.units, 0),
-                    ("few", 8, 4),
-                    ("many", 8, 4),
-                    ("all", options.all, 0),
-                )
+                for name, units, tags in (("pool", options.units, 0), ("few", 8, 4), ("many", 8, 4))
             )
             crowd(few, 10)
             crowd(many, options.waiting)
             several.append(hand_over(pool.port, jobs(options.held), options.jobs, seconds))
             one.append(hand_over(pool.port, shared_for(pause), options.jobs, seconds))
             ratios.append(ratio(turns(few.port, seconds), turns(many.port, seconds)))
-            stalls.append(stall(whole, seconds))
     ours = [ratio(mine, theirs) for mine, theirs in zip(several, one, strict=True)]
     print(f"hand-over of several, x one lock: {median(ours):.2f}  ({median(several):.2f} ms, {median(one):.2f} ms)")
     print(f"with {options.waiting} waiting, x as long as with 10: {median(ratios):.2f}")
