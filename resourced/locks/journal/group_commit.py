@@ -90,7 +90,7 @@ class GroupCommitJournal:
         self._store = store
         self._leadership_lost = leadership_lost
         self._lease = LeaderLease(clock.seconds) if lease is None else lease
-        self._follower: Follower | None = None
+        self._followed: Follower
         self._state = NEW
         self._open = CommitGroup(1)
         self._committing: CommitGroup | None = None
@@ -117,8 +117,8 @@ class GroupCommitJournal:
         return self._state is STEPPED_DOWN
 
     def follow(self, follower: Follower) -> None:
-        """Say whose decisions these are."""
-        self._follower = follower
+        """Say whose decisions these are, before the journal is opened."""
+        self._followed = follower
 
     def check(self) -> None:
         """
@@ -356,12 +356,6 @@ class GroupCommitJournal:
         self._followed.restore(snapshot, self._doubt.take(), self._doubt.unannounced)
         self._followed.restore_cards(snapshot, self._doubt.take_cards(self._open))
         self._commit()  # What was decided since the failure, if anything.
-
-    @property
-    def _followed(self) -> Follower:
-        if self._follower is None:
-            raise RuntimeError("A journal needs a follower before it can be opened.")
-        return self._follower
 
 
 def _check_still(state: JournalState, asking: JournalState) -> None:
