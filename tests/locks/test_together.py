@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from resourced.locks.unit_cards import CardChange
-from resourced.model import Breaker, LockKey
+from resourced.model import BREAK, Breaker, LockKey
 from resourced.wants import ALL, Want
 from tests.examples import examples
 from tests.locks.world import FOREVER, KEYS, LEASE, NO_TAGS, SLOTS, Tags, World, everything, only
@@ -218,6 +218,35 @@ class TogetherTests(SynchronousTestCase):
             world.slots(SLOTS, slots)
         self.same(pair, by_unlock)
 
+    @worlds(share=st.integers(2, SLOTS - 1))
+    def test_leaving(self, tags, waiting, share, **_) -> None:
+        """What is kept for a request that gives up its place goes to others as if it had held that, and gave it back one by one."""
+        kept, lacking = KEYS[:share], KEYS[share:]
+        pair = World(tags), World(tags)
+        for world, wanted in zip(pair, ([*kept, lacking[0]], kept), strict=True):
+            world.several(everything(*lacking), polite=False, priority=0)
+            # Nobody has anything of it before it leaves.
+            world.several(everything(*wanted), polite=False, priority=9)
+            world.begin([], waiting)
+        together, one_by_one = pair
+        [ticket] = {holder for key, holder in one_by_one.holders().items() if key in kept}
+        together.leave(ticket)
+        one_by_one.unlock(*kept)
+        together.fallen()
+        self.same(pair, by_unlock)
+
+    @worlds()
+    def test_end_of_all(self, tags, holding, waiting) -> None:
+        """If all locks are taken from everybody, nobody is granted anything meanwhile, in whatever order they waited."""
+        world = World(tags)
+        world.begin(holding, waiting)
+        newest = max(world.disk.events_kept)
+        world.do(world.life.locks.end_all(Breaker()))
+        outcome = world.outcome()
+        self.assertEqual((outcome["waiting"], list(world.life.locks.places)), (set(), []))
+        self.assertEqual({event.kind for id_, event in world.disk.events_kept.items() if id_ > newest}, {BREAK})
+        world.life.bury()
+
 
 class OvertakingTests(SynchronousTestCase):
     """Whoever would take several units at once has to wait while others can use each that falls free."""
@@ -283,3 +312,24 @@ class OvertakingTests(SynchronousTestCase):
             waiting = [((Want("phones", count=wanted),), True, 0), ((Want("phones"),), False, 0)]
             pair = both(only(NO_TAGS, 3), [(3, 0)], waiting)
             self.assertEqual(self.served(pair, by_more_slots), dict.fromkeys(held, 1) | has)
+
+    def test_leaving(self) -> None:
+        """If a request gives up its place, a younger one for which nothing is kept gets nothing that an older one waits for."""
+        one, two, three, four, *_ = KEYS
+        [world, _] = pair = both(
+            NO_TAGS,
+            [],
+            [
+                (everything(three, four, KEYS[4]), False, 0),
+                (everything(one, two, three), False, 0),
+                (everything(two, three), False, 0),
+                ((Want("phones", count=2),), True, 0),
+            ],
+        )
+        leaving = min(joint.name for joint in world.life.locks.places.units.joints if not joint.holds)
+
+        def by_leaving(together: World, one_by_one: World) -> None:
+            together.leave(leaving)
+            one_by_one.leave(leaving)
+
+        self.assertEqual(self.served(pair, by_leaving), dict.fromkeys([three, four, KEYS[4]], 1))

@@ -103,6 +103,10 @@ class World:
         else:
             self.unlock(*self.held_by(ticket))
 
+    def leave(self, ticket: str) -> None:
+        """Give up the place of a request for several."""
+        self.do(self.life.locks.several.unlock(ticket, ""))
+
     def unlock(self, *keys: LockKey, broken: Breaker | None = None) -> None:
         """Give back each unit by a request of its own."""
         for key in keys:
@@ -158,6 +162,7 @@ class World:
             "holders": self.holders(),
             "waiting": {joint.name for joint in units.joints if not joint.holds},
             "kept": {
-                key: unit.idle if unit.need is None else unit.need.order for key, unit in units.pools.units.items()
+                key: unit.idle if unit.need is None else (units.joints.of_rank(unit.need.rank).name, unit.need.order[1])
+                for key, unit in units.pools.units.items()
             },
         }

@@ -210,7 +210,15 @@ class Pools:
         """Let a request wait no more; what was kept for it goes to others."""
         units = self._offers.drop(request)
         self._remove(request)
-        return self._done(self._offers.offer(*units))
+        for unit in units:
+            lose(unit)
+            unit.set_free(False)
+        granted: list[PoolGrant] = []
+        # As for ``freed``: each is offered before the next one is free.
+        for unit in sorted(units, key=lambda unit: unit.freed):
+            unit.set_free(True)
+            granted += self._offers.offer(unit)
+        return self._done(granted)
 
     def position(self, request: PoolRequest) -> int:
         """Count itself and whoever comes before it and could use something that it wants."""

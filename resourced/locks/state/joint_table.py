@@ -143,7 +143,8 @@ class Joints:
     def end_waiting(self) -> int:
         """End all requests that wait; return how many there were."""
         waiting = [joint for joint in self._units.joints if joint.state is QUEUED]
-        for joint in waiting:
+        # First the polite ones, then the last first: so nobody is granted what was kept for another one.
+        for joint in sorted(waiting, key=lambda joint: (joint.waiting.yields, joint.waiting.rank), reverse=True):
             self._units.leave(joint)
         return len(waiting)
 

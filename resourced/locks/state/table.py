@@ -249,15 +249,16 @@ class LockTable:
     def end_all(self, breaker: Breaker) -> int:
         """End all places; return how many there were. Of tickets that nobody knows it is not known from here on what they lost."""
         self._losses.complete = False
-        ended = self.joints.end_waiting()
+        entries = list(self.places)
+        # First those who wait: else a lock would be theirs for a moment.
+        for entry in [entry for entry in entries if not entry.holds]:
+            self.places.end(entry, BREAK, breaker)
+        waited = self.joints.end_waiting()
+        for entry in [entry for entry in entries if entry.holds]:
+            self.places.end(entry, BREAK, breaker)
         for queue in list(self._queues.by_key.values()):
-            # First those who wait: else the lock would be theirs for a moment.
-            entries = sorted(queue, key=lambda entry: entry.holds)
-            for entry in entries:
-                self.places.end(entry, BREAK, breaker)
             self.settle(queue)
-            ended += len(entries)
-        return ended
+        return waited + len(entries)
 
     def unclaim(self, entry: Entry) -> int:
         """Count a lock as not claimed yet; if that cannot be kept, and its client does not know of it, it is given up."""
