@@ -142,7 +142,7 @@ def test_a_while_of_nodes(store):
 
 #: What clients have seen that must not be, whatever else went wrong.
 BROKEN = re.compile("is lost$|both held it|had been given out$|let go of$|before its time$", re.MULTILINE)
-#: Enough to show what is missing, in runs that are short and all at once.
+#: Enough to show what is missing, in a run that is short.
 UNFENCED = (
     *("--seconds", "20", "--store", "mysql", "--without", "fencing", "--only", "depose"),
     *("--clients", "16", "--jobs", "0"),
@@ -167,10 +167,9 @@ def unguarded(store: str) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def maimed() -> Iterator[dict[str, Run]]:
-    """Runs without one of the safeguards."""
+    """Runs without one of the safeguards, which show what is missing however slow they are."""
     with ExitStack() as stack:
         runs = {
-            "fencing": Run.start(*UNFENCED, "--seed", "1"),
             **{store: Run.start(*unguarded(store)) for store in ("sqlite", "mysql")},
             **{missing: Run.start(*unkept(missing)) for missing in POOLS},
         }
@@ -179,7 +178,7 @@ def maimed() -> Iterator[dict[str, Run]]:
         yield runs
 
 
-def test_without_fencing(maimed):
+def test_without_fencing():
     """
     With the store's checks switched off violations are found.
 
@@ -187,17 +186,14 @@ def test_without_fencing(maimed):
     has not noticed it must not do.  Wherever a daemon cannot be deposed before its lease is over, as on SQLite, where only its end lets go of
     the guard, the lock manager in its memory is enough.
     """
-    run = maimed["fencing"]
-    table = run.table()
-    for seed in ("2", "3", "4"):
-        if not BROKEN.search(table):
-            run = Run.start(*UNFENCED, "--seed", seed)
-            try:
-                table = run.table()
-            finally:
-                run.close()
-    assert run.process.returncode == 1, table
-    assert BROKEN.search(table), table
+    for number in range(RUNS):
+        # Alone: on a machine that does much else the clients ask less often, and a daemon has fewer writes in its buffers.
+        with closing(Run.start(*UNFENCED, "--seed", str(number))) as run:
+            table = run.table()
+        if BROKEN.search(table):
+            assert run.process.returncode == 1, table
+            return
+    pytest.fail(table)
 
 
 @pytest.mark.parametrize("store", ["sqlite", "mysql"])

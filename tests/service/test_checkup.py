@@ -147,22 +147,16 @@ def test_nobody_reads_on(tmp_path):
                 os.close(readable)
             else:
                 writable = os.open("/dev/full", os.O_WRONLY)
-            outcome = subprocess.run(
-                [*RESOURCED, *arguments],
-                cwd=tmp_path,
-                env={**KEYS, **buffering},
-                stdout=writable,
-                stderr=subprocess.PIPE,
-                text=True,
-                check=False,
-            )
+            environ = {**KEYS, **buffering}
+            with preloaded.start(
+                [*RESOURCED, *arguments], cwd=tmp_path, env=environ, stdout=writable, stderr=subprocess.PIPE, text=True
+            ) as process:
+                _, complaint = process.communicate(timeout=PATIENCE)
             os.close(writable)
             said = [
-                line
-                for line in outcome.stderr.splitlines(keepends=True)
-                if line.startswith(("resourced:", "Traceback"))
+                line for line in complaint.splitlines(keepends=True) if line.startswith(("resourced:", "Traceback"))
             ]
-            assert (outcome.returncode, "".join(said)) == (status, says), (arguments, buffering, outcome)
+            assert (process.returncode, "".join(said)) == (status, says), (arguments, buffering, complaint)
 
 
 def test_mysql(tmp_path, mysql: MySQLBackend):
