@@ -92,7 +92,7 @@ ALWAYS = {
     "connections cut by clients": 5,
     "grants": 50,
     "writes acknowledged": 50,
-    "grants of several": 20,
+    "grants of several": 10,
     "units given back as broken": 1,
     "units taken out of service": 1,
     "locks broken": 1,

@@ -188,7 +188,11 @@ class KeyFile:
             raise self._unusable(error.strerror or "it cannot be read") from None
         except ValueError as error:
             raise self._unusable(str(error)) from None
-        log.info("The keys in {path} are known: {count}.", path=self._path, count=len(found))
+        if found:
+            log.info("The keys in {path} are known: {count}.", path=self._path, count=len(found))
+        else:
+            # It may have been read while somebody wrote it.
+            log.warn("There is no key in {path}. Only the keys of the variables are known.", path=self._path)
         for name, count in Counter(identity.name for identity in found.values()).items():
             if name == DEFAULT:
                 log.warn(

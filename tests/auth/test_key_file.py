@@ -228,6 +228,17 @@ class KeyFileTests(SynchronousTestCase):
         self.assertTrue(self.knows(b"q"))
         self.assertFalse(self.knows(b"k"))
 
+    def test_reload_of_an_empty_file(self):
+        """If there is nothing in it by then, its keys are gone, with a warning."""
+        self.write(entry("ci", "lock", DIGEST))
+        self.file.load()
+        self.logged()
+        self.write()
+        self.file.reload()
+        self.assertFalse(self.knows(b"k"))
+        told = f"There is no key in {self.path}. Only the keys of the variables are known."
+        self.assertEqual(self.logged(), [("warn", told)])
+
     def test_reload_of_a_wrong_file(self):
         """If it is wrong by then, the keys stay, and one line says what is wrong and where."""
         self.write(entry("ci", "lock", DIGEST))
