@@ -53,7 +53,7 @@ class KeyFile:
 def reload(daemon: Daemon) -> str:
     before = len(daemon.log)
     os.kill(daemon.pid, signal.SIGHUP)
-    told = ("The keys in ", "The keys are ", "There is no key file")
+    told = ("The keys in ", "The keys are ", "There is no key ")
     return eventually(
         lambda: "".join(line for line in daemon.log[before:].splitlines(True) if any(text in line for text in told)),
         what="a line about the keys",
