@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -63,6 +64,15 @@ WAIT = "echo $$ $RESOURCED_TICKET > running; while :; do sleep 0.05; done 2> /de
 
 #: The same without a shell, which may miss a Ctrl-C in the moment in which it starts another program.
 SLEEP = "echo $$ > running; exec sleep 60"
+
+#: A program that writes now and then.
+TICK = """
+import time
+while True:
+    with open("ticks", "a") as file:
+        file.write("tick\\n")
+    time.sleep(0.02)
+"""
 
 
 class TestCommand:
@@ -495,7 +505,9 @@ class TestTerminal:
 
     def test_lost_while_it_was_stopped(self, daemon, terminal, brief_place):
         """A command that was stopped for longer than its lease does not go on."""
-        terminal.type(f"resourcectl run {brief_place} -- sh -c 'while :; do echo tick >> ticks; sleep 0.02; done'\n")
+        # Not a shell that forks in a loop: while it waits for a child that stops before it has begun, the kernel does not stop it.
+        (terminal.folder / "tick.py").write_text(TICK)
+        terminal.type(f"resourcectl run {brief_place} -- {sys.executable} tick.py\n")
         written(terminal.folder / "ticks")
         eventually(lambda: ahead(daemon, brief_place) == 1)
         terminal.type(SUSPEND)

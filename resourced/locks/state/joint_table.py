@@ -141,9 +141,8 @@ class Joints:
         self._places.record.commit()
 
     def end_waiting(self) -> int:
-        """End all requests that wait; return how many there were."""
+        """End all requests that wait, first the polite ones, then the last first, so that nobody is granted anything; count them."""
         waiting = [joint for joint in self._units.joints if joint.state is QUEUED]
-        # First the polite ones, then the last first: so nobody is granted what was kept for another one.
         for joint in sorted(waiting, key=lambda joint: (joint.waiting.yields, joint.waiting.rank), reverse=True):
             self._units.leave(joint)
         return len(waiting)
