@@ -34,17 +34,20 @@ def main() -> None:
         load = [sys.executable, "-m", "bench.load", arguments.kind, "--port", str(port)]
         load += ["--clients", str(arguments.clients), "--seconds", str(arguments.seconds + 2)]
         generator = stack.enter_context(subprocess.Popen(load, stdout=subprocess.DEVNULL))
-        spy = [str(Path(sys.executable).with_name("py-spy")), "record", "--gil", "--threads", "--rate", "400"]
+        spy = ["py-spy", "record", "--gil", "--threads", "--rate", "400"]
         spy += [
             "--duration",
             str(arguments.seconds),
             "--output",
-            str(arguments.output),
+            arguments.output.name,
             "--pid",
             str(servers.pids[arguments.store]),
         ]
         try:
-            subprocess.run(spy, check=True)
+            # The command is the title of the picture, so it has no path of this machine.
+            subprocess.run(
+                spy, executable=Path(sys.executable).with_name("py-spy"), cwd=arguments.output.parent, check=True
+            )
         finally:
             generator.kill()
 
