@@ -92,7 +92,7 @@ ALWAYS = {
     "connections cut by clients": 5,
     "grants": 50,
     "writes acknowledged": 50,
-    "grants of several": 10,
+    "grants of several": 20,
     "units given back as broken": 1,
     "units taken out of service": 1,
     "locks broken": 1,
@@ -186,9 +186,9 @@ def test_without_fencing():
     has not noticed it must not do.  Wherever a daemon cannot be deposed before its lease is over, as on SQLite, where only its end lets go of
     the guard, the lock manager in its memory is enough.
     """
-    for number in range(RUNS):
+    for seed in ("1", "2", "3", "4"):
         # Alone: on a machine that does much else the clients ask less often, and a daemon has fewer writes in its buffers.
-        with closing(Run.start(*UNFENCED, "--seed", str(number))) as run:
+        with closing(Run.start(*UNFENCED, "--seed", seed)) as run:
             table = run.table()
         if BROKEN.search(table):
             assert run.process.returncode == 1, table
