@@ -66,8 +66,10 @@ class Offers:
         return self._grant(request) if request.complete else None
 
     def drop(self, request: PoolRequest) -> list[Unit]:
-        """Let a request wait no more; return what was kept for it."""
+        """Let a request wait no more; return what was kept for it, which is not free until it is said so."""
         units = self._withdraw(request)
+        for unit in units:
+            unit.set_free(False)
         self._forget(request)
         return units
 
@@ -154,6 +156,8 @@ class Offers:
         if request.complete:
             return self._grant(request), []
         units = self._withdraw(request)
+        for unit in units:
+            become_idle(unit)
         for need in lost:
             if need.rank != request.rank:
                 fill(need, [])
@@ -175,12 +179,10 @@ class Offers:
             sort(need)
 
     def _withdraw(self, request: PoolRequest) -> list[Unit]:
-        """Consider a request no more; return what was kept for it, which is idle."""
+        """Consider a request no more; return what was kept for it, which is neither idle nor kept."""
         units = []
         for need in request.needs:
-            for unit in lose_all(need):
-                become_idle(unit)
-                units.append(unit)
+            units += lose_all(need)
             need.filter.every.pop(need, None)
             need.filter.lacking.pop(need.order, None)
         return units

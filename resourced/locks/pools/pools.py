@@ -210,9 +210,6 @@ class Pools:
         """Let a request wait no more; what was kept for it goes to others."""
         units = self._offers.drop(request)
         self._remove(request)
-        for unit in units:
-            lose(unit)
-            unit.set_free(False)
         granted: list[PoolGrant] = []
         # As for ``freed``: each is offered before the next one is free.
         for unit in sorted(units, key=lambda unit: unit.freed):
