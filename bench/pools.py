@@ -37,7 +37,7 @@ from tests.mariadb import MariaDB
 WANTED = (1, 5)
 #: Different filters of the requests that wait in a crowd.
 FILTERS = 50
-#: Of who takes all units, in seconds.
+#: Between two requests of the client that takes all units, in seconds.
 PAUSE = 0.05
 
 
@@ -156,7 +156,7 @@ def stall(daemon: Daemon, seconds: float) -> float:
     taker = multiprocessing.get_context("spawn").Process(target=keep_taking, args=(daemon.port,), daemon=True)
     taker.start()
     try:
-        eventually(lambda: b'"locked": true' in daemon.get("/resource/pool/0/lock").body, what="all units are taken")
+        eventually(lambda: daemon.get("/resource/pool/0/lock").json["locked"], what="all units are taken")
         return quantile(parked.lag(daemon, seconds), 1)
     finally:
         taker.kill()

@@ -75,10 +75,10 @@ def start(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], **stream
 
 
 def run(
-    command: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float
+    command: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float, stdout: int = subprocess.PIPE
 ) -> subprocess.CompletedProcess[str]:
     """Start a command, and wait for its end, as ``subprocess.run`` does."""
-    with start(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with start(command, cwd=cwd, env=env, stdout=stdout, stderr=subprocess.PIPE, text=True) as process:
         try:
             printed, said = process.communicate(timeout=timeout)
         except BaseException:

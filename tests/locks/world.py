@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from resourced.errors import TooFew
-from resourced.locks.state.joints import JointAsk
+from resourced.locks.state.joints import Joint, JointAsk
 from resourced.locks.state.limits import Times
 from resourced.locks.state.requests import LockRequest
 from resourced.locks.unit_cards import CardChange
@@ -98,13 +98,13 @@ class World:
 
     def unlock_all(self, ticket: str) -> None:
         """Give back what a ticket holds, by one request."""
-        if any(joint.name == ticket for joint in self.life.locks.places.units.joints):
-            self.do(self.life.locks.several.unlock(ticket, ""))
+        if self.joint(ticket) is not None:
+            self.leave(ticket)
         else:
             self.unlock(*self.held_by(ticket))
 
     def leave(self, ticket: str) -> None:
-        """Give up the place of a request for several."""
+        """End a request for several, which waits or holds."""
         self.do(self.life.locks.several.unlock(ticket, ""))
 
     def unlock(self, *keys: LockKey, broken: Breaker | None = None) -> None:
@@ -136,13 +136,17 @@ class World:
         queues = self.life.locks.places.queues.by_key
         return {key: queue.holder.ticket.name for key, queue in queues.items() if queue.holder is not None}
 
+    def joint(self, ticket: str) -> Joint | None:
+        """Return the request for several that a ticket stands for, if it is one."""
+        return next((joint for joint in self.life.locks.places.units.joints if joint.name == ticket), None)
+
     def first(self) -> str:
         """Return the oldest ticket that holds something."""
         return min(self.holders().values())
 
     def held_by(self, ticket: str) -> list[LockKey]:
         """Return what a ticket holds, in the order in which one request gives it back."""
-        joint = next((joint for joint in self.life.locks.places.units.joints if joint.name == ticket), None)
+        joint = self.joint(ticket)
         if joint is not None:
             return [entry.queue.key for entry in joint.entries]
         return [key for key, holder in self.holders().items() if holder == ticket]

@@ -148,15 +148,16 @@ def test_nobody_reads_on(tmp_path):
             else:
                 writable = os.open("/dev/full", os.O_WRONLY)
             environ = {**KEYS, **buffering}
-            with preloaded.start(
-                [*RESOURCED, *arguments], cwd=tmp_path, env=environ, stdout=writable, stderr=subprocess.PIPE, text=True
-            ) as process:
-                _, complaint = process.communicate(timeout=PATIENCE)
+            outcome = preloaded.run(
+                [*RESOURCED, *arguments], cwd=tmp_path, env=environ, timeout=PATIENCE, stdout=writable
+            )
             os.close(writable)
             said = [
-                line for line in complaint.splitlines(keepends=True) if line.startswith(("resourced:", "Traceback"))
+                line
+                for line in outcome.stderr.splitlines(keepends=True)
+                if line.startswith(("resourced:", "Traceback"))
             ]
-            assert (process.returncode, "".join(said)) == (status, says), (arguments, buffering, complaint)
+            assert (outcome.returncode, "".join(said)) == (status, says), (arguments, buffering, outcome)
 
 
 def test_mysql(tmp_path, mysql: MySQLBackend):

@@ -53,7 +53,7 @@ log = Logger()
 
 #: How long to wait before the store is tried again, in seconds.
 PAUSE = 0.25
-#: More changes than a commit has that is begun at once.
+#: How many changes a commit has at most that begins at once.
 LARGE = 250
 
 
