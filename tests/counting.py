@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections import Counter
 from collections.abc import Callable
 
 
 def counted(work: Callable[[], object]) -> int:
-    """Count the calls of functions, of Python's own too."""
+    """Count the calls of functions, of Python's own too. The collector, which may come at any time and calls what hypothesis gave it, is off."""
     calls: Counter[str] = Counter()
-    before = sys.getprofile()
+    before, collected = sys.getprofile(), gc.isenabled()
+    gc.disable()
     sys.setprofile(lambda _frame, event, _arg: calls.update([event]) if event in {"call", "c_call"} else None)
     try:
         work()
     finally:
         sys.setprofile(before)
+        if collected:
+            gc.enable()
     return calls.total()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
 from contextlib import closing
-from types import FrameType
 from typing import Any
 
 from hypothesis import given, settings
@@ -15,6 +13,7 @@ from resourced.config import MySQLSettings
 from resourced.storage.sql.mysql import MySQL
 from resourced.storage.sql.statement import Statement, length, written_out
 from resourced.storage.statements import new_id
+from tests.counting import counted
 from tests.examples import examples
 from tests.mariadb import MariaDB
 from tests.stores import mariadb_fixture  # noqa: F401 - a fixture
@@ -54,21 +53,9 @@ def test_many_plain_values_take_no_more_calls_of_python() -> None:
     """What has nothing to be escaped is written out without a function in Python for each value, however many there are."""
 
     def calls(rows: int) -> int:
-        begun = 0
-
-        def count(_frame: FrameType, event: str, _: object) -> None:
-            nonlocal begun
-            begun += event == "call"
-
         values = [1, "a b-c", 1.5, "\u00e4/1"] * rows
         script = [Statement(", ".join(["%s"] * len(values)), values)]
-        sys.setprofile(count)
-        try:
-            written_out(script)
-            length(script)
-        finally:
-            sys.setprofile(None)
-        return begun
+        return counted(lambda: (written_out(script), length(script)))
 
     assert calls(500) == calls(1)
 
